@@ -1,0 +1,1 @@
+"""The judge: one effect, an OpenAI-compatible chat completion."""

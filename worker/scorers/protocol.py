@@ -1,0 +1,48 @@
+"""What every scorer is: an identity, a population it applies to, and a verdict on one run."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from worker.records import Ask, Reference, Run, RunFilter, ScorerKey, Scoring
+
+
+class Context(NamedTuple):
+    """What a scorer may know besides the run."""
+
+    reference: Reference | None = None
+    """What is usual for the run's task type; None until there is enough history."""
+    answer_schema: Mapping[str, Any] | None = None
+    """JSON Schema that the task type declares for its outputs; None where it declares none."""
+    ask: Ask | None = None
+    """The way to a judge; None where none is configured."""
+
+
+class Scorer(Protocol):
+    """Turns a run into scores; the same run, context and judge answers give the same scores."""
+
+    @property
+    def key(self) -> ScorerKey:
+        """Who it is; a change of behaviour changes the version and so starts a new series."""
+
+    @property
+    def applies_to(self) -> RunFilter:
+        """Which runs form its population."""
+
+    @property
+    def max_tokens(self) -> tuple[int, int]:
+        """The most a score can use, (input, output) tokens over all its calls; (0, 0) when it makes none."""
+
+    async def score(self, run: Run, context: Context) -> Scoring:
+        """Judge one run.
+
+        Args:
+            run: As `Run.for_scorer` gives it.
+            context: What else may be known.
+
+        Returns:
+            At least one outcome. Whatever cannot be judged is unscored with a reason, never a low value.
+
+        Raises:
+            JudgeUnavailable: Try again later.
+            JudgeRefusesUs: Nothing helps until a person acts.
+        """
