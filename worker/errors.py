@@ -1,17 +1,17 @@
 """The error tree; a docstring is the default message, attributes carry the data.
 
-    SpotcheckError                 exit  retry
-    ├─ ConfigError                  2    no    settings or a rubric is wrong
-    │  ├─ SettingsError             2    no
-    │  └─ RubricError               2    no    names file and line
-    ├─ IngestError                  3    no    a line cannot be read; counted and kept, the others go on
-    ├─ JudgeError                   4
-    │  ├─ JudgeUnavailable          4    yes   timeout, 429, 5xx, reset; may carry retry_after_s
-    │  ├─ JudgeRefusesUs            4    no    401, 403, unknown model: no retry helps until a person acts
-    │  └─ VerdictUnreadable         -    no    becomes an unscored score, never a zero
-    ├─ StoreError                   5    yes
-    │  └─ SchemaOutdated            5    no
-    └─ ExportError                  6    yes
+SpotcheckError                 exit  retry
+├─ ConfigError                  2    no    settings or a rubric is wrong
+│  ├─ SettingsError             2    no
+│  └─ RubricError               2    no    names file and line
+├─ IngestError                  3    no    a line cannot be read; counted and kept, the others go on
+├─ JudgeError                   4
+│  ├─ JudgeUnavailable          4    yes   timeout, 429, 5xx, reset; may carry retry_after_s
+│  ├─ JudgeRefusesUs            4    no    401, 403, unknown model: no retry helps until a person acts
+│  └─ VerdictUnreadable         -    no    becomes an unscored score, never a zero
+├─ StoreError                   5    yes
+│  └─ SchemaOutdated            5    no
+└─ ExportError                  6    yes
 """
 
 from typing import ClassVar

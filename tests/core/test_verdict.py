@@ -1,0 +1,184 @@
+"""Reading a reply: strict, bound to the options, evidence looked up, and never a zero for what could not be judged."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.rubric import Rubric, parse
+from worker.core.verdict import Seen, aggregate, answer_schema, read
+from worker.records import Judging, Outcome, Reply
+
+FRONT = """---
+name: demo
+version: 1.0.0
+criteria:
+  - {id: one, question: One?, weight: 3, required: true, pass_when: The first thing holds.}
+  - {id: two, question: Two?, pass_when: The second thing holds.}
+pass: {threshold: 0.7}
+---
+{% chat role="system" %}x{% endchat %}{% chat role="user" %}{{ run | fenced }}{% endchat %}
+"""
+SEEN = Seen(
+    {"output": 'The refund was\n  promised "today".', "steps": [{"step": 5, "result": "error: card <declined>"}]}
+)
+
+
+def a_rubric() -> Rubric:
+    return parse(FRONT, "x")
+
+
+def say(verdict: str, *quotes: str, reason: str = "because") -> dict[str, Any]:
+    return {"evidence": [{"step": None, "quote": quote} for quote in quotes], "reason": reason, "verdict": verdict}
+
+
+def a_reply(content: object, **over: Any) -> Reply:
+    text = content if isinstance(content, str | None) else json.dumps(content)
+    return Reply(**{"content": text, "finish_reason": "stop", "judging": Judging(model_requested="m")} | over)
+
+
+def outcomes(content: object, **over: Any) -> tuple[Outcome, ...]:
+    return read(a_reply(content, **over), a_rubric().criteria, SEEN)
+
+
+def test_the_schema_is_strict_and_asks_for_evidence_first() -> None:
+    schema = answer_schema(a_rubric().criteria)
+
+    def objects(node: dict[str, Any]) -> None:
+        if node["type"] == "object":
+            assert node["additionalProperties"] is False
+            assert node["required"] == list(node["properties"])
+            for inner in node["properties"].values():
+                objects(inner)
+        if node["type"] == "array":
+            objects(node["items"])
+
+    objects(schema)
+    assert list(schema["properties"]["one"]["properties"]) == ["evidence", "reason", "verdict"]
+
+
+def test_verdicts_become_values_with_their_reasons() -> None:
+    one, two = outcomes({"one": say("pass", "refund was promised"), "two": say("fail")})
+    assert (one.value, one.label, one.criterion, one.evidence_ok) == (1.0, "pass", "one", True)
+    assert (two.value, two.label, two.rationale, two.evidence_ok) == (0.0, "fail", "because", None)
+
+
+def test_unknown_is_unscored_and_keeps_its_evidence() -> None:
+    one, _ = outcomes({"one": say("unknown", "card <declined>"), "two": say("pass")})
+    assert (one.value, one.reason, one.evidence_ok) == (None, "unknown", True)
+
+
+@pytest.mark.parametrize(
+    ("quote", "found"),
+    [
+        ("refund was promised", True),
+        ("refund   was\tpromised", True),
+        ('promised \\"today\\"', True),
+        ("card \\u003cdeclined\\u003e", True),
+        ("The refund ... today", True),
+        ("today … The refund", False),
+        ("the refund", False),
+        ("refund was paid", False),
+        ("", False),
+        ("...", False),
+    ],
+)
+def test_quotes_are_looked_up_with_whitespace_folded(quote: str, found: bool) -> None:
+    one, _ = outcomes({"one": say("pass", quote), "two": say("pass")})
+    assert one.evidence_ok is found
+    assert one.evidence[0]["found"] is found
+
+
+@pytest.mark.parametrize(
+    ("over", "reason"),
+    [
+        ({"finish_reason": "length"}, "truncated"),
+        ({"finish_reason": "content_filter"}, "content_filter"),
+        ({"refusal": "I cannot."}, "refusal"),
+        ({"content": None}, "empty_answer"),
+        ({"content": " \n"}, "empty_answer"),
+        ({"content": "pass"}, "parse"),
+        ({"content": "null"}, "parse"),
+        ({"content": "[" * 100_000}, "parse"),
+    ],
+)
+def test_what_holds_no_verdict_is_unscored_with_its_reason(over: dict[str, Any], reason: str) -> None:
+    found = outcomes({"one": say("pass"), "two": say("pass")}, **over)
+    assert [(outcome.value, outcome.reason) for outcome in found] == [(None, reason)] * 2
+    assert aggregate(a_rubric(), found).reason == reason
+
+
+GOOD = json.dumps({"one": say("pass"), "two": say("pass")})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.replace('"pass"', '"PASS"', 1),
+        GOOD.replace('"pass"', '"maybe"', 1),
+        GOOD.replace('"pass"', "true", 1),
+        GOOD.replace('"verdict": "pass"', '"verdict": "fail", "verdict": "pass"', 1),
+        GOOD.replace('"one"', '"three"'),
+        GOOD.removesuffix("}"),
+        GOOD + "\nI hope this helps.",
+        "Sure! " + GOOD,
+        "```json\n" + GOOD + "\n```\n```json\n" + GOOD + "\n```",
+        GOOD.replace('"because"', "NaN"),
+        GOOD[:-1] + ', "extra": 1}',
+        " " * 10 + GOOD + "x" * 300_000,
+    ],
+)
+def test_an_answer_that_is_not_the_agreed_one_is_not_read(content: str) -> None:
+    assert {outcome.reason for outcome in outcomes(content)} == {"parse"}
+
+
+@pytest.mark.parametrize("content", [GOOD, f"```json\n{GOOD}\n```", f"\n```\n{GOOD}\n```  \n"])
+def test_one_code_fence_is_tolerated(content: str) -> None:
+    assert [outcome.value for outcome in outcomes(content)] == [1.0, 1.0]
+
+
+def test_the_aggregate_is_the_weighted_mean_and_passes_from_the_threshold() -> None:
+    # weights 3 and 1: (3*1 + 1*0) / 4
+    whole = aggregate(a_rubric(), outcomes({"one": say("pass"), "two": say("fail", reason="no second")}))
+    assert (whole.value, whole.label, whole.criterion) == (0.75, "pass", None)
+    assert whole.rationale == "two fail: no second"
+
+
+def test_a_required_criterion_that_fails_fails_the_whole() -> None:
+    whole = aggregate(a_rubric(), outcomes({"one": say("fail", reason="no first"), "two": say("pass")}))
+    assert (whole.value, whole.label, whole.rationale) == (0.0, "fail", "one fail: no first")
+
+
+def test_unknown_does_not_count_and_all_unknown_is_unscored() -> None:
+    part = aggregate(a_rubric(), outcomes({"one": say("unknown"), "two": say("pass")}))
+    assert part.value == 1.0
+    assert part.rationale == "two pass: because (undecided: one)"
+    none = aggregate(a_rubric(), outcomes({"one": say("unknown"), "two": say("unknown")}))
+    assert (none.value, none.reason) == (None, "unknown")
+
+
+def test_a_false_quote_anywhere_shows_on_the_aggregate() -> None:
+    whole = aggregate(a_rubric(), outcomes({"one": say("pass", "promised"), "two": say("pass", "invented")}))
+    assert whole.evidence_ok is False
+
+
+def test_what_no_database_takes_is_taken_out() -> None:
+    one, _ = outcomes({"one": say("pass", "a\x00b", reason="a\x00b\ud800" + "x" * 9000), "two": say("pass")})
+    assert one.rationale is not None
+    assert "\x00" not in one.rationale + one.evidence[0]["quote"]
+    assert len(one.rationale) == 2000
+    assert one.rationale.encode()
+
+
+@given(
+    st.text()
+    | st.recursive(
+        st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_no_reply_whatever_raises_or_scores_by_accident(content: object) -> None:
+    for outcome in outcomes(content if isinstance(content, str) else json.dumps(content)):
+        assert outcome.value is None
+        assert outcome.reason in ("parse", "empty_answer")

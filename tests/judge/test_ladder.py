@@ -1,0 +1,216 @@
+"""Climbing down: what a server cannot do is found out once and remembered."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from worker.demo.judge_server import Answer, JudgeServer, completion, refused, simulated_verdict
+from worker.errors import VerdictUnreadable
+from worker.judge.client import ChatJudge
+from worker.judge.complaint import Complaint
+from worker.judge.ladder import LIMITS, SCHEMA_REQUEST, Plan, easier, request_body
+from worker.records import Message, Question, Reply
+
+SCHEMA = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}, "required": ["verdict"]}
+GOOD = completion('{"verdict":"pass"}')
+
+
+def a_question(asked_model: str = "judge", /, **params: Any) -> Question:
+    return Question(
+        messages=(Message("system", "Judge."), Message("user", "Was it done?")),
+        answer_schema=SCHEMA,
+        schema_name="verdict",
+        model=asked_model,
+        params=params,
+        prompt_hash="0" * 16,
+    )
+
+
+class Picky:
+    """A server that supports only these forms of answer and refuses these parameters."""
+
+    def __init__(self, *forms: str, refuses: Mapping[str, Answer] | None = None) -> None:
+        self.forms = forms
+        self.refuses = refuses or {}
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        self.asked.append(request)
+        form = request.get("response_format", {}).get("type", "text")
+        if form not in self.forms:
+            return refused(400, f"response_format: type '{form}' is not supported")
+        for name, answer in self.refuses.items():
+            if name in request:
+                return answer
+        return simulated_verdict(request, lambda prompt: 1.0)
+
+    @property
+    def forms_asked(self) -> list[str]:
+        return [request.get("response_format", {}).get("type", "text") for request in self.asked]
+
+
+def replies(server_side: Picky, *questions: Question) -> list[Reply]:
+    async def run() -> list[Reply]:
+        async with JudgeServer(server_side) as server:
+            judge = ChatJudge(server.base_url, SecretStr("k"))
+            try:
+                return [await judge.ask(question) for question in questions]
+            finally:
+                await judge.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("forms", "found", "first_asked"),
+    [
+        (("json_schema", "json_object", "text"), "json_schema", ["json_schema"]),
+        (("json_object", "text"), "json_object", ["json_schema", "json_object"]),
+        (("text",), "prompt", ["json_schema", "json_object", "text"]),
+    ],
+)
+def test_the_highest_rung_that_a_server_has_is_found_once(
+    forms: tuple[str, ...], found: str, first_asked: list[str]
+) -> None:
+    picky = Picky(*forms)
+    first, second = replies(picky, a_question(), a_question())
+    assert first.content == second.content == '{"verdict":"pass"}'
+    assert first.judging.params_effective["response_format"] == found
+    assert picky.forms_asked == [*first_asked, first_asked[-1]]
+
+
+def test_below_the_strict_rung_the_schema_ends_the_last_user_message() -> None:
+    picky = Picky("text")
+    replies(picky, a_question())
+    system, user = picky.asked[-1]["messages"]
+    assert system["content"] == "Judge."
+    before, request, schema = user["content"].partition(SCHEMA_REQUEST)
+    assert before == "Was it done?\n\n"
+    assert request
+    assert orjson.loads(schema) == SCHEMA
+
+
+def test_each_model_has_its_own_rung() -> None:
+    picky = Picky("text")
+    replies(picky, a_question("one"), a_question("two"), a_question("one"))
+    assert picky.forms_asked == ["json_schema", "json_object", "text"] * 2 + ["text"]
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        refused(400, "Unsupported value: 'temperature' does not support 0 with this model.", param="temperature"),
+        refused(400, "temperature is deprecated for this model"),
+        Answer(422, body={"detail": [{"loc": ["body", "temperature"], "msg": "Extra inputs are not permitted"}]}),
+        Answer(400, body={"object": "error", "message": "unknown field: temperature", "code": 400}),
+        Answer(400, body=b"json: unknown field `temperature`"),
+    ],
+)
+def test_a_refused_parameter_is_dropped_once_and_said_so(complaint: Answer) -> None:
+    picky = Picky("json_schema", refuses={"temperature": complaint})
+    first, second = replies(picky, a_question(temperature=0, top_p=0.9), a_question(temperature=0, top_p=0.9))
+    expected = {"top_p": 0.9, "max_tokens": 1200, "response_format": "json_schema"}
+    assert first.judging.params_effective == second.judging.params_effective == expected
+    assert ["temperature" in request for request in picky.asked] == [True, False, False]
+
+
+def test_the_output_cap_is_renamed_when_its_name_is_refused() -> None:
+    message = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+    picky = Picky("json_schema", refuses={"max_tokens": refused(400, message, code="unsupported_parameter")})
+    (reply,) = replies(picky, a_question())
+    assert reply.judging.params_effective == {"max_completion_tokens": 1200, "response_format": "json_schema"}
+
+
+def test_several_weaknesses_are_found_one_after_the_other() -> None:
+    names = ("temperature", "seed", "max_tokens", "max_completion_tokens")
+    picky = Picky("text", refuses={name: refused(400, f"{name} is not allowed", param=name) for name in names})
+    (reply,) = replies(picky, a_question(temperature=0, seed=1))
+    assert reply.judging.params_effective == {"response_format": "prompt"}
+    assert len(picky.asked) == 1 + 2 + len(names)
+
+
+def test_a_plan_that_led_nowhere_is_not_remembered() -> None:
+    answers = [
+        refused(400, "invalid schema in response_format"),
+        refused(400, "no json_object today"),
+        refused(400, "no"),
+    ]
+    asked: list[dict[str, Any]] = []
+
+    def script(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        asked.append(request)
+        return answers.pop(0) if answers else GOOD
+
+    async def run() -> Reply:
+        async with JudgeServer(script) as server:
+            judge = ChatJudge(server.base_url, None)
+            try:
+                with pytest.raises(VerdictUnreadable):
+                    await judge.ask(a_question())
+                return await judge.ask(a_question())
+            finally:
+                await judge.close()
+
+    assert asyncio.run(run()).judging.params_effective["response_format"] == "json_schema"
+    assert len(asked) == 4
+
+
+def test_questions_asked_at_once_agree_on_what_the_server_can_do() -> None:
+    picky = Picky("json_object", refuses={"seed": refused(400, "seed?", param="seed")})
+
+    async def run() -> None:
+        async with JudgeServer(picky) as server:
+            judge = ChatJudge(server.base_url, None)
+            await asyncio.gather(*(judge.ask(a_question(seed=n)) for n in range(10)))
+            before = len(picky.asked)
+            await judge.ask(a_question(seed=1))
+            assert len(picky.asked) == before + 1
+            await judge.close()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_refuses_everything_ends_the_climb() -> None:
+    def refuse(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        name = next((name for name in request if name.startswith("p")), "nothing")
+        return refused(400, f"{name} is refused", param=name)
+
+    async def run() -> int:
+        async with JudgeServer(refuse) as server:
+            judge = ChatJudge(server.base_url, None)
+            with pytest.raises(VerdictUnreadable, match="is refused"):
+                await judge.ask(a_question(**{f"p{n}": n for n in range(50)}))
+            await judge.close()
+            return server.requests.count
+
+    assert asyncio.run(run()) == 12
+
+
+def test_a_rubric_cannot_change_how_the_answer_arrives() -> None:
+    body, effective = request_body(a_question(stream=True, n=5, messages=[], model="other", max_tokens=9), Plan())
+    request = orjson.loads(body)
+    assert "stream" not in request
+    assert "n" not in request
+    assert (request["model"], request["max_tokens"], len(request["messages"])) == ("judge", 1200, 2)
+    assert effective == {"max_tokens": 1200, "response_format": "json_schema"}
+
+
+def test_openai_itself_is_first_asked_with_the_newer_name_of_the_cap() -> None:
+    _, effective = request_body(a_question(), Plan(limits=LIMITS[::-1]))
+    assert effective["max_completion_tokens"] == 1200
+
+
+def test_without_a_user_message_the_schema_makes_one() -> None:
+    question = a_question().model_copy(update={"messages": (Message("system", "Judge."),)})
+    body, _ = request_body(question, Plan(rung=2))
+    assert [message["role"] for message in orjson.loads(body)["messages"]] == ["system", "user"]
+
+
+def test_a_complaint_about_something_else_gives_no_easier_plan() -> None:
+    sent = ("temperature", "max_tokens", "response_format")
+    assert easier(Plan(), Complaint("bad role"), sent) is None
+    assert easier(Plan(rung=2), Complaint("response_format?", param="response_format"), sent) is None

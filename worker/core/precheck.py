@@ -1,0 +1,193 @@
+"""Tells, without a judge, whether a final output is no answer at all: empty, an opener, an echo of the task."""
+
+import re
+import unicodedata
+
+_SHORT = 200
+"""Only texts up to this length are read as openers or control words; a longer one says something."""
+
+_ECHO_MIN = 16
+"""Letters and digits from which on repeating the task is an echo: `Good morning` may be answered by itself."""
+
+_ECHO_CUT_MIN = 40
+_ECHO_CUT_SHARE = 0.9
+"""A task repeated from its first letter on, but broken off in its last tenth, is an echo too."""
+
+_CHAT_WORDS = 8
+"""A shorter request may be a greeting, which an offer of help answers."""
+
+_INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"
+"""Blank to the eye although Unicode calls them letters or symbols."""
+
+_MARKUP = "`~^|"
+"""Symbols that are only punctuation in Markdown; `∞`, `<` or an emoji may be an answer."""
+
+_THOUGHT_OPEN = re.compile(r"\s*<(think|thinking|thought|thoughts|reasoning)>", re.IGNORECASE)
+
+_CONTROL = re.compile(
+    r"""(?: terminate
+          | [#<\[|/]{1,6} \s? (?: stop | end | done | finish(?:ed)? | exit | terminate | transfer | s | eos | eot
+                                | eot_id | endoftext | im_end | im_start | end_turn | no_reply | object\ object )
+            \s? [#>\]|]{1,6}
+        )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+_GENERIC = (
+    r"(?:about|above|again|an?|analysis|and|answer|approach|are|as|at|below|breakdown|by|can|carefully|code|complete|"
+    r"correct|deeply|detail|details|do|down|final|first|following|for|full|help|how|i|in|information|into|is|issue|it|"
+    r"list|look|me|moment|more|my|need|needed|now|of|on|one|out|problem|process|question|quick|request|requested|"
+    r"required|response|result|results|second|should|solution|solve|step|steps|step-by-step|summary|task|that|the|"
+    r"then|there|things|this|through|to|together|up|updated|we|what|will|with|would|you|you've|your)"
+)
+"""Words that name nothing: a sentence made of an opener and only these has no content."""
+
+_LEADS = (
+    re.compile(
+        r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|all right|great|got it|understood|yes|"
+        r"so|thus|therefore|hence|first|firstly|now)\b"
+    ),
+)
+"""What may stand before an opener, or be a whole answer: `Yes.` to a question, `OK.` to a command."""
+
+_OPENERS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?:great|good|interesting|excellent) question\b",
+        r"(?:(?:my|the|your|final|detailed|full|complete|correct) ){0,2}"
+        r"(?:thought process|thoughts?|thinking|reasoning|chain of thought|solution|answer|explanation|response|"
+        r"analysis)"
+        r"(?: (?:is|would be|to (?:this|the|your) (?:question|problem|task)(?: is)?))?(?: as follows)?\b",
+        r"(?:to begin|to start|step (?:1|one))\b",
+        r"(?:let me|let's|let us|i'll|i will|i'm going to|i am going to|i need to|i should|we need to|we will|we'll|"
+        r"we should|to) "
+        r"(?:think|check|look|see|solve|start|begin|work|break|go|find|search|analy[sz]e|consider|take|do|help|get|"
+        r"review|verify|calculate|examine|explain|answer|approach|reason|figure|tackle|address)\b"
+        rf"(?: {_GENERIC}\b){{0,12}}",
+        r"(?:here's|here is|here are|here you go|below is|below are|the following is|the following are)\b"
+        rf"(?: {_GENERIC}\b){{0,12}}",
+        r"(?:one moment|just a moment|please wait|hold on|working on it|give me a (?:moment|second)|processing|loading|"
+        r"searching)(?: please)?\b",
+        r"(?:assistant|ai|user|human|final)(?=\s?:)",
+        r"(?:解答|解説|解|答案|答|かいせつ|思考过程|respuesta|solución|réponse|antwort|lösung|risposta|resposta)(?!\w)",
+    )
+)
+"""What a text may begin with before it says anything.
+
+Source: Zhao et al. 2025, "One token to fool LLM-as-a-judge" (the "master keys" that earn false passes).
+"""
+
+_OFFERS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?:hi|hello|hey|greetings|welcome)(?: there)?\b",
+        r"(?:how|what) (?:can|may) i (?:help|assist|do for) (?:you)?(?: with)?(?: today)?\b",
+        r"i(?:'d| would|'m| am| can|'ll| will)(?: be)?(?: happy| glad| here)?(?: to)? (?:help|assist)(?: you)?"
+        r"(?: with)?(?: that| this| your request)?(?: today)?\b",
+    )
+)
+"""Greetings and offers of help: an answer to a greeting, none to a request."""
+
+_BETWEEN = re.compile(r"[\s.,:;!?…*#_`>\"'()\[\]–—-]*")
+_LABEL = re.compile(r"\s*(?:task|question|input|user|human|query|prompt|problem|request|you asked)\s?:", re.IGNORECASE)
+
+
+def answer_problem(input: str | None, output: str | None) -> str | None:
+    """Why a final output cannot be an answer to its task, by rules alone.
+
+    The rules are few and narrow, since what they name is failed without asking a judge. They know English openers and a
+    handful of others. They are wrong for an agent whose job is to give its input back (a formatter, a proofreader).
+
+    Args:
+        input: The task; None or empty turns the comparison with it off.
+        output: The final output; None is empty.
+
+    Returns:
+        `empty`, `punctuation only`, `reasoning only`, `control word only`, `opener only` or `echo of the task`;
+        None when there is something to judge. Linear in the length of both.
+
+    Example:
+        >>> answer_problem("What is the capital of France?", "Let me think about this step by step:")
+        'opener only'
+        >>> answer_problem("What is the capital of France?", "Paris") is None
+        True
+
+    Source: JUDGE §5.
+    """
+    whole = output or ""
+    if problem := _blank(whole):
+        return problem
+    text = whole[_after_thoughts(whole) :].strip()
+    if _blank(text):
+        return "reasoning only"
+    if len(text) <= _SHORT:
+        if _consists_of(text, (_CONTROL,)):
+            return "control word only"
+        if _is_opener(input or "", text):
+            return "opener only"
+    return "echo of the task" if input and _is_echo(input, text) else None
+
+
+def _blank(text: str) -> str | None:
+    """`empty` or `punctuation only` where nothing in the text could be an answer; `[]` and `{}` could."""
+    if _says_something(text):
+        return None
+    visible = "".join(c for c in text if unicodedata.category(c)[0] not in "ZCM" and c not in _INVISIBLE)
+    if visible in ("[]", "{}"):
+        return None
+    return "punctuation only" if visible else "empty"
+
+
+def _says_something(text: str) -> bool:
+    return any(unicodedata.category(c)[0] in "LNS" and c not in _INVISIBLE and c not in _MARKUP for c in text)
+
+
+def _after_thoughts(text: str) -> int:
+    """Where the text goes on after the reasoning blocks it begins with; its end when such a block is never closed."""
+    at = 0
+    while opened := _THOUGHT_OPEN.match(text, at):
+        closed = re.compile(rf"</{opened[1]}>", re.IGNORECASE).search(text, opened.end())
+        if closed is None:
+            return len(text)
+        at = closed.end()
+    return at
+
+
+def _consists_of(text: str, patterns: tuple[re.Pattern[str], ...]) -> bool:
+    """Whether the text is nothing but matches of the patterns with punctuation between."""
+    at = 0
+    while at < len(text):
+        longest = max((m.end() for p in patterns if (m := p.match(text, at))), default=at)
+        if longest == at and not (longest := _skip(text, at)) > at:
+            return False
+        at = longest
+    return True
+
+
+def _skip(text: str, at: int) -> int:
+    skipped = _BETWEEN.match(text, at)
+    return skipped.end() if skipped else at
+
+
+def _is_opener(task: str, text: str) -> bool:
+    folded = re.sub(r"\s+", " ", text.casefold().replace("’", "'")).strip()
+    offers = _OFFERS if len(task.split(maxsplit=_CHAT_WORDS)) >= _CHAT_WORDS else ()
+    return _consists_of(folded, _LEADS + _OPENERS + offers) and not _consists_of(folded, _LEADS)
+
+
+def _is_echo(task: str, text: str) -> bool:
+    if len(text) > 2 * len(task) + _SHORT:
+        return False
+    asked = _fold(task)
+    if len(asked) < _ECHO_MIN:
+        return False
+    labelled = _LABEL.match(text)
+    said = _fold(text[labelled.end() :] if labelled else text)
+    is_cut = len(said) >= max(_ECHO_CUT_MIN, _ECHO_CUT_SHARE * len(asked)) and asked.startswith(said)
+    return said == asked or is_cut
+
+
+def _fold(text: str) -> str:
+    """Letters and digits only, without case or width."""
+    kept = "".join(c for c in text if c.isalnum())  # marks go first: normalising long runs of them takes quadratic time
+    return "".join(c for c in unicodedata.normalize("NFKC", kept).casefold() if c.isalnum())

@@ -1,0 +1,117 @@
+"""One process's place to work at: its lanes, its event loop and its judge, kept from one batch to the next.
+
+A judge client belongs to one event loop, and neither survives a fork: make a desk in the process that works at it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+
+from worker.flow.lane import Lane, Stop
+from worker.flow.project import Project
+from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge
+from worker.judge.client import ChatJudge
+from worker.records import Ask
+
+BATCH_S = 60.0
+"""A turn at a lane: long enough to be cheap, short enough to stop soon and to look at the schedule again."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+class Desk:
+    """Drains lanes of one project in this process. Close it in the thread that used it."""
+
+    def __init__(self, project: Project) -> None:
+        """Take a desk; connections are opened when first needed."""
+        self.project = project
+        self._runner: asyncio.Runner | None = None
+        self._judge: ChatJudge | None = None
+
+    def drain(
+        self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
+    ) -> Drained:
+        """Work off what is due in a lane.
+
+        Args:
+            lane: `heuristic` or `judge`.
+            budget_s: Seconds after which no more is claimed.
+            stop: Asked often; once true, the work in hand is finished or given back within a few seconds.
+            on_progress: Told how many jobs were settled each time.
+
+        Raises:
+            SettingsError: A budget is set that cannot be kept.
+            StoreError: The database does not answer; leases run out and others take over.
+        """
+        place = Lane(self.project, lane)
+        if place.is_empty:
+            return Drained()
+        if lane == "heuristic":
+            return drain_heuristics(place, budget_s=budget_s, stop=stop, on_progress=on_progress)
+        self.project.check_prices()
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        policy = self.project.settings.judge
+        return self._runner.run(
+            drain_judge(
+                place,
+                self._ask(),
+                concurrency=policy.concurrency,
+                budget_s=budget_s,
+                stop=stop,
+                on_progress=on_progress,
+            )
+        )
+
+    def drain_all(
+        self,
+        lanes: Iterable[str],
+        *,
+        budget_s: float = BATCH_S,
+        stop: Stop = _never,
+        on_progress: OnProgress = _nothing,
+    ) -> Drained:
+        """Work off several lanes, one after the other."""
+        total = Drained()
+        for lane in lanes:
+            if not stop():
+                total += self.drain(lane, budget_s=budget_s, stop=stop, on_progress=on_progress)
+        return total
+
+    def _ask(self) -> Ask | None:
+        settings = self.project.settings
+        if not settings.is_judge_configured:
+            return None
+        if self._judge is None:
+            self._judge = ChatJudge(
+                settings.judge.base_url,
+                settings.openai_api_key,
+                timeout_s=settings.judge.timeout_s,
+                concurrency=settings.judge.concurrency,
+                price=self.project.price,
+            )
+        return self._judge.ask
+
+    def close(self) -> None:
+        """Close the judge's connections and the loop."""
+        if self._runner is not None:
+            if self._judge is not None:
+                self._runner.run(self._judge.close())
+            self._runner.close()
+        self._runner = self._judge = None
+
+    def __enter__(self) -> "Desk":
+        """Use the desk in a with statement."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()

@@ -1,0 +1,142 @@
+"""Runs to sample: thresholds per stratum of a night, stored; late runs decided by them, never re-drawn."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from worker.core import sampling
+from worker.flow.project import Project
+from worker.records import Draw, Stratum
+from worker.store import draws, enrol, runs
+from worker.store.enrol import Registered
+
+REFERENCE_NIGHTS = 28
+_MOST_FOR_REFERENCE = 5_000
+"""Runs a task type's medians are taken from; a uniform subset beyond."""
+
+
+class Drawn(NamedTuple):
+    """One stratum of a night, drawn or only looked at."""
+
+    night: date
+    stratum: Stratum
+    population: int
+    sampled: int
+    inclusion_probability: float
+    why: str
+
+
+def plan_night(
+    project: Project, connection: Connection, night: date, rate: float | None = None
+) -> list[tuple[Drawn, float]]:
+    """What a draw of a night would be, with the rate of each stratum; reads only.
+
+    Args:
+        project: Whose policy.
+        connection: Any transaction.
+        night: Which.
+        rate: Instead of the policy's rate; a flagged stratum keeps its own where that is higher.
+    """
+    plans = []
+    for population in draws.populations(connection, night):
+        stratum, size = population
+        wanted, floor = project.settings.sampling.policy(stratum.task_type, flagged=stratum.flagged)
+        if rate is not None:
+            wanted = max(rate, wanted) if stratum.flagged else rate
+        keys = draws.smallest_keys(connection, night, stratum, floor + 2)
+        decided = sampling.threshold(keys, size, wanted, floor)
+        sampled = draws.count_below(connection, night, stratum, decided.value)
+        why = "flagged" if decided.why == "rate" and stratum.flagged else decided.why
+        plans.append((Drawn(night, stratum, size, sampled, decided.value, why), wanted))
+    return plans
+
+
+def draw_night(project: Project, night: date, now: datetime, *, rate: float | None = None) -> list[Drawn]:
+    """Draw a night once, and queue its jobs in the same transaction; repeating it adds nothing.
+
+    A night that is drawn already keeps its thresholds: late runs are decided by them. With a rate above them the
+    stratum gets a new draw that supersedes the old one and only adds runs.
+
+    Returns:
+        The strata as they stand after it.
+    """
+    scorers = [registered for registered, _ in project.register()]
+    with project.store.write() as connection:
+        is_drawn = night in draws.is_drawn(connection, [night])
+        if not is_drawn:
+            _learn_references(connection, night)
+        _decide(project, connection, night, now, rate, is_new=not is_drawn)
+        if not is_drawn:
+            draws.mark_drawn(connection, night, now)
+            enrol.enrol(connection, night, scorers, now)
+        _dispatch(connection, night, now)
+        return _standing(connection, night)
+
+
+def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[Registered]) -> int:
+    """Reconcile one drawn night: late runs by the stored thresholds, missing jobs, a changed judge's open jobs.
+
+    Returns:
+        Jobs added.
+    """
+    with project.store.write() as connection:
+        _decide(project, connection, night, now, None, is_new=False)
+        draws.add_samples(connection, night, now)
+        enrol.supersede(connection, night, scorers, now)
+        return _dispatch(connection, night, now)
+
+
+def _decide(
+    project: Project, connection: Connection, night: date, now: datetime, rate: float | None, *, is_new: bool
+) -> None:
+    standing = draws.current(connection, night)
+    is_raised = False
+    for plan, wanted in plan_night(project, connection, night, rate):
+        old = standing.get(plan.stratum)
+        if old is not None and (is_new or rate is None or plan.inclusion_probability <= old["threshold"]):
+            continue
+        is_raised |= old is not None
+        decided = Draw(
+            night=night,
+            stratum=plan.stratum,
+            population=plan.population,
+            threshold=plan.inclusion_probability,
+            drawn=plan.sampled,
+            why=plan.why,
+            drawn_at=now,
+        )
+        draws.store(connection, decided, wanted)
+    if is_raised:
+        enrol.reorder(connection, night)
+
+
+def _dispatch(connection: Connection, night: date, now: datetime) -> int:
+    pks = enrol.enrolled(connection, [night])[night]
+    return enrol.enqueue(connection, night, enrol.registered(connection, pks), now) if pks else 0
+
+
+def _standing(connection: Connection, night: date) -> list[Drawn]:
+    current: Mapping[Stratum, Mapping[str, object]] = draws.current(connection, night)  # type: ignore[assignment]  # rows are mappings
+    sizes = dict(draws.populations(connection, night))
+    found = []
+    for stratum, row in sorted(current.items()):
+        threshold = float(str(row["threshold"]))
+        sampled = draws.count_below(connection, night, stratum, threshold)
+        found.append(Drawn(night, stratum, sizes.get(stratum, 0), sampled, threshold, str(row["why"])))
+    return found
+
+
+def _learn_references(connection: Connection, night: date) -> None:
+    """Store what was usual over the nights before: heuristics of this night are judged by it, whenever they run."""
+    since, until = night - timedelta(days=REFERENCE_NIGHTS), night - timedelta(days=1)
+    rows = []
+    for task_type, values in runs.recent_values(connection, since, until, _MOST_FOR_REFERENCE).items():
+        usual = sampling.reference(
+            [row["cost_usd"] for row in values],
+            [row["steps"] for row in values],
+            [row["latency_ms"] for row in values],
+        )
+        rows.append({"night": night, "task_type": task_type, **usual._asdict()})
+    runs.store_references(connection, rows)

@@ -1,0 +1,135 @@
+"""One worker's hold on a lane of the ledger: claim with the runs, settle, give back. Each call is one transaction."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from worker.flow.project import Project
+from worker.records import Run
+from worker.scorers.protocol import Context, Scorer
+from worker.store import ledger, runs
+from worker.store.enrol import Registered
+from worker.store.ledger import Job, Settled
+from worker.store.money import Money
+
+LEASE_S = 90.0
+"""Seconds a claimed job is ours; the loop renews at a third of it."""
+
+Stop = Callable[[], bool]
+
+
+class Work(NamedTuple):
+    """A claimed job with all that scoring it takes."""
+
+    job: Job
+    scorer: Scorer
+    run: Run | None
+    """As a scorer may see it; None when its texts are gone."""
+    context: Context
+
+
+class Taken(NamedTuple):
+    """What a claim gave."""
+
+    work: list[Work]
+    shed: int
+    must_wait: bool
+
+
+class Lane:
+    """A named worker at a lane. No connection is held between calls, none across a judge call."""
+
+    def __init__(self, project: Project, name: str, *, lease_s: float = LEASE_S) -> None:
+        """Take a place at a lane.
+
+        Args:
+            project: Whose ledger.
+            name: `heuristic` or `judge`.
+            lease_s: Seconds until others may take over what this worker claimed.
+        """
+        self.project = project
+        self.name = name
+        self.lease_s = lease_s
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._scorers: dict[int, tuple[Registered, Scorer]] = {
+            registered.pk: (registered, scorer) for registered, scorer in project.register() if registered.lane == name
+        }
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no scorer in force uses this lane."""
+        return not self._scorers
+
+    def claim(self, limit: int) -> Taken:
+        """Lease due jobs and load their runs."""
+        store = self.project.store
+        with store.write() as connection:
+            now = store.now(connection)
+            claimed = ledger.claim(
+                connection,
+                now=now,
+                lane=self.name,
+                scorer_pks=list(self._scorers),
+                owner=self.owner,
+                limit=limit,
+                lease_s=self.lease_s,
+                max_attempts=self.project.settings.scoring.max_attempts,
+                money=self._money(now),
+            )
+        return Taken(self._work(claimed.jobs), claimed.shed, claimed.must_wait)
+
+    def settle(self, done: Sequence[Settled]) -> int:
+        """Store outcomes; those that another worker has taken over do not count."""
+        store = self.project.store
+        with store.write() as connection:
+            now = store.now(connection)
+            return ledger.settle(connection, done, self.owner, now, self.project.night_of(now))
+
+    def retry_later(self, jobs: Sequence[tuple[Job, datetime, str]]) -> None:
+        """Queue jobs again for a later time."""
+        with self.project.store.write() as connection:
+            ledger.retry_later(connection, jobs, self.owner)
+
+    def give_back(self, jobs: Sequence[Job], reason: str | None = None) -> None:
+        """Return jobs untried."""
+        with self.project.store.write() as connection:
+            ledger.give_back(connection, jobs, self.owner, reason)
+
+    def renew(self, jobs: Sequence[Job]) -> None:
+        """Hold on to jobs."""
+        store = self.project.store
+        with store.write() as connection:
+            ledger.renew(connection, jobs, self.owner, store.now(connection), self.lease_s)
+
+    def now(self) -> datetime:
+        """The store's time."""
+        with self.project.store.read() as connection:
+            return self.project.store.now(connection)
+
+    def _money(self, now: datetime) -> Money | None:
+        cap = self.project.settings.judge.budget_usd_per_day
+        if self.name != "judge" or cap is None:
+            return None
+        most: Mapping[int, float] = {
+            pk: self.project.max_usd(scorer) or 0.0 for pk, (_, scorer) in self._scorers.items()
+        }
+        return Money(self.project.night_of(now), cap, most)
+
+    def _work(self, jobs: Sequence[Job]) -> list[Work]:
+        if not jobs:
+            return []
+        with self.project.store.read() as connection:
+            loaded = runs.load(connection, sorted({job.run_pk for job in jobs}))
+        seen = {pk: run.for_scorer() for pk, run in loaded.items()}
+        # by the job's night, not the run's time: that is what its references were stored for
+        pairs = {(job.night, seen[job.run_pk].task_type) for job in jobs if job.run_pk in seen}
+        contexts = self.project.contexts(pairs)
+        work = []
+        for job in jobs:
+            run = seen.get(job.run_pk)
+            context = contexts[job.night, run.task_type] if run is not None else Context()
+            work.append(Work(job, self._scorers[job.scorer_pk][1], run, context))
+        return work

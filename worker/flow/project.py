@@ -1,0 +1,184 @@
+"""What every arrow needs: settings, store, the installation's secret, and the scorers in force."""
+
+import difflib
+import secrets
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy import RowMapping
+
+from worker.core import calendar
+from worker.errors import SettingsError
+from worker.judge.price import PriceOverride, price
+from worker.records import Reference
+from worker.scorers import SCORERS
+from worker.scorers.protocol import Context, Scorer
+from worker.scorers.rubric import RubricScorer
+from worker.scorers.rubric_files import load, shipped_prompts
+from worker.settings import Settings
+from worker.store import draws, enrol, runs, schema
+from worker.store.engine import Store
+from worker.store.enrol import Registered
+
+_SECRET = "prompt_secret"  # noqa: S105 the key under which the secret is kept, not the secret
+_START = "start_night"
+
+
+class Project:
+    """One installation, opened by a door and handed down. Holds no connection until one is used."""
+
+    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+        """Name a project; nothing is opened yet."""
+        self.settings = settings
+        self.store = store or Store(settings.database)
+
+    def open(self) -> "Project":
+        """Create the schema in an empty database, or insist on the right one.
+
+        Raises:
+            SchemaOutdated: The database belongs to another version.
+        """
+        schema.ensure(self.store)
+        return self
+
+    @cached_property
+    def secret(self) -> bytes:
+        """Made once an installation; keys the fences around run data in prompts."""
+        with self.store.read() as connection:
+            known = draws.get_meta(connection, _SECRET)
+        if known is None:
+            with self.store.write() as connection:
+                known = draws.set_meta_once(connection, _SECRET, secrets.token_hex(32))
+        return bytes.fromhex(known)
+
+    @cached_property
+    def prompt_folders(self) -> list[Path]:
+        """Where rubrics come from, the later laid over the earlier: shipped, then the user's."""
+        own = self.settings.prompts
+        if own is not None:
+            if not Path(own).is_dir():
+                raise SettingsError(f"SPOTCHECK_PROMPTS: folder {own!r} does not exist")
+            return [shipped_prompts(), Path(own)]
+        beside = Path("prompts")
+        is_other = beside.is_dir() and beside.resolve() != shipped_prompts().resolve()
+        return [shipped_prompts(), beside] if is_other else [shipped_prompts()]
+
+    @cached_property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """The scorers in force, heuristics first, in a stable order.
+
+        Raises:
+            SettingsError: A name is unknown; says which are known.
+            RubricError: A rubric in force is wrong.
+        """
+        policy = self.settings.scoring
+        names = list(SCORERS) if policy.heuristics is None else policy.heuristics
+        heuristics: list[Scorer] = [SCORERS[_known("scoring.heuristics", name, SCORERS)] for name in names]
+        if not policy.rubrics:
+            return tuple(heuristics)
+        rubrics = load(self.prompt_folders)
+        model = self.settings.judge.model if self.settings.is_judge_configured else None
+        judged = [
+            RubricScorer(rubrics[_known("scoring.rubrics", name, rubrics)], model, self.secret, redact=policy.redact)
+            for name in policy.rubrics
+        ]
+        return (*heuristics, *judged)
+
+    def register(self) -> list[tuple[Registered, Scorer]]:
+        """The scorers in force with their keys in the store."""
+        wanted = [(one.key, one.applies_to) for one in self.scorers]
+        with self.store.read() as connection:
+            known = {one.key.fingerprint: one for one in enrol.registered(connection)}
+        if not all(key.fingerprint in known for key, _ in wanted):
+            with self.store.write() as connection:
+                found = enrol.register(connection, wanted, self.store.now(connection))
+            known = {one.key.fingerprint: one for one in found}
+        return [(known[one.key.fingerprint], one) for one in self.scorers]
+
+    def contexts(self, nights_and_types: set[tuple[date, str]]) -> dict[tuple[date, str], Context]:
+        """What scorers may know besides a run, by night and task type; without a way to a judge."""
+        with self.store.read() as connection:
+            rows = runs.references(connection, sorted({night for night, _ in nights_and_types}))
+        schemas = self.settings.scoring.schemas
+        return {
+            pair: Context(reference=reference_of(rows.get(pair)), answer_schema=schemas.get(pair[1]))
+            for pair in nights_and_types
+        }
+
+    def night_of(self, at: datetime) -> date:
+        """The night a time belongs to: its local calendar day in the schedule's time zone."""
+        return calendar.night_of(at, self.settings.zone)
+
+    def last_over(self, now: datetime) -> date:
+        """The newest night that is over and may be drawn."""
+        return self.night_of(now) - timedelta(days=1)
+
+    def start_night(self) -> date | None:
+        """The project's first night; None before its first tick."""
+        with self.store.read() as connection:
+            text = draws.get_meta(connection, _START)
+        return None if text is None else date.fromisoformat(text)
+
+    def first_tick(self, now: datetime) -> date:
+        """Note the first tick, once: nights from the one just over on are scored unasked.
+
+        Returns:
+            The project's first night.
+        """
+        known = self.start_night()
+        if known is None:
+            with self.store.write() as connection:
+                known = date.fromisoformat(draws.set_meta_once(connection, _START, self.last_over(now).isoformat()))
+        return known
+
+    def price(self, model: str, input_tokens: int, cached_tokens: int, output_tokens: int) -> float | None:
+        """What a call costs, US dollars; None when unknown."""
+        return price(model, input_tokens, cached_tokens, output_tokens, self._overrides)
+
+    @cached_property
+    def _overrides(self) -> Mapping[str, PriceOverride]:
+        return {
+            model: PriceOverride(own.input_usd_per_mtok, own.output_usd_per_mtok, own.cached_input_usd_per_mtok)
+            for model, own in self.settings.judge.prices.items()
+        }
+
+    def max_usd(self, scorer: Scorer) -> float | None:
+        """The most one score of a scorer can cost, US dollars; None when the price is unknown."""
+        model = scorer.key.spec.get("model")
+        tokens_in, tokens_out = scorer.max_tokens
+        if not model or (tokens_in == 0 and tokens_out == 0):
+            return 0.0
+        return self.price(str(model), tokens_in, 0, tokens_out)
+
+    def check_prices(self) -> None:
+        """Refuse a budget that cannot be kept.
+
+        Raises:
+            SettingsError: A budget is set, a judge's price is unknown, and that is not allowed.
+        """
+        judge = self.settings.judge
+        if judge.budget_usd_per_day is None or judge.unknown_price == "allow":
+            return
+        for one in self.scorers:
+            if one.key.kind == "judge" and self.max_usd(one) is None:
+                raise SettingsError(
+                    f"judge.budget_usd_per_day is set, but the price of {judge.model!r} is unknown; give it in "
+                    f'[judge.prices."{judge.model}"], or set judge.unknown_price = "allow"'
+                )
+
+
+def reference_of(row: RowMapping | None) -> Reference | None:
+    """A stored reference as a record; None when there is none."""
+    if row is None:
+        return None
+    return Reference(**{name: row[name] for name in Reference._fields})
+
+
+def _known(setting: str, name: str, allowed: Mapping[str, object]) -> str:
+    if name in allowed:
+        return name
+    near = difflib.get_close_matches(name, list(allowed), n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(allowed)}"
+    raise SettingsError(f"{setting}: {name!r} is not known{hint}")

@@ -1,0 +1,79 @@
+"""The healer, on beat and on demand: late runs, lost wake-ups, nights that are done. Safe at any moment, by anyone."""
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from worker.flow.compare import compare_night
+from worker.flow.draw import decide_late
+from worker.flow.project import Project
+from worker.flow.summarise import summarise_night
+from worker.records import Drift
+from worker.store import draws, ledger, summary
+
+LANES = ("heuristic", "judge")
+Wake = Callable[[str, int], None]
+"""Wakes workers of a lane in which so many jobs are due; carries nothing, and losing it costs only time."""
+_SUMMARISE_ANYWAY_H = 24
+"""A night whose last jobs hang on is summarised all the same; when they end, again."""
+
+
+class Reconciled(NamedTuple):
+    """What one round did."""
+
+    jobs_added: int
+    summarised: list[date]
+    found: list[Drift]
+
+
+def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
+    """Decide late runs of the lookback, wake lanes with due work, and finish nights whose jobs are resolved."""
+    scorers = [registered for registered, _ in project.register()]
+    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    with project.store.read() as connection:
+        recent = draws.drawn_nights(connection, since)
+    added = sum(decide_late(project, night, now, scorers) for night in recent)
+    wake_due(project, wake)
+    summarised, found = finish_nights(project, now)
+    return Reconciled(added, summarised, found)
+
+
+def wake_due(project: Project, wake: Wake) -> None:
+    """Wake each lane that has due work."""
+    with project.store.read() as connection:
+        now = project.store.now(connection)
+        due = {lane: ledger.waiting(connection, now, lane).due for lane in LANES}
+    for lane, count in due.items():
+        if count:
+            wake(lane, count)
+
+
+def finish_nights(project: Project, now: datetime) -> tuple[list[date], list[Drift]]:
+    """Summarise nights that changed and compare those that are new, oldest first.
+
+    A night is compared once, after all nights before it; a night with open jobs holds those behind it for a day.
+
+    Returns:
+        Nights summarised, and new findings.
+    """
+    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    with project.store.read() as connection:
+        stale = summary.stale_nights(connection, since)
+        open_jobs = {night: summary.open_jobs(connection, night) for night, _, _ in stale}
+        drawn_at = draws.drawn_at(connection, [night for night, _, _ in stale])
+    summarised = []
+    found: list[Drift] = []
+    for night, resolved, ended in stale:
+        if open_jobs[night] and now - drawn_at[night] < timedelta(hours=_SUMMARISE_ANYWAY_H):
+            break
+        summarise_night(project, night, resolved, ended, now)
+        summarised.append(night)
+        found += _compare_new(project, now)
+    found += _compare_new(project, now)
+    return summarised, found
+
+
+def _compare_new(project: Project, now: datetime) -> list[Drift]:
+    with project.store.read() as connection:
+        nights = summary.uncompared_nights(connection)
+    return [drift for night in nights for drift in compare_night(project, night, now)]

@@ -1,0 +1,247 @@
+"""Jobs to verdicts: the heuristics in a plain loop, the judge with many calls in flight.
+
+Both claim from the ledger, so any number of workers may run them at once, and either may die at any moment.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
+from worker.flow.lane import Lane, Stop, Work
+from worker.flow.settle import failed, settled, settled_without
+from worker.records import Ask, Run, Scoring
+from worker.scorers.protocol import Context
+from worker.store.ledger import Job, Settled
+
+HEURISTICS_AT_ONCE = 450
+"""Jobs a claim: one transaction to take, one to settle."""
+_FLUSH_AT = 25
+_FLUSH_S = 0.5
+_GRACE_S = 3.0
+"""How long calls in flight may still answer after a stop; what they asked is then given back."""
+_BACKOFF_S, _BACKOFF_MOST_S = 2.0, 300.0
+
+OnProgress = Callable[[int], None]
+
+
+class Drained(NamedTuple):
+    """What one turn at a lane did."""
+
+    settled: int = 0
+    shed: int = 0
+    retried: int = 0
+    refused: str | None = None
+    """The judge's refusal that ended the turn; None when there was none."""
+
+    def __add__(self, other: object) -> "Drained":
+        """Both together."""
+        if not isinstance(other, Drained):
+            return NotImplemented
+        return Drained(
+            self.settled + other.settled,
+            self.shed + other.shed,
+            self.retried + other.retried,
+            self.refused or other.refused,
+        )
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+def drain_heuristics(lane: Lane, *, budget_s: float, stop: Stop, on_progress: OnProgress = _nothing) -> Drained:
+    """Score with heuristics until nothing is due, time is up, or a stop is asked for.
+
+    Args:
+        lane: The heuristic lane.
+        budget_s: Seconds after which no more is claimed.
+        stop: Asked between batches.
+        on_progress: Told how many jobs each batch settled.
+    """
+    until = time.monotonic() + budget_s
+    total = Drained()
+    while time.monotonic() < until and not stop():
+        taken = lane.claim(HEURISTICS_AT_ONCE)
+        if not taken.work:
+            break
+        done = []
+        for work in taken.work:
+            if work.run is None:
+                done.append(_pruned(work.job))
+                continue
+            try:
+                scoring = at_once(work.scorer.score(work.run, work.context))
+                done.append(settled(work.job, work.run, work.scorer.key, scoring))
+            except Exception as error:  # noqa: BLE001 one scorer's bug must not cost the other runs
+                done.append(failed(work.job, f"scorer_error: {type(error).__name__}: {error}", was_called=False))
+        count = lane.settle(done)
+        on_progress(count)
+        total += Drained(settled=count)
+    return total
+
+
+def at_once(scoring: Coroutine[Any, Any, Scoring]) -> Scoring:
+    """The result of a scorer that asks nobody, without an event loop."""
+    try:
+        scoring.send(None)
+    except StopIteration as done:
+        result: Scoring = done.value
+        return result
+    scoring.close()
+    raise RuntimeError("a heuristic must not wait")
+
+
+def _pruned(job: Job) -> Settled:
+    return failed(job, "pruned: the run's texts are gone", was_called=False)
+
+
+async def drain_judge(
+    lane: Lane,
+    ask: Ask | None,
+    *,
+    concurrency: int,
+    budget_s: float,
+    stop: Stop,
+    on_progress: OnProgress = _nothing,
+) -> Drained:
+    """Score with the judge: keep that many calls in flight until nothing is due, time is up, or a stop is asked for.
+
+    Jobs are claimed as calls end, only as many as can start at once, so a claim is the moment of the call. A worker
+    that dies leaves leases that run out; one that is stopped gives back what has not answered within three seconds.
+
+    Args:
+        lane: The judge lane.
+        ask: The way to the judge; None where none is configured.
+        concurrency: Calls in flight.
+        budget_s: Seconds after which no more is claimed.
+        stop: Asked several times a second.
+        on_progress: Told how many jobs each flush settled.
+    """
+    return await _Pump(lane, ask, concurrency, on_progress).run(budget_s, stop)
+
+
+class _Pump:
+    """The loop's state: calls in flight, outcomes not yet stored."""
+
+    def __init__(self, lane: Lane, ask: Ask | None, concurrency: int, on_progress: OnProgress) -> None:
+        self._lane, self._ask, self._concurrency, self._on_progress = lane, ask, concurrency, on_progress
+        self._flying: dict[asyncio.Task[Settled], Work] = {}
+        self._done: list[Settled] = []
+        self._later: list[tuple[Job, float, str]] = []
+        self._back: list[Job] = []
+        self._flushed_at = self._renewed_at = time.monotonic()
+        self._pause_until = 0.0
+        self._is_dry = False
+        self._total = Drained()
+
+    async def run(self, budget_s: float, stop: Stop) -> Drained:
+        until = time.monotonic() + budget_s
+        stopped_at: float | None = None
+        while True:
+            if stopped_at is None and (stop() or self._total.refused):
+                stopped_at = time.monotonic()
+            if stopped_at is None and time.monotonic() < until:
+                await self._claim()
+            if not self._flying:
+                if self._is_dry or stopped_at is not None or time.monotonic() >= until:
+                    break
+                await asyncio.sleep(0.05)
+            else:
+                await self._wait()
+            await self._keep_up()
+            if stopped_at is not None and time.monotonic() > stopped_at + _GRACE_S:
+                break
+        await self._land()
+        return self._total
+
+    async def _claim(self) -> None:
+        free = self._concurrency - len(self._flying)
+        if free < max(1, self._concurrency // 4) or time.monotonic() < self._pause_until:
+            return
+        taken = await asyncio.to_thread(self._lane.claim, free)
+        self._total += Drained(shed=taken.shed)
+        self._is_dry = not taken.work and not taken.shed and not taken.must_wait
+        if taken.must_wait:
+            self._pause_until = time.monotonic() + _FLUSH_S
+        for work in taken.work:
+            if work.run is None:
+                self._done.append(_pruned(work.job))
+                continue
+            context = work.context._replace(ask=self._ask)
+            self._flying[asyncio.create_task(self._one(work, work.run, context))] = work
+
+    async def _one(self, work: Work, run: Run, context: Context) -> Settled:
+        scoring = await work.scorer.score(run, context)
+        return settled(work.job, run, work.scorer.key, scoring)
+
+    async def _wait(self) -> None:
+        done, _ = await asyncio.wait(self._flying, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            work = self._flying.pop(task)
+            error = task.exception()
+            if error is None:
+                self._done.append(task.result())
+            else:
+                self._fail(work, error)
+
+    def _fail(self, work: Work, error: BaseException) -> None:
+        job = work.job
+        match error:
+            case JudgeRefusesUs():
+                self._back.append(job)
+                self._total += Drained(refused=str(error))
+            case JudgeUnavailable():
+                self._pause_until = max(self._pause_until, time.monotonic() + min(error.retry_after_s or 0.0, 60.0))
+                if job.attempt >= self._lane.project.settings.scoring.max_attempts:
+                    self._done.append(failed(job, f"judge_unavailable: {error}", was_called=False))
+                else:
+                    wait_s = max(error.retry_after_s or 0.0, _jitter_s(job.attempt))
+                    self._later.append((job, wait_s, f"judge_unavailable: {error}"[:300]))
+            case VerdictUnreadable() if work.run is not None:
+                self._done.append(settled_without(job, work.run, work.scorer.key, error.reason, was_called=True))
+            case _:
+                self._done.append(failed(job, f"scorer_error: {type(error).__name__}: {error}", was_called=True))
+
+    async def _keep_up(self) -> None:
+        """Flush outcomes every few, and hold on to what is in flight."""
+        now = time.monotonic()
+        if len(self._done) >= _FLUSH_AT or now - self._flushed_at > _FLUSH_S:
+            await self._flush()
+        if now - self._renewed_at > self._lane.lease_s / 3 and self._flying:
+            self._renewed_at = now
+            await asyncio.to_thread(self._lane.renew, [work.job for work in self._flying.values()])
+
+    async def _flush(self) -> None:
+        done, later, back = self._done, self._later, self._back
+        self._done, self._later, self._back = [], [], []
+        self._flushed_at = time.monotonic()
+        if done:
+            count = await asyncio.to_thread(self._lane.settle, done)
+            self._total += Drained(settled=count)
+            self._on_progress(count)
+        if later:
+            now = await asyncio.to_thread(self._lane.now)
+            rows = [(job, now + timedelta(seconds=wait_s), reason) for job, wait_s, reason in later]
+            await asyncio.to_thread(self._lane.retry_later, rows)
+            self._total += Drained(retried=len(rows))
+        if back:
+            await asyncio.to_thread(self._lane.give_back, back, self._total.refused)
+
+    async def _land(self) -> None:
+        """Give back what has not answered, store what has."""
+        for task in self._flying:
+            task.cancel()
+        if self._flying:
+            await asyncio.wait(self._flying, timeout=1.0)
+        self._back += [work.job for work in self._flying.values()]
+        self._flying.clear()
+        await self._flush()
+
+
+def _jitter_s(attempt: int) -> float:
+    """Full jitter: waiting workers do not come back together (AWS Architecture Blog 2015)."""
+    return random.uniform(0, min(_BACKOFF_MOST_S, _BACKOFF_S * 2**attempt))  # noqa: S311 no secret

@@ -1,0 +1,116 @@
+"""Scores to trend: a night's cells, then the weekly points that the night touches."""
+
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from worker.core import calendar, drift
+from worker.core.estimate import nightly
+from worker.core.trend import points
+from worker.flow.project import Project
+from worker.store import summary
+from worker.store.summary import StreamCells
+
+MIX_NIGHTS = 28
+"""A task type's weight in the overall line is its traffic over its first so many nights."""
+_DISPERSION_NIGHTS = 112
+_FEWEST_FOR_DISPERSION = 14
+
+
+def summarise_night(project: Project, night: date, resolved: int, ended: int, now: datetime) -> int:
+    """Bring a night's cells and the weekly points up to date; repeating it gives the same.
+
+    While the reference mix is still being learned, the earlier weeks' overall lines move with it.
+
+    Returns:
+        Weekly points stored.
+    """
+    with project.store.write() as connection:
+        summary.refresh_night(connection, night)
+        weeks = _weeks(connection, night)
+        since = calendar.nights_of_week(weeks[0])[0] - timedelta(days=_DISPERSION_NIGHTS)
+        until = calendar.nights_of_week(weeks[-1])[1]
+        streams = summary.cells(connection, since, until)
+        traffic = summary.reference_traffic(connection, MIX_NIGHTS)
+        stored = 0
+        for week in weeks:
+            unscored = summary.unscored(connection, *calendar.nights_of_week(week))
+            rows = [row for stream in streams for row in _points(week, stream, traffic, unscored)]
+            summary.replace_week(connection, week, rows)
+            stored += len(rows)
+        summary.mark_summarised(connection, night, resolved, ended, now)
+    return stored
+
+
+def _weeks(connection: Connection, night: date) -> list[str]:
+    """The night's week; and those before it while some task type's mix is being learned. Oldest first."""
+    first = summary.first_nights(connection)
+    is_learning = any(night < since + timedelta(days=MIX_NIGHTS) for since in first.values())
+    if not is_learning:
+        return [calendar.week_of(night)]
+    since = max(min(first.values()), night - timedelta(days=MIX_NIGHTS + 7))
+    return sorted({calendar.week_of(each) for each in calendar.nights_between(since, night)})
+
+
+def _points(
+    week: str, stream: StreamCells, traffic: Mapping[str, float], unscored: Mapping[tuple[Any, ...], int]
+) -> list[dict[str, Any]]:
+    monday, sunday = calendar.nights_of_week(week)
+    own = [cell for cell in stream.cells if monday <= cell.night <= sunday]
+    rows = []
+    for point in points(own, shares=traffic, dispersion=_dispersion(stream, sunday) if own else 1.0):
+        estimate = point.estimate
+        rows.append(
+            {
+                "week": week,
+                "dimension": point.dimension,
+                "task_type": point.task_type,
+                "segment": point.segment,
+                "scorer_pk": stream.scorer_pk,
+                "criterion": stream.criterion,
+                "population": point.population,
+                "sampled": point.sampled,
+                "scored": estimate.n,
+                "unscored": _unscored(unscored, stream, point.dimension, point.task_type, point.segment),
+                "mean": estimate.mean,
+                "low": estimate.low,
+                "high": estimate.high,
+                "raw_mean": point.raw_mean,
+            }
+        )
+    return rows
+
+
+def _unscored(
+    counts: Mapping[tuple[Any, ...], int],
+    stream: StreamCells,
+    dimension: str,
+    task_type: str | None,
+    segment: str | None,
+) -> int:
+    total = 0
+    for (scorer_pk, criterion, of_task, agent, version), count in counts.items():
+        if (scorer_pk, criterion) != (stream.scorer_pk, stream.criterion):
+            continue
+        wanted = {"task_type": (task_type, of_task), "agent": (segment, agent), "agent_version": (segment, version)}
+        asked, found = wanted[dimension]
+        total += count if asked is None or asked == found else 0
+    return total
+
+
+def _dispersion(stream: StreamCells, until: date) -> float:
+    """How much the stream's nights scatter beyond chance, over up to 16 weeks; 1 until two weeks are known.
+
+    The drift scan's raise is taken out again: an alarm wants the cautious value, an interval the likely one.
+    """
+    since = until - timedelta(days=_DISPERSION_NIGHTS - 1)
+    series = nightly([cell for cell in stream.cells if since <= cell.night <= until])
+    known = int(np.count_nonzero(series.n))
+    if known < _FEWEST_FOR_DISPERSION:
+        return 1.0
+    raised = 1 + 0.5 * math.sqrt(2 / (known - 1))
+    return max(1.0, drift.dispersion(series.n, series.s, series.ss) / raised)

@@ -1,0 +1,93 @@
+"""Outside to store: runs taken in batches, keys and flags decided, rejected lines kept beside."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from worker.core.sampling import flags, sample_key
+from worker.flow.project import Project, reference_of
+from worker.ingest.document import Taken
+from worker.ingest.jsonl import Accepted, Rejected
+from worker.records import Reference
+from worker.store import runs
+from worker.store.runs import Incoming
+
+BATCH = 1_000
+T = TypeVar("T")
+
+
+class Tally(NamedTuple):
+    """What became of a source's lines."""
+
+    accepted: int = 0
+    revised: int = 0
+    """Known runs that were sent with other content."""
+    duplicate: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: object) -> "Tally":
+        """Both together."""
+        if not isinstance(other, Tally):
+            return NotImplemented
+        return Tally(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+def take(
+    project: Project,
+    lines: Iterable[Accepted | Rejected],
+    now: datetime,
+    *,
+    on_rejected: Callable[[Rejected], None],
+    on_batch: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Store runs as they come; a batch is one transaction, and repeating a source changes nothing.
+
+    Args:
+        project: Where to.
+        lines: From a reader of `ingest`.
+        now: Time of receipt.
+        on_rejected: Told of each line that is no run.
+        on_batch: Told the running totals after each batch.
+
+    Returns:
+        The totals.
+    """
+    references = _references(project)
+    tally = Tally()
+    for batch in _batches(lines, BATCH):
+        accepted = []
+        for line in batch:
+            if isinstance(line, Rejected):
+                on_rejected(line)
+                tally += Tally(rejected=1)
+            else:
+                accepted.append(_incoming(project, line.taken, references))
+        if accepted:
+            with project.store.write() as connection:
+                tally += Tally(*runs.take(connection, accepted, now))
+        on_batch(tally)
+    return tally
+
+
+def _references(project: Project) -> dict[str, Reference | None]:
+    with project.store.read() as connection:
+        return {task: reference_of(row) for task, row in runs.latest_references(connection).items()}
+
+
+def _incoming(project: Project, taken: Taken, references: dict[str, Reference | None]) -> Incoming:
+    run = taken.run
+    return Incoming(
+        run=run,
+        sha=taken.sha,
+        payload=taken.payload,
+        night=project.night_of(run.ended_at),
+        sample_key=sample_key(run.run_id),
+        flags=flags(run, references.get(run.task_type)),
+    )
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,87 @@
+"""Run files: JSON lines, plain or gzip, from a path or a stream; read line by line in bounded memory."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import IO, NamedTuple, cast
+
+import orjson
+
+from worker.errors import IngestError
+from worker.ingest import document
+from worker.ingest.document import Taken
+from worker.settings import Intake
+
+_GZIP = b"\x1f\x8b"
+_KEPT_OF_REJECTED = 4_000_000
+"""Bytes kept of a rejected line in the side file."""
+
+
+class Rejected(NamedTuple):
+    """A line that is not a run."""
+
+    number: int
+    """From 1."""
+    reason: str
+    raw: bytes
+    """The line; only its beginning when it was longer than allowed."""
+
+
+class Accepted(NamedTuple):
+    """A line that is a run."""
+
+    number: int
+    taken: Taken
+
+
+def read(stream: IO[bytes], *, now: datetime, limits: Intake) -> Iterator[Accepted | Rejected]:
+    """Runs and rejected lines, in the order of the file. Blank lines are passed over.
+
+    Args:
+        stream: Bytes, plain or gzip (told by the first two bytes), read once and to its end.
+        now: The time of receipt, aware UTC.
+        limits: The longest line, and sizes within a run.
+
+    Yields:
+        One item a line. A broken gzip stream ends with one Rejected that says so; what came before it stands.
+    """
+    number = 0
+    try:
+        for number, raw, is_whole in _lines(stream, limits.max_line_bytes):
+            if raw.strip():
+                yield _line(number, raw, is_whole, now, limits)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield Rejected(number + 1, f"the gzip stream breaks off here ({error}); the lines before it were taken", b"")
+
+
+def _line(number: int, raw: bytes, is_whole: bool, now: datetime, limits: Intake) -> Accepted | Rejected:
+    if not is_whole:
+        reason = f"longer than {limits.max_line_bytes:,} bytes (setting intake.max_line_bytes)"
+        return Rejected(number, reason, raw[:_KEPT_OF_REJECTED])
+    try:
+        return Accepted(number, document.read(orjson.loads(raw), now=now, limits=limits))
+    except orjson.JSONDecodeError as error:
+        return Rejected(number, f"not JSON: {error}", raw)
+    except IngestError as error:
+        return Rejected(number, str(error), raw)
+
+
+def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Lines with their numbers; of an overlong line only the beginning, in bounded memory."""
+    source = _plain(stream)
+    number = 0
+    while raw := source.readline(limit + 1):
+        number += 1
+        is_whole = len(raw) <= limit or raw.endswith(b"\n")
+        yield number, raw, is_whole
+        while not raw.endswith(b"\n") and not is_whole and (raw := source.readline(1 << 20)):
+            pass
+
+
+def _plain(stream: IO[bytes]) -> IO[bytes]:
+    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
+    if buffered.peek(2)[:2] == _GZIP:
+        return cast(IO[bytes], gzip.GzipFile(fileobj=buffered))
+    return buffered

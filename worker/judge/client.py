@@ -1,0 +1,369 @@
+"""The judge client: one question, one chat completion, from any OpenAI-compatible server."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import SecretStr
+
+from worker.errors import JudgeError, JudgeUnavailable, SettingsError, VerdictUnreadable
+from worker.judge.complaint import Complaint, error_for, one_line, read_complaint, retry_after_s
+from worker.judge.ladder import LIMITS, Plan, easier, request_body
+from worker.records import Judging, Question, Reply
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
+Price = Callable[[str, int, int, int], float | None]
+"""US dollars for (model, input tokens, cached among them, output tokens); None when unknown."""
+
+ANSWER_LIMIT = 4 * 1024 * 1024
+"""Bytes of an answer; a verdict has a few thousand."""
+
+CONNECT_S = 10.0
+KEEPALIVE_S = 4.0
+"""Below the 5 s after which uvicorn (vLLM, LiteLLM) hangs up: a reused connection must not die under a question."""
+
+SDK_HEADERS = tuple(
+    f"X-Stainless-{name}" for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
+)
+
+TOKENS_LIMIT = 1_000_000_000
+LABEL_LIMIT = 200
+SHOWN_LIMIT = 300
+TRIES_LIMIT = 12
+"""Requests for one question while the ladder is climbed down: two rungs and a handful of parameters."""
+
+_SECRET_SHAPED = re.compile(r"\b(sk|pk|rk|key|gsk|xai)[-_][\w*.-]{6,}|(?i:bearer)\s+\S+")
+
+
+class _Answered(NamedTuple):
+    """A server's answer, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+    latency_ms: float
+
+
+def preload() -> None:
+    """Imports what a question needs: 1.5 s of CPU that a worker's parent pays once before it forks."""
+    import aiohttp  # noqa: F401
+    import openai._vendor.httpx_aiohttp.transport
+    import openai.lib._client_auth  # noqa: F401
+
+
+class ChatJudge:
+    """Asks questions over chat.completions; satisfies `Ask`.
+
+    One object serves one event loop at a time, and is closed in it. What the server was found to support is kept per
+    model for the life of the object. Nothing is retried here: that is the job ledger's.
+
+    Example:
+        >>> ChatJudge("http://127.0.0.1:8000/v1", None)
+        ChatJudge('http://127.0.0.1:8000/v1')
+    """
+
+    def __init__(
+        self,
+        base_url: str | None,
+        api_key: SecretStr | None,
+        *,
+        timeout_s: float = 60.0,
+        concurrency: int = 16,
+        price: Price | None = None,
+        user_agent: str = "spotcheck",
+    ) -> None:
+        """Prepare a judge; nothing is connected or imported yet.
+
+        Args:
+            base_url: Up to and including `/v1`; None is the openai package's default.
+            api_key: None sends no key, as local servers want it.
+            timeout_s: For one request from first to last byte, queueing for a free slot not included.
+            concurrency: Requests under way at the same time; the others wait.
+            price: What a call costs; None leaves the cost unknown.
+            user_agent: What to be called in the server's logs.
+
+        Raises:
+            SettingsError: The address is no http(s) URL or carries a password, or the key cannot stand in a header.
+        """
+        self.base_url = base_url or None
+        self.timeout_s = timeout_s
+        self.concurrency = concurrency
+        self._key = _usable_key(api_key)
+        self._shown = _shown_url(self.base_url)
+        self._price = price
+        self._user_agent = user_agent
+        self._plans: dict[str, Plan] = {}
+        self._client: AsyncOpenAI | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slots = asyncio.Semaphore(concurrency)
+
+    def __repr__(self) -> str:
+        return f"ChatJudge({self._shown!r})"
+
+    async def ask(self, question: Question) -> Reply:
+        """Puts one question to the judge.
+
+        Args:
+            question: Messages, schema and parameters, ready to send.
+
+        Returns:
+            The answer unread: its content may be anything or None, its tokens and cost unknown.
+
+        Raises:
+            JudgeUnavailable: No usable answer came; try again later, after `retry_after_s` where it is known.
+            JudgeRefusesUs: Key, quota, address or model are refused; a person has to act.
+            VerdictUnreadable: This question will never be answered: `too_long`, `content_filter` or `bad_request`.
+        """
+        client = self._connected()
+        async with self._slots:
+            plan = self._plans.get(question.model) or self._first_plan()
+            for _ in range(TRIES_LIMIT):
+                body, effective = request_body(question, plan)
+                answered = await self._post(client, body)
+                if answered.status == 200:
+                    reply = self._read(question, answered, effective)
+                    # Kept only now: a plan that led nowhere says nothing about the server.
+                    self._plans[question.model] = plan.joined(self._plans.get(question.model, plan))
+                    return reply
+                complaint = read_complaint(answered.raw)
+                error = self._error(question.model, answered, complaint)
+                next_plan = easier(plan, complaint, effective) if _is_bad_request(error) else None
+                if next_plan is None:
+                    raise error
+                plan = next_plan
+            raise error
+
+    async def close(self) -> None:
+        """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
+        client, self._client, self._loop = self._client, None, None
+        self._slots = asyncio.Semaphore(self.concurrency)
+        if client is not None:
+            await client.close()
+
+    def _first_plan(self) -> Plan:
+        # OpenAI's own reasoning models refuse `max_tokens`; older servers silently ignore the newer name.
+        return Plan(limits=LIMITS[::-1]) if self.base_url is None else Plan()
+
+    def _connected(self) -> "AsyncOpenAI":
+        loop = asyncio.get_running_loop()
+        if self._client is None:
+            self._client, self._loop = self._connect(), loop
+        elif self._loop is not loop:
+            raise RuntimeError("a ChatJudge serves one event loop; close it there before using it in another")
+        return self._client
+
+    def _connect(self) -> "AsyncOpenAI":
+        import httpx2
+        from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
+
+        limits = httpx2.Limits(
+            max_connections=self.concurrency,
+            max_keepalive_connections=self.concurrency,
+            keepalive_expiry=KEEPALIVE_S,
+        )
+        transport = DefaultAioHttpClient(
+            limits=limits,
+            timeout=httpx2.Timeout(None, connect=CONNECT_S),  # `_post` times the whole request
+            follow_redirects=False,  # a run's content goes nowhere but where the settings say
+            event_hooks={"response": [_cap]},
+        )
+        # Compressed answers are not asked for, and refused by `_cap`: four megabytes of them could unfold to gigabytes.
+        headers: dict[str, Any] = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
+        # A tenth of a call's CPU went into what the SDK tells about this machine.
+        headers |= dict.fromkeys(SDK_HEADERS, Omit())
+        return AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=self._key or "none",
+            max_retries=0,
+            default_headers=headers,
+            http_client=transport,
+        )
+
+    async def _post(self, client: "AsyncOpenAI", body: bytes) -> _Answered:
+        import aiohttp
+        import httpx2
+        import openai
+
+        headers: dict[str, Any] = {"X-Stainless-Retry-Count": openai.Omit()}
+        if not self._key:
+            headers["Authorization"] = openai.Omit()
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                response = await client.post(
+                    "/chat/completions", content=body, cast_to=httpx2.Response, options={"headers": headers}
+                )
+        except openai.APIStatusError as exc:
+            response = exc.response
+        except TimeoutError:
+            raise JudgeUnavailable(f"the judge at {self._shown} gave no answer within {self.timeout_s:g} s") from None
+        # Beside the SDK's own errors its transport lets some of aiohttp's through, and JSONDecodeError is a ValueError.
+        except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as exc:
+            why = self._scrubbed(_root_cause(exc))
+            raise JudgeUnavailable(f"the judge at {self._shown} gave no usable answer: {why}") from None
+        latency_ms = (time.perf_counter() - started) * 1000
+        return _Answered(response.status_code, response.headers, response.content, latency_ms)
+
+    def _read(self, question: Question, answered: _Answered, effective: Mapping[str, Any]) -> Reply:
+        try:
+            body = orjson.loads(answered.raw)
+        except orjson.JSONDecodeError:
+            body = None
+        if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+            self._raise_for_no_completion(question.model, answered, body)
+        choice = next((choice for choice in body["choices"] if isinstance(choice, dict)), {})
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            message = {}
+        refusal = message.get("refusal")
+        return Reply(
+            content=_text(message.get("content")),
+            finish_reason=_label(choice.get("finish_reason")),
+            refusal=refusal if isinstance(refusal, str) and refusal else None,
+            judging=self._judging(question, body, effective, answered.latency_ms),
+        )
+
+    def _raise_for_no_completion(self, model: str, answered: _Answered, body: object) -> NoReturn:
+        complaint = read_complaint(answered.raw)
+        if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
+            status = next((int(word) for word in complaint.code.split() if re.fullmatch(r"[45]\d\d", word)), 502)
+            raise self._error(model, answered._replace(status=status), complaint)
+        what = "something that is no chat completion" if body is not None else "something that is not JSON"
+        start = self._scrubbed(answered.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
+        raise JudgeUnavailable(f"the judge at {self._shown} answered with {what}: {start!r}; check OPENAI_BASE_URL")
+
+    def _judging(
+        self, question: Question, body: Mapping[str, Any], effective: Mapping[str, Any], latency_ms: float
+    ) -> Judging:
+        usage = body.get("usage")
+        tokens = _tokens(usage if isinstance(usage, dict) else {})
+        served = _label(body.get("model"))
+        return Judging(
+            model_requested=question.model,
+            model_served=served,
+            fingerprint=_label(body.get("system_fingerprint")),
+            prompt_hash=question.prompt_hash,
+            digest_version=question.digest_version,
+            params_effective=effective,
+            input_tokens=tokens.input,
+            cached_tokens=tokens.cached,
+            output_tokens=tokens.output,
+            cost_usd=self._cost(question.model, served, tokens),
+            latency_ms=latency_ms,
+        )
+
+    def _cost(self, requested: str, served: str | None, tokens: "_Tokens") -> float | None:
+        if self._price is None or tokens.input is None or tokens.output is None:
+            return None
+        counts = (tokens.input, tokens.cached or 0, tokens.output)
+        cost = self._price(requested, *counts)
+        if cost is None and served is not None and served != requested:
+            return self._price(served, *counts)
+        return cost
+
+    def _error(self, model: str, answered: _Answered, complaint: Complaint) -> JudgeError:
+        said = self._scrubbed(complaint.message) or "without a word"
+        wait_s = retry_after_s(answered.headers, datetime.now(UTC))
+        return error_for(answered.status, complaint, judge=self._shown, model=model, said=said, wait_s=wait_s)
+
+    def _scrubbed(self, text: str) -> str:
+        """What may be shown of a server's words: one line, short, without the key or anything that looks like one."""
+        line = one_line(text)
+        if self._key:
+            line = line.replace(self._key, "[key]")
+        return _SECRET_SHAPED.sub("[key]", line)[:SHOWN_LIMIT]
+
+
+class _Tokens(NamedTuple):
+    """Counts of one call; None where the server did not say, or said nonsense."""
+
+    input: int | None
+    cached: int | None
+    output: int | None
+
+
+def _tokens(usage: Mapping[str, Any]) -> _Tokens:
+    read = _count(usage.get("prompt_tokens"))
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    if cached is not None and cached > (read or 0):
+        cached = None
+    return _Tokens(read, cached, _count(usage.get("completion_tokens")))
+
+
+def _count(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < TOKENS_LIMIT else None
+
+
+def _label(value: object) -> str | None:
+    return one_line(value)[:LABEL_LIMIT] if isinstance(value, str) and value else None
+
+
+def _text(content: object) -> str | None:
+    """The text of a message: a string, or the text parts of a list."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str)) or None
+    return content if isinstance(content, str) else None
+
+
+def _is_bad_request(error: JudgeError) -> bool:
+    return isinstance(error, VerdictUnreadable) and error.reason == "bad_request"
+
+
+def _usable_key(api_key: SecretStr | None) -> str:
+    key = api_key.get_secret_value().strip() if api_key is not None else ""
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise SettingsError("the judge's key holds characters that cannot stand in a header; check OPENAI_API_KEY")
+    return key
+
+
+def _shown_url(base_url: str | None) -> str:
+    """The address as messages show it: without the query, where some servers want a key."""
+    if base_url is None:
+        return "the default address"
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError("the judge's address is not an http or https URL; check OPENAI_BASE_URL")
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError("the judge's address holds a user or password; put the key into OPENAI_API_KEY instead")
+    return one_line(f"{parts.scheme}://{parts.netloc}{parts.path}")
+
+
+async def _cap(response: "httpx2.Response") -> None:
+    """Reads an answer as far as ANSWER_LIMIT; the SDK would read one without end until memory ran out."""
+    import httpx2
+
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx2.DecodingError("the answer is compressed, though an uncompressed one was asked for")
+    stream = response.stream
+    assert isinstance(stream, httpx2.AsyncByteStream)
+    chunks, size = [], 0
+    async for chunk in stream:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > ANSWER_LIMIT:
+            raise httpx2.ReadError(f"the answer is longer than {ANSWER_LIMIT} bytes")
+    await stream.aclose()
+    response.stream = httpx2.ByteStream(b"".join(chunks))
+
+
+def _root_cause(exc: BaseException) -> str:
+    """The innermost cause: the SDK says `Connection error.` and its transport mistakes refusals for timeouts."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -1,0 +1,300 @@
+"""The rubric judge: a run goes through a rubric to a judge and comes back as outcomes."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from worker.core.digest import DIGEST_VERSION, digest, tokens
+from worker.core.injection import document_suspicions
+from worker.core.precheck import answer_problem
+from worker.core.redact import redact_document
+from worker.core.rubric import Rubric, identity
+from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_text, nonce
+from worker.core.rubric_schema import Criterion
+from worker.core.verdict import Seen, aggregate, answer_schema, read, unscored_all
+from worker.records import Judging, Message, Outcome, Question, Reply, Run, RunFilter, ScorerKey, Scoring, scored
+from worker.scorers.protocol import Context
+
+SAFETY = 1.5
+"""Real tokens of a text at most, as a multiple of the estimate (see `core.digest`)."""
+MESSAGE_TOKENS = 12
+"""What a message costs beside its text."""
+
+
+class Shown(NamedTuple):
+    """What of a run goes to a judge."""
+
+    document: dict[str, Any]
+    elided: tuple[str, ...]
+    redacted: dict[str, int]
+    """How many places were taken out, by kind."""
+    suspicions: tuple[str, ...]
+
+
+class Preview(NamedTuple):
+    """The exact calls for a run, and where their tokens go; nothing is sent."""
+
+    questions: tuple[Question, ...]
+    tokens: dict[str, int]
+    """Estimates for the first call: static (everything before the data), data, after, schema, total."""
+    shown: Shown
+
+
+class RubricScorer:
+    """Scores runs by one rubric and one judge.
+
+    The input bound of `max_tokens` is kept: a longer question is not asked, its run is unscored(too_long).
+    """
+
+    def __init__(
+        self,
+        rubric: Rubric,
+        model: str | None,
+        secret: bytes,
+        *,
+        redact: bool = True,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Compile the rubric.
+
+        Args:
+            rubric: As `rubric_files.load` gives it.
+            model: The configured judge; a model named in the rubric wins over it. None: no judge.
+            secret: The installation's, for fences; it does not change what is asked, only the word around the data.
+            redact: Whether secrets and personal data are taken out before a run leaves.
+            params: Sampling parameters, over the rubric's own.
+
+        Raises:
+            RubricProblem: The template cannot be compiled.
+        """
+        self.rubric = rubric
+        self.model = rubric.judge.model or model
+        self.params = {**rubric.judge.params, **(params or {})}
+        self.redact = redact
+        self.hash = identity(rubric)
+        self._secret = secret
+        self._template = rubric.compiled()
+
+    @cached_property
+    def key(self) -> ScorerKey:
+        """Who it is: rubric with includes, model, parameters, digest version and redaction."""
+        spec = {
+            "rubric": self.rubric.name,
+            "rubric_hash": self.hash,
+            "model": self.model,
+            "backend": self.rubric.judge.backend,
+            "params": self.params,
+            "max_output_tokens": self.rubric.judge.max_output_tokens,
+            "digest_version": DIGEST_VERSION,
+            "redact": self.redact,
+        }
+        said = json.dumps(spec, sort_keys=True, separators=(",", ":"), default=str).encode()
+        fingerprint = hashlib.sha256(said).hexdigest()[:16]
+        return ScorerKey(
+            name=self.rubric.name, version=self.rubric.version, kind="judge", fingerprint=fingerprint, spec=spec
+        )
+
+    @property
+    def applies_to(self) -> RunFilter:
+        """As the rubric says."""
+        applies = self.rubric.applies_to
+        return RunFilter(applies.task_types, applies.statuses, applies.agents)
+
+    @cached_property
+    def max_tokens(self) -> tuple[int, int]:
+        """The most a score can use, all calls together: 1.5 times the estimate of the longest prompt allowed."""
+        if self.model is None:
+            return (0, 0)
+        prompts = [self._messages(_EMPTY, asked) for asked in self._asked]
+        schemas = [tokens(json.dumps(answer_schema(asked))) for asked in self._asked]
+        per_call = [
+            sum(tokens(message.content) + MESSAGE_TOKENS for message in prompt)
+            + schema
+            + self.rubric.trace.budget_tokens
+            + tokens(self.rubric.source + "".join(self.rubric.includes.values()))  # what an {% if %} may add
+            for prompt, schema in zip(prompts, schemas, strict=True)
+        ]
+        return (int(SAFETY * sum(per_call)) + 1, self.rubric.judge.max_output_tokens * len(per_call))
+
+    @property
+    def _asked(self) -> tuple[tuple[Criterion, ...], ...]:
+        """The criteria of each call."""
+        criteria = self.rubric.criteria
+        return (criteria,) if self.rubric.mode == "joint" else tuple((criterion,) for criterion in criteria)
+
+    def show(self, run: Run) -> Shown:
+        """What the judge is shown of a run: its digest, redacted, never over the rubric's budget."""
+        budget = self.rubric.trace.budget_tokens
+        allowed = budget
+        while True:
+            cut = digest(run.for_scorer(), allowed, self.rubric.trace.keep)
+            document, counts = redact_document(cut.document) if self.redact else (cut.document, {})
+            size = tokens(document_text(document))
+            if size <= budget:
+                return Shown(document, cut.elided, counts, document_suspicions(document))
+            allowed = max(int(allowed * min(0.9, budget / size)), 300)  # names for secrets may be longer than they
+
+    def questions(self, run: Run, shown: Shown | None = None) -> tuple[Question, ...]:
+        """The calls for a run: one, or one a criterion.
+
+        Raises:
+            RubricProblem: The template fails on this run.
+        """
+        shown = shown or self.show(run)
+        fence = nonce(self._secret, run.source, run.run_id, run.revision, self.hash)
+        return tuple(self._question(self._messages(Data(shown.document, fence), asked), asked) for asked in self._asked)
+
+    def question(self, run: Run) -> Question:
+        """The call for a run; the first one where there are several."""
+        return self.questions(run)[0]
+
+    def preview(self, run: Run) -> Preview:
+        """The exact messages for a run, the tokens of their parts, and what was left out."""
+        shown = self.show(run)
+        questions = self.questions(run, shown)
+        text = "\n".join(message.content for message in questions[0].messages)
+        fence = nonce(self._secret, run.source, run.run_id, run.revision, self.hash)
+        before, _, rest = text.partition(FENCE_OPEN.format(nonce=fence))
+        data, _, after = rest.partition(FENCE_CLOSE.format(nonce=fence))
+        parts = {"static": tokens(before), "data": tokens(data), "after": tokens(after)}
+        parts["schema"] = tokens(json.dumps(questions[0].answer_schema))
+        return Preview(questions, parts | {"total": sum(parts.values())}, shown)
+
+    async def score(self, run: Run, context: Context) -> Scoring:
+        """Judge one run; see `Scorer.score`.
+
+        Without a judge every run is unscored, those too that fail by rule: else the only scores would be zeros.
+        """
+        if context.ask is None or self.model is None:
+            return self._unscored("no_judge_configured")
+        if missing := self.missing(run):
+            return self._unscored(f"missing:{missing}")
+        shown = self.show(run)
+        if fault := self._fault(run):
+            return self._failed_by_rule(fault, bool(shown.suspicions))
+        questions = self.questions(run, shown)
+        if sum(map(_size, questions)) * SAFETY > self.max_tokens[0]:
+            return self._unscored("too_long")
+        replies = await _ask_all(context, questions)
+        return self.read(shown, replies)
+
+    def read(self, shown: Shown, replies: Sequence[Reply]) -> Scoring:
+        """Outcomes from the replies to `questions`, in their order."""
+        seen, suspected = Seen(shown.document), bool(shown.suspicions)
+        outcomes: list[Outcome] = []
+        for asked, reply in zip(self._asked, replies, strict=True):
+            outcomes += read(reply, asked, seen, suspected=suspected)
+        return Scoring(
+            outcomes=(aggregate(self.rubric, outcomes), *outcomes),
+            judging=_summed([reply.judging for reply in replies]),
+        )
+
+    def missing(self, run: Run) -> str | None:
+        """The first thing the rubric needs that the run does not have.
+
+        An output that was recorded and is empty is not missing: it is judged by rule.
+        """
+        has = {"run.input": run.input, "run.output": run.output, "run.steps": run.steps or None, "run.error": run.error}
+        for need in self.rubric.needs:
+            unrecorded = run.content == "none" and need in ("run.input", "run.output")
+            if has[need] is None or unrecorded:
+                return need
+        return None
+
+    def _fault(self, run: Run) -> str | None:
+        """Why the run fails without a judge; only where the rubric is about the output."""
+        return answer_problem(run.input, run.output) if "run.output" in self.rubric.needs else None
+
+    def _failed_by_rule(self, fault: str, suspected: bool) -> Scoring:
+        said: dict[str, Any] = {"rationale": f"by rule: {fault}", "injection_suspected": suspected}
+        each = (
+            scored(0.0, criterion=criterion.id, label=min(criterion.options, key=criterion.options.__getitem__), **said)
+            for criterion in self.rubric.criteria
+        )
+        return Scoring(outcomes=(scored(0.0, label="fail", **said), *each))
+
+    def _unscored(self, reason: str) -> Scoring:
+        each = unscored_all(self.rubric.criteria, reason)
+        return Scoring(outcomes=(each[0].model_copy(update={"criterion": None}), *each))
+
+    def _messages(self, data: Data, asked: Sequence[Criterion]) -> tuple[Message, ...]:
+        return self._template.render(data, [criterion.model_dump() for criterion in asked])
+
+    def _question(self, messages: tuple[Message, ...], asked: Sequence[Criterion]) -> Question:
+        return Question(
+            messages=messages,
+            answer_schema=answer_schema(asked),
+            schema_name=self.rubric.name,
+            model=self.model or "",
+            params=self.params,
+            max_output_tokens=self.rubric.judge.max_output_tokens,
+            prompt_hash=prompt_hash(messages),
+            digest_version=DIGEST_VERSION,
+        )
+
+
+_EMPTY = Data(
+    {"id": "", "task_type": "", "agent": "", "status": "completed", "stop_reason": None, "error": None}
+    | {"input": "", "output": "", "step_count": 0, "steps": [], "elided": []},
+    "0" * 16,
+)
+"""Stands for a run where only the rest of the prompt is measured."""
+
+
+def prompt_hash(messages: Sequence[Message]) -> str:
+    """SHA-256 of the messages, first 16 hex.
+
+    Example:
+        >>> prompt_hash([Message("user", "hello")])
+        'b963d64220a6c6e1'
+    """
+    said = json.dumps([[message.role, message.content] for message in messages], separators=(",", ":"))
+    return hashlib.sha256(said.encode("ascii")).hexdigest()[:16]
+
+
+def _size(question: Question) -> int:
+    """Estimated input tokens of a call."""
+    messages = sum(tokens(message.content) + MESSAGE_TOKENS for message in question.messages)
+    return messages + tokens(json.dumps(question.answer_schema))
+
+
+async def _ask_all(context: Context, questions: Sequence[Question]) -> list[Reply]:
+    """All replies; calls run together, and the first error stands for all."""
+    assert context.ask is not None
+    if len(questions) == 1:
+        return [await context.ask(questions[0])]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_coroutine(context, question)) for question in questions]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _coroutine(context: Context, question: Question) -> Reply:
+    assert context.ask is not None
+    return await context.ask(question)
+
+
+def _summed(each: Sequence[Judging]) -> Judging:
+    """One account of several calls: sums where all are known, None where one is not."""
+    if len(each) == 1:
+        return each[0]
+
+    def total(field: str) -> Any:  # noqa: ANN401 int or float, as the field is
+        values = [getattr(judging, field) for judging in each]
+        return None if None in values else sum(values)
+
+    served = sorted({judging.model_served for judging in each if judging.model_served})
+    hashes = ",".join(judging.prompt_hash for judging in each)
+    fields = ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms")
+    return each[0].model_copy(
+        update={field: total(field) for field in fields}
+        | {
+            "model_served": ", ".join(served) or None,
+            "prompt_hash": hashlib.sha256(hashes.encode()).hexdigest()[:16],
+        }
+    )

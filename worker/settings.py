@@ -1,0 +1,363 @@
+"""One frozen `Settings.read(environ, toml)`: addresses and secrets from the environment, policy from `spotcheck.toml`.
+
+Pure: the environment is an argument. Each door calls it once and hands the value down; nobody imports it as a global.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from worker.errors import SettingsError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _clock_time(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,2}:\d{2}", value):
+        hour, minute = value.split(":")
+        if int(hour) > 23 or int(minute) > 59:
+            raise ValueError("not a time of day; write it as HH:MM")
+        return time(int(hour), int(minute))
+    return value
+
+
+class Section(BaseModel):
+    """A table of `spotcheck.toml`; an unknown key is an error, so that a typo cannot pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TaskTypeSampling(Section):
+    """Rates of one task type; what is not given comes from `[sampling]`."""
+
+    rate: Probability | None = None
+    flagged_rate: Probability | None = None
+    floor_per_night: int | None = Field(default=None, ge=0, le=10_000)
+
+
+class Sampling(Section):
+    """How many runs are drawn for scoring."""
+
+    rate: Probability = 0.05
+    """Probability that an unflagged run is drawn, 0..1."""
+    flagged_rate: Probability = 0.25
+    """Probability that a flagged run (errored, aborted, outlier, tool error, repeated call) is drawn, 0..1."""
+    floor_per_night: int = Field(default=3, ge=0, le=10_000)
+    """Runs a night drawn at least from each stratum (task type, flagged or not), where there are so many."""
+    lookback_nights: int = Field(default=3, ge=0, le=60)
+    """Drawn nights that are looked at again for late runs."""
+    task_types: Mapping[str, TaskTypeSampling] = Field(default_factory=dict)
+    """Rates of single task types."""
+
+    def policy(self, task_type: str, *, flagged: bool) -> tuple[float, int]:
+        """Rate and floor of a stratum."""
+        own = self.task_types.get(task_type, TaskTypeSampling())
+        rate = own.flagged_rate if flagged else own.rate
+        if rate is None:
+            rate = self.flagged_rate if flagged else self.rate
+        return rate, self.floor_per_night if own.floor_per_night is None else own.floor_per_night
+
+
+class Scoring(Section):
+    """What drawn runs are scored with."""
+
+    heuristics: tuple[str, ...] | None = None
+    """Names of heuristics; all when not given."""
+    rubrics: tuple[str, ...] = ("task_completion",)
+    """Names of rubrics in `prompts/`."""
+    max_attempts: int = Field(default=8, ge=1, le=100)
+    """Times a job is tried before it counts as failed."""
+    redact: bool = True
+    """Keys, tokens, e-mail addresses and card numbers are blanked before a run leaves for a judge."""
+    schemas: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """JSON Schema of the output, by task type, for the `valid_json` heuristic."""
+
+
+class ModelPrice(Section):
+    """What a model costs, US dollars per million tokens; overrides the built-in table."""
+
+    input_usd_per_mtok: float = Field(ge=0)
+    output_usd_per_mtok: float = Field(ge=0)
+    cached_input_usd_per_mtok: float | None = Field(default=None, ge=0)
+
+
+class Judge(Section):
+    """The judge's model, endpoint and budget."""
+
+    model: str | None = None
+    """Model that judges. Env: SPOTCHECK_JUDGE_MODEL."""
+    base_url: str | None = None
+    """Base URL of an OpenAI-compatible server. Env: OPENAI_BASE_URL."""
+    concurrency: int = Field(default=16, ge=1, le=1024)
+    """Calls in flight per worker process. Env: SPOTCHECK_JUDGE_CONCURRENCY."""
+    timeout_s: float = Field(default=60, gt=0, le=3600)
+    """Longest wait for one answer, seconds."""
+    budget_usd_per_day: float | None = Field(default=None, ge=0)
+    """What scoring may spend in a calendar day of the clock, replays included, US dollars; none by default."""
+    unknown_price: Literal["allow", "refuse"] | None = None
+    """A model without a known price: with a budget set it is refused unless allowed here."""
+    prices: Mapping[str, ModelPrice] = Field(default_factory=dict)
+    """Prices by model."""
+
+
+class Schedule(Section):
+    """When the night is drawn."""
+
+    at: Annotated[time, BeforeValidator(_clock_time)] = time(2, 0)
+    """Local time of the nightly draw, HH:MM."""
+    time_zone: str = "UTC"
+    """Time zone that nights and weeks are counted in."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("no such time zone; write it like Europe/Berlin") from error
+        return name
+
+
+class Alerts(Section):
+    """How often chance may raise an alarm, and what is told at once."""
+
+    false_alarms_per_year: float = Field(default=2.0, gt=0, le=365)
+    """False drift findings a year that are accepted, for the whole project."""
+    run_cost_usd: float | None = Field(default=None, ge=0)
+    """The agent's cost of one run above which it is told at once, US dollars."""
+    agent_daily_spend_usd: float | None = Field(default=None, ge=0)
+    """The agents' spend in a day above which it is told, US dollars."""
+
+
+class TaskTypeRules(Section):
+    """How a task type is found for sources that do not say it."""
+
+    rules: tuple[str, ...] = ("attribute:task.type", "tag:task", "agent")
+    """Tried in order; the first that gives a value wins."""
+    default: str = "default"
+    """When no rule does."""
+
+
+class Intake(Section):
+    """Limits on what comes from outside."""
+
+    max_line_bytes: int = Field(default=16_000_000, ge=1_000, le=1_000_000_000)
+    """Longest line of a run file, bytes; a longer one is rejected."""
+    max_text_chars: int = Field(default=1_000_000, ge=1_000)
+    """Input and output are cut at this many characters."""
+    max_result_chars: int = Field(default=64_000, ge=100)
+    """A step's result is cut at this many characters; its full size and hash are kept."""
+    max_steps: int = Field(default=5_000, ge=1)
+    """Steps kept of one run; the middle is left out beyond it."""
+
+
+class Store(Section):
+    """How long things are kept."""
+
+    traces_days: int = Field(default=30, ge=1)
+    """Days a run's texts and steps are kept after they were received; never pruned while undecided."""
+
+
+class Value(NamedTuple):
+    """One setting as `spotcheck settings` prints it."""
+
+    name: str
+    value: str
+    source: str
+    """`env NAME`, `spotcheck.toml`, or `default`."""
+    help: str
+
+
+_ENV = {
+    "SPOTCHECK_DATABASE_URL": ("database_url",),
+    "SPOTCHECK_BROKER_URL": ("broker_url",),
+    "SPOTCHECK_PROMPTS": ("prompts",),
+    "SPOTCHECK_JUDGE_MODEL": ("judge", "model"),
+    "SPOTCHECK_JUDGE_CONCURRENCY": ("judge", "concurrency"),
+    "SPOTCHECK_SETTLE_S": ("settle_s",),
+    "OPENAI_API_KEY": ("openai_api_key",),
+    "OPENAI_BASE_URL": ("judge", "base_url"),
+}
+
+
+class Settings(Section):
+    """Every setting, with unit and default."""
+
+    database_url: SecretStr = SecretStr("sqlite:///spotcheck.db")
+    """The store: `sqlite:///FILE` or `postgresql://…`. Env: SPOTCHECK_DATABASE_URL."""
+    broker_url: SecretStr | None = None
+    """Celery's broker: `redis://…`, `filesystem://FOLDER`, `memory://`; a folder beside the database when not given.
+    Env: SPOTCHECK_BROKER_URL."""
+    prompts: str | None = None
+    """Folder of your rubrics, laid over the shipped ones; `./prompts` when it exists. Env: SPOTCHECK_PROMPTS."""
+    openai_api_key: SecretStr | None = None
+    """The judge's key. Env: OPENAI_API_KEY only, never a file."""
+    settle_s: float = Field(default=600, ge=0)
+    """Seconds without news after which a run sent in spans counts as ended. Env: SPOTCHECK_SETTLE_S."""
+    sampling: Sampling = Sampling()
+    scoring: Scoring = Scoring()
+    judge: Judge = Judge()
+    schedule: Schedule = Schedule()
+    alerts: Alerts = Alerts()
+    task_type: TaskTypeRules = TaskTypeRules()
+    intake: Intake = Intake()
+    store: Store = Store()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone that nights and weeks are counted in."""
+        return ZoneInfo(self.schedule.time_zone)
+
+    @property
+    def database(self) -> str:
+        """The database URL with its secret; for the store only."""
+        return self.database_url.get_secret_value()
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The database file; None on a server or in memory."""
+        path = self.database.removeprefix("sqlite:///")
+        return None if path == self.database or path in ("", ":memory:") else Path(path)
+
+    @property
+    def broker(self) -> str:
+        """The broker URL with its secret; a `filesystem://` folder beside the database by default."""
+        if self.broker_url is not None:
+            return self.broker_url.get_secret_value()
+        folder = self.sqlite_path.with_suffix(".broker") if self.sqlite_path else Path("spotcheck.broker")
+        return f"filesystem://{folder.resolve()}"
+
+    @property
+    def is_judge_configured(self) -> bool:
+        """Whether there is a model, and a key or an address of a server that may not need one."""
+        return self.judge.model is not None and (self.openai_api_key is not None or self.judge.base_url is not None)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], toml: str | None = None) -> "Settings":
+        """Settings from an environment and the text of a `spotcheck.toml`.
+
+        Args:
+            environ: Environment variables; empty ones count as not given.
+            toml: The file's text; None when there is no file.
+
+        Raises:
+            SettingsError: Names the key or variable, what was found and what is allowed.
+        """
+        data = _parse(toml)
+        for section in ("database_url", "broker_url", "openai_api_key"):
+            if section in data:
+                raise SettingsError(f"spotcheck.toml: {section} is an address or secret; set it in the environment")
+        env = {name: value for name, value in environ.items() if name in _ENV and value.strip()}
+        for name, value in env.items():
+            target = data
+            *tables, key = _ENV[name]
+            for table in tables:
+                target = target.setdefault(table, {})
+                if not isinstance(target, dict):
+                    raise SettingsError(f"spotcheck.toml: {table} must be a table, like [{table}]")
+            target[key] = value
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise SettingsError(_explain(error, env)) from None
+
+    def explain(self, environ: Mapping[str, str], toml: str | None = None) -> Iterator[Value]:
+        """Every setting with its value and where it comes from; secrets stay stars."""
+        data = _parse(toml)
+        names = {path: name for name, path in _ENV.items()}
+        for path, value, field_help in _walk(self, ()):
+            env = names.get(path)
+            if env and environ.get(env, "").strip():
+                source = f"env {env}"
+            else:
+                source = "spotcheck.toml" if _has(data, path) else "default"
+            yield Value(".".join(path), _shown(path, value), source, " ".join((field_help or "").split()))
+
+
+def _shown(path: tuple[str, ...], value: object) -> str:
+    if path == ("database_url",) and isinstance(value, SecretStr):
+        return without_password(value.get_secret_value())
+    if path == ("broker_url",) and isinstance(value, SecretStr):
+        return without_password(value.get_secret_value())
+    if isinstance(value, time):
+        return value.strftime("%H:%M")
+    return "(not set)" if value is None else str(value)
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown: the password is stars."""
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+
+
+def _parse(toml: str | None) -> dict[str, Any]:
+    try:
+        return tomllib.loads(toml or "")
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"spotcheck.toml cannot be read: {error}") from None
+
+
+def _has(data: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    node: Any = data
+    for key in path:
+        if not isinstance(node, Mapping) or key not in node:
+            return False
+        node = node[key]
+    return True
+
+
+def _walk(section: BaseModel, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object, str | None]]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _walk(value, (*path, name))
+        else:
+            yield (*path, name), value, field.description
+
+
+def _explain(error: ValidationError, env: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    path = tuple(str(part) for part in first["loc"])
+    name = next((name for name, where in _ENV.items() if where == path and name in env), None)
+    key = ".".join(path)
+    where = f"env {name}" if name else f"spotcheck.toml: {key}"
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1)
+        return f"spotcheck.toml: {key} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+    found = "" if "key" in (name or "").lower() else f" is {first['input']!r}"[:100]
+    return f"{where}{found}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _keys(path: tuple[str, ...]) -> list[str]:
+    node: type[BaseModel] = Settings
+    for part in path:
+        kind = node.model_fields[part].annotation if part in node.model_fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return list(TaskTypeSampling.model_fields)
+        node = kind
+    return list(node.model_fields)
+
+
+def read_here(environ: Mapping[str, str] | None = None) -> tuple[Settings, Mapping[str, str], str | None]:
+    """Settings of this process: its environment, and `spotcheck.toml` in the working folder. For doors only.
+
+    Returns:
+        The settings, with the environment and the file's text that they were read from.
+
+    Raises:
+        SettingsError: As `Settings.read`; also when the file cannot be read as text.
+    """
+    environ = os.environ if environ is None else environ
+    path = Path("spotcheck.toml")
+    try:
+        toml = path.read_text(encoding="utf-8") if path.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"spotcheck.toml cannot be read: {error}") from None
+    return Settings.read(environ, toml), environ, toml

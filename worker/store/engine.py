@@ -1,0 +1,167 @@
+"""The way to the database: one lazy engine per process, read and write transactions, one-line errors."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+
+from worker.errors import SettingsError, StoreError
+
+Dialect = Literal["sqlite", "postgresql"]
+BUSY_TIMEOUT_MS = 30_000
+
+
+class Store:
+    """A database that is opened on first use and again after a fork.
+
+    An engine holds sockets and locks, so a child process must never use its parent's: the engine belongs to the
+    process that made it, and a child makes its own.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 2) -> None:
+        """Name a database.
+
+        Args:
+            url: `sqlite:///FILE` or `postgresql://…`.
+            pool_size: Connections kept open; as many again may be opened for a moment.
+
+        Raises:
+            SettingsError: The URL is of no database that Spotcheck knows.
+        """
+        self._url = _parse(url)
+        self._pool_size = pool_size
+        self._engine: Engine | None = None
+        self._pid = 0
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which database this is."""
+        return "sqlite" if self._url.get_backend_name() == "sqlite" else "postgresql"
+
+    @property
+    def shown(self) -> str:
+        """The URL as people may see it."""
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine."""
+        if self._engine is None or self._pid != os.getpid():
+            if self._engine is not None:
+                self._engine.dispose(close=False)  # the parent's sockets: let go of, never closed from here
+            self._engine = _engine(self._url, self._pool_size)
+            self._pid = os.getpid()
+        return self._engine
+
+    def close(self) -> None:
+        """Close every connection of this process."""
+        if self._engine is not None and self._pid == os.getpid():
+            self._engine.dispose()
+        self._engine = None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads."""
+        with self._one_line(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes; on SQLite it takes the write lock at once, so that it cannot fail half-way."""
+        with self._one_line(), self.engine.connect() as connection:
+            writing = connection.execution_options(spotcheck_writes=True)
+            with writing.begin():
+                yield writing
+
+    def now(self, connection: Connection) -> datetime:
+        """The time, aware UTC: the server's on PostgreSQL, since hosts disagree, else this machine's."""
+        if self.dialect == "sqlite":
+            return datetime.now(UTC)
+        at: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return at.astimezone(UTC)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise StoreError(f"{self.shown}: {_first_line(error)}{_remedy(error)}") from error
+        except DBAPIError as error:
+            raise StoreError(f"{self.shown}: {_first_line(error)}") from error
+
+
+def _parse(url: str) -> URL:
+    if url.startswith("postgres://"):
+        url = "postgresql" + url.removeprefix("postgres")
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            "SPOTCHECK_DATABASE_URL is not a database URL; write sqlite:///FILE or postgresql://…"
+        ) from None
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.set(drivername="sqlite")
+    raise SettingsError(f"SPOTCHECK_DATABASE_URL: {parsed.drivername!r} is not supported; use sqlite or postgresql")
+
+
+def _engine(url: URL, pool_size: int) -> Engine:
+    # hide_parameters: a failed bulk insert would otherwise print the rows, judge texts included, into the log
+    options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": pool_size}
+    try:
+        if url.get_backend_name() == "sqlite":
+            if url.database and url.database != ":memory:":
+                folder = Path(url.database).parent
+                if not folder.is_dir():
+                    raise StoreError(f"{url}: folder {str(folder)!r} does not exist; create it first")
+            engine = create_engine(url, **options)
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        return create_engine(url, pool_pre_ping=True, **options)
+    except NoSuchModuleError:  # pragma: no cover  both dialects ship with SQLAlchemy
+        raise SettingsError("this database needs a driver that is not installed") from None
+    except ModuleNotFoundError:
+        raise SettingsError("PostgreSQL needs its driver: pip install 'spotcheck-worker[postgres]'") from None
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 a DBAPI connection
+    connection.isolation_level = None  # SQLAlchemy says BEGIN, not the driver
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA cache_size=-65536")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("spotcheck_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]
+
+
+def _remedy(error: SQLAlchemyError) -> str:
+    said = str(error).lower()
+    for sign, remedy in (
+        ("readonly", "; make the file and its folder writable"),
+        ("unable to open", "; check the path and its rights"),
+        ("database is locked", "; another process holds it for too long, try again"),
+        ("disk is full", "; free space on the disk, then repeat the command: nothing is lost"),
+        ("connection refused", "; is the server running?"),
+        ("no such table", "; run `spotcheck db upgrade`"),
+    ):
+        if sign in said:
+            return remedy
+    return ""

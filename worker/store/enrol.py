@@ -1,0 +1,217 @@
+"""Which scorers look at a night, and the jobs that follow from it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, literal, null, select, true, update
+
+from worker.records import RunFilter, ScorerKey
+from worker.store.runs import insert_ignore
+from worker.store.tables import CutRow, DrawRow, EnrolmentRow, JobRow, RunRow, SampleRow, ScorerRow, core
+
+run, draw, sample, scorer, job, enrolment, cut = (
+    core(row) for row in (RunRow, DrawRow, SampleRow, ScorerRow, JobRow, EnrolmentRow, CutRow)
+)
+OPEN = ("queued", "leased")
+RESOLVED = ("scored", "unscored", "failed", "shed")
+
+
+class Registered(NamedTuple):
+    """A scorer as the store knows it."""
+
+    pk: int
+    key: ScorerKey
+    applies_to: RunFilter
+
+    @property
+    def lane(self) -> str:
+        """The queue its jobs are drained from."""
+        return self.key.kind
+
+
+def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilter]], now: datetime) -> list[Registered]:
+    """Make the scorers known, in order; a fingerprint that is known stays what it was."""
+    wanted = list(scorers)
+    rows = [
+        {
+            "name": key.name,
+            "version": key.version,
+            "series": key.series,
+            "kind": key.kind,
+            "fingerprint": key.fingerprint,
+            "spec": dict(key.spec),
+            "applies_to": {field: list(getattr(applies_to, field)) for field in RunFilter._fields},
+            "created_at": now,
+        }
+        for key, applies_to in wanted
+    ]
+    if rows:
+        connection.execute(insert_ignore(connection, scorer), rows)
+    known = {one.key.fingerprint: one for one in registered(connection)}
+    return [known[key.fingerprint] for key, _ in wanted]
+
+
+def registered(connection: Connection, pks: Sequence[int] | None = None) -> list[Registered]:
+    """Scorers that were ever used, oldest first; all, or only these."""
+    statement = select(scorer).order_by(scorer.c.pk)
+    if pks is not None:
+        statement = statement.where(scorer.c.pk.in_(list(pks)))
+    return [_registered(row) for row in connection.execute(statement).mappings()]
+
+
+def _registered(row: RowMapping) -> Registered:
+    key = ScorerKey(
+        name=row["name"], version=row["version"], kind=row["kind"], fingerprint=row["fingerprint"], spec=row["spec"]
+    )
+    return Registered(
+        row["pk"], key, RunFilter(**{field: tuple(row["applies_to"][field]) for field in RunFilter._fields})
+    )
+
+
+def enrolled(connection: Connection, nights: Sequence[date]) -> dict[date, list[int]]:
+    """Keys of the scorers that look at each of these nights, ascending."""
+    statement = (
+        select(enrolment.c.night, enrolment.c.scorer_pk)
+        .where(enrolment.c.night.in_(list(nights)))
+        .order_by(enrolment.c.night, enrolment.c.scorer_pk)
+    )
+    found: dict[date, list[int]] = {night: [] for night in nights}
+    for night, pk in connection.execute(statement):
+        found[night].append(pk)
+    return found
+
+
+def enrol(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> None:
+    """Have these scorers look at a night's sample; takes nothing back."""
+    rows = [{"night": night, "scorer_pk": one.pk, "enrolled_at": now} for one in scorers]
+    if rows:
+        connection.execute(insert_ignore(connection, enrolment), rows)
+
+
+def admits(applies_to: RunFilter) -> ColumnElement[bool]:
+    """The filter as SQL over the run table; the same decision as `RunFilter.admits`."""
+    conditions = [
+        column.in_(list(allowed))
+        for column, allowed in (
+            (run.c.task_type, applies_to.task_types),
+            (run.c.status, applies_to.statuses),
+            (run.c.agent, applies_to.agents),
+        )
+        if allowed and "*" not in allowed
+    ]
+    return and_(true(), *conditions)
+
+
+def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> int:
+    """A job for every drawn run and scorer that has none yet; beyond a budget's cut it is shed at once.
+
+    Returns:
+        Jobs added. Repeating it adds none.
+    """
+    added = 0
+    for one in scorers:
+        chosen = (
+            select(
+                run.c.pk,
+                literal(one.pk),
+                literal("production"),
+                literal(0),
+                run.c.night,
+                literal(one.lane),
+                run.c.sample_key / draw.c.threshold,
+                literal("queued"),
+                literal(0),
+                literal(0.0),
+                literal(now, job.c.created_at.type),
+                null(),
+            )
+            .select_from(sample)
+            .join(run, run.c.pk == sample.c.run_pk)
+            .join(
+                draw,
+                (draw.c.night == run.c.night)
+                & (draw.c.task_type == run.c.task_type)
+                & (draw.c.flagged == run.c.flagged)
+                & draw.c.is_current,
+            )
+            .where(sample.c.night == night, admits(one.applies_to))
+        )
+        columns = ["run_pk", "scorer_pk", "purpose", "replicate", "night", "lane", "u", "state", "attempt"]
+        columns += ["reserved_usd", "created_at", "reason"]
+        statement = insert_ignore(connection, job).from_select(columns, chosen)
+        added += max(0, connection.execute(statement).rowcount)
+    _shed_beyond_cuts(connection, night, now)
+    return added
+
+
+def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> None:
+    cuts = connection.execute(
+        select(draw.c.task_type, draw.c.flagged, cut.c.scorer_pk, cut.c.threshold)
+        .join(draw, draw.c.pk == cut.c.draw_pk)
+        .where(draw.c.night == night, draw.c.is_current)
+    ).all()
+    for task_type, flagged, scorer_pk, threshold in cuts:
+        beyond = select(run.c.pk).where(
+            run.c.night == night,
+            run.c.task_type == task_type,
+            run.c.flagged == flagged,
+            run.c.sample_key >= threshold,
+        )
+        connection.execute(
+            update(job)
+            .where(
+                job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.state == "queued", job.c.run_pk.in_(beyond)
+            )
+            .values(state="shed", reason="budget", resolved_at=now)
+        )
+
+
+def reorder(connection: Connection, night: date) -> None:
+    """After a raised rate: give the night's jobs their new place, and take up again what a budget had shed.
+
+    A person who raises a rate asks for more of the night; the old cut belonged to the superseded draw.
+    """
+    new_u = (
+        select(run.c.sample_key / draw.c.threshold)
+        .join(
+            draw,
+            (draw.c.night == run.c.night) & (draw.c.task_type == run.c.task_type) & (draw.c.flagged == run.c.flagged),
+        )
+        .where(run.c.pk == job.c.run_pk, draw.c.is_current)
+        .scalar_subquery()
+    )
+    connection.execute(update(job).where(job.c.night == night).values(u=new_u))
+    connection.execute(
+        update(job)
+        .where(job.c.night == night, job.c.state == "shed", job.c.reason == "budget")
+        .values(state="queued", reason=None, resolved_at=None)
+    )
+
+
+def supersede(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
+    """Where a rubric or judge changed while a night was open, the new one takes the night over.
+
+    The old scorer's open jobs are shed (`superseded`), and its series ends there in random order, so what it scored is
+    still an unbiased sample. The new one looks at the whole sample of the night.
+
+    Returns:
+        Jobs that were shed.
+    """
+    names = {one.key.name: one for one in current}
+    shed = 0
+    for old in registered(connection, enrolled(connection, [night])[night]):
+        new = names.get(old.key.name)
+        if new is None or new.pk == old.pk:
+            continue
+        statement = (
+            update(job)
+            .where(job.c.night == night, job.c.scorer_pk == old.pk, job.c.state == "queued")
+            .values(state="shed", reason="superseded", resolved_at=now)
+        )
+        count = connection.execute(statement).rowcount
+        if count > 0:
+            shed += count
+            enrol(connection, night, [new], now)
+            enqueue(connection, night, [new], now)
+    return shed

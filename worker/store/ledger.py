@@ -1,0 +1,325 @@
+"""The job ledger: claim, renew, settle, retry, give back. The database is the truth; a Celery message only wakes.
+
+A claim is a lease. Whatever a worker says of a job counts only under the attempt it claimed, so a worker that was
+believed dead cannot settle what another has taken over: exactly one outcome a job.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+
+from worker.store import money as purse
+from worker.store.money import Money
+from worker.store.runs import insert_ignore
+from worker.store.tables import JobRow, ScoreRow, core
+
+job, score = core(JobRow), core(ScoreRow)
+_REAP_AT_ONCE = 1_000
+
+
+class Job(NamedTuple):
+    """A claimed job."""
+
+    pk: int
+    run_pk: int
+    scorer_pk: int
+    purpose: str
+    replicate: int
+    night: date
+    attempt: int
+    """Counted at the claim, from 1; the fence."""
+    reserved_usd: float
+    reserved_day: date | None
+
+
+class Claim(NamedTuple):
+    """What a worker got."""
+
+    jobs: list[Job]
+    shed: int = 0
+    """Jobs of a night that the budget just cut."""
+    must_wait: bool = False
+    """Nothing fits the budget while calls in flight hold reservations: ask again soon."""
+
+
+class Settled(NamedTuple):
+    """The outcome of one claimed job."""
+
+    job: Job
+    state: str
+    """scored · unscored · failed."""
+    reason: str | None
+    cost_usd: float | None
+    """What the judge cost; None when unknown, and then the reservation counts as spent."""
+    scores: Sequence[Mapping[str, Any]]
+    """Rows of the score table, without `created_at`."""
+
+
+def claim(
+    connection: Connection,
+    *,
+    now: datetime,
+    lane: str,
+    scorer_pks: Sequence[int],
+    owner: str,
+    limit: int,
+    lease_s: float,
+    max_attempts: int,
+    money: Money | None = None,
+) -> Claim:
+    """Lease due jobs in the order of work: oldest night first, then u, a run's scorers together.
+
+    Jobs whose lease ran out are taken back in the same transaction. On PostgreSQL rows that another claim holds are
+    skipped; on SQLite the write lock lets one claim at a time. Uses the partial index job_queue.
+
+    Args:
+        connection: A write transaction.
+        now: The store's time.
+        lane: `heuristic` or `judge`.
+        scorer_pks: Scorers this worker can do.
+        owner: Unique name of the worker process.
+        limit: Most jobs to lease.
+        lease_s: Seconds until others may take the jobs; renew before.
+        max_attempts: Jobs that a lost worker held this often count as failed.
+        money: The day's budget; None without a cap.
+    """
+    reap(connection, now, max_attempts)
+    if not scorer_pks or limit <= 0:
+        return Claim([])
+    statement = (
+        select(*(job.c[name] for name in Job._fields))
+        .where(
+            job.c.state == "queued",
+            job.c.lane == lane,
+            job.c.scorer_pk.in_(list(scorer_pks)),
+            or_(job.c.not_before.is_(None), job.c.not_before <= now),
+        )
+        .order_by(job.c.night, job.c.u, job.c.run_pk, job.c.scorer_pk)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    jobs = [Job(*row) for row in connection.execute(statement)]
+    if money is not None and jobs:
+        held, may_return = purse.reserve(connection, jobs, money)
+        if not held:
+            if may_return:
+                return Claim([], must_wait=True)
+            return Claim([], shed=purse.cut_night(connection, jobs[0].night, now))
+        jobs = [
+            one._replace(reserved_usd=amount, reserved_day=money.day) for one, amount in zip(jobs, held, strict=False)
+        ]
+    jobs = [one._replace(attempt=one.attempt + 1) for one in jobs]
+    _lease(connection, jobs, owner, now, lease_s, is_call=lane == "judge")
+    return Claim(jobs)
+
+
+def _lease(
+    connection: Connection, jobs: Sequence[Job], owner: str, now: datetime, lease_s: float, *, is_call: bool
+) -> None:
+    if not jobs:
+        return
+    values: dict[str, Any] = {
+        "state": "leased",
+        "attempt": job.c.attempt + 1,
+        "lease_owner": owner,
+        "lease_until": now + timedelta(seconds=lease_s),
+        # a judge's jobs are called as soon as they are claimed: money may be gone from here on
+        "called_at": now if is_call else None,
+    }
+    pks = [one.pk for one in jobs]
+    connection.execute(update(job).where(job.c.pk.in_(pks)).values(**values))
+    if any(one.reserved_usd for one in jobs):
+        connection.execute(
+            update(job)
+            .where(job.c.pk == bindparam("b_pk"))
+            .values(reserved_usd=bindparam("b_held"), reserved_day=bindparam("b_day")),
+            [{"b_pk": one.pk, "b_held": one.reserved_usd, "b_day": one.reserved_day} for one in jobs],
+        )
+
+
+def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
+    """Take back jobs whose lease ran out; one whose call had begun is presumed to have cost what was reserved.
+
+    Returns:
+        Jobs taken back. Uses the partial index job_leases.
+    """
+    expired = connection.execute(
+        select(job.c.pk, job.c.attempt, job.c.called_at, job.c.reserved_usd, job.c.reserved_day)
+        .where(job.c.state == "leased", job.c.lease_until < now)
+        .limit(_REAP_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    ).all()
+    again: list[int] = []
+    over: list[int] = []
+    presumed: dict[date, float] = defaultdict(float)
+    for pk, attempt, called_at, reserved_usd, reserved_day in expired:
+        (over if attempt >= max_attempts else again).append(pk)
+        if called_at is not None and reserved_day is not None:
+            presumed[reserved_day] += reserved_usd
+    for day, amount in presumed.items():
+        purse.add(connection, day, spent=amount, reserved=-amount, presumed=amount)
+    free = {"lease_owner": None, "lease_until": None, "called_at": None, "reserved_usd": 0.0, "reserved_day": None}
+    if again:
+        connection.execute(update(job).where(job.c.pk.in_(again)).values(state="queued", **free))
+    if over:
+        values = {"state": "failed", "reason": "worker_lost", "resolved_at": now}
+        connection.execute(update(job).where(job.c.pk.in_(over)).values(**values, **free))
+    return len(expired)
+
+
+def renew(connection: Connection, jobs: Sequence[Job], owner: str, now: datetime, lease_s: float) -> int:
+    """Hold on to jobs for longer.
+
+    Returns:
+        How many are still ours.
+    """
+    if not jobs:
+        return 0
+    statement = (
+        update(job)
+        .where(job.c.pk.in_([one.pk for one in jobs]), job.c.state == "leased", job.c.lease_owner == owner)
+        .values(lease_until=now + timedelta(seconds=lease_s))
+    )
+    return connection.execute(statement).rowcount
+
+
+def give_back(connection: Connection, jobs: Sequence[Job], owner: str, reason: str | None = None) -> int:
+    """Return jobs untried, the attempt with them: a worker that is told to stop, or a judge that refuses everybody.
+
+    Returns:
+        How many were still ours.
+    """
+    ours = _ours(connection, jobs, owner)
+    if not ours:
+        return 0
+    returned: dict[date, float] = defaultdict(float)
+    for one in jobs:
+        if one.pk in ours and one.reserved_day is not None:
+            returned[one.reserved_day] += one.reserved_usd
+    for day, amount in returned.items():
+        purse.add(connection, day, reserved=-amount)
+    connection.execute(
+        update(job)
+        .where(job.c.pk.in_(list(ours)))
+        .values(
+            **_FREE,
+            state="queued",
+            attempt=job.c.attempt - 1,
+            reserved_usd=0.0,
+            reserved_day=None,
+            reason=reason,
+        )
+    )
+    return len(ours)
+
+
+def retry_later(connection: Connection, jobs: Sequence[tuple[Job, datetime, str]], owner: str) -> int:
+    """Queue jobs again, not before a time each; what is reserved for them stays reserved, so their turn stays theirs.
+
+    Returns:
+        How many were still ours.
+    """
+    ours = _ours(connection, [one for one, _, _ in jobs], owner)
+    rows = [
+        {"b_pk": one.pk, "b_at": not_before, "b_reason": reason} for one, not_before, reason in jobs if one.pk in ours
+    ]
+    if rows:
+        statement = (
+            update(job)
+            .where(job.c.pk == bindparam("b_pk"))
+            .values(**_FREE, state="queued", not_before=bindparam("b_at"), reason=bindparam("b_reason"))
+        )
+        connection.execute(statement, rows)
+    return len(rows)
+
+
+def settle(connection: Connection, done: Sequence[Settled], owner: str, now: datetime, day: date) -> int:
+    """Store outcomes and scores, book what they cost, and free what was reserved: one transaction.
+
+    Returns:
+        How many counted; the rest had been taken over by another worker and are left alone.
+    """
+    ours = _ours(connection, [one.job for one in done], owner)
+    counted = [one for one in done if one.job.pk in ours]
+    if not counted:
+        return 0
+    rows = [{**row, "created_at": now} for one in counted for row in one.scores]
+    if rows:
+        connection.execute(insert_ignore(connection, score), rows)
+    statement = (
+        update(job)
+        .where(job.c.pk == bindparam("b_pk"))
+        .values(
+            **_FREE,
+            state=bindparam("b_state"),
+            reason=bindparam("b_reason"),
+            resolved_at=now,
+            reserved_usd=0.0,
+            reserved_day=None,
+        )
+    )
+    connection.execute(
+        statement, [{"b_pk": one.job.pk, "b_state": one.state, "b_reason": one.reason} for one in counted]
+    )
+    spent: dict[date, float] = defaultdict(float)
+    freed: dict[date, float] = defaultdict(float)
+    for one in counted:
+        booked_on = one.job.reserved_day or day
+        spent[booked_on] += one.job.reserved_usd if one.cost_usd is None else one.cost_usd
+        freed[booked_on] += one.job.reserved_usd
+    for booked_on in spent:
+        purse.add(connection, booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
+    return len(counted)
+
+
+_FREE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "called_at": None}
+
+
+def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> set[int]:
+    """Jobs still leased to us under the attempt we claimed, locked."""
+    attempts = {one.pk: one.attempt for one in jobs}
+    if not attempts:
+        return set()
+    statement = (
+        select(job.c.pk, job.c.attempt)
+        .where(job.c.pk.in_(list(attempts)), job.c.state == "leased", job.c.lease_owner == owner)
+        .order_by(job.c.pk)
+        .with_for_update()
+    )
+    return {pk for pk, attempt in connection.execute(statement) if attempts[pk] == attempt}
+
+
+class Waiting(NamedTuple):
+    """What is open in a lane."""
+
+    due: int
+    """Queued and due now, or leased to a worker that is gone."""
+    later: int
+    """Queued, waiting out a back-off."""
+    leased: int
+    oldest_at: datetime | None
+    """When the oldest due job was queued."""
+    next_at: datetime | None
+    """When the next back-off ends."""
+
+
+def waiting(connection: Connection, now: datetime, lane: str, nights: tuple[date, date] | None = None) -> Waiting:
+    """How much is open in a lane, of all nights or of some (bounds included)."""
+    is_due = or_(
+        and_(job.c.state == "queued", or_(job.c.not_before.is_(None), job.c.not_before <= now)),
+        and_(job.c.state == "leased", job.c.lease_until < now),
+    )
+    is_later = and_(job.c.state == "queued", job.c.not_before > now)
+    statement = select(
+        func.count().filter(is_due),
+        func.count().filter(is_later),
+        func.count().filter(and_(job.c.state == "leased", job.c.lease_until >= now)),
+        func.min(job.c.created_at).filter(is_due),
+        func.min(job.c.not_before).filter(is_later),
+    ).where(job.c.state.in_(("queued", "leased")), job.c.lane == lane)
+    if nights is not None:
+        statement = statement.where(job.c.night.between(*nights))
+    return Waiting(*connection.execute(statement).one())

@@ -1,0 +1,1 @@
+"""Alembic migrations; `spotcheck db upgrade` applies them."""

@@ -1,0 +1,16 @@
+"""Alembic's entry: migrates over the connection it is handed, never over a URL of its own."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+from worker.store import tables
+
+assert tables.RunRow.metadata is SQLModel.metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

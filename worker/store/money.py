@@ -1,0 +1,141 @@
+"""What judging may spend in a day: reserved before the call, settled with the score.
+
+All of it inside the caller's transaction; the day's row is locked, so two workers cannot spend the same dollar.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import NamedTuple, Protocol
+
+from sqlalchemy import Connection, func, select, update
+
+from worker.store.runs import insert_ignore
+from worker.store.tables import BudgetRow, CutRow, DrawRow, JobRow, core
+
+budget, job, draw, cut = (core(row) for row in (BudgetRow, JobRow, DrawRow, CutRow))
+_DUST_USD = 1e-9
+"""Rounding left over by many small sums; far below one token of any model."""
+
+
+class Money(NamedTuple):
+    """What the judge lane may spend now."""
+
+    day: date
+    """Calendar day of the clock, in the schedule's time zone."""
+    cap_usd: float
+    max_usd: Mapping[int, float]
+    """The most one job can cost, US dollars, by scorer."""
+
+
+class Spent(NamedTuple):
+    """A day's account, US dollars."""
+
+    spent_usd: float
+    reserved_usd: float
+    presumed_usd: float
+
+
+class Priced(Protocol):
+    """A job with what is reserved for it already."""
+
+    @property
+    def scorer_pk(self) -> int:
+        """Whose job it is."""
+
+    @property
+    def reserved_usd(self) -> float:
+        """Held from an earlier try."""
+
+    @property
+    def reserved_day(self) -> date | None:
+        """The day it is held on."""
+
+
+def account(connection: Connection, day: date) -> Spent:
+    """A day's account; zeros for a day without calls."""
+    row = connection.execute(
+        select(budget.c.spent_usd, budget.c.reserved_usd, budget.c.presumed_usd).where(budget.c.day == day)
+    ).one_or_none()
+    return Spent(*row) if row else Spent(0.0, 0.0, 0.0)
+
+
+def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tuple[list[float], bool]:
+    """Reserve the most that each job can cost, in order, up to the first that does not fit.
+
+    Never skips to a cheaper one: that would select short runs.
+
+    Returns:
+        What is held for each job that fits (a prefix of `jobs`), and whether money that others hold may still come
+        back: then it is too early to say that the budget is spent.
+    """
+    _open(connection, money.day)
+    row = connection.execute(select(budget).where(budget.c.day == money.day).with_for_update()).mappings().one()
+    left = money.cap_usd - row["spent_usd"] - row["reserved_usd"]
+    held: list[float] = []
+    fresh = 0.0
+    for one in jobs:
+        kept = one.reserved_usd if one.reserved_day == money.day else 0.0
+        need = max(0.0, money.max_usd.get(one.scorer_pk, 0.0) - kept)
+        if need > left - fresh + _DUST_USD:
+            break
+        fresh += need
+        held.append(kept + need)
+    if fresh:
+        add(connection, money.day, reserved=fresh)
+    return held, row["reserved_usd"] > _DUST_USD
+
+
+def _open(connection: Connection, day: date) -> None:
+    values = {"day": day, "spent_usd": 0.0, "reserved_usd": 0.0, "presumed_usd": 0.0}
+    connection.execute(insert_ignore(connection, budget), [values])
+
+
+def add(connection: Connection, day: date, *, spent: float = 0.0, reserved: float = 0.0, presumed: float = 0.0) -> None:
+    """Book amounts on a day, US dollars, negative to take back; a reservation never falls below zero."""
+    if not (spent or reserved or presumed):
+        return
+    _open(connection, day)
+    left = budget.c.reserved_usd + reserved
+    maximum = func.max if connection.dialect.name == "sqlite" else func.greatest
+    connection.execute(
+        update(budget)
+        .where(budget.c.day == day)
+        .values(
+            spent_usd=budget.c.spent_usd + spent,
+            reserved_usd=maximum(0.0, left),
+            presumed_usd=budget.c.presumed_usd + presumed,
+        )
+    )
+
+
+def cut_night(connection: Connection, night: date, now: datetime) -> int:
+    """The budget is spent: shed what is left of a night's judging, and note the effective thresholds.
+
+    Work went in the order u = key ÷ threshold, so the runs below the smallest unresolved u are a smaller, equally
+    random sample; each stratum's effective threshold is that u × its threshold.
+
+    Returns:
+        Jobs shed.
+    """
+    smallest = connection.execute(
+        select(job.c.scorer_pk, func.min(job.c.u))
+        .where(job.c.night == night, job.c.lane == "judge", job.c.state.in_(("queued", "leased")))
+        .group_by(job.c.scorer_pk)
+    ).all()
+    draws = connection.execute(
+        select(draw.c.pk, draw.c.threshold).where(draw.c.night == night, draw.c.is_current)
+    ).all()
+    shed = 0
+    for scorer_pk, u in smallest:
+        rows = [
+            {"draw_pk": pk, "scorer_pk": scorer_pk, "threshold": threshold * u, "cut_at": now}
+            for pk, threshold in draws
+        ]
+        connection.execute(insert_ignore(connection, cut), rows)
+        statement = (
+            update(job)
+            .where(job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.state == "queued")
+            .values(state="shed", reason="budget", resolved_at=now, reserved_usd=0.0)
+        )
+        shed += connection.execute(statement).rowcount
+    return shed

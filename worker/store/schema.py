@@ -1,0 +1,73 @@
+"""The schema's version: create, upgrade, check. Everything goes through Alembic, so every path ends in one schema."""
+
+from pathlib import Path
+from typing import Literal
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+
+from worker.errors import SchemaOutdated, StoreError
+from worker.store.engine import Store
+
+State = Literal["empty", "current", "older", "newer"]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def head() -> str:
+    """The version this program needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def state(store: Store) -> State:
+    """How the database's schema stands to this program's."""
+    with store.read() as connection:
+        version = MigrationContext.configure(connection).get_current_revision()
+        if version is None:
+            return "empty" if not inspect(connection).get_table_names() else "newer"
+    if version == head():
+        return "current"
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return "older" if version in known else "newer"
+
+
+def upgrade(store: Store) -> None:
+    """Bring the schema to this program's version; safe to repeat, and safe for two processes at once."""
+    with store.write() as connection:
+        if store.dialect == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7307250)")  # two first starts at once
+        _run(connection)
+
+
+def _run(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def ensure(store: Store) -> None:
+    """Create the schema in an empty database; otherwise insist on the right version.
+
+    Raises:
+        SchemaOutdated: Older: `spotcheck db upgrade` helps. Newer, or tables of something else: a person must decide.
+    """
+    found = state(store)
+    if found == "empty":
+        upgrade(store)
+    elif found == "older":
+        raise SchemaOutdated(f"{store.shown} has an older schema; run `spotcheck db upgrade`")
+    elif found == "newer":
+        raise SchemaOutdated(
+            f"{store.shown} was made by a newer Spotcheck or by another program; "
+            "install that version, or point SPOTCHECK_DATABASE_URL elsewhere"
+        )
+
+
+__all__ = ["State", "StoreError", "ensure", "head", "state", "upgrade"]

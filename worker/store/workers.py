@@ -1,0 +1,32 @@
+"""Which worker processes were seen alive."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+
+from worker.store.tables import WorkerRow, core
+
+worker = core(WorkerRow)
+ALIVE_S = 45.0
+"""A worker that was not seen for so many seconds counts as gone; it says so every fifteen."""
+
+
+def seen(connection: Connection, name: str, lanes: Sequence[str], pid: int, now: datetime) -> None:
+    """Note that a worker is alive."""
+    said = connection.execute(update(worker).where(worker.c.name == name).values(seen_at=now, lanes=",".join(lanes)))
+    if said.rowcount == 0:
+        values = {"name": name, "lanes": ",".join(lanes), "pid": pid, "started_at": now, "seen_at": now}
+        connection.execute(insert(worker).values(**values))
+    connection.execute(delete(worker).where(worker.c.seen_at < now - timedelta(days=1)))
+
+
+def gone(connection: Connection, name: str) -> None:
+    """Note that a worker has stopped."""
+    connection.execute(delete(worker).where(worker.c.name == name))
+
+
+def alive(connection: Connection, now: datetime) -> Sequence[RowMapping]:
+    """Workers seen lately, by name."""
+    statement = select(worker).where(worker.c.seen_at >= now - timedelta(seconds=ALIVE_S)).order_by(worker.c.name)
+    return connection.execute(statement).mappings().all()
