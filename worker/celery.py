@@ -156,11 +156,18 @@ def wake(lane: str, due: int = 1) -> None:
         for _ in range(count):
             app.send_task(_TASKS[lane], queue=queue, expires=60, retry=False, ignore_result=True)
     except (KombuError, OSError) as error:
-        log.warning("broker %s is not reachable (%s); the ledger keeps the work", _shown(settings), error)
+        log.warning("broker %s is not reachable (%s); the ledger keeps the work", shown_broker(settings), error)
 
 
-def _shown(settings: Settings) -> str:
+def shown_broker(settings: Settings) -> str:
+    """The broker as people may see it."""
     return without_password(settings.broker)
+
+
+def beat_file(settings: Settings) -> Path:
+    """Where beat notes what it sent; losing it costs nothing."""
+    folder = settings.sqlite_path.parent if settings.sqlite_path else Path()
+    return folder / "spotcheck.beat"
 
 
 @app.task(name=_TASKS["judge"])

@@ -58,7 +58,7 @@ def test_a_clean_rubric_has_no_findings() -> None:
         ("    question", "    levels: []\n    qestion", 7, 5, "schema", "did you mean `question`?"),
         (
             "  - id: polite",
-            "  - {id: polite, question: A?, pass_when: b}\n  - id: polite",
+            "  - {id: polite, question: A, pass_when: b}\n  - id: polite",
             6,
             5,
             "duplicate-criterion",
@@ -83,7 +83,7 @@ def test_run_data_in_a_static_prefix_is_found_in_an_include_too() -> None:
 
 
 def test_both_a_wrong_front_matter_and_a_wrong_body_are_told() -> None:
-    found = lint(CLEAN.replace("1.0.0", "one").replace("Decide now.", "{{ run }}"), PATH, {})
+    found = lint(CLEAN.replace("1.0.0", "one").replace("Decide now.", "Decide {{ run }}"), PATH, {})
     assert [finding.code for finding in found] == ["schema", "unsafe-run-data"]
     assert {finding.code for finding in found} <= FATAL
 
@@ -97,8 +97,17 @@ def test_words_that_only_look_like_two_questions_pass(question: str) -> None:
 
 @pytest.mark.parametrize(
     ("model", "old"),
-    [("gpt-4o", True), ("gpt-4.1-nano", True), ("o3-2025-04-16", True), ("gpt-5-mini", True), ("gpt-5", True)]
-    + [("gpt-5.4-mini", False), ("gpt-6.1-sol", False), ("o3x-local", False), ("my-gpt-4o-like", False)],
+    [
+        ("gpt-4o", True),
+        ("gpt-4.1-nano", True),
+        ("o3-2025-04-16", True),
+        ("gpt-5-mini", True),
+        ("gpt-5", True),
+        ("gpt-5.4-mini", False),
+        ("gpt-6.1-sol", False),
+        ("o3x-local", False),
+        ("my-gpt-4o-like", False),
+    ],
 )
 def test_retired_models_are_known_by_family(model: str, old: bool) -> None:
     found = lint(CLEAN.replace("version: 1.0.0", f"version: 1.0.0\njudge: {{model: {model}}}"), PATH, {})

@@ -27,7 +27,7 @@ criteria:
 """
 SYSTEM = '{% chat role="system" %}Instructions.{% endchat %}\n'
 USER = '{% chat role="user" %}{{ run | fenced }}\nDecide.{% endchat %}\n'
-DOCUMENT: dict[str, Any] = {key: None for key in RUN_FIELDS} | {"output": "benign", "steps": [], "elided": []}
+DOCUMENT: dict[str, Any] = dict.fromkeys(RUN_FIELDS) | {"output": "benign", "steps": [], "elided": []}
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 

@@ -15,8 +15,8 @@ FRONT = """---
 name: demo
 version: 1.0.0
 criteria:
-  - {id: one, question: One?, weight: 3, required: true, pass_when: The first thing holds.}
-  - {id: two, question: Two?, pass_when: The second thing holds.}
+  - {id: one, question: "One?", weight: 3, required: true, pass_when: The first thing holds.}
+  - {id: two, question: "Two?", pass_when: The second thing holds.}
 pass: {threshold: 0.7}
 ---
 {% chat role="system" %}x{% endchat %}{% chat role="user" %}{{ run | fenced }}{% endchat %}
@@ -91,6 +91,9 @@ def test_quotes_are_looked_up_with_whitespace_folded(quote: str, found: bool) ->
     assert one.evidence[0]["found"] is found
 
 
+GOOD = json.dumps({"one": say("pass"), "two": say("pass")})
+
+
 @pytest.mark.parametrize(
     ("over", "reason"),
     [
@@ -105,12 +108,9 @@ def test_quotes_are_looked_up_with_whitespace_folded(quote: str, found: bool) ->
     ],
 )
 def test_what_holds_no_verdict_is_unscored_with_its_reason(over: dict[str, Any], reason: str) -> None:
-    found = outcomes({"one": say("pass"), "two": say("pass")}, **over)
+    found = read(a_reply(GOOD, **over), a_rubric().criteria, SEEN)
     assert [(outcome.value, outcome.reason) for outcome in found] == [(None, reason)] * 2
     assert aggregate(a_rubric(), found).reason == reason
-
-
-GOOD = json.dumps({"one": say("pass"), "two": say("pass")})
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,12 @@ def test_unknown_does_not_count_and_all_unknown_is_unscored() -> None:
     assert part.rationale == "two pass: because (undecided: one)"
     none = aggregate(a_rubric(), outcomes({"one": say("unknown"), "two": say("unknown")}))
     assert (none.value, none.reason) == (None, "unknown")
+
+
+def test_a_step_number_that_no_database_takes_is_dropped() -> None:
+    said = say("pass") | {"evidence": [{"step": 10**400, "quote": "promised"}]}
+    one, _ = outcomes({"one": said, "two": say("pass")})
+    assert one.evidence[0]["step"] is None
 
 
 def test_a_false_quote_anywhere_shows_on_the_aggregate() -> None:

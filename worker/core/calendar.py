@@ -42,3 +42,8 @@ def nights_between(since: date, until: date) -> Iterator[date]:
     """Every night from one to another, bounds included; none when they are the wrong way round."""
     for offset in range((until - since).days + 1):
         yield since + timedelta(days=offset)
+
+
+def back(night: date, weeks: int) -> date:
+    """The same weekday so many weeks before."""
+    return night - timedelta(weeks=weeks)

@@ -34,7 +34,7 @@ _WRITES = frozenset(
 )
 _READS = frozenset(
     re.findall(
-        r"[a-z]+", "get list read fetch search find lookup look check view show describe query count is has calculate"
+        r"[a-z]+", "get list read fetch search find lookup check view show describe query count is has calculate"
     )
 )
 _BLOB = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}")

@@ -305,40 +305,22 @@ def _weight(
 
 def _stratum(part: Sequence[tuple[Cell, float]], population: float) -> _Stratum:
     """Weighted moments of one stratum's week, its weights calibrated to the population."""
-    n = np.array([cell.scored for cell, _ in part], dtype=float)
-    s = np.array([cell.s for cell, _ in part])
-    ss = np.array([cell.ss for cell, _ in part])
-    weights = np.array([weight for _, weight in part])
-    count = n.sum()
+    count = sum(cell.scored for cell, _ in part)
     population = max(population, count)
-    weights *= population / (weights * n).sum()
-    squares = (weights**2 * n).sum()
+    scale = population / sum(weight * cell.scored for cell, weight in part)
+    first = second = squares = error = 0.0
+    for cell, weight in part:
+        calibrated = weight * scale
+        first += calibrated * cell.s
+        second += calibrated * cell.ss
+        squares += calibrated**2 * cell.scored
+        # Scored runs miss by (w − 1)·y, the others by y, about a common mean: Valliant, Dorfman & Royall 2000, §2.
+        error += (calibrated - 1) ** 2 * cell.scored
+    error = max(error + population - count, _LEAST_UNSAMPLED * squares) / population**2
     n_kish = population**2 / squares
-    mean = min(1.0, max(0.0, (weights * s).sum() / population))
-    variance = max(0.0, (weights * ss).sum() / population - mean**2)
-    variance *= n_kish / (n_kish - 1) if n_kish > 1 else 0.0
-    # Scored runs miss by (w − 1)·y, the others by y, about a common mean: Valliant, Dorfman & Royall 2000, §2.
-    error = (n * (weights - 1) ** 2).sum() + population - count
-    error = max(error, _LEAST_UNSAMPLED * squares) / population**2
-    sums = population, n_kish, mean, mean * (1 - mean), variance, error
-    return _Stratum(int(count), *(float(each) for each in sums))
-
-
-def _wilson(mean: float, n_eff: float, quantile: float) -> tuple[float, float]:
-    """Wilson's interval at a quantile of the normal distribution."""
-    z2_n = quantile**2 / n_eff
-    centre = (mean + z2_n / 2) / (1 + z2_n)
-    half = math.sqrt(z2_n * (mean * (1 - mean) + z2_n / 4)) / (1 + z2_n)
-    return min(mean, max(0.0, centre - half)), max(mean, min(1.0, centre + half))
-
-
-def _rare(mean: float, n_eff: float, level: float) -> float:
-    """The lower limit of a rare event's rate."""
-    count = mean * n_eff
-    if count <= 0:
-        return 0.0
-    root = 1 - 1 / (9 * count) - NormalDist().inv_cdf(level) * math.sqrt((1 - mean) / count) / 3
-    return mean * max(0.0, root) ** 3
+    mean = min(1.0, max(0.0, first / population))
+    variance = max(0.0, second / population - mean**2) * (n_kish / (n_kish - 1) if n_kish > 1 else 0.0)
+    return _Stratum(count, population, n_kish, mean, mean * (1 - mean), variance, error)
 
 
 def _sizes(strata: Sequence[_Stratum], dispersion: float) -> list[float]:
@@ -377,6 +359,23 @@ def _stratified(parts: Sequence[_Part], mean: float, n_eff: float, level: float)
     low += concentration * min(0.0, _rare(mean, n_eff, level) - low)
     high += concentration * max(0.0, 1 - _rare(1 - mean, n_eff, level) - high)
     return min(mean, max(0.0, low)), max(mean, min(1.0, high))
+
+
+def _wilson(mean: float, n_eff: float, quantile: float) -> tuple[float, float]:
+    """Wilson's interval at a quantile of the normal distribution."""
+    z2_n = quantile**2 / n_eff
+    centre = (mean + z2_n / 2) / (1 + z2_n)
+    half = math.sqrt(z2_n * (mean * (1 - mean) + z2_n / 4)) / (1 + z2_n)
+    return min(mean, max(0.0, centre - half)), max(mean, min(1.0, centre + half))
+
+
+def _rare(mean: float, n_eff: float, level: float) -> float:
+    """The lower limit of a rare event's rate: a count's, narrower by the root of 1 − mean where it is not rare."""
+    count = mean * n_eff
+    if count <= 0:
+        return 0.0
+    root = 1 - 1 / (9 * count) - NormalDist().inv_cdf(level) * math.sqrt((1 - mean) / count) / 3
+    return mean * max(0.0, root) ** 3
 
 
 def _calendar(nights: Collection[date]) -> tuple[date, ...]:

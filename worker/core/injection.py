@@ -13,23 +13,30 @@ from typing import Any
 
 _ORDERS = r"(?:i?u?nstructions?|instructions?|rubric|criteria|directions|prompts?|rules|guidelines|directives|orders)"
 _BEFORE = r"(?:previous|prior|above|preceding|earlier|following|foregoing|rest of)"
-_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (name, re.compile(pattern, re.IGNORECASE | re.MULTILINE))
-    for name, pattern in (
+_PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (name, hints, re.compile(pattern, re.MULTILINE))
+    for name, hints, pattern in (
         (
             "chat_token",
-            r"<\|[a-z0-9_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜\n]{1,30}｜>|\{% ?(?:end)?chat",
+            ("<|", "inst]", "sys>>", "_of_turn>", "chat"),
+            r"<\|[^|\s]{2,30}\|>|\[/?inst\]|<</?sys>>|<(?:start|end)_of_turn>|\{%-? ?(?:end)?chat",
         ),
-        ("fence", r"<<<(?:END )?RUN [0-9a-f]{4}"),
-        ("tag", r"</?(?:system|instructions?|information|admin|end of session|im_start|im_end)>|<end of [a-z]{3,12}>"),
-        ("verdict", r"[\"'\\]verdict[\"'\\]{1,3}\s{0,5}:|\bverdict\s{0,3}[:=]\s{0,3}[\"']?pass\b"),
+        ("fence", ("<<<",), r"<<<(?:end )?run [0-9a-f]{4}"),
+        (
+            "tag",
+            (">",),
+            r"</?(?:system|instructions?|information|admin|im_start|im_end)>|<end of [a-z]{3,12}>",
+        ),
+        ("verdict", ("verdict",), r"[\"'\\]verdict[\"'\\]{1,3}\s{0,5}:|\bverdict\s{0,3}[:=]\s{0,3}[\"']?pass\b"),
         (
             "to_the_judge",
+            ("grader", "judge", "evaluator", "scorer", "reviewer"),
             r"\b(?:as|dear|attention|hey|hello|note to(?: the)?|you are(?: now)?(?: the| an?)?)[ ,:]{1,3}"
             r"(?:the |an? )?(?:ai )?(?:grader|judge|evaluator|scorer|reviewer model|llm judge)\b",
         ),
         (
             "ask_for_pass",
+            ("pass", "as ", "criteria", "give"),
             r"\b(?:answer|output|return|respond with|mark|grade|score|rate|evaluate|label)\b[^.\n]{0,40}"
             r"(?:\bas (?:a )?(?:pass|passed|correct|perfect|successful)\b|[\"'`](?:pass|passed)[\"'`]|\ball criteria\b)"
             r"|\b(?:answer|output|return|say) pass\b"
@@ -37,18 +44,21 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "override",
-            rf"\b(?:ignore|disregard|forget|override|bypass)\b[^.\n]{{0,50}}\b(?:{_BEFORE}\b|{_ORDERS}\b)"
+            ("ignore", "disregard", "forget", "override", "bypass", "instruction"),
+            rf"\b(?:ignore|disregard|forget|override|bypass)\b[^.\n(){{}};:=]{{0,45}}\b(?:{_BEFORE}\b|{_ORDERS}\b)"
             r"|\b(?:ignore|disregard) (?:all|everything|any) (?:info|information|data|text|of the above)\b"
             r"|\bfollow (?:this |these |my )?(?:new )?instructions? (?:instead|only)\b|\bnew instructions?\s{0,3}:"
             r"|\bignore (?:them|it|this|that) and (?:instead|just|only)\b",
         ),
         (
             "forged_role",
-            r"^\W{0,4}\(?(?:system|admin|developer)(?:[ _](?:message|prompt|request|override))?\)?\s{0,2}:"
+            ("system", "admin", "developer", "instruction"),
+            r"^\W{0,4}(?:system|admin|developer)(?:[ _](?:message|prompt|request|override))?\)?\s{0,2}:"
             r"|#{2,}\s{0,2}\(?(?:system|admin)|\[admin\b|\[system\b|-- ?core instruction|\bfollow instruction$",
         ),
         (
             "command",
+            ("print", "say", "output", "stop", "important message", "repeat", "if asked", "questioned", "nothing else"),
             r"\b(?:just|only|now|and) (?:print|say|output) [\"'{]|\bstop everything\b"
             r"|\bthis is an important message from\b"
             r"|\b(?:repeat the following sentence|could you repeat <)"
@@ -57,10 +67,10 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
     )
 )
+"""Name, words without which the pattern cannot match (a fast look first), and the pattern, all in lower case."""
 _CONFUSING = dict.fromkeys(
     [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xAD, 0xFEFF, *range(0xE0000, 0xE0080)]
 )
-_FAST = re.compile(r"[^\x00-\x7f]")
 
 
 def suspicions(text: str) -> tuple[str, ...]:
@@ -72,9 +82,12 @@ def suspicions(text: str) -> tuple[str, ...]:
         >>> suspicions("Your refund of 40 EUR was issued.")
         ()
     """
-    if _FAST.search(text):
+    if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_CONFUSING))
-    return tuple(name for name, pattern in _PATTERNS if pattern.search(text))
+    text = text.lower()
+    return tuple(
+        name for name, hints, pattern in _PATTERNS if any(hint in text for hint in hints) and pattern.search(text)
+    )
 
 
 def leaf_texts(value: object) -> Iterable[str]:
@@ -91,7 +104,4 @@ def leaf_texts(value: object) -> Iterable[str]:
 
 def document_suspicions(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The kinds of suspicion in what a judge is shown of a run."""
-    found: dict[str, None] = {}
-    for text in leaf_texts(document):
-        found.update(dict.fromkeys(suspicions(text)))
-    return tuple(found)
+    return suspicions("\n\n".join(leaf_texts(document)))

@@ -154,14 +154,16 @@ def _after_thoughts(text: str) -> int:
 
 
 def _consists_of(text: str, patterns: tuple[re.Pattern[str], ...]) -> bool:
-    """Whether the text is nothing but matches of the patterns with punctuation between."""
-    at = 0
+    """Whether the text is one or more matches of the patterns, with nothing but punctuation between."""
+    at, found = 0, False
     while at < len(text):
-        longest = max((m.end() for p in patterns if (m := p.match(text, at))), default=at)
-        if longest == at and not (longest := _skip(text, at)) > at:
+        if (longest := max((m.end() for p in patterns if (m := p.match(text, at))), default=at)) > at:
+            at, found = longest, True
+        elif (longest := _skip(text, at)) > at:
+            at = longest
+        else:
             return False
-        at = longest
-    return True
+    return found
 
 
 def _skip(text: str, at: int) -> int:

@@ -19,25 +19,56 @@ _KEY = (
 )
 _NAMED = (
     r"(?i:(?:api[_-]?key|access[_-]?key|secret[_-]?key|client[_-]?secret|auth[_-]?token|access[_-]?token|refresh[_-]?token"
-    r"|password|passwd|x-api-key)[\\\"']{0,4}\s{0,3}[:=]\s{0,3}[\\\"']{0,4}|authorization[\\\"']{0,4}\s{0,3}[:=]\s{0,3}[\\\"']{0,4}(?:bearer|basic)\s{1,3}"
+    r"|password|passwd|x-api-key)[\\\"']{0,4}\s{0,3}[:=]\s{0,3}[\\\"']{0,4}"
+    r"|authorization[\\\"']{0,4}\s{0,3}[:=]\s{0,3}[\\\"']{0,4}(?:bearer|basic)\s{1,3}"
     r"|\bbearer\s{1,3})"
 )
-_PATTERNS: tuple[tuple[str, re.Pattern[str], int], ...] = (
+_PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], int], ...] = (
     (
         "key",
+        ("-----begin",),
         re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{0,20000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"),
         0,
     ),
-    ("key", re.compile(rf"(?<![A-Za-z0-9_])(?:{_KEY})"), 0),
-    ("token", re.compile(rf"{_NAMED}([A-Za-z0-9_.~+/=$!@#%^&*-]{{8,400}})"), 1),
-    ("password", re.compile(r"(?<=://)[^\s/@:]{1,100}:([^\s/@]{1,200})(?=@)"), 1),
+    (
+        "key",
+        (
+            "sk-",
+            "k_",
+            "k-",
+            "gh",
+            "glpat-",
+            "xox",
+            "akia",
+            "asia",
+            "aiza",
+            "ya29",
+            "hf_",
+            "npm_",
+            "pypi-",
+            "sg.",
+            "eyj",
+        ),
+        re.compile(rf"(?<![A-Za-z0-9_])(?:{_KEY})"),
+        0,
+    ),
+    (
+        "token",
+        ("key", "token", "secret", "passw", "authorization", "bearer"),
+        re.compile(rf"{_NAMED}([A-Za-z0-9_.~+/=$!@#%^&*-]{{8,400}})"),
+        1,
+    ),
+    ("password", ("://",), re.compile(r"(?<=://)[^\s/@:]{1,100}:([^\s/@]{1,200})(?=@)"), 1),
     (
         "email",
+        ("@",),
         re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"),
         0,
     ),
-    ("card", re.compile(r"(?<![\d.-])(?:3[47]|4\d|5[1-5]|2[2-7]|6[05])\d{2}(?:[ -]?\d{2,6}){2,4}(?![\d.-]?\d)"), 0),
+    ("card", (), re.compile(r"(?<![\d.-])[23456]\d{3}(?:[ -]?\d{2,6}){2,4}(?![\d.-]?\d)"), 0),
 )
+"""Kind, what a text must hold in lower case for a match to be possible (a fast look first), pattern, and its group."""
+_CARD = re.compile(r"3[47]|4|5[1-5]|2[2-7]|6[05]")
 
 
 class Redacted(NamedTuple):
@@ -64,7 +95,10 @@ def redact(text: str, names: dict[tuple[str, str], str] | None = None) -> Redact
     """
     known = {} if names is None else names
     counts: Counter[str] = Counter()
-    for kind, pattern, group in _PATTERNS:
+    lower = text.lower()
+    for kind, hints, pattern, group in _PATTERNS:
+        if hints and not any(hint in lower for hint in hints):
+            continue
 
         def name(found: re.Match[str], kind: str = kind, group: int = group) -> str:
             value = found[group]
@@ -105,9 +139,9 @@ def redact_document(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
 
 def _is_card(text: str) -> bool:
-    """Whether the digits have a card's length and satisfy Luhn (ISO/IEC 7812-1, annex B)."""
+    """Whether the digits have a card's length and issuer, and satisfy Luhn (ISO/IEC 7812-1, annex B)."""
     digits = [int(char) for char in text if char.isdigit()]
-    if not 13 <= len(digits) <= 19:
+    if not 13 <= len(digits) <= 19 or not _CARD.match(text):
         return False
     total = sum(digits[-1::-2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
     return total % 10 == 0

@@ -23,6 +23,7 @@ MAX_ANSWER_CHARS = 200_000
 MAX_REASON_CHARS = 2000
 MAX_QUOTES = 20
 MAX_QUOTE_CHARS = 600
+_STEPS = range(10**9)
 _CODE_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _GAP = re.compile(r"\s*(?:\[\.\.\.\]|\[…\]|\.\.\.|…)\s*")
 _UNSTORABLE = re.compile("[\u0000\ud800-\udfff]")
@@ -178,7 +179,7 @@ def _outcome(criterion: Criterion, said: Mapping[str, Any], seen: Seen, suspecte
         "criterion": criterion.id,
         "rationale": storable(said["reason"]),
         "evidence": tuple(
-            {"step": step, "quote": storable(quote, MAX_QUOTE_CHARS), "found": ok}
+            {"step": step if step in _STEPS else None, "quote": storable(quote, MAX_QUOTE_CHARS), "found": ok}
             for (step, quote), ok in zip(quotes, found, strict=True)
         ),
         "evidence_ok": all(found) if found else None,

@@ -44,9 +44,10 @@ def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
     allowed = project.settings.alerts.false_alarms_per_year
     with project.store.write() as connection:
         streams = _streams(connection, night)
+        known = findings.by_stream(connection)
         found = []
         for one in streams:
-            finding = _look(connection, one, night, now, len(streams), allowed)
+            finding = _look(connection, one, known.get(one.stream, []), night, now, len(streams), allowed)
             if finding is not None:
                 key = findings.add(connection, finding, now)
                 found.append(finding.model_copy(update={"finding_id": key}))
@@ -62,9 +63,7 @@ def _streams(connection: Connection, night: date) -> list[Scanned]:
     traffic = summary.reference_traffic(connection, MIX_NIGHTS)
     since = night - timedelta(days=_REACH_NIGHTS - 1)
     found = []
-    for each in summary.cells(connection, since, night, pks):
-        if each.criterion is not None:
-            continue
+    for each in summary.cells(connection, since, night, pks, aggregates_only=True):
         key = keys[each.scorer_pk]
         task_types = sorted({cell.task_type for cell in each.cells})
         span = (min(cell.night for cell in each.cells), night)
@@ -79,9 +78,14 @@ def _streams(connection: Connection, night: date) -> list[Scanned]:
 
 
 def _look(
-    connection: Connection, one: Scanned, night: date, now: datetime, streams: int, allowed: float
+    connection: Connection,
+    one: Scanned,
+    past: Sequence[RowMapping],
+    night: date,
+    now: datetime,
+    streams: int,
+    allowed: float,
 ) -> Drift | None:
-    past = findings.of_stream(connection, one.stream)
     latest = past[0] if past else None
     if latest is not None and latest["found_night"] >= night:
         return None  # this night was looked at before

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from worker.flow.compare import compare_night
 from worker.flow.draw import decide_late
 from worker.flow.project import Project
-from worker.flow.summarise import summarise_night
+from worker.flow.summarise import Stale, summarise
 from worker.records import Drift
 from worker.store import draws, ledger, summary
 
@@ -61,16 +61,13 @@ def finish_nights(project: Project, now: datetime) -> tuple[list[date], list[Dri
         stale = summary.stale_nights(connection, since)
         open_jobs = {night: summary.open_jobs(connection, night) for night, _, _ in stale}
         drawn_at = draws.drawn_at(connection, [night for night, _, _ in stale])
-    summarised = []
-    found: list[Drift] = []
-    for night, resolved, ended in stale:
-        if open_jobs[night] and now - drawn_at[night] < timedelta(hours=_SUMMARISE_ANYWAY_H):
+    ready = []
+    for each in stale:
+        if open_jobs[each[0]] and now - drawn_at[each[0]] < timedelta(hours=_SUMMARISE_ANYWAY_H):
             break
-        summarise_night(project, night, resolved, ended, now)
-        summarised.append(night)
-        found += _compare_new(project, now)
-    found += _compare_new(project, now)
-    return summarised, found
+        ready.append(Stale(*each))
+    summarise(project, ready, now)
+    return [one.night for one in ready], _compare_new(project, now)
 
 
 def _compare_new(project: Project, now: datetime) -> list[Drift]:

@@ -1,9 +1,9 @@
 """Scores to trend: a night's cells, then the weekly points that the night touches."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -21,17 +21,36 @@ _DISPERSION_NIGHTS = 112
 _FEWEST_FOR_DISPERSION = 14
 
 
-def summarise_night(project: Project, night: date, resolved: int, ended: int, now: datetime) -> int:
-    """Bring a night's cells and the weekly points up to date; repeating it gives the same.
+class Stale(NamedTuple):
+    """A night whose summary is out of date, with the counts that hold now."""
+
+    night: date
+    resolved: int
+    """Resolved jobs."""
+    ended: int
+    """Ended runs."""
+
+
+def summarise(project: Project, nights: Sequence[Stale], now: datetime) -> int:
+    """Bring nights' cells and the weekly points they touch up to date; repeating it gives the same.
 
     While the reference mix is still being learned, the earlier weeks' overall lines move with it.
+
+    Args:
+        project: Whose scores.
+        nights: Which; a week is computed once, however many of its nights are given.
+        now: The time.
 
     Returns:
         Weekly points stored.
     """
+    if not nights:
+        return 0
+    for stale in nights:
+        with project.store.write() as connection:
+            summary.refresh_night(connection, stale.night)
     with project.store.write() as connection:
-        summary.refresh_night(connection, night)
-        weeks = _weeks(connection, night)
+        weeks = sorted({week for stale in nights for week in _weeks(connection, stale.night)})
         since = calendar.nights_of_week(weeks[0])[0] - timedelta(days=_DISPERSION_NIGHTS)
         until = calendar.nights_of_week(weeks[-1])[1]
         streams = summary.cells(connection, since, until)
@@ -42,7 +61,8 @@ def summarise_night(project: Project, night: date, resolved: int, ended: int, no
             rows = [row for stream in streams for row in _points(week, stream, traffic, unscored)]
             summary.replace_week(connection, week, rows)
             stored += len(rows)
-        summary.mark_summarised(connection, night, resolved, ended, now)
+        for stale in nights:
+            summary.mark_summarised(connection, stale.night, stale.resolved, stale.ended, now)
     return stored
 
 

@@ -26,7 +26,7 @@ _FILTERED = re.compile(
 )
 _NO_SUCH_MODEL = re.compile(
     r"model_not_found|model_decommissioned|unknown_model|(unknown|invalid) model\b"
-    r"|model\b.{0,100}(does not exist|not found|decommissioned|deprecated and)",
+    r"|model\b.{0,100}(does not exist|not found|decommissioned)",
     re.IGNORECASE,
 )
 _BAD_KEY = re.compile(

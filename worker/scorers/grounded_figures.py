@@ -42,7 +42,7 @@ _ESCAPED = re.compile(r"\\(?:[nrt]|u[0-9a-fA-F]{4})")
 """Escapes of JSON inside JSON, whose letters would stick to the figure after them."""
 
 _TOKEN = re.compile(
-    rf"""(?<![^\W_])(?:
+    rf"""(?<![^\W_])(?=[^\W_])(?:
       (?P<y>\d{{4}}) (?P<sep>[-/.]) (?P<m>\d{{1,2}}) (?P=sep) (?P<d>\d{{1,2}}) (?!\d)
       (?: T(?P<clock>\d\d:\d\d)[\d:.]*+ )?
     | (?P<a>\d{{1,2}}) (?P<sep2>[-/.]) (?P<b>\d{{1,2}}) (?P=sep2) (?P<y2>\d{{4}}) (?!\d)
@@ -206,7 +206,7 @@ def _of_time(token: re.Match[str]) -> Iterator[Figure]:
 def _of_word(word: str, *, is_percent: bool) -> Iterator[Figure]:
     """The figures in what the tokens' pattern takes for one word."""
     unit = _UNIT.fullmatch(word) if len(word) <= _NUMBER_MAX else None
-    if _numbers(word):
+    if _is_plain(word) or _numbers(word):
         yield _number(word, is_percent=is_percent)
     elif unit and (number := unit["number"].rstrip(".,")) and _numbers(number):
         plain = _number(number)
@@ -229,8 +229,12 @@ def _id(word: str) -> Figure:
     return Figure(word, frozenset(forms), frozenset(vouches))
 
 
+def _is_plain(word: str) -> bool:
+    return word.isdecimal() and word.isascii()
+
+
 def _number(word: str, *, is_percent: bool = False) -> Figure:
-    if word.isdecimal() and word.isascii() and not is_percent:  # most numbers of most runs, and ten times as fast
+    if _is_plain(word) and not is_percent:  # most numbers of most runs, and ten times as fast
         whole = frozenset({word.lstrip("0") or "0"})
         return Figure(word, whole, whole)
     numbers = _numbers(word)
@@ -243,7 +247,7 @@ def _number(word: str, *, is_percent: bool = False) -> Figure:
 
 def _roundings(number: Decimal) -> Iterator[Decimal]:
     """The number with fewer decimals than it has, where that is few enough to be written out."""
-    if _is_modest(number) and not number == number.to_integral_value():
+    if _is_modest(number) and number != number.to_integral_value():
         yield from (number.quantize(places, context=_EXACT) for places in _ROUNDINGS)
 
 

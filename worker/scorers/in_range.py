@@ -22,7 +22,7 @@ class InRange(Heuristic):
     the solved ones. But a run without any step, where there usually are some, is worth 0.
 
     Cannot see: quality. A hard task rightly takes longer, and a run that skips its work looks lean. A change that comes
-    slowly moves the median along with it. Where a task type is spread wider than a factor 3, many good runs lie outside.
+    slowly moves the median along with it. Where a task type is spread wider than that, many good runs lie outside.
     """
 
     version = "1"

@@ -13,7 +13,7 @@ _JSON_MAX = 65_536
 """A longer object is not parsed; only how it begins is read."""
 
 _SAYS_ERROR = re.compile(
-    r"""\s* (?: \[? (?:error|fatal) \]? \s? :
+    r"""\s* (?: (?:error|fatal) \s? :  |  \[(?:error|fatal)\]
               | error \s (?:executing|calling|running|invoking|in|while|during|from|code|occurred)\b
               | traceback \s \(most\ recent\ call\ last\)
               | (?:\w{1,40}\.){0,6} \w{0,60} (?-i:Error|Exception) : \s

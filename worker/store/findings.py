@@ -1,10 +1,10 @@
 """Drift findings and what people decided about them."""
 
-from collections.abc import Sequence
+from collections import defaultdict
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, select, update
+from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from worker.records import Drift, Stream
 from worker.store.tables import FindingRow, core
@@ -13,13 +13,8 @@ finding = core(FindingRow)
 ALIVE = ("open", "acknowledged", "muted")
 
 
-def _of(stream: Stream) -> ColumnElement[bool]:
-    return and_(
-        finding.c.scorer == stream.scorer,
-        finding.c.series == stream.scorer_version,
-        finding.c.task_type.is_not_distinct_from(stream.task_type),
-        finding.c.criterion.is_not_distinct_from(stream.criterion),
-    )
+def _stream(row: RowMapping) -> Stream:
+    return Stream(row["task_type"], row["scorer"], row["series"], row["criterion"])
 
 
 def add(connection: Connection, drift: Drift, now: datetime) -> int:
@@ -48,10 +43,13 @@ _PLAIN = (
 )
 
 
-def of_stream(connection: Connection, stream: Stream) -> Sequence[RowMapping]:
-    """All findings of a stream, newest first."""
-    statement = select(finding).where(_of(stream)).order_by(finding.c.found_night.desc(), finding.c.pk.desc())
-    return connection.execute(statement).mappings().all()
+def by_stream(connection: Connection) -> dict[Stream, list[RowMapping]]:
+    """All findings by stream, newest first."""
+    found: dict[Stream, list[RowMapping]] = defaultdict(list)
+    statement = select(finding).order_by(finding.c.found_night.desc(), finding.c.pk.desc())
+    for row in connection.execute(statement).mappings():
+        found[_stream(row)].append(row)
+    return found
 
 
 def listing(connection: Connection, *, everything: bool = False) -> list[Drift]:
@@ -63,8 +61,7 @@ def listing(connection: Connection, *, everything: bool = False) -> list[Drift]:
 
 
 def _drift(row: RowMapping) -> Drift:
-    stream = Stream(row["task_type"], row["scorer"], row["series"], row["criterion"])
-    return Drift(finding_id=row["pk"], stream=stream, state=row["state"], **{name: row[name] for name in _PLAIN})
+    return Drift(finding_id=row["pk"], stream=_stream(row), state=row["state"], **{name: row[name] for name in _PLAIN})
 
 
 def set_state(connection: Connection, pk: int, state: str, now: datetime, *, muted_until: date | None = None) -> bool:

@@ -120,20 +120,26 @@ def _sums(
 
 
 def cells(
-    connection: Connection, since: date, until: date, scorer_pks: Sequence[int] | None = None
+    connection: Connection,
+    since: date,
+    until: date,
+    scorer_pks: Sequence[int] | None = None,
+    *,
+    aggregates_only: bool = False,
 ) -> list[StreamCells]:
     """The cells of these nights (bounds included) by scorer and criterion, in a stable order."""
     statement = (
-        select(cell)
+        select(cell.c.scorer_pk, cell.c.criterion, *(cell.c[name] for name in Cell._fields))
         .where(cell.c.night.between(since, until))
         .order_by(cell.c.scorer_pk, cell.c.criterion, cell.c.night, *(cell.c[name] for name in _SEGMENT))
     )
     if scorer_pks is not None:
         statement = statement.where(cell.c.scorer_pk.in_(list(scorer_pks)))
+    if aggregates_only:
+        statement = statement.where(cell.c.criterion.is_(None))
     found: dict[tuple[int, str | None], list[Cell]] = defaultdict(list)
-    for row in connection.execute(statement).mappings():
-        one = Cell(**{name: row[name] for name in Cell._fields})
-        found[row["scorer_pk"], row["criterion"]].append(one)
+    for scorer_pk, criterion, *sums in connection.execute(statement):
+        found[scorer_pk, criterion].append(Cell._make(sums))
     return [StreamCells(pk, criterion, rows) for (pk, criterion), rows in found.items()]
 
 

@@ -1,0 +1,81 @@
+"""`spotcheck drift`: findings, and what a person decides about them."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.door import Json, now, project, say, show_json
+from worker.errors import EXIT_DRIFT, SettingsError
+from worker.records import Drift
+from worker.store import findings
+
+MUTE_NIGHTS = 7
+
+
+def drift(
+    everything: Annotated[bool, typer.Option("--all", help="Recovered and accepted ones too.")] = False,
+    acknowledge: Annotated[
+        int | None, typer.Option(metavar="N", help="Seen: finding N stays open, unrepeated.")
+    ] = None,
+    mute: Annotated[int | None, typer.Option(metavar="N", help="Say nothing of finding N for a while.")] = None,
+    nights: Annotated[int, typer.Option(min=1, max=365, help="How long --mute lasts.")] = MUTE_NIGHTS,
+    accept: Annotated[int | None, typer.Option(metavar="N", help="The new level of finding N is normal now.")] = None,
+    fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit 10 when a finding is open.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Changes beyond chance, each with its window, size, and how often chance alone would show it.
+
+    Examples: spotcheck drift · spotcheck drift --acknowledge 3 · spotcheck drift --accept 3
+    """
+    opened = project()
+    with opened.store.write() as connection:
+        at = opened.store.now(connection)
+        until = opened.night_of(now()) + timedelta(days=nights)
+        for number, state in ((acknowledge, "acknowledged"), (mute, "muted"), (accept, "accepted")):
+            if number is None:
+                continue
+            muted_until = until if state == "muted" else None
+            if not findings.set_state(connection, number, state, at, muted_until=muted_until):
+                raise SettingsError(f"there is no finding {number}; see `spotcheck drift --all`")
+        found = findings.listing(connection, everything=everything)
+    if as_json:
+        show_json({"findings": [finding_json(one) for one in found]})
+    else:
+        allowed = opened.settings.alerts.false_alarms_per_year
+        count = f"{len(found)} finding{'s' if len(found) != 1 else ''}" if found else "no drift found"
+        say(f"{count} (project budget: {allowed:g} false alarms a year)")
+        for one in found:
+            say()
+            for line in describe(one):
+                say(line)
+    if fail_on_drift and any(one.state == "open" for one in found):
+        raise typer.Exit(EXIT_DRIFT)
+
+
+def describe(one: Drift) -> list[str]:
+    """A finding in words, two lines."""
+    where = one.stream.task_type or "all task types, same mix"
+    state = "" if one.state == "open" else f" · {one.state}"
+    plural = "s" if one.window_nights != 1 else ""
+    head = (
+        f"[{one.finding_id}] {one.kind.upper()}  {where} · {one.stream.scorer}   {one.before:.2f} → {one.after:.2f} "
+        f"over {one.window_nights} night{plural} to {one.found_night} (n {one.scored}){state}"
+    )
+    return [head, f"    since {one.since} · chance alone: {rarity(one.chance_per_year)}"]
+
+
+def rarity(per_year: float) -> str:
+    """How often chance shows something, in words."""
+    if per_year >= 1:
+        return f"{per_year:.1f} times a year"
+    years = 1 / per_year
+    return (
+        "less than once in 50 years" if years >= 50 else f"once in {years:.0f} years" if years >= 2 else "once a year"
+    )
+
+
+def finding_json(one: Drift) -> dict[str, Any]:
+    """A finding as --json shows it."""
+    fields = one.model_dump(mode="json", exclude={"stream"})
+    return {"stream": one.stream._asdict(), **fields}

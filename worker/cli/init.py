@@ -1,0 +1,64 @@
+"""`spotcheck init`: a commented spotcheck.toml and a prompts folder."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.door import say
+from worker.errors import SettingsError
+from worker.scorers.rubric_files import shipped_prompts
+
+TOML = """\
+# Spotcheck's policy. Addresses and secrets stand in the environment:
+#   SPOTCHECK_DATABASE_URL   sqlite:///spotcheck.db (default) or postgresql://…
+#   SPOTCHECK_BROKER_URL     a folder beside the database (default) or redis://…
+#   SPOTCHECK_JUDGE_MODEL, OPENAI_API_KEY, OPENAI_BASE_URL
+# Every setting with its value and source: spotcheck settings
+
+[sampling]
+rate = 0.05                 # probability that an ordinary run is drawn
+flagged_rate = 0.25         # … that a flagged one is: errored, aborted, outlier, tool error, repeated call
+floor_per_night = 3         # drawn at least, of each task type, flagged or not
+# [sampling.task_types.refund]
+# rate = 0.2
+
+[scoring]
+# heuristics = ["answer_present", "tool_success"]   # all when not given
+rubrics = ["task_completion"]                       # files in prompts/
+
+[judge]
+# model = "…"                   # or SPOTCHECK_JUDGE_MODEL
+# budget_usd_per_day = 5.0      # what scoring may spend in a calendar day; no limit when not given
+# unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
+# [judge.prices."my-model"]
+# input_usd_per_mtok = 0.1
+# output_usd_per_mtok = 0.5
+
+[schedule]
+at = "02:00"
+time_zone = "UTC"           # nights and weeks are counted in it, like "Europe/Berlin"
+
+[alerts]
+false_alarms_per_year = 2   # drift findings that chance may cause, for the whole project
+"""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to; this folder by default.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write a commented spotcheck.toml and a prompts/ folder with the shipped rubrics.
+
+    Examples: spotcheck init · spotcheck init my-project
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    toml, prompts = folder / "spotcheck.toml", folder / "prompts"
+    for path in (toml, prompts):
+        if path.exists() and not force:
+            raise SettingsError(f"{path} exists; --force overwrites it")
+    toml.write_text(TOML, encoding="utf-8")
+    shutil.copytree(shipped_prompts(), prompts, dirs_exist_ok=True)
+    say(f"wrote {toml} and {prompts}/")
+    say("next: spotcheck ingest RUNS.jsonl · spotcheck sample --dry-run · spotcheck nightly --wait")

@@ -1,0 +1,146 @@
+"""`spotcheck rubric list | lint | preview`: the first half of the prompt engineer's loop. None of it calls a judge."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.door import Json, note, project, say, show_json
+from worker.cli.runs import _find
+from worker.core.rubric import identity
+from worker.core.rubric_lint import FATAL, lint
+from worker.errors import EXIT_USAGE, SettingsError
+from worker.flow.project import Project
+from worker.scorers.rubric import RubricScorer
+from worker.scorers.rubric_files import load, read_folder, shipped_prompts
+from worker.settings import read_here
+
+app = typer.Typer(help="The rubrics in prompts/: list, check, preview.", no_args_is_help=True)
+_HASH = 12
+
+
+def _unopened() -> Project:
+    return Project(read_here()[0])  # rubrics need no database
+
+
+@app.command("list")
+def listing(as_json: Json = False) -> None:
+    """Every rubric, its version and hash, and which file won.
+
+    Examples: spotcheck rubric list
+    """
+    opened = _unopened()
+    rubrics = load(opened.prompt_folders)
+    in_force = set(opened.settings.scoring.rubrics)
+    rows = [
+        {
+            "name": one.name,
+            "version": one.version,
+            "hash": identity(one)[:_HASH],
+            "path": one.path,
+            "shipped": Path(one.path).parent == shipped_prompts(),
+            "in_force": one.name in in_force,
+            "criteria": [criterion.id for criterion in one.criteria],
+            "description": one.description,
+        }
+        for one in rubrics.values()
+    ]
+    if as_json:
+        show_json({"rubrics": rows})
+        return
+    for row in rows:
+        mark = "*" if row["in_force"] else " "
+        place = "shipped" if row["shipped"] else row["path"]
+        say(f"{mark} {row['name']:<20} {row['version']:<8} {row['hash']}  {place}")
+        say(f"    {row['description']}")
+    say("* in force (setting scoring.rubrics)")
+
+
+@app.command("lint")
+def check(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Rubric files; every one in force when not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is wrong with rubric files, or would be better otherwise, each with file, line and column.
+
+    Exits 2 when a file would not load; advice alone exits 0.
+
+    Examples: spotcheck rubric lint · spotcheck rubric lint prompts/refund.rubric.md.j2
+    """
+    opened = _unopened()
+    includes: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for folder in opened.prompt_folders:
+        lying = read_folder(folder)
+        includes |= lying.includes
+        texts |= lying.rubrics
+    if paths:
+        texts = {}
+        for path in paths:
+            if not path.is_file():
+                raise SettingsError(f"{path} does not exist")
+            includes = {**includes, **read_folder(path.parent).includes}
+            texts[str(path)] = path.read_text(encoding="utf-8", errors="replace")
+    found = [finding for path, text in texts.items() for finding in lint(text, path, includes)]
+    if as_json:
+        show_json({"findings": [finding._asdict() for finding in found], "rubrics": len(texts)})
+    else:
+        for finding in found:
+            say(str(finding))
+        wrong = len({finding.path for finding in found})
+        say(
+            f"{len(found)} findings in {wrong} of {len(texts)} rubrics"
+            if found
+            else f"{len(texts)} rubrics, no findings"
+        )
+    if any(finding.code in FATAL for finding in found):
+        raise typer.Exit(EXIT_USAGE)
+
+
+@app.command("preview")
+def preview(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    run_id: Annotated[str, typer.Option("--run", metavar="ID", help="The run to show it on.")],
+    source: Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The exact messages a judge would get for a run, their tokens, and what was left out. Nothing is sent.
+
+    Examples: spotcheck rubric preview task_completion --run r-88121
+    """
+    opened = project()
+    rubrics = load(opened.prompt_folders)
+    if name not in rubrics:
+        raise SettingsError(f"there is no rubric {name!r}; known are {', '.join(rubrics)}")
+    _, run = _find(opened, run_id, source)
+    scorer = RubricScorer(
+        rubrics[name], opened.settings.judge.model or "(no model)", opened.secret, redact=opened.settings.scoring.redact
+    )
+    seen = run.for_scorer()
+    made = scorer.preview(seen)
+    missing = scorer.missing(seen)
+    answer: dict[str, Any] = {
+        "messages": [message._asdict() for message in made.questions[0].messages],
+        "tokens": made.tokens,
+        "calls": len(made.questions),
+        "elided": list(made.shown.elided),
+        "redacted": made.shown.redacted,
+        "suspicions": list(made.shown.suspicions),
+        "prompt_hash": made.questions[0].prompt_hash,
+        "missing": missing,
+    }
+    if as_json:
+        show_json(answer)
+        return
+    for message in made.questions[0].messages:
+        say(f"— {message.role} —")
+        say(message.content)
+    say()
+    say("tokens (estimated): " + ", ".join(f"{part} {count:,}" for part, count in made.tokens.items()))
+    for label, values in (("left out", answer["elided"]), ("looks like an injection", answer["suspicions"])):
+        for value in values:
+            note(f"{label}: {value}")
+    if made.shown.redacted:
+        note("taken out: " + ", ".join(f"{count} {kind}" for kind, count in made.shown.redacted.items()))
+    if missing:
+        note(f"this run would be unscored without a call: missing:{missing}")

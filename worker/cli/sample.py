@@ -1,0 +1,104 @@
+"""`spotcheck sample`: draw nights, or look first at what a draw would be and cost."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from worker.cli.door import Json, Since, Until, night, now, out, progress, project, say, show_json
+from worker.core.calendar import nights_between
+from worker.errors import SettingsError
+from worker.flow import estimate_cost
+from worker.flow.draw import Drawn, draw_night, plan_night
+from worker.flow.nightly import due_nights
+from worker.flow.project import Project
+
+
+def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_run: bool = False) -> list[date]:
+    """The nights a command is about: those given, else those due since the project's first tick."""
+    first, last = night(since, "--since"), night(until, "--until")
+    newest = opened.last_over(now())
+    if first is None and last is None:
+        if dry_run and opened.start_night() is None:
+            return [newest]
+        return due_nights(opened, now())
+    first = first or last
+    last = last or newest
+    assert first is not None
+    if first > last:
+        raise SettingsError(f"--since {first} is after --until {last}")
+    if first > newest:
+        raise SettingsError(
+            f"night {first} is not over yet in {opened.settings.schedule.time_zone}; it can be drawn "
+            f"from the day after on"
+        )
+    return list(nights_between(first, min(last, newest)))
+
+
+def sample(
+    since: Since = None,
+    until: Until = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.0, max=1.0, help="Probability instead of the policy's, 0..1.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show strata, n, and the cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the runs to score: bounds included; by default the nights that are due.
+
+    A night is drawn once; a higher --rate later only adds runs. Flagged runs keep their own rate where it is higher.
+
+    Examples: spotcheck sample --since 2026-11-01 --dry-run · spotcheck sample --since 2026-11-22 --rate 0.2
+    """
+    opened = project()
+    nights = nights_asked(opened, since, until, dry_run=dry_run)
+    strata: list[Drawn] = []
+    with progress("sample") as bar:
+        for index, each in enumerate(nights):
+            bar.set(index, len(nights))
+            if dry_run:
+                with opened.store.read() as connection:
+                    strata += [plan for plan, _ in plan_night(opened, connection, each, rate)]
+            else:
+                strata += draw_night(opened, each, now(), rate=rate)
+    cost = estimate_cost.of_strata(opened, strata)
+    if as_json:
+        window = {"since": nights[0], "until": nights[-1]} if nights else None
+        show_json({"window": window, "strata": [_row(one) for one in strata], "estimated_cost_usd": cost})
+        return
+    if not nights:
+        say("no night is due; name some with --since and --until")
+        return
+    _show(nights, strata, cost, dry_run=dry_run)
+
+
+def _row(one: Drawn) -> dict[str, Any]:
+    return {
+        "night": one.night,
+        "task_type": one.stratum.task_type,
+        "flagged": one.stratum.flagged,
+        "population": one.population,
+        "sampled": one.sampled,
+        "inclusion_probability": one.inclusion_probability,
+        "why": one.why,
+    }
+
+
+def _show(nights: Sequence[date], strata: Sequence[Drawn], cost: float | None, *, dry_run: bool) -> None:
+    population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
+    verb = "would be drawn" if dry_run else "drawn"
+    money = "unknown cost (no price for the judge's model)" if cost is None else f"at most about ${cost:,.4f}"
+    say(f"{drawn:,} of {population:,} runs {verb} over {len(nights)} nights; judging them: {money}")
+    by_stratum: dict[tuple[str, bool], list[int]] = {}
+    for one in strata:
+        row = by_stratum.setdefault((one.stratum.task_type, one.stratum.flagged), [0, 0])
+        row[0] += one.population
+        row[1] += one.sampled
+    table = Table("task type", "flagged", "runs", "drawn", "share", box=None, pad_edge=False, header_style="")
+    for (task_type, flagged), (size, sampled) in sorted(by_stratum.items()):
+        share = f"{sampled / size:.1%}" if size else ""
+        table.add_row(task_type, "yes" if flagged else "", f"{size:,}", f"{sampled:,}", share)
+    if by_stratum:
+        out.print(table)

@@ -1,0 +1,62 @@
+"""Scores and jobs of one run, and what scores cost."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from worker.store.tables import CutRow, DrawRow, JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
+
+run, draw, sample, job, score, scorer, cut = (
+    core(row) for row in (RunRow, DrawRow, SampleRow, JobRow, ScoreRow, ScorerRow, CutRow)
+)
+
+
+def mean_cost(connection: Connection, scorer_pk: int) -> float | None:
+    """What a score of this scorer cost on average, US dollars; None without a priced one."""
+    statement = select(func.avg(score.c.cost_usd)).where(
+        score.c.scorer_pk == scorer_pk, score.c.criterion.is_(None), score.c.cost_usd.is_not(None)
+    )
+    mean = connection.execute(statement).scalar_one_or_none()
+    return None if mean is None else float(mean)
+
+
+def spent(connection: Connection, since: date, until: date) -> float:
+    """What judging these nights cost, US dollars, where it is known."""
+    statement = select(func.sum(score.c.cost_usd)).where(score.c.night.between(since, until))
+    return float(connection.execute(statement).scalar_one_or_none() or 0.0)
+
+
+def facts(connection: Connection, run_pk: int) -> RowMapping:
+    """The stored columns of a run."""
+    return connection.execute(select(run).where(run.c.pk == run_pk)).mappings().one()
+
+
+def draw_of(connection: Connection, run_pk: int) -> tuple[RowMapping | None, RowMapping | None]:
+    """The draw in force for a run's stratum, and its place in the sample; None where there is none."""
+    stratum = (draw.c.night == run.c.night) & (draw.c.task_type == run.c.task_type) & (draw.c.flagged == run.c.flagged)
+    current = select(draw).join(run, stratum).where(run.c.pk == run_pk, draw.c.is_current)
+    drawn = select(sample).where(sample.c.run_pk == run_pk)
+    return connection.execute(current).mappings().one_or_none(), connection.execute(drawn).mappings().one_or_none()
+
+
+def jobs_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
+    """The jobs of a run with their scorers, in the order of scorers."""
+    statement = (
+        select(job, scorer.c.name, scorer.c.series, scorer.c.kind)
+        .join(scorer, scorer.c.pk == job.c.scorer_pk)
+        .where(job.c.run_pk == run_pk)
+        .order_by(scorer.c.kind, scorer.c.name, job.c.pk)
+    )
+    return connection.execute(statement).mappings().all()
+
+
+def of_run(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
+    """The scores of a run, the aggregate before its criteria. Uses score_by_run."""
+    statement = (
+        select(score, scorer.c.name, scorer.c.series, scorer.c.kind)
+        .join(scorer, scorer.c.pk == score.c.scorer_pk)
+        .where(score.c.run_pk == run_pk)
+    )
+    rows = connection.execute(statement).mappings().all()
+    return sorted(rows, key=lambda row: (row["kind"], row["name"], row["scorer_pk"], row["criterion"] or ""))
