@@ -67,7 +67,7 @@ def configure(celery: Celery, settings: Settings) -> None:
         enable_utc=True,
         timezone="UTC",
         worker_send_task_events=False,
-        worker_hijack_root_logger=True,
+        worker_redirect_stdouts=False,  # in one process the results go to stdout
         task_default_queue=QUEUES["control"],
         task_routes={
             _TASKS["judge"]: {"queue": QUEUES["judge"]},

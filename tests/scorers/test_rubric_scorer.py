@@ -215,10 +215,10 @@ def test_a_preview_shows_where_the_tokens_go() -> None:
     assert shown.shown.elided == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(
-        st.text(max_size=300) | st.sampled_from(["a@b.co " * 3000, "<" * 20_000, "中" * 9000]), min_size=3, max_size=30
+        st.text(max_size=300) | st.sampled_from(["a@b.co " * 900, "<" * 5_000, "中" * 3000]), min_size=3, max_size=30
     )
 )
 def test_no_run_makes_a_prompt_over_its_bound(texts: Sequence[str]) -> None:

@@ -1,5 +1,5 @@
 """The command line: `spotcheck`."""
 
-from worker.cli.main import main
+from worker.cli.app import main
 
 __all__ = ["main"]

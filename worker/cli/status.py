@@ -11,6 +11,8 @@ from worker.flow.reconcile import LANES
 from worker.store import counts, ledger, money, runs, workers
 
 _TERMS = ("ended", "filtered", "before_start", "sampled_out", "scored", "unscored", "failed", "shed", "pending")
+_ALWAYS = ("ended", "scored", "unscored", "pending")
+_HEADS = {"before_start": "before", "sampled_out": "not drawn"}
 _NIGHTS = 14
 
 
@@ -79,11 +81,14 @@ def _table(rows: list[counts.NightCounts]) -> None:
     if not sums:
         say("no runs in this window")
         return
-    table = Table("scorer", box=None, header_style="", pad_edge=False)
-    for term in _TERMS:
-        table.add_column(term.replace("_", " "), justify="right")
+    # at 80 columns there is no room for terms that are nought everywhere
+    told = [term for term in _TERMS if term in _ALWAYS or any(terms[term] for terms in sums.values())]
+    table = Table(box=None, header_style="", pad_edge=False)
+    table.add_column("scorer", no_wrap=True)
+    for term in told:
+        table.add_column(_HEADS.get(term, term), justify="right", no_wrap=True)
     for (name, _), terms in sorted(sums.items()):
-        table.add_row(name, *(f"{terms[term]:,}" if terms[term] else "·" for term in _TERMS))
+        table.add_row(name, *(f"{terms[term]:,}" if terms[term] else "·" for term in told))
     out.print(table)
 
 

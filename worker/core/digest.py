@@ -26,8 +26,8 @@ MIN_BUDGET_TOKENS = 300
 _WRITES = frozenset(
     re.findall(
         r"[a-z]+",
-        "add apply approve archive assign book buy cancel charge close commit create delete deploy disable drop edit"
-        " enable execute grant insert install issue merge modify move order overwrite patch pay post publish purge push"
+        "add apply approve archive assign book buy cancel charge close commit create delete deploy disable drop"
+        " edit enable execute grant insert install issue merge modify move order overwrite patch pay post publish purge push"
         " put refund register reject remove rename reply reserve reset restart revoke save schedule send set sell submit"
         " terminate transfer trigger uninstall update upload upsert withdraw write",
     )

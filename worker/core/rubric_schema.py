@@ -306,7 +306,7 @@ def check_front(front: str, path: str) -> tuple[FrontMatter | None, list[LintFin
 
 
 def _telling(error: ValidationError) -> Iterator[Mapping[str, Any]]:
-    """The errors worth saying, without those that only follow from another, as a list is short without wrong entries."""
+    """The errors worth saying, without those that only follow from another one."""
     problems = error.errors()
     places = [problem["loc"] for problem in problems]
     wrong_keys = [str(problem["loc"][-1]) for problem in problems if problem["type"] == "extra_forbidden"]

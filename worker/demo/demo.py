@@ -8,6 +8,7 @@ import io
 import re
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -160,6 +161,7 @@ def _is_planted(one: Drift, history: History) -> bool:
 def celery_worker(settings: Settings) -> Iterator[None]:
     """A Celery worker for all lanes in a thread of this process, on the in-process broker."""
     celery.use(settings)
+    warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")  # nothing but the demo runs in it
     worker = celery.app.Worker(
         pool="solo",
         concurrency=1,

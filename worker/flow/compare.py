@@ -15,6 +15,8 @@ from worker.records import Drift, DriftKind, Stream
 from worker.store import enrol, findings, summary
 
 MUTE_NIGHTS = 7
+_RECOVERY_NIGHTS = 14
+_MADE_UP = 0.25
 _REACH_NIGHTS = drift.REACH_NIGHTS
 _KINDS: Mapping[str, DriftKind] = {
     "completed": "errors",
@@ -125,13 +127,17 @@ def _look(
 
 
 def _follow(connection: Connection, latest: RowMapping, series: NightlySeries, night: date, now: datetime) -> None:
-    """Hold a living finding open until the last seven nights are nearer to the old level than to the new one."""
+    """Hold a living finding open until the nights since have made up three quarters of the drop.
+
+    The window that raised the alarm exaggerates the drop (it was the worst of many), so half-way back is not recovered.
+    """
     if (night - latest["found_night"]).days < MUTE_NIGHTS:
         return
     if latest["state"] == "muted" and latest["muted_until"] is not None and night <= latest["muted_until"]:
         return
-    level = _mean(series, MUTE_NIGHTS)
-    if level is not None and abs(level - latest["before"]) < abs(level - latest["after"]):
+    level = _mean(series, min((night - latest["found_night"]).days, _RECOVERY_NIGHTS))
+    drop = latest["before"] - latest["after"]
+    if level is not None and (latest["before"] - level) < _MADE_UP * drop:
         findings.set_state(connection, latest["pk"], "recovered", now)
     elif latest["state"] == "muted":
         findings.set_state(connection, latest["pk"], "open", now)

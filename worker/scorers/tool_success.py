@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from worker.records import Outcome, Run, Step, scored, unscored
 from worker.scorers.heuristic import Heuristic, excerpt
@@ -82,10 +83,8 @@ def _is_failed_object(result: str) -> bool:
     if len(result) > _JSON_MAX or not result[:_HEAD].lstrip().startswith("{"):
         return False
     try:
-        said = json.loads(result)
+        said: dict[str, Any] = json.loads(result)  # it begins with a brace
     except (ValueError, RecursionError):
-        return False
-    if not isinstance(said, dict):
         return False
     return (
         said.get("isError") is True

@@ -1,0 +1,1 @@
+"""Tools that measure Spotcheck, and start the servers that tests and benchmarks need."""
