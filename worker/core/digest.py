@@ -26,15 +26,17 @@ MIN_BUDGET_TOKENS = 300
 _WRITES = frozenset(
     re.findall(
         r"[a-z]+",
-        "add apply approve archive assign book buy cancel charge close commit create delete deploy disable drop"
-        " edit enable execute grant insert install issue merge modify move order overwrite patch pay post publish purge push"
-        " put refund register reject remove rename reply reserve reset restart revoke save schedule send set sell submit"
-        " terminate transfer trigger uninstall update upload upsert withdraw write",
+        "add apply approve archive assign book buy cancel charge close commit create delete deploy disable"
+        " drop edit enable execute grant insert install issue merge modify move order overwrite patch pay post"
+        " publish purge push put refund register reject remove rename reply reserve reset restart revoke save"
+        " schedule send set sell submit terminate transfer trigger uninstall update upload upsert withdraw"
+        " write",
     )
 )
 _READS = frozenset(
     re.findall(
-        r"[a-z]+", "get list read fetch search find lookup check view show describe query count is has calculate"
+        r"[a-z]+",
+        "get list read fetch search find lookup check view show describe query count is has calculate",
     )
 )
 _BLOB = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}")

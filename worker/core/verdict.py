@@ -23,7 +23,7 @@ MAX_ANSWER_CHARS = 200_000
 MAX_REASON_CHARS = 2000
 MAX_QUOTES = 20
 MAX_QUOTE_CHARS = 600
-_STEPS = range(10**9)
+_MAX_STEP = 10**9
 _CODE_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _GAP = re.compile(r"\s*(?:\[\.\.\.\]|\[…\]|\.\.\.|…)\s*")
 _UNSTORABLE = re.compile("[\u0000\ud800-\udfff]")
@@ -173,22 +173,23 @@ def unscored_all(
 
 
 def _outcome(criterion: Criterion, said: Mapping[str, Any], seen: Seen, suspected: bool) -> Outcome:
-    quotes = [(quote["step"], quote["quote"]) for quote in said["evidence"][:MAX_QUOTES]]
-    found = [seen.holds(quote) for _, quote in quotes]
+    evidence = tuple(_evidence(quote["step"], quote["quote"], seen) for quote in said["evidence"][:MAX_QUOTES])
     details: dict[str, Any] = {
         "criterion": criterion.id,
         "rationale": storable(said["reason"]),
-        "evidence": tuple(
-            {"step": step if step in _STEPS else None, "quote": storable(quote, MAX_QUOTE_CHARS), "found": ok}
-            for (step, quote), ok in zip(quotes, found, strict=True)
-        ),
-        "evidence_ok": all(found) if found else None,
+        "evidence": evidence,
+        "evidence_ok": all(quote["found"] for quote in evidence) if evidence else None,
         "injection_suspected": suspected,
     }
     verdict = said["verdict"]
     if verdict == UNKNOWN:
         return unscored("unknown", **details)
     return scored(criterion.options[verdict], label=verdict, **details)
+
+
+def _evidence(step: int | None, quote: str, seen: Seen) -> dict[str, Any]:
+    known = step is not None and 0 <= step < _MAX_STEP  # a judge may write any number; stores hold 64 bits
+    return {"step": step if known else None, "quote": storable(quote, MAX_QUOTE_CHARS), "found": seen.holds(quote)}
 
 
 def aggregate(rubric: Rubric, outcomes: Sequence[Outcome]) -> Outcome:

@@ -1,6 +1,7 @@
 """The judge client: one question, one chat completion, from any OpenAI-compatible server."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -55,8 +56,11 @@ class _Answered(NamedTuple):
 def preload() -> None:
     """Imports what a question needs: 1.5 s of CPU that a worker's parent pays once before it forks."""
     import aiohttp  # noqa: F401
-    import openai._vendor.httpx_aiohttp.transport
-    import openai.lib._client_auth  # noqa: F401
+    import openai  # noqa: F401
+
+    with contextlib.suppress(ImportError):  # parts that the first call would import; where they lie may change
+        import openai._vendor.httpx_aiohttp.transport
+        import openai.lib._client_auth  # noqa: F401
 
 
 class ChatJudge:

@@ -1,0 +1,46 @@
+# `make demo` runs the main job, `make test` passes the tests; both set everything up by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types floors docs fix venv bench clean
+
+help:  ## What there is to make
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Spotcheck needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
+	@touch .venv/ready
+
+venv: .venv/ready  ## A virtual environment in .venv with everything
+
+demo: .venv/ready  ## Eight made-up weeks through the real corridor: no key, no server
+	$(BIN)/spotcheck demo
+
+test: .venv/ready  ## All tests; PostgreSQL and Redis come from wheels
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+check: lint types floors test  ## Everything that CI runs, in the order that fails fastest
+
+lint: .venv/ready  ## Format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/ready  ## mypy, strict
+	$(BIN)/mypy
+
+floors: .venv/ready  ## No lower floor imports an upper one
+	$(BIN)/lint-imports
+
+docs: .venv/ready  ## The README's commands, and that everything is documented
+	$(BIN)/python -m pytest -q tests/docs
+
+fix: .venv/ready  ## Format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what make and the tests left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache spotcheck-demo

@@ -1,0 +1,327 @@
+"""Alarms through the product: made-up runs of known quality through take, draw, score, summarise and compare.
+
+Eight weeks of an agent whose quality stays as it is, or drops in one task type from week 5 on. In both the flagged rate
+is doubled from week 6 on, the judge's budget is cut in week 7, and weekends are quiet. Drift is looked at every night,
+as in production; scorers, sampling and alarms stand at their defaults unless an option says otherwise.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import random
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from worker.flow.draw import draw_night
+from worker.flow.lane import Lane
+from worker.flow.project import Project
+from worker.flow.reconcile import finish_nights
+from worker.flow.score import drain_heuristics, drain_judge
+from worker.flow.take import take
+from worker.ingest import jsonl
+from worker.records import Drift, Judging, Question, Reply
+from worker.settings import Settings
+from worker.store import ledger, money
+from worker.store.engine import Store
+
+WEEKS = 8
+MONDAY = date(2026, 1, 5)
+RATE_WEEK, CUT_WEEK, DROP_WEEK = 6, 7, 5
+"""Counted from 1: from which on the flagged rate is doubled; in which the budget is cut; from which on quality drops."""
+WEEKEND = 0.3
+QUALITY, FLAGGED_QUALITY = 0.88, 0.55
+"""How often a run is good: one without, and one with a failed or repeated tool call."""
+CUT = 0.5
+"""What the budget of the cut week pays for, as a share of a usual weekday's judging."""
+MODEL = "in-process"
+MTOK_USD = 1.0
+SCORER = "task_completion"
+
+TASKS = {"faq": (80, 0.10, 0.04), "refund": (55, 0.12, 0.0), "research": (35, 0.30, -0.05), "billing": (20, 0.18, 0.0)}
+"""By task type: runs on a weekday, share with a failed or repeated tool call, and quality beside the usual."""
+PLANTED = "refund"
+
+_CASE = re.compile(r"case-[0-9a-f]{12}")
+
+
+class Policy(NamedTuple):
+    """What a history is sampled with."""
+
+    rate: float = 0.3
+    flagged_rate: float = 0.3
+    """Doubled from week 6 on."""
+    heuristics: tuple[str, ...] | None = None
+    """All when None."""
+
+
+class Found(NamedTuple):
+    """A finding and its week, counted from 1."""
+
+    week: int
+    drift: Drift
+
+    @property
+    def stream(self) -> str:
+        """Scorer and task type, to read."""
+        return f"{self.drift.stream.scorer} / {self.drift.stream.task_type or 'overall'}"
+
+
+class Told(NamedTuple):
+    """What a history came to."""
+
+    found: list[Found]
+    judged: list[int]
+    """Verdicts of each night."""
+    shed: int
+    nights: int
+    """Nights on which drift was looked for."""
+    seconds: float
+
+
+def history(folder: Path, seed: int, *, drop: float = 0.0, policy: Policy | None = None) -> Told:
+    """One history, from its first run to its last night's findings.
+
+    Args:
+        folder: Where the database goes.
+        seed: Another number, other runs.
+        drop: How much quality falls in one task type from week 5 on, 0..1.
+        policy: What is sampled; the first choice of this file when None.
+    """
+    began = time.monotonic()
+    policy = policy or Policy()
+    rng = random.Random(seed)
+    database = f"sqlite:///{folder / 'spotcheck.db'}"
+    store = Store(database)
+    is_good: dict[str, bool] = {}
+    found: list[Found] = []
+    judged: list[int] = []
+    shed = 0
+    usual = 0.0
+    Project(_settings(database, policy), store).open()
+    with asyncio.Runner() as runner:
+        for offset in range(7 * WEEKS):
+            night, week = MONDAY + timedelta(days=offset), offset // 7 + 1
+            over = datetime(night.year, night.month, night.day, 2, tzinfo=UTC) + timedelta(days=1)
+            project = Project(_settings(database, policy, week=week), store)
+            lines = io.BytesIO(b"\n".join(_runs(rng, night, drop if week >= DROP_WEEK else 0.0, is_good)))
+            take(project, jsonl.read(lines, now=over, limits=project.settings.intake), over, on_rejected=_complain)
+            draw_night(project, night, over)
+            drain_heuristics(Lane(project, "heuristic"), budget_s=3600, stop=_never)
+            with store.read() as connection:
+                due = ledger.waiting(connection, store.now(connection), "judge").due
+            if week < CUT_WEEK and night.weekday() < 5:
+                usual += (due - usual) / 5  # of the last week or so
+            if week == CUT_WEEK:
+                project = _capped(project, policy, week, usual * CUT)
+            judge = Judge(project, is_good)
+            drained = runner.run(
+                drain_judge(Lane(project, "judge"), judge.ask, concurrency=128, budget_s=3600, stop=_never)
+            )
+            judged.append(drained.settled)
+            shed += drained.shed
+            _, new = finish_nights(project, over)
+            found += [Found(week, one) for one in new]
+    store.close()
+    return Told(found, judged, shed, 7 * WEEKS, time.monotonic() - began)
+
+
+class Judge:
+    """Answers at once from the known truth, for the price that was reserved."""
+
+    def __init__(self, project: Project, is_good: dict[str, bool]) -> None:
+        scorer = next(one for one in project.scorers if one.key.kind == "judge")
+        self._usd = project.max_usd(scorer)
+        self._is_good = is_good
+
+    async def ask(self, question: Question) -> Reply:
+        case = next(found.group() for each in question.messages if (found := _CASE.search(each.content)))
+        verdict = "pass" if self._is_good[case] else "fail"
+        said = {"evidence": [], "reason": "known", "verdict": verdict}
+        answer = dict.fromkeys(question.answer_schema["properties"], said)
+        judging = Judging(model_requested=MODEL, model_served=MODEL, cost_usd=self._usd)
+        return Reply(content=json.dumps(answer), finish_reason="stop", judging=judging)
+
+
+def _settings(database: str, policy: Policy, *, week: int = 1, cap_usd: float | None = None) -> Settings:
+    """The settings of a week; what is not said here is the default."""
+    flagged_rate = min(1.0, policy.flagged_rate * (2 if week >= RATE_WEEK else 1))
+    return Settings.model_validate(
+        {
+            "database_url": database,
+            "sampling": {"rate": policy.rate, "flagged_rate": flagged_rate},
+            "scoring": {"heuristics": policy.heuristics},
+            "judge": {
+                "model": MODEL,
+                "base_url": "http://127.0.0.1:9/v1",  # never called: the judge answers in process
+                "budget_usd_per_day": cap_usd,
+                "prices": {MODEL: {"input_usd_per_mtok": MTOK_USD, "output_usd_per_mtok": MTOK_USD}},
+            },
+        }
+    )
+
+
+def _capped(project: Project, policy: Policy, week: int, calls: float) -> Project:
+    """The project with money for so many calls more.
+
+    A budget is for a calendar day of the clock, and all nights of a history are judged on one; so each gets its own on
+    top of what is spent.
+    """
+    each = max(project.max_usd(one) or 0.0 for one in project.scorers)
+    with project.store.read() as connection:
+        spent = money.account(connection, project.night_of(project.store.now(connection))).spent_usd
+    settings = _settings(project.settings.database, policy, week=week, cap_usd=spent + round(calls) * each)
+    return Project(settings, project.store)
+
+
+def _runs(rng: random.Random, night: date, drop: float, is_good: dict[str, bool]) -> Iterator[bytes]:
+    """The runs of a night, as lines; notes which of them are good."""
+    for task_type, (weekday_runs, flagged_share, better) in TASKS.items():
+        volume = weekday_runs * (WEEKEND if night.weekday() >= 5 else 1.0)
+        fallen = drop if task_type == PLANTED else 0.0
+        for _ in range(_poisson(rng, volume)):
+            case = f"case-{rng.getrandbits(48):012x}"
+            trouble = rng.random() < flagged_share
+            is_good[case] = rng.random() < (FLAGGED_QUALITY if trouble else QUALITY) + better - fallen
+            yield orjson.dumps(_run(rng, night, task_type, case, trouble=trouble))
+
+
+def _run(rng: random.Random, night: date, task_type: str, case: str, *, trouble: bool) -> dict[str, Any]:
+    """A run whose texts say nothing of its quality; each heuristic has something to fail, at a constant rate."""
+    ended = datetime(night.year, night.month, night.day, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400))
+    amount = rng.randrange(20_00, 900_00) / 100
+    calls = 1 + min(12, int(rng.expovariate(0.7)))
+    steps: list[dict[str, Any]] = [
+        {"kind": "tool", "name": "look_up", "arguments": {"page": page}, "result": f"page {page}: ${amount:.2f}"}
+        for page in range(calls)
+    ]
+    if trouble and rng.random() < 0.3:
+        steps.append(dict(steps[-1]))
+    elif trouble:
+        steps[rng.randrange(calls)]["error"] = "upstream timeout"
+    made_up = f", about {rng.randrange(1000, 9000)} in all" if rng.random() < 0.12 else ""
+    status = rng.choices(["completed", "errored", "aborted"], [0.97, 0.02, 0.01])[0]
+    return {
+        "run_id": case,
+        "agent": "bot",
+        "agent_version": "1",
+        "task_type": task_type,
+        "status": status,
+        "input": f"{case}: what does the account owe?",
+        "output": "" if rng.random() < 0.01 else f"The account owes ${amount:.2f}{made_up}.",
+        "steps": steps,
+        "ended_at": ended.isoformat(),
+        "latency_ms": round(rng.lognormvariate(8.0, 0.7), 1),
+        "cost_usd": round(rng.lognormvariate(-4.0, 0.6), 6),
+    }
+
+
+def _poisson(rng: random.Random, mean: float) -> int:
+    """Arrivals of a day at this mean rate."""
+    count, passed = 0, rng.expovariate(mean)
+    while passed < 1:
+        count, passed = count + 1, passed + rng.expovariate(mean)
+    return count
+
+
+def _complain(rejected: jsonl.Rejected) -> None:
+    raise ValueError(f"a made-up run was rejected: {rejected.reason}")
+
+
+def _never() -> bool:
+    return False
+
+
+def is_planted(found: Found) -> bool:
+    """Whether a finding is the drop that was planted, or the overall line that holds it, after it was planted."""
+    stream = found.drift.stream
+    return stream.scorer == SCORER and stream.task_type in (PLANTED, None) and found.week >= DROP_WEEK
+
+
+def nights_to(found: Found) -> int:
+    """Nights from the first of the planted drop to its finding, both counted."""
+    return (found.drift.found_night - (MONDAY + timedelta(weeks=DROP_WEEK - 1))).days + 1
+
+
+def summary(told: Sequence[Told], drop: float) -> dict[str, Any]:
+    """The figures of many histories."""
+    alarms = [one for each in told for one in each.found if not (drop and is_planted(one))]
+    answer: dict[str, Any] = {
+        "histories": len(told),
+        "drop": drop,
+        "nights_monitored": sum(each.nights for each in told),
+        "verdicts_a_night": round(statistics.mean(count for each in told for count in each.judged), 1),
+        "shed": sum(each.shed for each in told),
+        "seconds_a_history": round(statistics.mean(each.seconds for each in told), 1),
+        "false_alarms": len(alarms),
+        "false_alarms_by_stream": dict(Counter(one.stream for one in alarms).most_common()),
+        "false_alarms_by_week": dict(sorted(Counter(one.week for one in alarms).items())),
+    }
+    if drop:
+        firsts = [next((one for one in each.found if is_planted(one)), None) for each in told]
+        right = [
+            next((one for one in each.found if is_planted(one) and one.drift.stream.task_type), None) for each in told
+        ]
+        delays = [nights_to(one) for one in firsts if one is not None]
+        answer |= {
+            "found": sum(one is not None for one in firsts) / len(told),
+            "found_in_the_task_type": sum(one is not None for one in right) / len(told),
+            "nights_to_find": {"median": statistics.median(delays), "most": max(delays)} if delays else None,
+            "right_stream_first": sum(
+                bool(one and one.drift.stream.task_type) or _together(one, also)
+                for one, also in zip(firsts, right, strict=True)
+            )
+            / max(1, len(delays)),
+        }
+    return answer
+
+
+def _together(first: Found | None, right: Found | None) -> bool:
+    return first is not None and right is not None and first.drift.found_night == right.drift.found_night
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.drift.product", description=__doc__)
+    parser.add_argument("--histories", type=int, default=40)
+    parser.add_argument("--drop", type=float, default=0.0, help="points, 0..1, from week 5 on in one task type")
+    parser.add_argument("--seed", type=int, default=1, help="of the first history")
+    parser.add_argument("--rate", type=float, default=Policy().rate)
+    parser.add_argument("--flagged-rate", type=float, default=Policy().flagged_rate, help="doubled from week 6 on")
+    parser.add_argument("--heuristics", nargs="*", help="names; all by default")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    heuristics = None if chosen.heuristics is None else tuple(chosen.heuristics)
+    policy = Policy(chosen.rate, chosen.flagged_rate, heuristics)
+    told = []
+    for seed in range(chosen.seed, chosen.seed + chosen.histories):
+        with tempfile.TemporaryDirectory() as folder:
+            told.append(history(Path(folder), seed, drop=chosen.drop, policy=policy))
+        for one in told[-1].found:
+            drift = one.drift
+            print(
+                f"seed {seed}: {one.stream} in week {one.week} on {drift.found_night}: {drift.before:.3f} → "
+                f"{drift.after:.3f}, {drift.scored} scored in {drift.window_nights} nights, z {drift.z:.2f}",
+                file=sys.stderr,
+                flush=True,
+            )
+        print(f"seed {seed}: {told[-1].seconds:.1f} s", file=sys.stderr, flush=True)
+    answer = summary(told, chosen.drop)
+    if chosen.json:
+        print(json.dumps(answer))
+    else:
+        for name, value in answer.items():
+            print(f"{name:24s} {value}")
+
+
+if __name__ == "__main__":
+    main()
