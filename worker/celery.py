@@ -233,6 +233,7 @@ def tick() -> None:
 @signals.worker_init.connect
 def _before_fork(**_: object) -> None:
     _stopping[0] = 0
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line a call
     if _settings().is_judge_configured:
         preload()  # 1.5 s of CPU once, not once a child
 

@@ -41,7 +41,7 @@ _BUDGET = "spotcheck budget"
 FENCE_OPEN, FENCE_CLOSE = "<<<RUN {nonce}>>>", "<<<END RUN {nonce}>>>"
 
 _UNSAFE = re.compile(
-    "[\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
+    "[<>&\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 """What may not stand raw in a document: fence and markup characters, controls, line separators, invisible and

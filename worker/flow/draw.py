@@ -29,7 +29,7 @@ class Drawn(NamedTuple):
 
 
 def plan_night(
-    project: Project, connection: Connection, night: date, rate: float | None = None
+    project: Project, connection: Connection, night: date, rate: float | None = None, *, with_floors: bool = True
 ) -> list[tuple[Drawn, float]]:
     """What a draw of a night would be, with the rate of each stratum; reads only.
 
@@ -38,6 +38,8 @@ def plan_night(
         connection: Any transaction.
         night: Which.
         rate: Instead of the policy's rate; a flagged stratum keeps its own where that is higher.
+        with_floors: Whether the floor counts. Not for a stratum that comes late: its first few runs would set the
+            threshold to 1 for all that follow.
     """
     plans = []
     for population in draws.populations(connection, night):
@@ -45,6 +47,7 @@ def plan_night(
         wanted, floor = project.settings.sampling.policy(stratum.task_type, flagged=stratum.flagged)
         if rate is not None:
             wanted = max(rate, wanted) if stratum.flagged else rate
+        floor = floor if with_floors else 0
         keys = draws.smallest_keys(connection, night, stratum, floor + 2)
         decided = sampling.threshold(keys, size, wanted, floor)
         sampled = draws.count_below(connection, night, stratum, decided.value)
@@ -64,7 +67,9 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
     """
     scorers = [registered for registered, _ in project.register()]
     with project.store.write() as connection:
-        is_drawn = night in draws.is_drawn(connection, [night])
+        is_drawn = draws.lock_night(connection, night)
+        if not is_drawn and _is_waiting_for_runs(project, connection, night, now):
+            return []
         if not is_drawn:
             _learn_references(connection, night)
         _decide(project, connection, night, now, rate, is_new=not is_drawn)
@@ -82,6 +87,8 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
         Jobs added.
     """
     with project.store.write() as connection:
+        if not draws.lock_night(connection, night):
+            return 0
         _decide(project, connection, night, now, None, is_new=False)
         draws.add_samples(connection, night, now)
         enrol.supersede(connection, night, scorers, now)
@@ -93,7 +100,8 @@ def _decide(
 ) -> None:
     standing = draws.current(connection, night)
     is_raised = False
-    for plan, wanted in plan_night(project, connection, night, rate):
+    with_floors = is_new or rate is not None
+    for plan, wanted in plan_night(project, connection, night, rate, with_floors=with_floors):
         old = standing.get(plan.stratum)
         if old is not None and (is_new or rate is None or plan.inclusion_probability <= old["threshold"]):
             continue
@@ -110,6 +118,12 @@ def _decide(
         draws.store(connection, decided, wanted)
     if is_raised:
         enrol.reorder(connection, night)
+
+
+def _is_waiting_for_runs(project: Project, connection: Connection, night: date, now: datetime) -> bool:
+    """Whether a night without runs should stay undrawn for now: they may be on their way, and want their floors."""
+    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    return night >= since and not draws.populations(connection, night)
 
 
 def _dispatch(connection: Connection, night: date, now: datetime) -> int:

@@ -2,15 +2,16 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple, TypeVar
 
 from worker.core.sampling import flags, sample_key
+from worker.flow.draw import decide_late
 from worker.flow.project import Project, reference_of
 from worker.ingest.document import Taken
 from worker.ingest.jsonl import Accepted, Rejected
 from worker.records import Reference
-from worker.store import runs
+from worker.store import draws, runs
 from worker.store.runs import Incoming
 
 BATCH = 1_000
@@ -55,6 +56,7 @@ def take(
     """
     references = _references(project)
     tally = Tally()
+    touched: set[date] = set()
     for batch in _batches(lines, BATCH):
         accepted = []
         for line in batch:
@@ -66,8 +68,18 @@ def take(
         if accepted:
             with project.store.write() as connection:
                 tally += Tally(*runs.take(connection, accepted, now))
+            touched |= {item.night for item in accepted}
         on_batch(tally)
+    _decide_late(project, touched, now)
     return tally
+
+
+def _decide_late(project: Project, nights: set[date], now: datetime) -> None:
+    """Runs of nights that are drawn already are decided by the stored thresholds, however old the night is."""
+    with project.store.read() as connection:
+        drawn = draws.is_drawn(connection, sorted(nights))
+    for night in sorted(drawn):
+        decide_late(project, night, now, [])
 
 
 def _references(project: Project) -> dict[str, Reference | None]:

@@ -113,6 +113,18 @@ def add_samples(connection: Connection, night: date, now: datetime, stratum: Str
     return max(0, connection.execute(statement).rowcount)
 
 
+def lock_night(connection: Connection, night: date) -> bool:
+    """Hold a night until the transaction ends, so that two schedulers cannot both decide it.
+
+    Returns:
+        Whether it is drawn.
+    """
+    values = {"night": night, "resolved": 0, "ended": 0, "had_open_jobs": False}
+    connection.execute(insert_ignore(connection, night_table), [values])
+    statement = select(night_table.c.drawn_at).where(night_table.c.night == night).with_for_update()
+    return connection.execute(statement).scalar_one() is not None
+
+
 def mark_drawn(connection: Connection, night: date, now: datetime) -> bool:
     """Note that a night is drawn; False when it was already."""
     connection.execute(
