@@ -190,8 +190,8 @@ def _drain(lane: str) -> None:
         return
     if done.settled or done.shed or done.retried:
         log.info("%s: %d settled, %d to retry, %d shed", lane, done.settled, done.retried, done.shed)
-    if done.refused:
-        log.error("%s: %s", lane, done.refused)
+    if done.refused or done.outage:
+        log.error("%s: %s", lane, done.refused or done.outage)
     elif done.settled and not is_stopping():
         wake(lane)  # there may be more; an idle wake-up ends the chain
 
@@ -234,7 +234,9 @@ def tick() -> None:
 def _before_fork(**_: object) -> None:
     _stopping[0] = 0
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line a call
-    if _settings().is_judge_configured:
+    project = Project(_settings()).open()  # an empty database gets its schema, a wrong one is told now
+    project.store.close()  # sockets must not cross the fork
+    if project.settings.is_judge_configured:
         preload()  # 1.5 s of CPU once, not once a child
 
 

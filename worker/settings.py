@@ -75,6 +75,8 @@ class Scoring(Section):
     """Names of rubrics in `prompts/`."""
     max_attempts: int = Field(default=8, ge=1, le=100)
     """Times a job is tried before it counts as failed."""
+    lease_s: float = Field(default=90, ge=5, le=3600)
+    """Seconds after which others take over what a worker that is gone had claimed; the living renew at a third."""
     redact: bool = True
     """Keys, tokens, e-mail addresses and card numbers are blanked before a run leaves for a judge."""
     schemas: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)

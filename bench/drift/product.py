@@ -38,7 +38,7 @@ from worker.store.engine import Store
 WEEKS = 8
 MONDAY = date(2026, 1, 5)
 RATE_WEEK, CUT_WEEK, DROP_WEEK = 6, 7, 5
-"""Counted from 1: from which on the flagged rate is doubled; in which the budget is cut; from which on quality drops."""
+"""Counted from 1: since when the flagged rate is doubled; when the budget is cut; since when quality is lower."""
 WEEKEND = 0.3
 QUALITY, FLAGGED_QUALITY = 0.88, 0.55
 """How often a run is good: one without, and one with a failed or repeated tool call."""
@@ -108,12 +108,12 @@ def history(folder: Path, seed: int, *, drop: float = 0.0, policy: Policy | None
     judged: list[int] = []
     shed = 0
     usual = 0.0
-    Project(_settings(database, policy), store).open()
+    usually, later = (Project(_settings(database, policy, week=week), store).open() for week in (1, RATE_WEEK))
     with asyncio.Runner() as runner:
         for offset in range(7 * WEEKS):
             night, week = MONDAY + timedelta(days=offset), offset // 7 + 1
             over = datetime(night.year, night.month, night.day, 2, tzinfo=UTC) + timedelta(days=1)
-            project = Project(_settings(database, policy, week=week), store)
+            project = usually if week < RATE_WEEK else later
             lines = io.BytesIO(b"\n".join(_runs(rng, night, drop if week >= DROP_WEEK else 0.0, is_good)))
             take(project, jsonl.read(lines, now=over, limits=project.settings.intake), over, on_rejected=_complain)
             draw_night(project, night, over)
@@ -145,6 +145,7 @@ class Judge:
         self._is_good = is_good
 
     async def ask(self, question: Question) -> Reply:
+        """All criteria pass, or all fail."""
         case = next(found.group() for each in question.messages if (found := _CASE.search(each.content)))
         verdict = "pass" if self._is_good[case] else "fail"
         said = {"evidence": [], "reason": "known", "verdict": verdict}

@@ -83,7 +83,7 @@ def nightly(
         for one in found:
             for line in describe(one):
                 say(line)
-        if not found and nights:
+        if not found and nights and not waited.still_open:
             say("no drift found")
     _exit(waited)
     if found and fail_on_drift:
@@ -102,7 +102,13 @@ def _draw(opened: Project, nights: Sequence[date]) -> list[Drawn]:
 def _wait(opened: Project, nights: tuple[date, date] | None) -> Waited:
     stopping = Stopping()
     with stopping.listening(), Desk(opened) as desk, progress("score") as bar:
-        return wait_for_scores(opened, desk, celery.wake, nights=nights, stop=stopping, on_wait=bar.set)
+        return wait_for_scores(
+            opened, desk, celery.wake, nights=nights, stop=stopping, on_wait=bar.set, on_trouble=_trouble
+        )
+
+
+def _trouble(said: str) -> None:
+    note(f"{said}; trying again in a quarter of a minute")
 
 
 def _warn_without_judge(opened: Project) -> None:
@@ -121,8 +127,10 @@ def _answer(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
 
 
 def _exit(waited: Waited) -> None:
-    if waited.drained.refused:
-        note(f"spotcheck: {waited.drained.refused}")
+    silence = waited.drained.outage if waited.still_open else None
+    if waited.drained.refused or silence:
+        note(f"spotcheck: {waited.drained.refused or silence}")
+        note(f"{waited.still_open:,} jobs wait in the ledger; spotcheck score --wait goes on from there")
         raise typer.Exit(EXIT_JUDGE)
     if waited.still_open:
         note(f"{waited.still_open:,} jobs are left; spotcheck score --wait goes on from there")

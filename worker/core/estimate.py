@@ -54,6 +54,22 @@ class MixShift(NamedTuple):
     """The part that vanishes when the mix is held fixed."""
 
 
+class StratumWeek(NamedTuple):
+    """A week of one task type and flag."""
+
+    n: int
+    population: float
+    """Runs it stands for, with those of collapsed strata."""
+    n_kish: float
+    mean: float
+    spread: float
+    """m(1 − m), the most that the variance of scores 0..1 can be."""
+    variance: float
+    """Of single scores, on n_kish − 1 degrees of freedom; 0 where there are none."""
+    error: float
+    """Variance of the mean per unit variance of a score."""
+
+
 def wilson(mean: float, n_eff: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion, for any effective sample size.
 
@@ -134,7 +150,24 @@ def weekly(
 
     Source: METHODS §2; Särndal, Swensson & Wretman 1992, §5.7, §10.3; Yan & Su 2010 for the interval.
     """
-    by_task = _strata(list(cells), keep)
+    return of_strata(week_strata(cells, keep), shares=shares, dispersion=dispersion, level=level)
+
+
+def of_strata(
+    by_task: Mapping[str, Sequence[StratumWeek]],
+    *,
+    shares: Mapping[str, float] | None = None,
+    dispersion: float = 1.0,
+    level: float = 0.95,
+) -> Estimate:
+    """What `weekly` says, from strata that are summed up already: several lines of a week share them.
+
+    Args:
+        by_task: The week's strata, of all task types or of some, as `week_strata` gives them.
+        shares: As in `weekly`.
+        dispersion: As in `weekly`.
+        level: As in `weekly`.
+    """
     wanted = {
         task: sum(stratum.population for stratum in strata) if shares is None else shares.get(task, 0.0)
         for task, strata in by_task.items()
@@ -183,13 +216,32 @@ def nightly(
     """
     rows = list(cells)
     days = _calendar(nights if nights is not None else [cell.night for cell in rows])
+    return _series(_tabulate(rows, days), days, shares)
+
+
+def nightly_lines(
+    cells: Iterable[Cell], *, shares: Mapping[str, float], nights: Sequence[date] | None = None
+) -> dict[str | None, NightlySeries]:
+    """The nightly series of every task type and of the overall line, from one pass over the cells; see `nightly`.
+
+    Args:
+        cells: One scorer and criterion, any number of nights, in any order.
+        shares: Traffic by task type, for the overall line.
+        nights: First and last night of all series; None for those of the cells.
+
+    Returns:
+        By task type, sorted; where there are several, the overall line comes last, under None.
+    """
+    rows = list(cells)
+    days = _calendar(nights if nights is not None else [cell.night for cell in rows])
     table = _tabulate(rows, days)
-    if table is None:
-        return NightlySeries(days, np.zeros(len(days)), np.zeros(len(days)), np.zeros(len(days)))
-    target = _targets(table, shares)
-    n = _informative(table, target)
-    mean, square = (np.clip((target * _fill(table, sums)).sum(axis=0), 0, 1) for sums in (table.s, table.ss))
-    return NightlySeries(days, n, n * mean, n * square)
+    lines: dict[str | None, NightlySeries] = {}
+    for task in sorted({cell.task_type for cell in rows}):
+        own = None if table is None else table.of_task(task)
+        lines[task] = _series(own, days, None)
+    if len(lines) > 1:
+        lines[None] = _series(table, days, shares)
+    return lines
 
 
 def mix_shares(cells: Iterable[Cell], nights: Collection[date] | None = None) -> dict[str, float]:
@@ -234,22 +286,6 @@ def mix_explains(
     return MixShift(change, change - (fixed_after - fixed_before))
 
 
-class _Stratum(NamedTuple):
-    """A week of one task type and flag."""
-
-    n: int
-    population: float
-    """Runs it stands for, with those of collapsed strata."""
-    n_kish: float
-    mean: float
-    spread: float
-    """m(1 − m), the most that the variance of scores 0..1 can be."""
-    variance: float
-    """Of single scores, on n_kish − 1 degrees of freedom; 0 where there are none."""
-    error: float
-    """Variance of the mean per unit variance of a score."""
-
-
 class _Part(NamedTuple):
     """What a stratum adds to the mean of the week."""
 
@@ -267,9 +303,24 @@ class _Table(NamedTuple):
     s: Floats
     ss: Floats
 
+    def of_task(self, task: str) -> "_Table | None":
+        """The rows of one task type; None when there are none."""
+        own = self.tasks == task
+        return _Table(*(each[own] for each in self)) if own.any() else None
 
-def _strata(cells: Sequence[Cell], keep: Callable[[Cell], bool] | None) -> dict[str, list[_Stratum]]:
-    """The week's strata by task type; those without a kept scored run are collapsed into the rest of their type."""
+
+def week_strata(cells: Iterable[Cell], keep: Callable[[Cell], bool] | None = None) -> dict[str, list[StratumWeek]]:
+    """A week's strata by task type, for `of_strata`.
+
+    Args:
+        cells: One week, one scorer and criterion; whole strata, even where only a part is wanted.
+        keep: Which cells make up the part of interest; None for all.
+
+    Returns:
+        Task types sorted; strata without a kept scored run are collapsed into the rest of their type, and a type
+        without any is absent.
+    """
+    cells = list(cells)
     runs: dict[tuple[str, bool, date], int] = defaultdict(int)
     scored: dict[tuple[str, bool, date], int] = defaultdict(int)
     for cell in cells:
@@ -280,7 +331,7 @@ def _strata(cells: Sequence[Cell], keep: Callable[[Cell], bool] | None) -> dict[
     for cell in cells:
         if keep is None or keep(cell):
             kept[cell.task_type][cell.flagged].append(cell)
-    strata = {}
+    by_task = {}
     for task in sorted(kept):
         population = {flagged: sum(cell.population for cell in part) for flagged, part in kept[task].items()}
         usable = {
@@ -291,8 +342,8 @@ def _strata(cells: Sequence[Cell], keep: Callable[[Cell], bool] | None) -> dict[
         grown = sum(population.values()) / standing if standing else 1.0
         found = [_stratum(part, population[flagged] * grown) for flagged, part in usable.items() if part]
         if found:
-            strata[task] = found
-    return strata
+            by_task[task] = found
+    return by_task
 
 
 def _weight(
@@ -303,7 +354,7 @@ def _weight(
     return max(1.0, runs[place] / scored[place])
 
 
-def _stratum(part: Sequence[tuple[Cell, float]], population: float) -> _Stratum:
+def _stratum(part: Sequence[tuple[Cell, float]], population: float) -> StratumWeek:
     """Weighted moments of one stratum's week, its weights calibrated to the population."""
     count = sum(cell.scored for cell, _ in part)
     population = max(population, count)
@@ -320,10 +371,10 @@ def _stratum(part: Sequence[tuple[Cell, float]], population: float) -> _Stratum:
     n_kish = population**2 / squares
     mean = min(1.0, max(0.0, first / population))
     variance = max(0.0, second / population - mean**2) * (n_kish / (n_kish - 1) if n_kish > 1 else 0.0)
-    return _Stratum(count, population, n_kish, mean, mean * (1 - mean), variance, error)
+    return StratumWeek(count, population, n_kish, mean, mean * (1 - mean), variance, error)
 
 
-def _sizes(strata: Sequence[_Stratum], dispersion: float) -> list[float]:
+def _sizes(strata: Sequence[StratumWeek], dispersion: float) -> list[float]:
     """The effective size of each stratum of a task type.
 
     The ratio of the scores' variance to m(1 − m), 1 where they are 0 or 1 and less where they are graded, belongs to
@@ -392,14 +443,23 @@ def _tabulate(cells: Sequence[Cell], days: Sequence[date]) -> _Table | None:
     known = sorted({(cell.task_type, cell.flagged) for cell in cells if cell.scored > 0 and cell.night in column})
     if not known:
         return None
-    row = {key: index for index, key in enumerate(known)}
-    sums = np.zeros((4, len(known), len(days)))
-    for cell in cells:
-        key = cell.task_type, cell.flagged
-        if key in row and cell.night in column:
-            sums[:, row[key], column[cell.night]] += cell.population, cell.scored, cell.s, cell.ss
-    runs, n, s, ss = sums
+    row = {key: index * len(days) for index, key in enumerate(known)}
+    kept = [cell for cell in cells if (cell.task_type, cell.flagged) in row and cell.night in column]
+    place = [row[cell.task_type, cell.flagged] + column[cell.night] for cell in kept]
+    sums = np.array([(cell.population, cell.scored, cell.s, cell.ss) for cell in kept], dtype=np.float64)
+    size = len(known) * len(days)
+    runs, n, s, ss = np.array([np.bincount(place, each, size) for each in sums.T]).reshape(4, len(known), len(days))
     return _Table(np.array([task for task, _ in known]), np.maximum(runs, n), n, s, ss)
+
+
+def _series(table: _Table | None, days: tuple[date, ...], shares: Mapping[str, float] | None) -> NightlySeries:
+    """The series of a table; zeros where nothing was scored."""
+    if table is None:
+        return NightlySeries(days, np.zeros(len(days)), np.zeros(len(days)), np.zeros(len(days)))
+    target = _targets(table, shares)
+    n = _informative(table, target)
+    mean, square = np.clip((target * _means(table, target)).sum(axis=1), 0, 1)
+    return NightlySeries(days, n, n * mean, n * square)
 
 
 def _targets(table: _Table, shares: Mapping[str, float] | None) -> Floats:
@@ -408,13 +468,16 @@ def _targets(table: _Table, shares: Mapping[str, float] | None) -> Floats:
     if shares is not None:
         wanted = np.array([shares.get(str(task), 0.0) for task in table.tasks])
         of_task = (table.tasks[:, None] == table.tasks[None, :]).astype(float) @ table.runs
-        target = wanted[:, None] * np.divide(table.runs, of_task, out=_usual(table.runs, of_task), where=of_task > 0)
-    return _ratio(target, np.broadcast_to(target.sum(axis=0), target.shape))
+        within = _ratio(table.runs, of_task)
+        if (of_task == 0).any():
+            within = np.where(of_task > 0, within, _usual(table.runs, of_task))
+        target = wanted[:, None] * within
+    return _ratio(target, target.sum(axis=0))
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Above / below, and 0 where below is 0."""
-    ratio: Floats = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    """Above / below, and 0 where below is 0; below may have the last axes of above only."""
+    ratio: Floats = np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
     return ratio
 
 
@@ -424,16 +487,29 @@ def _informative(table: _Table, target: Floats) -> Floats:
     kish = _ratio((per_run * table.n).sum(axis=0) ** 2, (per_run**2 * table.n).sum(axis=0))
     traffic = np.where(target > 0, table.runs, 0.0).sum(axis=0)
     ratio = _ratio(kish, traffic)
-    n = kish.copy()
-    for night in np.flatnonzero(ratio > 0):
-        week = ratio[max(0, night + 1 - _WEEK) : night + 1]
-        n[night] = min(kish[night], _MOST_OF_USUAL * np.median(week[week > 0]) * traffic[night])
+    n: Floats = np.where(ratio > 0, np.minimum(kish, _MOST_OF_USUAL * _trailing_median(ratio) * traffic), kish)
     return n
 
 
-def _fill(table: _Table, sums: Floats) -> Floats:
-    """Means of strata by night, with the usual mean where nothing was scored."""
+def _trailing_median(values: Floats) -> Floats:
+    """At each place the median of those above 0 among it and the six before; only meant where it is above 0 itself."""
+    padded = np.concatenate((np.full(_WEEK - 1, np.inf), np.where(values > 0, values, np.inf)))
+    place = np.arange(len(values))
+    weeks = np.sort(padded[place[:, None] + np.arange(_WEEK)], axis=1)
+    last = np.maximum((weeks < np.inf).sum(axis=1) - 1, 0)
+    median: Floats = (weeks[place, last // 2] + weeks[place, (last + 1) // 2]) / 2
+    return np.where(values > 0, median, 0.0)
+
+
+def _means(table: _Table, target: Floats) -> Floats:
+    """Means of strata by night, and of their squares, with the usual ones where a stratum that counts was not scored.
+
+    Shape (2, strata, nights).
+    """
+    sums = np.array((table.s, table.ss))
     means = _ratio(sums, table.n)
+    if not ((table.n == 0) & (target > 0)).any():
+        return means
     weights = np.where(table.n > 0, table.runs, 0.0)
     filled: Floats = np.where(table.n > 0, means, _usual(means * weights, weights))
     return filled
@@ -445,18 +521,19 @@ def _usual(sums: Floats, weights: Floats) -> Floats:
     Where no night before has weight, that of the nights after. Every row has weight somewhere.
     """
     usual = _forgetting(sums, weights)
-    later = _forgetting(sums[:, ::-1], weights[:, ::-1])[:, ::-1]
-    known: Floats = np.where(np.isnan(usual), later, usual)
-    return known
+    unknown = np.isnan(usual)
+    if not unknown.any():
+        return usual
+    return np.where(unknown, _forgetting(sums[..., ::-1], weights[..., ::-1])[..., ::-1], usual)
 
 
 def _forgetting(sums: Floats, weights: Floats) -> Floats:
-    """The ratio of the sums over earlier columns, each forgotten a little at every later one; NaN where none."""
+    """The ratio of the sums over earlier columns, each forgotten a little at every later one; NaN where none.
+
+    Instead of fading the past, every column counts more than those before it; the ratio is the same.
+    """
+    growth = (1 - 1 / _MEMORY_NIGHTS) ** -np.cumsum(weights > 0, axis=-1, dtype=np.float64)
+    above, below = np.cumsum(sums * growth, axis=-1), np.cumsum(weights * growth, axis=-1)
     ratio = np.full(sums.shape, np.nan)
-    above, below = np.zeros(len(sums)), np.zeros(len(sums))
-    for column in range(sums.shape[1]):
-        np.divide(above, below, out=ratio[:, column], where=below > 0)
-        fade = np.where(weights[:, column] > 0, 1 - 1 / _MEMORY_NIGHTS, 1.0)
-        above = above * fade + sums[:, column]
-        below = below * fade + weights[:, column]
+    np.divide(above[..., :-1], below[..., :-1], out=ratio[..., 1:], where=below[..., :-1] > 0)
     return ratio

@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import Connection, RowMapping
 
 from worker.core import drift
-from worker.core.estimate import NightlySeries, nightly
+from worker.core.estimate import NightlySeries, nightly_lines
 from worker.flow.project import Project
 from worker.flow.summarise import MIX_NIGHTS
 from worker.records import Drift, DriftKind, Stream
@@ -67,14 +67,9 @@ def _streams(connection: Connection, night: date) -> list[Scanned]:
     found = []
     for each in summary.cells(connection, since, night, pks, aggregates_only=True):
         key = keys[each.scorer_pk]
-        task_types = sorted({cell.task_type for cell in each.cells})
         span = (min(cell.night for cell in each.cells), night)
-        for task_type in task_types:
-            own = [cell for cell in each.cells if cell.task_type == task_type]
-            found.append(Scanned(Stream(task_type, key.name, key.series), nightly(own, nights=span)))
-        if len(task_types) > 1:
-            overall = nightly(each.cells, shares=traffic, nights=span)
-            found.append(Scanned(Stream(None, key.name, key.series), overall))
+        for task_type, series in nightly_lines(each.cells, shares=traffic, nights=span).items():
+            found.append(Scanned(Stream(task_type, key.name, key.series), series))
     # a stream without a score has nothing to be wrong about, and takes no share of the false alarms
     return [one for one in found if one.series.n.any()]
 

@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from worker.flow.project import Project
@@ -14,9 +14,6 @@ from worker.store import ledger, runs
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
 from worker.store.money import Money
-
-LEASE_S = 90.0
-"""Seconds a claimed job is ours; the loop renews at a third of it."""
 
 Stop = Callable[[], bool]
 
@@ -42,17 +39,17 @@ class Taken(NamedTuple):
 class Lane:
     """A named worker at a lane. No connection is held between calls, none across a judge call."""
 
-    def __init__(self, project: Project, name: str, *, lease_s: float = LEASE_S) -> None:
+    def __init__(self, project: Project, name: str) -> None:
         """Take a place at a lane.
 
         Args:
             project: Whose ledger.
             name: `heuristic` or `judge`.
-            lease_s: Seconds until others may take over what this worker claimed.
         """
         self.project = project
         self.name = name
-        self.lease_s = lease_s
+        self.lease_s = project.settings.scoring.lease_s
+        """Seconds a claimed job is ours; the loop renews at a third of it."""
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._scorers: dict[int, tuple[Registered, Scorer]] = {
             registered.pk: (registered, scorer) for registered, scorer in project.register() if registered.lane == name
@@ -93,10 +90,12 @@ class Lane:
         with self.project.store.write() as connection:
             ledger.retry_later(connection, jobs, self.owner)
 
-    def give_back(self, jobs: Sequence[Job], reason: str | None = None) -> None:
-        """Return jobs untried."""
-        with self.project.store.write() as connection:
-            ledger.give_back(connection, jobs, self.owner, reason)
+    def give_back(self, jobs: Sequence[Job], reason: str | None = None, *, wait_s: float = 0.0) -> None:
+        """Return jobs untried, to be taken again after so many seconds at the earliest."""
+        store = self.project.store
+        with store.write() as connection:
+            not_before = store.now(connection) + timedelta(seconds=wait_s) if wait_s else None
+            ledger.give_back(connection, jobs, self.owner, reason, not_before=not_before)
 
     def renew(self, jobs: Sequence[Job]) -> None:
         """Hold on to jobs."""

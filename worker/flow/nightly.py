@@ -16,6 +16,8 @@ from worker.records import Drift
 from worker.store import draws, ledger, workers
 
 _LOOK_S = 0.2
+_OUTAGES = 4
+"""Turns in a row without an answer from the judge, a quarter of a minute apart, after which waiting is given up."""
 _STALLED_S = 5.0
 """Without progress for so long, and with no live worker, the waiting process works itself."""
 
@@ -64,6 +66,7 @@ def wait_for_scores(
     nights: tuple[date, date] | None = None,
     stop: Stop,
     on_wait: OnWait = lambda _done, _total: None,
+    on_trouble: Callable[[str], None] = lambda _: None,
 ) -> Waited:
     """Wait until every job is resolved; with no live worker to do it, do it here.
 
@@ -74,9 +77,11 @@ def wait_for_scores(
         nights: Only these (bounds included); None for all.
         stop: Asked often; once true, what is in hand is finished or given back.
         on_wait: Told the progress.
+        on_trouble: Told when the judge answers nobody, before it is tried again.
     """
     total = left = open_jobs(project, nights)
     drained = Drained()
+    outages = 0
     woken_at = moved_at = 0.0
     moved_at = time.monotonic()
     while left and not stop():
@@ -89,8 +94,11 @@ def wait_for_scores(
         if not helpers or time.monotonic() - moved_at > 2 * _STALLED_S:
             done = desk.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
             drained += done
-            if done.refused:
+            outages = 0 if done.settled else outages + bool(done.outage)
+            if done.refused or outages > _OUTAGES:
                 break
+            if done.outage:
+                on_trouble(done.outage)
         if not stop():
             time.sleep(_LOOK_S)
         still = open_jobs(project, nights)

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
@@ -24,6 +25,10 @@ _FLUSH_S = 0.5
 _GRACE_S = 3.0
 """How long calls in flight may still answer after a stop; what they asked is then given back."""
 _BACKOFF_S, _BACKOFF_MOST_S = 2.0, 300.0
+_OUTAGE_AFTER = 8
+"""More calls than this, and than are in flight at once, without one answer: the judge is down for everybody."""
+_OUTAGE_S = 15.0
+_POISON = 2
 
 OnProgress = Callable[[int], None]
 
@@ -36,6 +41,8 @@ class Drained(NamedTuple):
     retried: int = 0
     refused: str | None = None
     """The judge's refusal that ended the turn; None when there was none."""
+    outage: str | None = None
+    """What the judge's silence looked like that ended the turn; None when it answered."""
 
     def __add__(self, other: object) -> "Drained":
         """Both together."""
@@ -46,6 +53,7 @@ class Drained(NamedTuple):
             self.shed + other.shed,
             self.retried + other.retried,
             self.refused or other.refused,
+            self.outage or other.outage,
         )
 
 
@@ -136,13 +144,14 @@ class _Pump:
         self._flushed_at = self._renewed_at = time.monotonic()
         self._pause_until = 0.0
         self._is_dry = False
+        self._silent: list[tuple[Job, float, str]] = []
         self._total = Drained()
 
     async def run(self, budget_s: float, stop: Stop) -> Drained:
         until = time.monotonic() + budget_s
         stopped_at: float | None = None
         while True:
-            if stopped_at is None and (stop() or self._total.refused):
+            if stopped_at is None and (stop() or self._total.refused or self._total.outage):
                 stopped_at = time.monotonic()
             if stopped_at is None and time.monotonic() < until:
                 await self._claim()
@@ -185,6 +194,8 @@ class _Pump:
             error = task.exception()
             if error is None:
                 self._done.append(task.result())
+                if any(row["model_requested"] for row in task.result().scores):  # not by rule alone
+                    self._spoke()
             else:
                 self._fail(work, error)
 
@@ -200,20 +211,35 @@ class _Pump:
                     self._done.append(failed(job, f"judge_unavailable: {error}", was_called=False))
                 else:
                     wait_s = max(error.retry_after_s or 0.0, _jitter_s(job.attempt))
-                    self._later.append((job, wait_s, f"judge_unavailable: {error}"[:300]))
+                    self._silent.append((job, wait_s, f"judge_unavailable: {error}"[:300]))
+                    if len(self._silent) > max(_OUTAGE_AFTER, self._concurrency):
+                        self._outage()
             case VerdictUnreadable() if work.run is not None:
+                self._spoke()
                 self._done.append(settled_without(job, work.run, work.scorer.key, error.reason, was_called=True))
             case _:
                 self._done.append(failed(job, f"scorer_error: {type(error).__name__}: {error}", was_called=True))
+
+    def _spoke(self) -> None:
+        """The judge answered somebody: those it did not answer have each spent an attempt."""
+        self._later += self._silent
+        self._silent = []
+
+    def _outage(self) -> None:
+        """The judge answers nobody: no run's fault, so no run's attempt."""
+        self._back += [job for job, _, _ in self._silent]
+        self._total += Drained(outage=self._silent[-1][2].removeprefix("judge_unavailable: "))
+        self._silent = []
 
     async def _keep_up(self) -> None:
         """Flush outcomes every few, and hold on to what is in flight."""
         now = time.monotonic()
         if len(self._done) >= _FLUSH_AT or now - self._flushed_at > _FLUSH_S:
             await self._flush()
-        if now - self._renewed_at > self._lane.lease_s / 3 and self._flying:
+        held = [work.job for work in self._flying.values()] + [job for job, _, _ in self._silent]
+        if now - self._renewed_at > self._lane.lease_s / 3 and held:
             self._renewed_at = now
-            await asyncio.to_thread(self._lane.renew, [work.job for work in self._flying.values()])
+            await asyncio.to_thread(self._lane.renew, held)
 
     async def _flush(self) -> None:
         done, later, back = self._done, self._later, self._back
@@ -229,10 +255,15 @@ class _Pump:
             await asyncio.to_thread(self._lane.retry_later, rows)
             self._total += Drained(retried=len(rows))
         if back:
-            await asyncio.to_thread(self._lane.give_back, back, self._total.refused)
+            reason = self._total.refused or self._total.outage
+            wait_s = _OUTAGE_S if self._total.outage else 0.0
+            await asyncio.to_thread(partial(self._lane.give_back, back, reason, wait_s=wait_s))
 
     async def _land(self) -> None:
         """Give back what has not answered, store what has."""
+        if len(self._silent) > _POISON:
+            self._outage()
+        self._spoke()  # one or two alone may be poison, and must not be tried for ever
         for task in self._flying:
             task.cancel()
         if self._flying:

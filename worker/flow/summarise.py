@@ -1,6 +1,8 @@
 """Scores to trend: a night's cells, then the weekly points that the night touches."""
 
 import math
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from worker.core import calendar, drift
 from worker.core.estimate import nightly
 from worker.core.trend import points
 from worker.flow.project import Project
+from worker.records import Cell
 from worker.store import summary
 from worker.store.summary import StreamCells
 
@@ -19,6 +22,9 @@ MIX_NIGHTS = 28
 """A task type's weight in the overall line is its traffic over its first so many nights."""
 _DISPERSION_NIGHTS = 112
 _FEWEST_FOR_DISPERSION = 14
+
+Segments = Mapping[str, str]
+"""What a cell belongs to, by dimension: its task type, its agent, its agent's version."""
 
 
 class Stale(NamedTuple):
@@ -57,7 +63,7 @@ def summarise(project: Project, nights: Sequence[Stale], now: datetime) -> int:
         traffic = summary.reference_traffic(connection, MIX_NIGHTS)
         stored = 0
         for week in weeks:
-            unscored = summary.unscored(connection, *calendar.nights_of_week(week))
+            unscored = _by_stream(summary.unscored(connection, *calendar.nights_of_week(week)))
             rows = [row for stream in streams for row in _points(week, stream, traffic, unscored)]
             summary.replace_week(connection, week, rows)
             stored += len(rows)
@@ -76,11 +82,25 @@ def _weeks(connection: Connection, night: date) -> list[str]:
     return sorted({calendar.week_of(each) for each in calendar.nights_between(since, night)})
 
 
+def _by_stream(counts: Mapping[tuple[Any, ...], int]) -> dict[tuple[int, str | None], list[tuple[Segments, int]]]:
+    """Counts by (scorer, criterion), each with where it belongs."""
+    found: dict[tuple[int, str | None], list[tuple[Segments, int]]] = defaultdict(list)
+    for (scorer_pk, criterion, task_type, agent, version), count in counts.items():
+        if count:
+            belongs = {"task_type": task_type, "agent": agent, "agent_version": version}
+            found[scorer_pk, criterion].append((belongs, count))
+    return found
+
+
 def _points(
-    week: str, stream: StreamCells, traffic: Mapping[str, float], unscored: Mapping[tuple[Any, ...], int]
+    week: str,
+    stream: StreamCells,
+    traffic: Mapping[str, float],
+    unscored: Mapping[tuple[int, str | None], Sequence[tuple[Segments, int]]],
 ) -> list[dict[str, Any]]:
     monday, sunday = calendar.nights_of_week(week)
-    own = [cell for cell in stream.cells if monday <= cell.night <= sunday]
+    own = _between(stream.cells, monday, sunday)
+    counts = unscored.get((stream.scorer_pk, stream.criterion), ())
     rows = []
     for point in points(own, shares=traffic, dispersion=_dispersion(stream, sunday) if own else 1.0):
         estimate = point.estimate
@@ -95,7 +115,7 @@ def _points(
                 "population": point.population,
                 "sampled": point.sampled,
                 "scored": estimate.n,
-                "unscored": _unscored(unscored, stream, point.dimension, point.task_type, point.segment),
+                "unscored": _unscored(counts, point.dimension, point.task_type or point.segment),
                 "mean": estimate.mean,
                 "low": estimate.low,
                 "high": estimate.high,
@@ -105,21 +125,19 @@ def _points(
     return rows
 
 
-def _unscored(
-    counts: Mapping[tuple[Any, ...], int],
-    stream: StreamCells,
-    dimension: str,
-    task_type: str | None,
-    segment: str | None,
-) -> int:
-    total = 0
-    for (scorer_pk, criterion, of_task, agent, version), count in counts.items():
-        if (scorer_pk, criterion) != (stream.scorer_pk, stream.criterion):
-            continue
-        wanted = {"task_type": (task_type, of_task), "agent": (segment, agent), "agent_version": (segment, version)}
-        asked, found = wanted[dimension]
-        total += count if asked is None or asked == found else 0
-    return total
+def _unscored(counts: Sequence[tuple[Segments, int]], dimension: str, asked: str | None) -> int:
+    """Unscored runs of one line; asked for None, of all."""
+    return sum(count for belongs, count in counts if asked is None or asked == belongs[dimension])
+
+
+def _between(cells: Sequence[Cell], since: date, until: date) -> Sequence[Cell]:
+    """The cells of these nights, bounds included; cells of a stream stand in the order of their nights."""
+    first = bisect_left(cells, since, key=_night)
+    return cells[first : bisect_right(cells, until, lo=first, key=_night)]
+
+
+def _night(cell: Cell) -> date:
+    return cell.night
 
 
 def _dispersion(stream: StreamCells, until: date) -> float:
@@ -128,7 +146,7 @@ def _dispersion(stream: StreamCells, until: date) -> float:
     The drift scan's raise is taken out again: an alarm wants the cautious value, an interval the likely one.
     """
     since = until - timedelta(days=_DISPERSION_NIGHTS - 1)
-    series = nightly([cell for cell in stream.cells if since <= cell.night <= until])
+    series = nightly(_between(stream.cells, since, until))
     known = int(np.count_nonzero(series.n))
     if known < _FEWEST_FOR_DISPERSION:
         return 1.0

@@ -56,7 +56,7 @@ class _Answered(NamedTuple):
 def preload() -> None:
     """Imports what a question needs: 1.5 s of CPU that a worker's parent pays once before it forks."""
     import aiohttp  # noqa: F401
-    import openai  # noqa: F401
+    import openai
 
     with contextlib.suppress(ImportError):  # parts that the first call would import; where they lie may change
         import openai._vendor.httpx_aiohttp.transport

@@ -186,8 +186,15 @@ def renew(connection: Connection, jobs: Sequence[Job], owner: str, now: datetime
     return connection.execute(statement).rowcount
 
 
-def give_back(connection: Connection, jobs: Sequence[Job], owner: str, reason: str | None = None) -> int:
-    """Return jobs untried, the attempt with them: a worker that is told to stop, or a judge that refuses everybody.
+def give_back(
+    connection: Connection,
+    jobs: Sequence[Job],
+    owner: str,
+    reason: str | None = None,
+    *,
+    not_before: datetime | None = None,
+) -> int:
+    """Return jobs untried, the attempt with them: a worker that is told to stop, or a judge that answers nobody.
 
     Returns:
         How many were still ours.
@@ -211,6 +218,7 @@ def give_back(connection: Connection, jobs: Sequence[Job], owner: str, reason: s
             reserved_usd=0.0,
             reserved_day=None,
             reason=reason,
+            not_before=not_before,
         )
     )
     return len(ours)

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import orjson
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -14,10 +15,14 @@ from worker.store.tables import NightRow, PayloadRow, ReferenceRow, RunRow, core
 
 run, payload, night_table, reference = (core(row) for row in (RunRow, PayloadRow, NightRow, ReferenceRow))
 _FACTS = [column.name for column in run.columns if column.name != "pk"]
-_NEVER_MOVED = ("night", "task_type", "flagged", "flags", "sample_key")
-"""Fixed once the run's night is drawn: they decide its inclusion probability."""
+_NEVER_MOVED = ("night", "task_type", "flagged", "flags", "sample_key", "status", "agent")
+"""Fixed once the run's night is drawn: they decide its inclusion probability, and which scorers look at it."""
 _IN_CHUNK = 500
 """Ids in one IN list; SQLite allows 32,766 variables."""
+_COUNTED = {"preserve_rowcount": True}  # else the rows of an INSERT are not counted on every database
+_STEPS = TypeAdapter(tuple[Step, ...])
+_Identity = tuple[str, str]
+"""Source and run id."""
 
 
 class Incoming(NamedTuple):
@@ -48,48 +53,77 @@ def insert_ignore(connection: Connection, table: Any) -> Any:  # noqa: ANN401 th
 def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Counts:
     """Store a batch; what is known already is left alone, what differs becomes a new revision.
 
-    The same batch twice stores nothing twice. Within one batch the last revision of a run wins, and each is kept.
-    Uses the index run_identity.
+    The same batch twice stores nothing twice, and a replaced revision that is sent again does not come back. Within one
+    batch the last revision of a run wins, and each is kept. Two batches at once lose nothing. Uses run_identity.
     """
     known = _known(connection, batch)
-    fresh: dict[tuple[str, str], dict[str, Any]] = {}
-    payloads: list[tuple[tuple[str, str], int, bytes]] = []
-    revisions: dict[int, dict[str, Any]] = {}
-    duplicate = revised = 0
+    first: dict[_Identity, Incoming] = {}
     for item in batch:
-        identity = (item.run.source, item.run.run_id)
-        pk, revision, sha = known.get(identity, (None, 0, ""))
-        if sha == item.sha:
-            duplicate += 1
+        if _identity(item) not in known:
+            first.setdefault(_identity(item), item)
+    accepted = 0
+    if first:
+        # sorted: two batches at once wait for one another instead of locking each other out
+        rows = [_facts(item, 1, now) for _, item in sorted(first.items())]
+        accepted = connection.execute(insert_ignore(connection, run), rows, execution_options=_COUNTED).rowcount
+        known = _known(connection, batch)
+    seen = _seen(connection, batch, known)
+    revisions: dict[int, dict[str, Any]] = {}
+    payloads: list[dict[str, Any]] = []
+    revised = inserted = 0
+    for item in batch:
+        identity = _identity(item)
+        pk, revision, sha = known[identity]
+        if first.get(identity) is item and sha == item.sha:
+            inserted += 1
+        elif (identity, item.sha) in seen:
             continue
-        facts = _facts(item, revision + 1, now)
-        known[identity] = (pk, revision + 1, item.sha)
-        payloads.append((identity, revision + 1, pack(item.payload)))
-        if pk is not None:
-            revisions[pk] = facts
-        elif identity in fresh:
-            fresh[identity] = facts
         else:
-            fresh[identity] = facts
-            continue
-        revised += 1
-    if fresh:
-        connection.execute(insert_ignore(connection, run), list(fresh.values()))
+            revised += 1
+            revision += 1
+            revisions[pk] = _facts(item, revision, now)
+        seen.add((identity, item.sha))
+        known[identity] = (pk, revision, item.sha)
+        payloads.append({"run_pk": pk, "revision": revision, "content_sha": item.sha, "received_at": now})
+        payloads[-1]["body"] = pack(item.payload)
     _revise(connection, revisions)
-    _store_payloads(connection, batch, known, payloads, now)
-    return Counts(accepted=len(fresh), revised=revised, duplicate=duplicate)
+    if payloads:
+        connection.execute(insert_ignore(connection, payload), payloads)
+    return Counts(accepted, revised, len(batch) - accepted - revised)
 
 
-def _known(connection: Connection, batch: Sequence[Incoming]) -> dict[tuple[str, str], tuple[int | None, int, str]]:
-    ids = list({item.run.run_id for item in batch})
-    found: dict[tuple[str, str], tuple[int | None, int, str]] = {}
-    statement = select(run.c.source, run.c.run_id, run.c.pk, run.c.revision, run.c.content_sha).where(
-        run.c.run_id.in_(bindparam("ids", expanding=True))
+def _identity(item: Incoming) -> _Identity:
+    return item.run.source, item.run.run_id
+
+
+def _known(connection: Connection, batch: Sequence[Incoming]) -> dict[_Identity, tuple[int, int, str]]:
+    """Key, revision and hash of the runs that are stored, locked against another batch."""
+    ids = sorted({item.run.run_id for item in batch})
+    found: dict[_Identity, tuple[int, int, str]] = {}
+    statement = (
+        select(run.c.source, run.c.run_id, run.c.pk, run.c.revision, run.c.content_sha)
+        .where(run.c.run_id.in_(bindparam("ids", expanding=True)))
+        .order_by(run.c.run_id, run.c.source)
+        .with_for_update(key_share=True)
     )
     for start in range(0, len(ids), _IN_CHUNK):
         for source, run_id, pk, revision, sha in connection.execute(statement, {"ids": ids[start : start + _IN_CHUNK]}):
             found[source, run_id] = (pk, revision, sha)
     return found
+
+
+def _seen(
+    connection: Connection, batch: Sequence[Incoming], known: Mapping[_Identity, tuple[int, int, str]]
+) -> set[tuple[_Identity, str]]:
+    """What was stored of these runs, as far as it matters: older revisions only where the newest differs."""
+    seen = {(identity, sha) for identity, (_, _, sha) in known.items()}
+    differ = {known[_identity(item)][0]: _identity(item) for item in batch if (_identity(item), item.sha) not in seen}
+    pks = list(differ)
+    for start in range(0, len(pks), _IN_CHUNK):
+        statement = select(payload.c.run_pk, payload.c.content_sha)
+        rows = connection.execute(statement.where(payload.c.run_pk.in_(pks[start : start + _IN_CHUNK])))
+        seen |= {(differ[pk], sha) for pk, sha in rows}
+    return seen
 
 
 def _facts(item: Incoming, revision: int, now: datetime) -> dict[str, Any]:
@@ -125,25 +159,6 @@ def _revise(connection: Connection, revisions: Mapping[int, dict[str, Any]]) -> 
         connection.execute(update(run).where(run.c.pk == pk).values(**values))
 
 
-def _store_payloads(
-    connection: Connection,
-    batch: Sequence[Incoming],
-    known: Mapping[tuple[str, str], tuple[int | None, int, str]],
-    payloads: Sequence[tuple[tuple[str, str], int, bytes]],
-    now: datetime,
-) -> None:
-    if not payloads:
-        return
-    pks = known
-    if any(known[identity][0] is None for identity, _, _ in payloads):
-        pks = _known(connection, batch)
-    rows = [
-        {"run_pk": pks[identity][0], "revision": revision, "body": body, "received_at": now}
-        for identity, revision, body in payloads
-    ]
-    connection.execute(insert_ignore(connection, payload), rows)
-
-
 def load(connection: Connection, pks: Sequence[int]) -> dict[int, Run]:
     """Whole runs at their newest revision, by key; a pruned or unknown one is absent."""
     found: dict[int, Run] = {}
@@ -156,7 +171,7 @@ def load(connection: Connection, pks: Sequence[int]) -> dict[int, Run]:
 
 def find(connection: Connection, run_id: str, source: str | None = None) -> list[tuple[int, Run]]:
     """The runs of this id, newest first; more than one only where several sources use it. Texts may be pruned."""
-    statement = _whole(outer=True).where(run.c.run_id == run_id).order_by(run.c.ended_at.desc())
+    statement = _whole(outer=True).where(run.c.run_id == run_id).order_by(run.c.ended_at.desc(), run.c.pk)
     if source is not None:
         statement = statement.where(run.c.source == source)
     return [(row["pk"], _run(row)) for row in connection.execute(statement).mappings()]
@@ -172,13 +187,11 @@ def _run(row: RowMapping) -> Run:
     facts = {name: row[name] for name in _FACTS if name in Run.model_fields and name != "steps"}
     if body is None:
         return Run.model_construct(**facts, input=None, output=None, steps=(), tags={}, vendor_ids={})
-    # validated when it was taken: construct only, which is ten times as fast on long runs
-    steps = tuple(Step.model_construct(**step) for step in body["steps"])
     return Run.model_construct(
         **facts,
         input=body["input"],
         output=body["output"],
-        steps=steps,
+        steps=_STEPS.validate_python(body["steps"]),  # times become times again; faster than to construct each
         tags=body["tags"],
         vendor_ids=body["vendor_ids"],
     )
@@ -208,7 +221,9 @@ def listing(
 
 def span(connection: Connection) -> tuple[date, date] | None:
     """The first and the last night that have runs; None without any. Reads two ends of run_by_key."""
-    first, last = connection.execute(select(func.min(run.c.night), func.max(run.c.night))).one()
+    # two subqueries: with both in one query SQLite reads the whole index
+    ends = (select(of(run.c.night)).scalar_subquery() for of in (func.min, func.max))
+    first, last = connection.execute(select(*ends)).one()
     return None if first is None else (first, last)
 
 

@@ -4,6 +4,7 @@ Payloads (input, output, steps) stand apart from the columns that sampling and t
 never touch a run's texts.
 """
 
+import re
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from sqlalchemy import JSON, BigInteger, Dialect, Index, Integer, LargeBinary, T
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Field, SQLModel
 
+_UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 BigKey = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by itself only for INTEGER
 
 
@@ -46,7 +48,7 @@ class CleanText(TypeDecorator[str]):
         """Replace what a database cannot hold."""
         if value is None:
             return None
-        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+        return _UNHOLDABLE.sub("\ufffd", value)
 
 
 class MetaRow(SQLModel, table=True):
@@ -105,6 +107,7 @@ class PayloadRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "payload"
     run_pk: int = Field(sa_type=BigKey, primary_key=True, foreign_key="run.pk")
     revision: int = Field(primary_key=True)
+    content_sha: str
     body: bytes = Field(sa_type=LargeBinary)
     received_at: datetime = Field(sa_type=UtcDateTime)
 

@@ -259,6 +259,7 @@ def upgrade() -> None:
         "payload",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("content_sha", sa.String(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("received_at", tables.UtcDateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
