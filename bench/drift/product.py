@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import io
 import json
+import math
 import random
 import re
 import statistics
@@ -48,21 +49,25 @@ MODEL = "in-process"
 MTOK_USD = 1.0
 SCORER = "task_completion"
 
-TASKS = {"faq": (80, 0.10, 0.04), "refund": (55, 0.12, 0.0), "research": (35, 0.30, -0.05), "billing": (20, 0.18, 0.0)}
+TASKS = {"faq": (65, 0.10, 0.04), "refund": (45, 0.12, 0.0), "research": (25, 0.30, -0.05), "billing": (20, 0.18, 0.0)}
 """By task type: runs on a weekday, share with a failed or repeated tool call, and quality beside the usual."""
 PLANTED = "refund"
 
 _CASE = re.compile(r"case-[0-9a-f]{12}")
 
 
-class Policy(NamedTuple):
-    """What a history is sampled with."""
+class Setup(NamedTuple):
+    """What a history is made of, beside its seed."""
 
+    drop: float = 0.0
+    """How much quality falls in one task type from week 5 on, 0..1."""
     rate: float = 0.3
     flagged_rate: float = 0.3
     """Doubled from week 6 on."""
     heuristics: tuple[str, ...] | None = None
     """All when None."""
+    more_calls: float = 0.61
+    """Probability that a run makes one tool call more, after each; at .5 their median flips between 1 and 2."""
 
 
 class Found(NamedTuple):
@@ -89,17 +94,9 @@ class Told(NamedTuple):
     seconds: float
 
 
-def history(folder: Path, seed: int, *, drop: float = 0.0, policy: Policy | None = None) -> Told:
-    """One history, from its first run to its last night's findings.
-
-    Args:
-        folder: Where the database goes.
-        seed: Another number, other runs.
-        drop: How much quality falls in one task type from week 5 on, 0..1.
-        policy: What is sampled; the first choice of this file when None.
-    """
+def history(folder: Path, seed: int, setup: Setup) -> Told:
+    """One history, from its first run to its last night's findings; its database stays in the folder."""
     began = time.monotonic()
-    policy = policy or Policy()
     rng = random.Random(seed)
     database = f"sqlite:///{folder / 'spotcheck.db'}"
     store = Store(database)
@@ -108,13 +105,13 @@ def history(folder: Path, seed: int, *, drop: float = 0.0, policy: Policy | None
     judged: list[int] = []
     shed = 0
     usual = 0.0
-    usually, later = (Project(_settings(database, policy, week=week), store).open() for week in (1, RATE_WEEK))
+    usually, later = (Project(_settings(database, setup, week=week), store).open() for week in (1, RATE_WEEK))
     with asyncio.Runner() as runner:
         for offset in range(7 * WEEKS):
             night, week = MONDAY + timedelta(days=offset), offset // 7 + 1
             over = datetime(night.year, night.month, night.day, 2, tzinfo=UTC) + timedelta(days=1)
             project = usually if week < RATE_WEEK else later
-            lines = io.BytesIO(b"\n".join(_runs(rng, night, drop if week >= DROP_WEEK else 0.0, is_good)))
+            lines = io.BytesIO(b"\n".join(_runs(rng, night, setup, is_good)))
             take(project, jsonl.read(lines, now=over, limits=project.settings.intake), over, on_rejected=_complain)
             draw_night(project, night, over)
             drain_heuristics(Lane(project, "heuristic"), budget_s=3600, stop=_never)
@@ -123,7 +120,7 @@ def history(folder: Path, seed: int, *, drop: float = 0.0, policy: Policy | None
             if week < CUT_WEEK and night.weekday() < 5:
                 usual += (due - usual) / 5  # of the last week or so
             if week == CUT_WEEK:
-                project = _capped(project, policy, week, usual * CUT)
+                project = _capped(project, setup, week, usual * CUT)
             judge = Judge(project, is_good)
             drained = runner.run(
                 drain_judge(Lane(project, "judge"), judge.ask, concurrency=128, budget_s=3600, stop=_never)
@@ -154,14 +151,14 @@ class Judge:
         return Reply(content=json.dumps(answer), finish_reason="stop", judging=judging)
 
 
-def _settings(database: str, policy: Policy, *, week: int = 1, cap_usd: float | None = None) -> Settings:
+def _settings(database: str, setup: Setup, *, week: int = 1, cap_usd: float | None = None) -> Settings:
     """The settings of a week; what is not said here is the default."""
-    flagged_rate = min(1.0, policy.flagged_rate * (2 if week >= RATE_WEEK else 1))
+    flagged_rate = min(1.0, setup.flagged_rate * (2 if week >= RATE_WEEK else 1))
     return Settings.model_validate(
         {
             "database_url": database,
-            "sampling": {"rate": policy.rate, "flagged_rate": flagged_rate},
-            "scoring": {"heuristics": policy.heuristics},
+            "sampling": {"rate": setup.rate, "flagged_rate": flagged_rate},
+            "scoring": {"heuristics": setup.heuristics},
             "judge": {
                 "model": MODEL,
                 "base_url": "http://127.0.0.1:9/v1",  # never called: the judge answers in process
@@ -172,7 +169,7 @@ def _settings(database: str, policy: Policy, *, week: int = 1, cap_usd: float | 
     )
 
 
-def _capped(project: Project, policy: Policy, week: int, calls: float) -> Project:
+def _capped(project: Project, setup: Setup, week: int, calls: float) -> Project:
     """The project with money for so many calls more.
 
     A budget is for a calendar day of the clock, and all nights of a history are judged on one; so each gets its own on
@@ -181,27 +178,30 @@ def _capped(project: Project, policy: Policy, week: int, calls: float) -> Projec
     each = max(project.max_usd(one) or 0.0 for one in project.scorers)
     with project.store.read() as connection:
         spent = money.account(connection, project.night_of(project.store.now(connection))).spent_usd
-    settings = _settings(project.settings.database, policy, week=week, cap_usd=spent + round(calls) * each)
+    settings = _settings(project.settings.database, setup, week=week, cap_usd=spent + round(calls) * each)
     return Project(settings, project.store)
 
 
-def _runs(rng: random.Random, night: date, drop: float, is_good: dict[str, bool]) -> Iterator[bytes]:
+def _runs(rng: random.Random, night: date, setup: Setup, is_good: dict[str, bool]) -> Iterator[bytes]:
     """The runs of a night, as lines; notes which of them are good."""
+    has_dropped = night >= MONDAY + timedelta(weeks=DROP_WEEK - 1)
     for task_type, (weekday_runs, flagged_share, better) in TASKS.items():
         volume = weekday_runs * (WEEKEND if night.weekday() >= 5 else 1.0)
-        fallen = drop if task_type == PLANTED else 0.0
+        fallen = setup.drop if has_dropped and task_type == PLANTED else 0.0
         for _ in range(_poisson(rng, volume)):
             case = f"case-{rng.getrandbits(48):012x}"
             trouble = rng.random() < flagged_share
             is_good[case] = rng.random() < (FLAGGED_QUALITY if trouble else QUALITY) + better - fallen
-            yield orjson.dumps(_run(rng, night, task_type, case, trouble=trouble))
+            yield orjson.dumps(_run(rng, night, task_type, case, setup.more_calls, trouble=trouble))
 
 
-def _run(rng: random.Random, night: date, task_type: str, case: str, *, trouble: bool) -> dict[str, Any]:
+def _run(
+    rng: random.Random, night: date, task_type: str, case: str, more_calls: float, *, trouble: bool
+) -> dict[str, Any]:
     """A run whose texts say nothing of its quality; each heuristic has something to fail, at a constant rate."""
     ended = datetime(night.year, night.month, night.day, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400))
     amount = rng.randrange(20_00, 900_00) / 100
-    calls = 1 + min(12, int(rng.expovariate(0.7)))
+    calls = 1 + min(12, int(math.log(1 - rng.random()) / math.log(more_calls)))
     steps: list[dict[str, Any]] = [
         {"kind": "tool", "name": "look_up", "arguments": {"page": page}, "result": f"page {page}: ${amount:.2f}"}
         for page in range(calls)
@@ -296,17 +296,18 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=40)
     parser.add_argument("--drop", type=float, default=0.0, help="points, 0..1, from week 5 on in one task type")
     parser.add_argument("--seed", type=int, default=1, help="of the first history")
-    parser.add_argument("--rate", type=float, default=Policy().rate)
-    parser.add_argument("--flagged-rate", type=float, default=Policy().flagged_rate, help="doubled from week 6 on")
+    parser.add_argument("--rate", type=float, default=Setup().rate)
+    parser.add_argument("--flagged-rate", type=float, default=Setup().flagged_rate, help="doubled from week 6 on")
+    parser.add_argument("--more-calls", type=float, default=Setup().more_calls, help="chance of one tool call more")
     parser.add_argument("--heuristics", nargs="*", help="names; all by default")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     heuristics = None if chosen.heuristics is None else tuple(chosen.heuristics)
-    policy = Policy(chosen.rate, chosen.flagged_rate, heuristics)
+    setup = Setup(chosen.drop, chosen.rate, chosen.flagged_rate, heuristics, chosen.more_calls)
     told = []
     for seed in range(chosen.seed, chosen.seed + chosen.histories):
         with tempfile.TemporaryDirectory() as folder:
-            told.append(history(Path(folder), seed, drop=chosen.drop, policy=policy))
+            told.append(history(Path(folder), seed, setup))
         for one in told[-1].found:
             drift = one.drift
             print(

@@ -92,9 +92,9 @@ class Stack(NamedTuple):
 
     def states(self, lane: str = "judge") -> Counter[str]:
         """Jobs of a lane by state."""
-        statement = select(job.c.state, func.count()).where(job.c.lane == lane).group_by(job.c.state)
+        statement = select(job.c.state, func.count().label("jobs")).where(job.c.lane == lane).group_by(job.c.state)
         with self.project.store.read() as connection:
-            return Counter(dict(connection.execute(statement).tuples().all()))
+            return Counter({row.state: row.jobs for row in connection.execute(statement)})
 
     def until_a_third_is_settled(self) -> None:
         until(lambda: self.states()["scored"] >= RUNS // 3, "a third is settled")

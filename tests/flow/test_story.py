@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from worker.cli.trends import read as trends
 from worker.core.calendar import nights_between, week_of
@@ -358,7 +358,9 @@ def test_a_judge_that_changes_in_an_open_night_takes_the_night_over(bench: Bench
 
 
 @pytest.mark.parametrize("fault", ["503", "429", "cut", "no JSON", "nobody there"])
-def test_jobs_of_a_judge_that_is_down_wait_and_are_done_when_it_is_back(bench: Bench, fault: str) -> None:
+def test_an_outage_of_the_judge_costs_no_run_an_attempt_and_all_are_done_when_it_is_back(
+    bench: Bench, fault: str
+) -> None:
     said = {
         "503": refused(503, "overloaded"),
         "429": refused(429, "slow down")._replace(headers={"retry-after": "1"}),
@@ -366,7 +368,7 @@ def test_jobs_of_a_judge_that_is_down_wait_and_are_done_when_it_is_back(bench: B
         "no JSON": Answer(body=b"<html>Bad gateway</html>", headers={"content-type": "text/html"}),
     }
     project = bench.project()
-    ingest(project, [document(f"case-{number}") for number in range(20)])
+    ingest(project, [document(f"case-{number}") for number in range(40)])
     draw_nights(project, [MONDAY])
     down = project
     if fault == "nobody there":
@@ -374,17 +376,41 @@ def test_jobs_of_a_judge_that_is_down_wait_and_are_done_when_it_is_back(bench: B
     else:
         bench.instead = lambda case: said[fault]
     with Desk(down) as desk:
-        done = desk.drain("judge", budget_s=1.0)
-    assert (done.settled, done.refused) == (0, None)
-    assert done.retried >= 20
-    waiting = rows(project, select(job.c.state, job.c.reason, job.c.not_before).where(job.c.lane == "judge"))
-    assert all(state == "queued" and reason.startswith("judge_unavailable") for state, reason, _ in waiting)
-    assert all(not_before is not None for _, _, not_before in waiting)
-    assert_reconciles(project, pending=40)
+        done = desk.drain("judge")
+    assert (done.settled, done.retried, done.refused) == (0, 0, None)
+    assert done.outage
+    assert len(bench.asked) < 40, "it stops asking a judge that answers nobody"
+    waiting = rows(project, select(job.c.state, job.c.attempt).where(job.c.lane == "judge"))
+    assert waiting == [("queued", 0)] * 40
+    assert_reconciles(project, pending=80)
     bench.instead = lambda case: None
+    wait_is_over(project)
     assert nightly(project, [MONDAY]).still_open == 0
-    assert states(project) == {"scored": 20}
+    assert states(project) == {"scored": 40}
     assert_reconciles(project)
+
+
+def test_a_run_that_the_judge_never_answers_is_given_up_alone(bench: Bench) -> None:
+    bench.instead = lambda case: refused(500, "boom") if case == "case-7" else None
+    project = bench.project(PLAIN.replace("heuristics", "max_attempts = 2\nheuristics"))
+    ingest(project, [document(f"case-{number}") for number in range(40)])
+    draw_nights(project, [MONDAY])
+    with Desk(project) as desk:
+        desk.drain("judge")
+        assert states(project) == {"scored": 39, "queued": 1}
+        wait_is_over(project)
+        desk.drain_all(["judge", "heuristic"])
+    assert states(project) == {"scored": 39, "failed": 1}
+    ((reason,),) = rows(project, select(job.c.reason).where(job.c.state == "failed"))
+    assert reason.startswith("judge_unavailable")
+    assert len(bench.asked) == 41
+    assert [one.failed for one in assert_reconciles(project) if one.scorer == "task_completion"] == [1]
+
+
+def wait_is_over(project: Project) -> None:
+    """As though the back-off had passed."""
+    with project.store.write() as connection:
+        connection.execute(update(job).values(not_before=None))
 
 
 def test_a_judge_that_refuses_the_key_costs_no_attempt_and_the_jobs_go_on_with_a_better_key(bench: Bench) -> None:
@@ -462,7 +488,7 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ben
     ((_, judging),) = [pair for pair in free.register() if pair[0].lane == "judge"]
     most = free.max_usd(judging)
     assert most is not None
-    cap = 12 * most
+    cap = 4 * most
     project = bench.project(f"{PLAIN}budget_usd_per_day = {cap}\n{priced}")
     ingest(project, history(1, {"refund": 60, "faq": 30}))
     draw_nights(project, [MONDAY])
@@ -487,7 +513,8 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ben
     )
     scored_u, shed_u = ([one.u for one in jobs if one.state == state] for state in ("scored", "shed"))
     assert {one.reason for one in jobs if one.state == "shed"} == {"budget"}
-    assert len(scored_u) + len(shed_u) == len(jobs)
+    assert len(scored_u) + len(shed_u) == len(jobs) == 81
+    assert len(scored_u) >= 4
     assert max(scored_u) < min(shed_u), "a cut in random order, never a cheaper run first"
     assert_reconciles(project)
     (point,) = [

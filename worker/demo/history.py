@@ -55,10 +55,10 @@ def _night(rng: random.Random, night: date, week: int) -> Iterator[tuple[dict[st
         drop = PLANTED_DROP if task_type == PLANTED_TASK and week >= PLANTED_WEEK else 0.0
         for _ in range(max(1, round(rng.gauss(volume, volume**0.5)))):
             good = rng.random() < quality - drop
-            yield _run(rng, night, task_type, good), good
+            yield _run(rng, night, task_type, good, "2.4.0" if week >= PLANTED_WEEK else "2.3.9"), good
 
 
-def _run(rng: random.Random, night: date, task_type: str, good: bool) -> dict[str, Any]:
+def _run(rng: random.Random, night: date, task_type: str, good: bool, version: str) -> dict[str, Any]:
     case = f"case-{rng.getrandbits(40):010x}"
     ended = datetime(night.year, night.month, night.day, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400))
     seconds = rng.lognormvariate(2.2, 0.5)
@@ -75,7 +75,7 @@ def _run(rng: random.Random, night: date, task_type: str, good: bool) -> dict[st
         "run_id": case,
         "source": "demo",
         "agent": "support-bot",
-        "agent_version": "2.4.0" if night >= date(night.year, night.month, 15) else "2.3.9",
+        "agent_version": version,
         "task_type": task_type,
         "status": status,
         "input": asked,

@@ -12,7 +12,7 @@ from worker.core.estimate import NightlySeries, nightly_lines
 from worker.flow.project import Project
 from worker.flow.summarise import MIX_NIGHTS
 from worker.records import Drift, DriftKind, Stream
-from worker.store import enrol, findings, summary
+from worker.store import draws, enrol, findings, summary
 
 MUTE_NIGHTS = 7
 _RECOVERY_NIGHTS = 14
@@ -45,6 +45,7 @@ def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
     """
     allowed = project.settings.alerts.false_alarms_per_year
     with project.store.write() as connection:
+        draws.lock_night(connection, night)  # two at once would each find the same
         streams = _streams(connection, night)
         known = findings.by_stream(connection)
         found = []

@@ -96,6 +96,7 @@ def wait_for_scores(
             drained += done
             outages = 0 if done.settled else outages + bool(done.outage)
             if done.refused or outages > _OUTAGES:
+                left = open_jobs(project, nights)
                 break
             if done.outage:
                 on_trouble(done.outage)
@@ -123,4 +124,4 @@ def _advancing(on_wait: OnWait, total: int, left: int) -> Callable[[int], None]:
 
 def finish(project: Project, now: datetime) -> list[Drift]:
     """Summarise and compare every night that is ready."""
-    return finish_nights(project, now)[1]
+    return finish_nights(project, now, is_far_back=True)[1]

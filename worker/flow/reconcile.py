@@ -48,15 +48,23 @@ def wake_due(project: Project, wake: Wake) -> None:
             wake(lane, count)
 
 
-def finish_nights(project: Project, now: datetime) -> tuple[list[date], list[Drift]]:
+def finish_nights(project: Project, now: datetime, *, is_far_back: bool = False) -> tuple[list[date], list[Drift]]:
     """Summarise nights that changed and compare those that are new, oldest first.
 
     A night is compared once, after all nights before it; a night with open jobs holds those behind it for a day.
+
+    Args:
+        project: Whose nights.
+        now: The time.
+        is_far_back: Look for changes on every drawn night, not only on those of the lookback: a person may have
+            raised the rate of an old night, or taken in late runs of it.
 
     Returns:
         Nights summarised, and new findings.
     """
     since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    if is_far_back:
+        since = date.min
     with project.store.read() as connection:
         stale = summary.stale_nights(connection, since)
         open_jobs = {night: summary.open_jobs(connection, night) for night, _, _ in stale}

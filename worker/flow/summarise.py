@@ -15,7 +15,7 @@ from worker.core.estimate import nightly
 from worker.core.trend import points
 from worker.flow.project import Project
 from worker.records import Cell
-from worker.store import summary
+from worker.store import draws, summary
 from worker.store.summary import StreamCells
 
 MIX_NIGHTS = 28
@@ -54,8 +54,11 @@ def summarise(project: Project, nights: Sequence[Stale], now: datetime) -> int:
         return 0
     for stale in nights:
         with project.store.write() as connection:
+            draws.lock_night(connection, stale.night)  # two at once would each add their cells
             summary.refresh_night(connection, stale.night)
     with project.store.write() as connection:
+        for stale in sorted(nights):
+            draws.lock_night(connection, stale.night)
         weeks = sorted({week for stale in nights for week in _weeks(connection, stale.night)})
         since = calendar.nights_of_week(weeks[0])[0] - timedelta(days=_DISPERSION_NIGHTS)
         until = calendar.nights_of_week(weeks[-1])[1]

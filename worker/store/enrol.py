@@ -7,11 +7,12 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, literal, null, select, true, update
 
 from worker.records import RunFilter, ScorerKey
+from worker.store.money import shed
 from worker.store.runs import insert_ignore
-from worker.store.tables import CutRow, DrawRow, EnrolmentRow, JobRow, RunRow, SampleRow, ScorerRow, core
+from worker.store.tables import CutRow, DrawRow, EnrolmentRow, JobRow, NightRow, RunRow, SampleRow, ScorerRow, core
 
-run, draw, sample, scorer, job, enrolment, cut = (
-    core(row) for row in (RunRow, DrawRow, SampleRow, ScorerRow, JobRow, EnrolmentRow, CutRow)
+run, draw, sample, scorer, job, enrolment, cut, night_table = (
+    core(row) for row in (RunRow, DrawRow, SampleRow, ScorerRow, JobRow, EnrolmentRow, CutRow, NightRow)
 )
 OPEN = ("queued", "leased")
 RESOLVED = ("scored", "unscored", "failed", "shed")
@@ -141,6 +142,8 @@ def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], 
         columns += ["reserved_usd", "created_at", "reason"]
         statement = insert_ignore(connection, job).from_select(columns, chosen)
         added += max(0, connection.execute(statement).rowcount)
+    if added:  # a night that was summarised long ago has to be looked at again
+        connection.execute(update(night_table).where(night_table.c.night == night).values(had_open_jobs=True))
     _shed_beyond_cuts(connection, night, now)
     return added
 
@@ -158,13 +161,7 @@ def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> Non
             run.c.flagged == flagged,
             run.c.sample_key >= threshold,
         )
-        connection.execute(
-            update(job)
-            .where(
-                job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.state == "queued", job.c.run_pk.in_(beyond)
-            )
-            .values(state="shed", reason="budget", resolved_at=now)
-        )
+        shed(connection, now, "budget", job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.run_pk.in_(beyond))
 
 
 def reorder(connection: Connection, night: date) -> None:
@@ -182,36 +179,36 @@ def reorder(connection: Connection, night: date) -> None:
         .scalar_subquery()
     )
     connection.execute(update(job).where(job.c.night == night).values(u=new_u))
-    connection.execute(
-        update(job)
-        .where(job.c.night == night, job.c.state == "shed", job.c.reason == "budget")
-        .values(state="queued", reason=None, resolved_at=None)
-    )
+    _take_up(connection, night, job.c.reason == "budget")
+
+
+def _take_up(connection: Connection, night: date, *which: ColumnElement[bool]) -> None:
+    """Queue shed jobs of a night again; its summary is out of date then, whatever its counts will be."""
+    statement = update(job).where(job.c.night == night, job.c.state == "shed", *which)
+    if connection.execute(statement.values(state="queued", reason=None, resolved_at=None)).rowcount:
+        connection.execute(update(night_table).where(night_table.c.night == night).values(resolved=-1))
 
 
 def supersede(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
     """Where a rubric or judge changed while a night was open, the new one takes the night over.
 
     The old scorer's open jobs are shed (`superseded`), and its series ends there in random order, so what it scored is
-    still an unbiased sample. The new one looks at the whole sample of the night.
+    still an unbiased sample. The new one looks at the whole sample of the night, and takes up again what it had left
+    when it was itself replaced.
 
     Returns:
         Jobs that were shed.
     """
     names = {one.key.name: one for one in current}
-    shed = 0
+    total = 0
     for old in registered(connection, enrolled(connection, [night])[night]):
         new = names.get(old.key.name)
         if new is None or new.pk == old.pk:
             continue
-        statement = (
-            update(job)
-            .where(job.c.night == night, job.c.scorer_pk == old.pk, job.c.state == "queued")
-            .values(state="shed", reason="superseded", resolved_at=now)
-        )
-        count = connection.execute(statement).rowcount
+        count = shed(connection, now, "superseded", job.c.night == night, job.c.scorer_pk == old.pk)
         if count > 0:
-            shed += count
+            total += count
+            _take_up(connection, night, job.c.scorer_pk == new.pk, job.c.reason == "superseded")
             enrol(connection, night, [new], now)
             enqueue(connection, night, [new], now)
-    return shed
+    return total

@@ -89,7 +89,7 @@ def claim(
     reap(connection, now, max_attempts)
     if not scorer_pks or limit <= 0:
         return Claim([])
-    statement = (
+    due = (
         select(*(job.c[name] for name in Job._fields))
         .where(
             job.c.state == "queued",
@@ -101,13 +101,19 @@ def claim(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    jobs = [Job(*row) for row in connection.execute(statement)]
+    if money is not None:
+        purse.lock(connection, money.day)  # before any job: who cuts a night must not wait for who waits for the money
+    jobs = [Job(*row) for row in connection.execute(due)]
     if money is not None and jobs:
         held, may_return = purse.reserve(connection, jobs, money)
-        if not held:
-            if may_return:
-                return Claim([], must_wait=True)
+        if not held and not may_return:
             return Claim([], shed=purse.cut_night(connection, jobs[0].night, now))
+        if not held:
+            # the first may be waiting for what is held for tries of jobs behind it: their turn stays theirs
+            jobs = [Job(*row) for row in connection.execute(due.where(job.c.reserved_day == money.day))]
+            held, _ = purse.reserve(connection, jobs, money)
+            if not held:
+                return Claim([], must_wait=True)
         jobs = [
             one._replace(reserved_usd=amount, reserved_day=money.day) for one, amount in zip(jobs, held, strict=False)
         ]
@@ -131,7 +137,7 @@ def _lease(
     }
     pks = [one.pk for one in jobs]
     connection.execute(update(job).where(job.c.pk.in_(pks)).values(**values))
-    if any(one.reserved_usd for one in jobs):
+    if any(one.reserved_day is not None for one in jobs):
         connection.execute(
             update(job)
             .where(job.c.pk == bindparam("b_pk"))
@@ -159,7 +165,7 @@ def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
         (over if attempt >= max_attempts else again).append(pk)
         if called_at is not None and reserved_day is not None:
             presumed[reserved_day] += reserved_usd
-    for day, amount in presumed.items():
+    for day, amount in sorted(presumed.items()):
         purse.add(connection, day, spent=amount, reserved=-amount, presumed=amount)
     free = {"lease_owner": None, "lease_until": None, "called_at": None, "reserved_usd": 0.0, "reserved_day": None}
     if again:
@@ -204,13 +210,13 @@ def give_back(
         return 0
     returned: dict[date, float] = defaultdict(float)
     for one in jobs:
-        if one.pk in ours and one.reserved_day is not None:
+        if (one.pk, one.attempt) in ours and one.reserved_day is not None:
             returned[one.reserved_day] += one.reserved_usd
-    for day, amount in returned.items():
+    for day, amount in sorted(returned.items()):
         purse.add(connection, day, reserved=-amount)
     connection.execute(
         update(job)
-        .where(job.c.pk.in_(list(ours)))
+        .where(job.c.pk.in_([pk for pk, _ in ours]))
         .values(
             **_FREE,
             state="queued",
@@ -232,7 +238,9 @@ def retry_later(connection: Connection, jobs: Sequence[tuple[Job, datetime, str]
     """
     ours = _ours(connection, [one for one, _, _ in jobs], owner)
     rows = [
-        {"b_pk": one.pk, "b_at": not_before, "b_reason": reason} for one, not_before, reason in jobs if one.pk in ours
+        {"b_pk": one.pk, "b_at": not_before, "b_reason": reason}
+        for one, not_before, reason in jobs
+        if (one.pk, one.attempt) in ours
     ]
     if rows:
         statement = (
@@ -251,7 +259,7 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
         How many counted; the rest had been taken over by another worker and are left alone.
     """
     ours = _ours(connection, [one.job for one in done], owner)
-    counted = [one for one in done if one.job.pk in ours]
+    counted = list({key: one for one in done if (key := (one.job.pk, one.job.attempt)) in ours}.values())
     if not counted:
         return 0
     rows = [{**row, "created_at": now} for one in counted for row in one.scores]
@@ -278,7 +286,7 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
         booked_on = one.job.reserved_day or day
         spent[booked_on] += one.job.reserved_usd if one.cost_usd is None else one.cost_usd
         freed[booked_on] += one.job.reserved_usd
-    for booked_on in spent:
+    for booked_on in sorted(spent):
         purse.add(connection, booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
     return len(counted)
 
@@ -286,18 +294,18 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
 _FREE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "called_at": None}
 
 
-def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> set[int]:
-    """Jobs still leased to us under the attempt we claimed, locked."""
-    attempts = {one.pk: one.attempt for one in jobs}
-    if not attempts:
+def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> set[tuple[int, int]]:
+    """Key and attempt of the jobs still leased to us under the attempt we claimed, locked."""
+    claimed = {(one.pk, one.attempt) for one in jobs}
+    if not claimed:
         return set()
     statement = (
         select(job.c.pk, job.c.attempt)
-        .where(job.c.pk.in_(list(attempts)), job.c.state == "leased", job.c.lease_owner == owner)
+        .where(job.c.pk.in_([pk for pk, _ in claimed]), job.c.state == "leased", job.c.lease_owner == owner)
         .order_by(job.c.pk)
         .with_for_update()
     )
-    return {pk for pk, attempt in connection.execute(statement) if attempts[pk] == attempt}
+    return claimed & {(pk, attempt) for pk, attempt in connection.execute(statement)}
 
 
 class Waiting(NamedTuple):

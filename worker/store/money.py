@@ -3,11 +3,12 @@
 All of it inside the caller's transaction; the day's row is locked, so two workers cannot spend the same dollar.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from worker.store.runs import insert_ignore
 from worker.store.tables import BudgetRow, CutRow, DrawRow, JobRow, core
@@ -59,10 +60,17 @@ def account(connection: Connection, day: date) -> Spent:
     return Spent(*row) if row else Spent(0.0, 0.0, 0.0)
 
 
+def lock(connection: Connection, day: date) -> None:
+    """Hold the accounts that a claim on a day may touch until the transaction ends, the oldest first as everywhere."""
+    _open(connection, day)
+    touched = or_(budget.c.day == day, budget.c.reserved_usd > 0)
+    connection.execute(select(budget.c.day).where(touched).order_by(budget.c.day).with_for_update()).all()
+
+
 def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tuple[list[float], bool]:
     """Reserve the most that each job can cost, in order, up to the first that does not fit.
 
-    Never skips to a cheaper one: that would select short runs.
+    Never skips to a cheaper one: that would select short runs. What a job holds on an earlier day is freed there.
 
     Returns:
         What is held for each job that fits (a prefix of `jobs`), and whether money that others hold may still come
@@ -80,8 +88,12 @@ def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tup
             break
         fresh += need
         held.append(kept + need)
-    if fresh:
-        add(connection, money.day, reserved=fresh)
+    freed: dict[date, float] = defaultdict(float)
+    for one in jobs[: len(held)]:
+        if one.reserved_day is not None and one.reserved_day != money.day:
+            freed[one.reserved_day] -= one.reserved_usd
+    for day, amount in sorted([*freed.items(), (money.day, fresh)]):
+        add(connection, day, reserved=amount)
     return held, row["reserved_usd"] > _DUST_USD
 
 
@@ -125,17 +137,29 @@ def cut_night(connection: Connection, night: date, now: datetime) -> int:
     draws = connection.execute(
         select(draw.c.pk, draw.c.threshold).where(draw.c.night == night, draw.c.is_current)
     ).all()
-    shed = 0
+    count = 0
     for scorer_pk, u in smallest:
         rows = [
             {"draw_pk": pk, "scorer_pk": scorer_pk, "threshold": threshold * u, "cut_at": now}
             for pk, threshold in draws
         ]
         connection.execute(insert_ignore(connection, cut), rows)
-        statement = (
-            update(job)
-            .where(job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.state == "queued")
-            .values(state="shed", reason="budget", resolved_at=now, reserved_usd=0.0)
-        )
-        shed += connection.execute(statement).rowcount
-    return shed
+        count += shed(connection, now, "budget", job.c.night == night, job.c.scorer_pk == scorer_pk)
+    return count
+
+
+def shed(connection: Connection, now: datetime, reason: str, *which: ColumnElement[bool]) -> int:
+    """Take queued jobs off the queue unscored; what was held for another try of theirs is free again.
+
+    Returns:
+        Jobs shed.
+    """
+    queued = (job.c.state == "queued", *which)
+    freed: dict[date, float] = defaultdict(float)
+    held = select(job.c.reserved_day, job.c.reserved_usd).where(*queued, job.c.reserved_day.is_not(None))
+    for day, amount in connection.execute(held.with_for_update()):
+        freed[day] -= amount
+    for day, amount in sorted(freed.items()):
+        add(connection, day, reserved=amount)
+    values = {"state": "shed", "reason": reason, "resolved_at": now, "reserved_usd": 0.0, "reserved_day": None}
+    return connection.execute(update(job).where(*queued).values(**values)).rowcount

@@ -19,7 +19,6 @@ _NEVER_MOVED = ("night", "task_type", "flagged", "flags", "sample_key", "status"
 """Fixed once the run's night is drawn: they decide its inclusion probability, and which scorers look at it."""
 _IN_CHUNK = 500
 """Ids in one IN list; SQLite allows 32,766 variables."""
-_COUNTED = {"preserve_rowcount": True}  # else the rows of an INSERT are not counted on every database
 _STEPS = TypeAdapter(tuple[Step, ...])
 _Identity = tuple[str, str]
 """Source and run id."""
@@ -45,9 +44,10 @@ class Counts(NamedTuple):
 
 
 def insert_ignore(connection: Connection, table: Any) -> Any:  # noqa: ANN401 the two dialects share no public type
-    """An INSERT that passes over rows whose unique key exists."""
+    """An INSERT that passes over rows whose unique key exists; its rowcount says how many were new."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
+    # preserve_rowcount: PostgreSQL's driver would forget how many rows an INSERT stored
+    return dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Counts:
@@ -65,7 +65,7 @@ def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Co
     if first:
         # sorted: two batches at once wait for one another instead of locking each other out
         rows = [_facts(item, 1, now) for _, item in sorted(first.items())]
-        accepted = connection.execute(insert_ignore(connection, run), rows, execution_options=_COUNTED).rowcount
+        accepted = connection.execute(insert_ignore(connection, run), rows).rowcount
         known = _known(connection, batch)
     seen = _seen(connection, batch, known)
     revisions: dict[int, dict[str, Any]] = {}

@@ -292,8 +292,8 @@ class ScoreRow(SQLModel, table=True):
     prompt_hash: str | None = None
     digest_version: str | None = None
     model_requested: str | None = None
-    model_served: str | None = None
-    fingerprint: str | None = None
+    model_served: str | None = Field(default=None, sa_type=CleanText)
+    fingerprint: str | None = Field(default=None, sa_type=CleanText)
     params_effective: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     input_tokens: int | None = None
     cached_tokens: int | None = None
