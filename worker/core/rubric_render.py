@@ -8,7 +8,7 @@ or three nested `range(10**9)` are all legal in it. So, on top of the reduced la
 * a `_Budget` counts loop turns, the characters of intermediate results and those of the output;
 * each message is rendered as a stream, and between two pieces, and at each turn of a loop, the clock is looked at.
 
-Every step between two looks at the clock is bounded, so the wall-time limit holds without signals or threads: it works
+Every step between two looks at the clock is bounded, so the time limit holds without signals or threads: it works
 in any thread, and nothing has to be killed. The clock only decides whether rendering is given up; it never
 changes what is rendered.
 """
@@ -286,14 +286,15 @@ class RubricTemplate:
             raise RubricProblem(LintFinding(path, line, 1, "syntax", f"cannot be compiled: {error}")) from None
 
     def render(
-        self, data: Data, criteria: Sequence[Mapping[str, Any]], clock: Callable[[], float] = time.monotonic
+        self, data: Data, criteria: Sequence[Mapping[str, Any]], clock: Callable[[], float] = time.thread_time
     ) -> tuple[Message, ...]:
         """The messages for one run.
 
         Args:
             data: The run; it enters the prompt where the template says `{{ run | fenced }}`.
             criteria: What is asked: dicts of id, question, pass_when, required, weight and levels.
-            clock: Monotonic seconds; only decides when to give up.
+            clock: Seconds; only decides when to give up. CPU time of this thread by default: a machine that is busy
+                with other work must not cost a run its score.
 
         Returns:
             One message a chat block, without those that are empty.
