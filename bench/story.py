@@ -3,9 +3,9 @@
 Run it from the project's root: `python -m bench.story [--stack sqlite|production|both] [--quick]`.
 
 Input is `../shared/data/runs.jsonl.gz`. What was true of a run (`truth`, `truth_kind`, `truth_detail`, `meta`) is taken
-out before ingest and kept here, by run id, for the last table. Most of the runs have no time of their own, and those
-that have one lie in the future of others, so every run gets one: a hash of its id says which of the 56 nights of the
-8 full ISO weeks that end with the last Sunday before today, and which second of that day.
+out before ingest and kept here, by run id, for the last table. Nearly all of the runs have no time of their own, so
+every run gets one: a hash of its id says which of the 56 nights of the 8 full ISO weeks that end with the last Sunday
+before today, and which second of that day.
 
 Every step is `python -m worker …` in a process of its own, in a temporary folder with a `spotcheck.toml`; workers too.
 The judge is the simulated one, in this process. Its verdict depends on the run's document alone, without the fence

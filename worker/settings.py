@@ -4,6 +4,7 @@ Pure: the environment is an argument. Each door calls it once and hands the valu
 """
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -13,20 +14,48 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from worker.errors import SettingsError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-def _clock_time(value: object) -> object:
+def _clock_time(value: object) -> time:
+    if isinstance(value, time):
+        return value  # TOML has times of its own
     if isinstance(value, str) and re.fullmatch(r"\d{1,2}:\d{2}", value):
         hour, minute = value.split(":")
-        if int(hour) > 23 or int(minute) > 59:
-            raise ValueError("not a time of day; write it as HH:MM")
-        return time(int(hour), int(minute))
-    return value
+        if int(hour) <= 23 and int(minute) <= 59:
+            return time(int(hour), int(minute))
+    raise ValueError('not a time of day; write it like "02:00"')
+
+
+def _broker(url: SecretStr) -> SecretStr:
+    scheme, _, rest = url.get_secret_value().partition("://")
+    if scheme not in _BROKERS or (scheme == "filesystem" and not rest):
+        raise ValueError("not a broker; write redis://HOST:6379/0, filesystem://FOLDER or memory://")
+    return url
+
+
+def _database(url: SecretStr) -> SecretStr:
+    if re.fullmatch(r"sqlite(\+\w+)?:(//)?(/(:memory:)?)?", url.get_secret_value()):
+        raise ValueError("a database in memory would be gone after each command; write sqlite:///FILE")
+    return url
+
+
+_BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp", "sqs", "filesystem", "memory")
+"""Celery's transports that a message of a few bytes may go through."""
 
 
 class Section(BaseModel):
@@ -34,13 +63,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true and false are not allowed here")
+        return value
+
 
 class TaskTypeSampling(Section):
     """Rates of one task type; what is not given comes from `[sampling]`."""
 
     rate: Probability | None = None
+    """Probability that an unflagged run of this task type is drawn, 0..1."""
     flagged_rate: Probability | None = None
+    """Probability that a flagged run of this task type is drawn, 0..1."""
     floor_per_night: int | None = Field(default=None, ge=0, le=10_000)
+    """Runs a night drawn at least from each of this task type's two strata."""
 
 
 class Sampling(Section):
@@ -87,8 +126,11 @@ class ModelPrice(Section):
     """What a model costs, US dollars per million tokens; overrides the built-in table."""
 
     input_usd_per_mtok: float = Field(ge=0)
+    """US dollars per million tokens sent."""
     output_usd_per_mtok: float = Field(ge=0)
+    """US dollars per million tokens answered."""
     cached_input_usd_per_mtok: float | None = Field(default=None, ge=0)
+    """US dollars per million tokens sent that the server had in its cache; as others when not given."""
 
 
 class Judge(Section):
@@ -190,12 +232,16 @@ _ENV = {
 }
 
 
+_ADDRESSES = (("database_url",), ("broker_url",), ("openai_api_key",))
+"""Never read from a file, which may lie in a repository."""
+
+
 class Settings(Section):
     """Every setting, with unit and default."""
 
-    database_url: SecretStr = SecretStr("sqlite:///spotcheck.db")
+    database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///spotcheck.db")
     """The store: `sqlite:///FILE` or `postgresql://…`. Env: SPOTCHECK_DATABASE_URL."""
-    broker_url: SecretStr | None = None
+    broker_url: Annotated[SecretStr, AfterValidator(_broker)] | None = None
     """Celery's broker: `redis://…`, `filesystem://FOLDER`, `memory://`; a folder beside the database when not given.
     Env: SPOTCHECK_BROKER_URL."""
     prompts: str | None = None
@@ -205,13 +251,21 @@ class Settings(Section):
     settle_s: float = Field(default=600, ge=0)
     """Seconds without news after which a run sent in spans counts as ended. Env: SPOTCHECK_SETTLE_S."""
     sampling: Sampling = Sampling()
+    """How many runs are drawn for scoring."""
     scoring: Scoring = Scoring()
+    """What drawn runs are scored with."""
     judge: Judge = Judge()
+    """The judge's model, endpoint and budget."""
     schedule: Schedule = Schedule()
+    """When the night is drawn."""
     alerts: Alerts = Alerts()
+    """How often chance may raise an alarm, and what is told at once."""
     task_type: TaskTypeRules = TaskTypeRules()
+    """How a task type is found for sources that do not say it."""
     intake: Intake = Intake()
+    """Limits on what comes from outside."""
     store: Store = Store()
+    """How long things are kept."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -254,9 +308,9 @@ class Settings(Section):
             SettingsError: Names the key or variable, what was found and what is allowed.
         """
         data = _parse(toml)
-        for section in ("database_url", "broker_url", "openai_api_key"):
-            if section in data:
-                raise SettingsError(f"spotcheck.toml: {section} is an address or secret; set it in the environment")
+        for name, path in _ENV.items():
+            if path in _ADDRESSES and _has(data, path):
+                raise SettingsError(f"spotcheck.toml: {path[-1]} is an address or secret; set {name} instead")
         env = {name: value for name, value in environ.items() if name in _ENV and value.strip()}
         for name, value in env.items():
             target = data
@@ -285,18 +339,38 @@ class Settings(Section):
 
 
 def _shown(path: tuple[str, ...], value: object) -> str:
-    if path == ("database_url",) and isinstance(value, SecretStr):
-        return without_password(value.get_secret_value())
-    if path == ("broker_url",) and isinstance(value, SecretStr):
-        return without_password(value.get_secret_value())
+    """A value as TOML would write it; passwords are stars."""
+    if value is None:
+        return "(not set)"
+    if path in (("database_url",), ("broker_url",), ("judge", "base_url")):
+        return without_password(value.get_secret_value() if isinstance(value, SecretStr) else str(value))
+    if isinstance(value, SecretStr | str):
+        return str(value)
     if isinstance(value, time):
         return value.strftime("%H:%M")
-    return "(not set)" if value is None else str(value)
+    return json.dumps(value, default=_as_table, ensure_ascii=False)
+
+
+def _as_table(value: object) -> object:
+    return value.model_dump(exclude_none=True) if isinstance(value, Section) else str(value)
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown: the password is stars."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+    """A URL as it may be shown: the password is stars.
+
+    Example:
+        >>> without_password("redis://me:s3cr@t@host/0?password=s3cret&db=1")
+        'redis://me:***@host/0?password=***&db=1'
+    """
+    return re.sub(r"(?i)([?&]\w*password=)[^&]*", r"\1***", re.sub(r"(://[^:/?#]*:).*@", r"\1***@", url))
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """Variables with our prefix that are no settings, each with what was probably meant; a typo is otherwise silent."""
+    for name in sorted(environ):
+        if name.startswith("SPOTCHECK_") and name not in _ENV:
+            near = difflib.get_close_matches(name, _ENV, n=1)
+            yield f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _parse(toml: str | None) -> dict[str, Any]:
@@ -325,26 +399,52 @@ def _walk(section: BaseModel, path: tuple[str, ...]) -> Iterator[tuple[tuple[str
 
 
 def _explain(error: ValidationError, env: Mapping[str, str]) -> str:
-    first = error.errors()[0]
+    found = error.errors(include_url=False)
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])  # a typo explains the rest
     path = tuple(str(part) for part in first["loc"])
     name = next((name for name, where in _ENV.items() if where == path and name in env), None)
     key = ".".join(path)
     where = f"env {name}" if name else f"spotcheck.toml: {key}"
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1)
-        return f"spotcheck.toml: {key} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
-    found = "" if "key" in (name or "").lower() else f" is {first['input']!r}"[:100]
-    return f"{where}{found}: {first['msg'].removeprefix('Value error, ')}"
+    match first["type"]:
+        case "extra_forbidden" if path[-1:] in _ADDRESSES:
+            return f"{where} is an address or secret; set it in the environment"
+        case "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1)
+            return f"{where} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+        case "missing":
+            return f"{where} is missing"
+        case "model_type" | "dict_type" | "mapping_type":
+            allowed = f"must be a table, like [{key}]"
+        case "tuple_type":
+            allowed = 'must be a list, like ["a", "b"]'
+        case _:
+            allowed = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}{_found(path, first['input'])}: {allowed}"
+
+
+def _found(path: tuple[str, ...], value: object) -> str:
+    if path == ("openai_api_key",):
+        return ""
+    return f" is {without_password(value) if isinstance(value, str) else value!r}"[:100]
 
 
 def _keys(path: tuple[str, ...]) -> list[str]:
+    if path[:2] in _TABLES:
+        return list(_TABLES[path[:2]].model_fields)
     node: type[BaseModel] = Settings
     for part in path:
         kind = node.model_fields[part].annotation if part in node.model_fields else None
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return list(TaskTypeSampling.model_fields)
+            return []
         node = kind
     return list(node.model_fields)
+
+
+_TABLES: dict[tuple[str, ...], type[BaseModel]] = {
+    ("sampling", "task_types"): TaskTypeSampling,
+    ("judge", "prices"): ModelPrice,
+}
+"""Tables whose keys are names that people choose."""
 
 
 def read_here(environ: Mapping[str, str] | None = None) -> tuple[Settings, Mapping[str, str], str | None]:
@@ -360,6 +460,8 @@ def read_here(environ: Mapping[str, str] | None = None) -> tuple[Settings, Mappi
     path = Path("spotcheck.toml")
     try:
         toml = path.read_text(encoding="utf-8") if path.exists() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"spotcheck.toml cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"spotcheck.toml cannot be read: not UTF-8 text at byte {error.start}") from None
+    except OSError as error:
+        raise SettingsError(f"spotcheck.toml cannot be read: {error.strerror}") from None
     return Settings.read(environ, toml), environ, toml

@@ -33,16 +33,15 @@ from worker.flow.take import take
 from worker.ingest import jsonl
 from worker.records import Drift, Judging, Question, Reply
 from worker.settings import Settings
-from worker.store import ledger, money
-from worker.store.engine import Store
+from worker.store import money
 
 WEEKS = 8
 MONDAY = date(2026, 1, 5)
 RATE_WEEK, CUT_WEEK, DROP_WEEK = 6, 7, 5
 """Counted from 1: since when the flagged rate is doubled; when the budget is cut; since when quality is lower."""
 WEEKEND = 0.3
-QUALITY, FLAGGED_QUALITY = 0.88, 0.55
-"""How often a run is good: one without, and one with a failed or repeated tool call."""
+QUALITY = 0.88
+"""How often a run without a failed or repeated tool call is good."""
 CUT = 0.5
 """What the budget of the cut week pays for, as a share of a usual weekday's judging."""
 MODEL = "in-process"
@@ -64,8 +63,13 @@ class Setup(NamedTuple):
     rate: float = 0.3
     flagged_rate: float = 0.3
     """Doubled from week 6 on."""
+    planted_rate: float | None = None
+    """Rate, flagged or not, of the task type that drops; as the others' when None."""
+    floor_per_night: int = 3
     heuristics: tuple[str, ...] | None = None
     """All when None."""
+    flagged_quality: float = 0.55
+    """How often a run with a failed or repeated tool call is good."""
     more_calls: float = 0.61
     """Probability that a run makes one tool call more, after each; at .5 their median flips between 1 and 2."""
 
@@ -98,38 +102,33 @@ def history(folder: Path, seed: int, setup: Setup) -> Told:
     """One history, from its first run to its last night's findings; its database stays in the folder."""
     began = time.monotonic()
     rng = random.Random(seed)
-    database = f"sqlite:///{folder / 'spotcheck.db'}"
-    store = Store(database)
+    project = Project(_settings(setup, folder)).open()
     is_good: dict[str, bool] = {}
+    judge = Judge(project, is_good)
     found: list[Found] = []
     judged: list[int] = []
-    shed = 0
-    usual = 0.0
-    usually, later = (Project(_settings(database, setup, week=week), store).open() for week in (1, RATE_WEEK))
+    shed, usual = 0, 0.0
     with asyncio.Runner() as runner:
         for offset in range(7 * WEEKS):
             night, week = MONDAY + timedelta(days=offset), offset // 7 + 1
             over = datetime(night.year, night.month, night.day, 2, tzinfo=UTC) + timedelta(days=1)
-            project = usually if week < RATE_WEEK else later
+            # other settings, as after a restart, without reading the rubrics again
+            project.settings = _settings(setup, folder, week=week)
             lines = io.BytesIO(b"\n".join(_runs(rng, night, setup, is_good)))
             take(project, jsonl.read(lines, now=over, limits=project.settings.intake), over, on_rejected=_complain)
             draw_night(project, night, over)
             drain_heuristics(Lane(project, "heuristic"), budget_s=3600, stop=_never)
-            with store.read() as connection:
-                due = ledger.waiting(connection, store.now(connection), "judge").due
-            if week < CUT_WEEK and night.weekday() < 5:
-                usual += (due - usual) / 5  # of the last week or so
             if week == CUT_WEEK:
-                project = _capped(project, setup, week, usual * CUT)
-            judge = Judge(project, is_good)
-            drained = runner.run(
-                drain_judge(Lane(project, "judge"), judge.ask, concurrency=128, budget_s=3600, stop=_never)
-            )
+                cap_usd = _spent_usd(project) + round(CUT * usual) * judge.usd
+                project.settings = _settings(setup, folder, week=week, cap_usd=cap_usd)
+            place = Lane(project, "judge")
+            drained = runner.run(drain_judge(place, judge.ask, concurrency=128, budget_s=3600, stop=_never))
+            if night.weekday() < 5:
+                usual += (drained.settled + drained.shed - usual) / 5  # of the last week or so
             judged.append(drained.settled)
             shed += drained.shed
-            _, new = finish_nights(project, over)
-            found += [Found(week, one) for one in new]
-    store.close()
+            found += [Found(week, one) for one in finish_nights(project, over)[1]]
+    project.store.close()
     return Told(found, judged, shed, 7 * WEEKS, time.monotonic() - began)
 
 
@@ -138,7 +137,8 @@ class Judge:
 
     def __init__(self, project: Project, is_good: dict[str, bool]) -> None:
         scorer = next(one for one in project.scorers if one.key.kind == "judge")
-        self._usd = project.max_usd(scorer)
+        self.usd = project.max_usd(scorer) or 0.0
+        """The price of every call, US dollars."""
         self._is_good = is_good
 
     async def ask(self, question: Question) -> Reply:
@@ -147,17 +147,23 @@ class Judge:
         verdict = "pass" if self._is_good[case] else "fail"
         said = {"evidence": [], "reason": "known", "verdict": verdict}
         answer = dict.fromkeys(question.answer_schema["properties"], said)
-        judging = Judging(model_requested=MODEL, model_served=MODEL, cost_usd=self._usd)
+        judging = Judging(model_requested=MODEL, model_served=MODEL, cost_usd=self.usd)
         return Reply(content=json.dumps(answer), finish_reason="stop", judging=judging)
 
 
-def _settings(database: str, setup: Setup, *, week: int = 1, cap_usd: float | None = None) -> Settings:
+def _settings(setup: Setup, folder: Path, *, week: int = 1, cap_usd: float | None = None) -> Settings:
     """The settings of a week; what is not said here is the default."""
     flagged_rate = min(1.0, setup.flagged_rate * (2 if week >= RATE_WEEK else 1))
+    own = {} if setup.planted_rate is None else {"rate": setup.planted_rate, "flagged_rate": setup.planted_rate}
     return Settings.model_validate(
         {
-            "database_url": database,
-            "sampling": {"rate": setup.rate, "flagged_rate": flagged_rate},
+            "database_url": f"sqlite:///{folder / 'spotcheck.db'}",
+            "sampling": {
+                "rate": setup.rate,
+                "flagged_rate": flagged_rate,
+                "floor_per_night": setup.floor_per_night,
+                "task_types": {PLANTED: own},
+            },
             "scoring": {"heuristics": setup.heuristics},
             "judge": {
                 "model": MODEL,
@@ -169,17 +175,10 @@ def _settings(database: str, setup: Setup, *, week: int = 1, cap_usd: float | No
     )
 
 
-def _capped(project: Project, setup: Setup, week: int, calls: float) -> Project:
-    """The project with money for so many calls more.
-
-    A budget is for a calendar day of the clock, and all nights of a history are judged on one; so each gets its own on
-    top of what is spent.
-    """
-    each = max(project.max_usd(one) or 0.0 for one in project.scorers)
+def _spent_usd(project: Project) -> float:
+    """What is spent today: a budget is for a calendar day of the clock, and all nights of a history fall on one."""
     with project.store.read() as connection:
-        spent = money.account(connection, project.night_of(project.store.now(connection))).spent_usd
-    settings = _settings(project.settings.database, setup, week=week, cap_usd=spent + round(calls) * each)
-    return Project(settings, project.store)
+        return money.account(connection, project.night_of(project.store.now(connection))).spent_usd
 
 
 def _runs(rng: random.Random, night: date, setup: Setup, is_good: dict[str, bool]) -> Iterator[bytes]:
@@ -191,7 +190,7 @@ def _runs(rng: random.Random, night: date, setup: Setup, is_good: dict[str, bool
         for _ in range(_poisson(rng, volume)):
             case = f"case-{rng.getrandbits(48):012x}"
             trouble = rng.random() < flagged_share
-            is_good[case] = rng.random() < (FLAGGED_QUALITY if trouble else QUALITY) + better - fallen
+            is_good[case] = rng.random() < (setup.flagged_quality if trouble else QUALITY) + better - fallen
             yield orjson.dumps(_run(rng, night, task_type, case, setup.more_calls, trouble=trouble))
 
 
@@ -278,17 +277,13 @@ def summary(told: Sequence[Told], drop: float) -> dict[str, Any]:
             "found": sum(one is not None for one in firsts) / len(told),
             "found_in_the_task_type": sum(one is not None for one in right) / len(told),
             "nights_to_find": {"median": statistics.median(delays), "most": max(delays)} if delays else None,
-            "right_stream_first": sum(
-                bool(one and one.drift.stream.task_type) or _together(one, also)
-                for one, also in zip(firsts, right, strict=True)
-            )
-            / max(1, len(delays)),
+            "right_stream_first": sum(map(_is_as_early, right, firsts)) / max(1, len(delays)),
         }
     return answer
 
 
-def _together(first: Found | None, right: Found | None) -> bool:
-    return first is not None and right is not None and first.drift.found_night == right.drift.found_night
+def _is_as_early(one: Found | None, first: Found | None) -> bool:
+    return one is not None and first is not None and one.drift.found_night == first.drift.found_night
 
 
 def main() -> None:
@@ -298,12 +293,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the first history")
     parser.add_argument("--rate", type=float, default=Setup().rate)
     parser.add_argument("--flagged-rate", type=float, default=Setup().flagged_rate, help="doubled from week 6 on")
+    parser.add_argument(
+        "--planted-rate", type=float, help="rate of the task type that drops; as the others' by default"
+    )
     parser.add_argument("--more-calls", type=float, default=Setup().more_calls, help="chance of one tool call more")
     parser.add_argument("--heuristics", nargs="*", help="names; all by default")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    heuristics = None if chosen.heuristics is None else tuple(chosen.heuristics)
-    setup = Setup(chosen.drop, chosen.rate, chosen.flagged_rate, heuristics, chosen.more_calls)
+    setup = Setup(
+        drop=chosen.drop,
+        rate=chosen.rate,
+        flagged_rate=chosen.flagged_rate,
+        planted_rate=chosen.planted_rate,
+        heuristics=None if chosen.heuristics is None else tuple(chosen.heuristics),
+        more_calls=chosen.more_calls,
+    )
     told = []
     for seed in range(chosen.seed, chosen.seed + chosen.histories):
         with tempfile.TemporaryDirectory() as folder:

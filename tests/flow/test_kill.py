@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
-from bench.story import Shell, database, environment, stop
+from bench.story import Shell, database, environment
 from worker.demo.judge_server import Answer, JudgeServer, simulated_verdict
 from worker.flow.draw import draw_night
 from worker.flow.nightly import open_jobs
@@ -67,14 +67,21 @@ class Stack(NamedTuple):
 
     @contextmanager
     def worker(self, arguments: tuple[str, ...]) -> Iterator["subprocess.Popen[bytes]"]:
-        """A worker process that was seen alive, the leader of its own group."""
+        """A worker process that was seen alive, the leader of its own group; killed at the end."""
+        with self._started(arguments) as process:
+            until(lambda: self._is_alive(process), "the worker comes up")
+            yield process
+
+    @contextmanager
+    def _started(self, arguments: tuple[str, ...]) -> Iterator["subprocess.Popen[bytes]"]:
         with (self.shell.folder / "workers.log").open("ab") as log:
             process = self.shell.start("worker", *arguments, stdout=log, stderr=log, start_new_session=True)
         try:
-            until(lambda: self._is_alive(process), "the worker comes up")
             yield process
         finally:
-            stop([process])
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _is_alive(self, process: "subprocess.Popen[bytes]") -> bool:
         assert process.poll() is None, (self.shell.folder / "workers.log").read_text(encoding="utf-8")[-3000:]
@@ -87,7 +94,7 @@ class Stack(NamedTuple):
         """The worker that is not harmed, where there is one."""
         with ExitStack() as ends:
             if self.beside is not None:
-                ends.enter_context(self.worker(self.beside))
+                ends.enter_context(self._started(self.beside))
             yield
 
     def states(self, lane: str = "judge") -> Counter[str]:

@@ -4,6 +4,7 @@ import io
 import random
 import re
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,13 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from worker.cli.trends import read as trends
 from worker.core.calendar import nights_between, week_of
 from worker.core.sampling import sample_key
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
+from worker.errors import StoreError
 from worker.flow.desk import Desk
 from worker.flow.draw import Drawn, draw_night
 from worker.flow.nightly import Waited, finish, wait_for_scores
@@ -474,6 +476,54 @@ def test_without_a_judge_rubrics_are_unscored_and_say_so(bench: Bench) -> None:
     assert found == [("unscored", "no_judge_configured")]
     assert not bench.asked
     assert_reconciles(project)
+
+
+# A database that hangs up
+
+
+@pytest.mark.slow
+def test_a_database_that_hangs_up_again_and_again_costs_no_outcome_and_makes_none_twice(
+    postgres_url: Callable[[], str],
+) -> None:
+    with JudgeServer(lambda request, headers: Answer(500)) as judge:
+        bench = Bench(postgres_url(), judge)
+        project, other = bench.project(PLAIN.replace("heuristics", "lease_s = 5\nheuristics")), bench.project()
+        ingest(project, [document(f"case-{number}") for number in range(120)])
+        draw_nights(project, [MONDAY])
+        is_over = threading.Event()
+        hung_up = 0
+
+        def hang_up() -> None:
+            nonlocal hung_up
+            kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            kill += "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            while hung_up < 40 and not is_over.wait(0.02):
+                with other.store.read() as connection:
+                    hung_up += connection.execute(text(kill)).scalar_one()
+
+        failures = 0
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with Desk(project) as desk:
+            for _ in range(100):
+                try:
+                    desk.drain("judge")
+                except StoreError:  # one line in a worker's log; its leases run out
+                    failures += 1
+                if not thread.is_alive() and states(other) == {"scored": 120}:
+                    break
+                time.sleep(0.2)
+            is_over.set()
+            thread.join()
+            desk.drain("heuristic")
+        assert hung_up > 0
+        assert failures > 0
+        assert states(other) == {"scored": 120}
+        judged = rows(other, select(score.c.run_pk, score.c.scorer_pk, score.c.criterion))
+        assert len(set(judged)) == len(judged)
+        assert_reconciles(other)
+        assert not judge.requests.failures
+        bench.close()
 
 
 # Money

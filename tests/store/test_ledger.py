@@ -1,11 +1,24 @@
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from tests.store.world import LEASE_S, NIGHT, NOW, World, given_up, heuristic, incoming, judge, outcome, row, small_run
+from tests.store.world import (
+    LEASE_S,
+    NIGHT,
+    NOW,
+    World,
+    at_once,
+    given_up,
+    heuristic,
+    incoming,
+    judge,
+    outcome,
+    row,
+    small_run,
+)
 from worker.store import draws, enrol, ledger
 from worker.store.engine import Store
 from worker.store.enrol import Registered
@@ -148,7 +161,10 @@ def test_a_lease_that_ran_out_but_was_not_taken_over_may_still_be_settled(store:
 
 def test_settling_stores_every_score_once_and_settling_again_does_nothing(store: Store) -> None:
     world, scorers, _ = drawn(store, 3)
-    done = [outcome(one, value, criteria=("tone",)) for one, value in zip(world.claim(scorers).jobs, (1, 0, None))]
+    done = [
+        outcome(one, value, criteria=("tone",))
+        for one, value in zip(world.claim(scorers).jobs, (1, 0, None), strict=True)
+    ]
     assert world.settle(done) == 3
     before = world.scores()
     assert world.settle([outcome(one.job, 0.5, criteria=("tone",)) for one in done]) == 0
@@ -169,7 +185,8 @@ def test_a_job_that_is_given_up_has_no_score(store: Store) -> None:
 def test_texts_that_a_database_cannot_hold_do_not_stop_an_outcome(store: Store) -> None:
     world, scorers, _ = drawn(store, 2)
     first, second = world.claim(scorers).jobs
-    texts = {name: "a\0b\ud800" for name in ("reason", "label", "rationale", "model_served", "fingerprint")}
+    odd_text: Any = "a\0b\ud800"
+    texts = dict.fromkeys(("reason", "label", "rationale", "model_served", "fingerprint"), odd_text)
     odd = [{"quote": "a\0b\ud800"}]
     done = ledger.Settled(first, "scored", "a\0b\ud800", 0.0, [row(first, **texts, evidence=odd)])
     assert world.settle([done]) == 1
@@ -289,34 +306,12 @@ def test_a_judge_that_is_changed_back_takes_its_jobs_up_again(store: Store) -> N
     }
 
 
-def in_threads(store: Store, count: int, work: "Worker") -> None:
-    """The same work in threads with stores of their own, as in processes, all starting at once."""
-    barrier = threading.Barrier(count)
-    broken: list[BaseException] = []
-
-    def start(number: int) -> None:
-        own = Store(store.engine.url.render_as_string(hide_password=False))
-        try:
-            barrier.wait()
-            work(World(own), f"worker-{number}")
-        except BaseException as error:  # noqa: BLE001 told by the test's own thread
-            broken.append(error)
-        finally:
-            own.close()
-
-    threads = [threading.Thread(target=start, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert broken == []
-
-
 class Worker:
     """Claims and settles until nothing is left, and remembers what it got."""
 
     def __init__(self, scorers: Sequence[Registered], limit: int) -> None:
-        self.scorers, self.limit, self.got = scorers, limit, []  # type: tuple[Sequence[Registered], int, list[Job]]
+        self.scorers, self.limit = scorers, limit
+        self.got: list[Job] = []
 
     def __call__(self, world: World, owner: str) -> None:
         while jobs := world.claim(self.scorers, limit=self.limit, owner=owner).jobs:
@@ -327,7 +322,7 @@ class Worker:
 def test_workers_that_claim_at_once_never_get_the_same_job(store: Store) -> None:
     world, scorers, _ = drawn(store, 300)
     worker = Worker(scorers, limit=7)
-    in_threads(store, 4, worker)
+    at_once(store, 4, worker)
     assert len(worker.got) == len({one.pk for one in worker.got}) == 300
     assert {one.attempt for one in worker.got} == {1}
     assert world.states() == {"scored": 300}
@@ -338,6 +333,6 @@ def test_leases_that_ran_out_are_taken_over_by_one_worker_each(store: Store) -> 
     world, scorers, _ = drawn(store, 100)
     world.claim(scorers, owner="dead", now=NOW - timedelta(seconds=LEASE_S + 1))
     worker = Worker(scorers, limit=7)
-    in_threads(store, 4, worker)
+    at_once(store, 4, worker)
     assert Counter(one.pk for one in worker.got).most_common(1)[0][1] == 1
     assert [one.attempt for one in worker.got] == [2] * 100

@@ -1,6 +1,5 @@
-import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import count
 
 import orjson
@@ -9,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from tests.store.world import NIGHT, NOW, World, heuristic, incoming, small_run
+from tests.store.world import NIGHT, NOW, World, at_once, heuristic, incoming, small_run
 from worker.ingest import document
 from worker.records import Run, Step
 from worker.settings import Intake
@@ -182,9 +181,7 @@ def test_listing_is_newest_first_and_its_bounds_are_included(store: Store) -> No
             until: date | None = None,
             limit: int = 100,
         ) -> list[str]:
-            rows = runs.listing(
-                connection, task_type=task_type, status=status, since=since, until=until, limit=limit
-            )
+            rows = runs.listing(connection, task_type=task_type, status=status, since=since, until=until, limit=limit)
             return [each["run_id"] for each in rows]
 
         assert listed(task_type="refund") == [str(night) for night in nights]
@@ -222,21 +219,13 @@ def test_recent_values_of_a_busy_task_type_are_a_bounded_subset_by_key(store: St
 
 
 def test_two_takers_at_once_lose_no_revision(store: Store, a_run: ARun) -> None:
-    barrier = threading.Barrier(2)
     told: list[Counts] = []
 
-    def take(who: str) -> None:
-        own = Store(store.engine.url.render_as_string(hide_password=False))
+    def take(own: World, who: str) -> None:
         batch = [incoming(a_run(run_id=f"r-{number}", output=who)) for number in range(50)]
-        barrier.wait()
-        told.append(World(own).take(batch if who == "a" else batch[::-1]))
-        own.close()
+        told.append(own.take(batch if who == "worker-0" else batch[::-1]))
 
-    threads = [threading.Thread(target=take, args=(who,)) for who in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(store, 2, take)
     assert Counts(*map(sum, zip(*told, strict=True))) == Counts(accepted=50, revised=50, duplicate=0)
     with store.read() as connection:
         bodies = connection.execute(select(payload.c.run_pk, payload.c.revision)).all()
@@ -244,6 +233,27 @@ def test_two_takers_at_once_lose_no_revision(store: Store, a_run: ARun) -> None:
     assert len(bodies) == 100
     assert {one.revision for one in newest.values()} == {2}
     assert len({one.output for one in newest.values()}) == 1, "who came second wins everywhere"
+
+
+def test_two_takers_at_once_revise_one_after_the_other(store: Store, a_run: ARun) -> None:
+    World(store).take([incoming(a_run(run_id=f"r-{number}")) for number in range(50)])
+    told: list[Counts] = []
+
+    def take(own: World, who: str) -> None:
+        told.append(own.take([incoming(a_run(run_id=f"r-{number}", output=who)) for number in range(50)]))
+
+    at_once(store, 2, take)
+    assert told == [Counts(accepted=0, revised=50, duplicate=0)] * 2
+    with store.read() as connection:
+        assert {one.revision for _, one in runs.find(connection, "r-7")} == {3}
+        assert len(connection.execute(select(payload.c.run_pk)).all()) == 150
+
+
+def test_a_time_of_another_zone_is_the_same_moment(store: Store) -> None:
+    with store.write() as connection:
+        draws.mark_drawn(connection, NIGHT, NOW.astimezone(timezone(timedelta(hours=9))))
+    with store.read() as connection:
+        assert draws.drawn_at(connection, [NIGHT])[NIGHT].isoformat() == NOW.isoformat()
 
 
 def test_a_naive_time_never_reaches_the_store(store: Store) -> None:

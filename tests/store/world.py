@@ -2,7 +2,8 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -47,13 +48,17 @@ def even_keys(count: int) -> list[float]:
     return [(index + 0.5) / count for index in range(count)]
 
 
-def heuristic(name: str = "tool_success", version: str = "1", **applies_to: Sequence[str]) -> tuple[ScorerKey, RunFilter]:
+def heuristic(
+    name: str = "tool_success", version: str = "1", **applies_to: Sequence[str]
+) -> tuple[ScorerKey, RunFilter]:
     """A scorer that asks nobody."""
     key = ScorerKey(name=name, version=version, kind="heuristic", fingerprint=f"{name}-{version}")
     return key, RunFilter(**applies_to)
 
 
-def judge(name: str = "task_completion", version: str = "1", **applies_to: Sequence[str]) -> tuple[ScorerKey, RunFilter]:
+def judge(
+    name: str = "task_completion", version: str = "1", **applies_to: Sequence[str]
+) -> tuple[ScorerKey, RunFilter]:
     """A scorer that asks a judge."""
     key = ScorerKey(name=name, version=version, kind="judge", fingerprint=f"{version}{name}", spec={"model": "m"})
     return key, RunFilter(**applies_to)
@@ -69,7 +74,9 @@ class World:
         with self.store.write() as connection:
             return runs.take(connection, list(items), now)
 
-    def add_runs(self, count: int, *, night: date = NIGHT, task_type: str = "refund", flagged: bool = False) -> list[str]:
+    def add_runs(
+        self, count: int, *, night: date = NIGHT, task_type: str = "refund", flagged: bool = False
+    ) -> list[str]:
         """So many runs of one stratum with evenly spaced keys; gives their ids in the order of keys."""
         made = [
             incoming(
@@ -153,7 +160,7 @@ class World:
     def states(self) -> dict[str, int]:
         with self.store.read() as connection:
             rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state)).all()
-        return {state: count for state, count in rows}
+        return dict(rows)
 
     def jobs(self) -> Sequence[Row[Any]]:
         """All jobs in the order of work, with the ids of their runs."""
@@ -172,15 +179,36 @@ class World:
         return [found[one.run_pk] for one in jobs]
 
 
+def at_once(store: Store, count: int, work: Callable[[World, str], None]) -> None:
+    """The same work in threads with stores of their own, as in processes, all starting at the same moment."""
+    barrier = threading.Barrier(count)
+    broken: list[BaseException] = []
+
+    def start(number: int) -> None:
+        own = Store(store.engine.url.render_as_string(hide_password=False))
+        try:
+            barrier.wait()
+            work(World(own), f"worker-{number}")
+        except BaseException as error:  # noqa: BLE001 told by the test's own thread
+            broken.append(error)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert broken == []
+
+
 def draw_strata(connection: Connection, night: date, rate: float, floor: int, now: datetime) -> int:
     """Decide every stratum that is new, or that the rate raises; gives the runs that this drew."""
     standing = draws.current(connection, night)
     added = 0
     is_raised = False
     for stratum, size in draws.populations(connection, night):
-        decided = sampling.threshold(
-            draws.smallest_keys(connection, night, stratum, floor + 2), size, rate, floor
-        )
+        decided = sampling.threshold(draws.smallest_keys(connection, night, stratum, floor + 2), size, rate, floor)
         old = standing.get(stratum)
         if old is not None and decided.value <= old["threshold"]:
             continue

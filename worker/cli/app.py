@@ -1,20 +1,64 @@
 """The app, its exit codes, and one line for each error."""
 
+import contextlib
+import errno
+import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli.door import err
-from worker.errors import EXIT_OK, SpotcheckError
+from worker.cli.door import close, note
+from worker.errors import EXIT_OK, EXIT_USAGE, SpotcheckError
 
+EXIT_UNEXPECTED = 1
+EXIT_INTERRUPTED = 130
+_UsageError: Any = typer.BadParameter.__base__
+"""Every mistake on the command line; typer exports only this child of it."""
 EPILOG = (
     "Exit codes: 0 fine · 2 usage or settings · 3 input rejected under --strict · 4 judge unavailable · 5 store · "
     "6 export · 10 drift found with --fail-on-drift · 130 interrupted. Settings: `spotcheck settings`."
 )
+
+
+class _Door(TyperGroup):
+    """The root: whatever a command raises becomes one line on stderr and a numbered exit."""
+
+    def main(self, args: Any = None, *_: Any, **extra: Any) -> Any:  # noqa: ANN401 as typer's own
+        """Run a command line and exit."""
+        given = [str(argument) for argument in (sys.argv[1:] if args is None else args)]
+        arguments = [argument for argument in given if argument != "--traceback"]
+        extra |= {"prog_name": "spotcheck", "standalone_mode": False}
+        try:
+            code = super().main(args=arguments, **extra)
+        except Exception as error:  # noqa: BLE001 the last stop: nothing may end in a page of traceback unasked
+            if len(arguments) < len(given):
+                traceback.print_exception(error)
+            words, code = _one_line(error)
+            note(words)
+        sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 as typer's own
+        """Run the command itself."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            note("interrupted; what was stored stands, and repeating the command goes on from there")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:  # `spotcheck runs | head`: the reader has what it wanted
+            _close_stdout()
+            raise typer.Exit(EXIT_OK) from None
+        finally:
+            close()
+        return result
+
+
 app = typer.Typer(
+    cls=_Door,
     name="spotcheck",
     help="Scores a small known-probability sample of AI-agent runs, and says honestly whether quality changed.",
     epilog=EPILOG,
@@ -38,7 +82,7 @@ def _root(
     ] = False,
     show_traceback: Annotated[bool, typer.Option("--traceback", help="On an error, show where it came from.")] = False,
 ) -> None:
-    del version, show_traceback  # read from sys.argv where an error is caught
+    del version, show_traceback  # taken from the arguments before they are parsed, so that it may stand anywhere
 
 
 def _register() -> None:
@@ -49,23 +93,42 @@ def _register() -> None:
 
 def main() -> None:
     """Run the command; errors are one line on stderr and a numbered exit."""
+    _open_streams()
     _register()
-    arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
-    wants_traceback = len(arguments) < len(sys.argv) - 1
-    try:
-        app(arguments, prog_name="spotcheck", standalone_mode=True)
-    except SpotcheckError as error:
-        _one_line(error, wants_traceback)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted; what was stored stands, and repeating the command goes on from there")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # `spotcheck runs | head`
-        sys.exit(EXIT_OK)
+    app()
 
 
-def _one_line(error: SpotcheckError, wants_traceback: bool) -> None:
-    if wants_traceback:
-        traceback.print_exception(error)
-    err.print(f"spotcheck: {error}", markup=False)
+def _one_line(error: Exception) -> tuple[str, int]:
+    """What happened, to which thing, what to do; and the exit code."""
+    if isinstance(error, SpotcheckError):
+        return f"spotcheck: {error}", error.exit_code
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(error), EXIT_USAGE  # its message is the help
+    if isinstance(error, _UsageError):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "spotcheck"
+        said = " ".join(error.format_message().split()).removesuffix(".")
+        return f"spotcheck: {said[:1].lower()}{said[1:]}; see {command} --help", EXIT_USAGE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "spotcheck: the disk is full; free some space, then repeat the command: nothing is lost", EXIT_UNEXPECTED
+    if isinstance(error, OSError) and error.strerror:
+        thing = f"{error.filename}: " if error.filename is not None else ""
+        return f"spotcheck: {thing}{error.strerror}; --traceback shows where", EXIT_UNEXPECTED
+    said = (str(error).strip().splitlines() or [""])[0][:300]
+    return f"spotcheck: unexpected {type(error).__name__}: {said}; --traceback shows where", EXIT_UNEXPECTED
+
+
+def _open_streams() -> None:
+    """Streams that a caller closed lead nowhere, so that no file takes their place; odd terminals get a ?."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream: Any = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 for the whole process
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _close_stdout() -> None:
+    """Let what is still buffered go nowhere, or Python complains at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

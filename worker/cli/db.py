@@ -2,8 +2,7 @@
 
 import typer
 
-from worker.cli.door import Json, say, show_json
-from worker.settings import read_here
+from worker.cli.door import Json, say, show_json, unopened
 from worker.store import schema
 from worker.store.engine import Store
 
@@ -11,10 +10,10 @@ app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
 
 def _store() -> Store:
-    return Store(read_here()[0].database)
+    return unopened().store
 
 
-@app.command("upgrade")
+@app.command("upgrade", short_help="Bring the schema to this program's version.")
 def upgrade() -> None:
     """Bring the schema to this program's version; safe to repeat.
 
@@ -27,7 +26,7 @@ def upgrade() -> None:
     say(f"{store.shown} has schema {schema.head()}")
 
 
-@app.command("check")
+@app.command("check", short_help="Whether the schema fits this program.")
 def check(as_json: Json = False) -> None:
     """Whether the schema fits this program: empty, current, older or newer.
 

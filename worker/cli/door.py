@@ -1,9 +1,11 @@
 """What all commands share: the opened project, results to stdout, words to stderr, dates, progress, stopping."""
 
+import difflib
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from types import FrameType
@@ -13,23 +15,51 @@ import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from worker.errors import SettingsError
 from worker.flow.project import Project
 from worker.settings import read_here
+from worker.store.engine import Store
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """`spotcheck runs | head`: the door decides, not rich."""
+        raise BrokenPipeError
+
+
+out = _Console(highlight=False, soft_wrap=True, emoji=False)
+err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+_PLAIN = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+_WIDE = 100_000
 
 Json = Annotated[bool, typer.Option("--json", help="The same answer for machines.")]
 Since = Annotated[str | None, typer.Option("--since", metavar="D", help="First night, YYYY-MM-DD.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="D", help="Last night, included.")]
 
 
+_opened: list[Store] = []
+
+
 def project() -> Project:
-    """The project of this folder and environment, with its schema in order."""
-    settings, _, _ = read_here()
-    return Project(settings).open()
+    """The project of this folder and environment, with its schema in order; closed when the command ends."""
+    return unopened().open()
+
+
+def unopened() -> Project:
+    """The project without a look at its database."""
+    found = Project(read_here()[0])
+    _opened.append(found.store)
+    return found
+
+
+def close() -> None:
+    """Close every store that this command opened."""
+    while _opened:
+        _opened.pop().close()
 
 
 def now() -> datetime:
@@ -44,13 +74,56 @@ def show_json(answer: Any) -> None:  # noqa: ANN401 any JSON value
 
 
 def say(text: str = "") -> None:
-    """A line of the result; its text is data, never markup."""
-    out.print(text, markup=False)
+    """A line of the result; its text is data, never markup and never an order to the terminal."""
+    out.print(plain(text), markup=False)
 
 
 def note(text: str) -> None:
     """A line beside the result."""
-    err.print(text, markup=False)
+    err.print(plain(text), markup=False)
+
+
+def plain(text: str) -> str:
+    r"""Text that a terminal only shows: an agent's escape sequences must not move the reader's cursor.
+
+    Example:
+        >>> plain("a\x1b[2Jb")
+        'a␛[2Jb'
+    """
+    return text.translate(_PLAIN)
+
+
+def columns() -> int | None:
+    """Columns there are to fill: the terminal's, or COLUMNS; None where a pipe takes any width."""
+    return out.width if out.is_terminal or os.environ.get("COLUMNS", "").isdigit() else None
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """A row of data on one line; like `say`, it gives no orders."""
+    table.add_row(*(plain(" ".join(cell.split("\n"))) for cell in cells))
+
+
+def show_table(table: Table) -> None:
+    """A table of the result; in a pipe nothing is cut."""
+    _Console(width=columns() or _WIDE, highlight=False, emoji=False).print(table, markup=False)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "night"), counted(1_200, "run")
+        ('1 night', '1,200 runs')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """What was probably meant, or what there is, as the end of a sentence."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known are {', '.join(sorted(known)[:20])}" if known else ""
 
 
 def night(text: str | None, option: str) -> date | None:
@@ -65,6 +138,18 @@ def night(text: str | None, option: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise SettingsError(f"{option} {text!r} is not a date; write it like 2026-11-23") from None
+
+
+def window(since: str | None, until: str | None) -> tuple[date | None, date | None]:
+    """The first and the last night from their options.
+
+    Raises:
+        SettingsError: One is no date, or they are the wrong way round.
+    """
+    first, last = night(since, "--since"), night(until, "--until")
+    if first is not None and last is not None and first > last:
+        raise SettingsError(f"--since {first} is after --until {last}")
+    return first, last
 
 
 class Stopping:

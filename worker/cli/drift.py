@@ -1,12 +1,14 @@
 """`spotcheck drift`: findings, and what a person decides about them."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
-from worker.cli.door import Json, now, project, say, show_json
+from worker.cli.door import Json, counted, now, project, say, show_json
 from worker.errors import EXIT_DRIFT, SettingsError
+from worker.flow.project import Project
 from worker.records import Drift
 from worker.store import findings
 
@@ -29,21 +31,16 @@ def drift(
     Examples: spotcheck drift · spotcheck drift --acknowledge 3 · spotcheck drift --accept 3
     """
     opened = project()
-    with opened.store.write() as connection:
-        at = opened.store.now(connection)
-        until = opened.night_of(now()) + timedelta(days=nights)
-        for number, state in ((acknowledge, "acknowledged"), (mute, "muted"), (accept, "accepted")):
-            if number is None:
-                continue
-            muted_until = until if state == "muted" else None
-            if not findings.set_state(connection, number, state, at, muted_until=muted_until):
-                raise SettingsError(f"there is no finding {number}; see `spotcheck drift --all`")
+    decided = {"acknowledged": acknowledge, "muted": mute, "accepted": accept}
+    if any(number is not None for number in decided.values()):
+        _decide(opened, decided, nights)
+    with opened.store.read() as connection:
         found = findings.listing(connection, everything=everything)
     if as_json:
         show_json({"findings": [finding_json(one) for one in found]})
     else:
         allowed = opened.settings.alerts.false_alarms_per_year
-        count = f"{len(found)} finding{'s' if len(found) != 1 else ''}" if found else "no drift found"
+        count = counted(len(found), "finding") if found else "no drift found"
         say(f"{count} (project budget: {allowed:g} false alarms a year)")
         for one in found:
             say()
@@ -53,14 +50,25 @@ def drift(
         raise typer.Exit(EXIT_DRIFT)
 
 
+def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> None:
+    until = opened.night_of(now()) + timedelta(days=nights)
+    with opened.store.write() as connection:
+        at = opened.store.now(connection)
+        for state, number in decided.items():
+            if number is None:
+                continue
+            muted_until = until if state == "muted" else None
+            if not findings.set_state(connection, number, state, at, muted_until=muted_until):
+                raise SettingsError(f"there is no finding {number}; see `spotcheck drift --all`")
+
+
 def describe(one: Drift) -> list[str]:
     """A finding in words, two lines."""
     where = one.stream.task_type or "all task types, same mix"
     state = "" if one.state == "open" else f" · {one.state}"
-    plural = "s" if one.window_nights != 1 else ""
     head = (
         f"[{one.finding_id}] {one.kind.upper()}  {where} · {one.stream.scorer}   {one.before:.2f} → {one.after:.2f} "
-        f"over {one.window_nights} night{plural} to {one.found_night} (n {one.scored}){state}"
+        f"over {counted(one.window_nights, 'night')} to {one.found_night} (n {one.scored}){state}"
     )
     return [head, f"    since {one.since} · chance alone: {rarity(one.chance_per_year)}"]
 

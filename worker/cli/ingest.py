@@ -1,16 +1,20 @@
 """`spotcheck ingest`: run files into the store."""
 
+import base64
+import itertools
+import os
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import orjson
 import typer
 
-from worker.cli.door import Json, note, now, progress, project, say, show_json
-from worker.errors import EXIT_REJECTED, IngestError, SettingsError
+from worker.cli.door import Json, counted, note, now, progress, project, say, show_json
+from worker.errors import EXIT_REJECTED, SettingsError
 from worker.flow.project import Project
 from worker.flow.take import Tally, take
 from worker.ingest import jsonl
@@ -28,12 +32,15 @@ def ingest(
     """Take in runs: one JSON object a line (spotcheck.run/1), plain or gzip.
 
     Safe to repeat: what is known already is counted as duplicate, a run with other content becomes a new revision.
-    Rejected lines go to FILE.rejected.jsonl with line number and reason; the rest goes on.
+    Rejected lines go to FILE.rejected.jsonl in this folder, with line number and reason; the rest goes on. Taking
+    the same file again replaces them; those of another file or of stdin are never overwritten.
 
     Examples: spotcheck ingest runs.jsonl.gz · zcat old/*.gz | spotcheck ingest -
     """
     if form not in ("auto", "jsonl"):
         raise SettingsError(f"--format {form!r} is not known; use auto or jsonl")
+    for path in paths:
+        _look(path)  # a wrong name is told before anything is taken
     opened = project()
     total = Tally()
     sides: list[str] = []
@@ -43,24 +50,25 @@ def ingest(
         sides += [str(side)] if side else []
     if as_json:
         show_json({**total._asdict(), "rejected_files": sides})
-    else:
+    elif any(total):
         say(
             f"{total.accepted:,} accepted, {total.revised:,} revised, {total.duplicate:,} known already, "
             f"{total.rejected:,} rejected"
         )
-        if not any(total):
-            say("nothing to take: the input is empty")
+    else:
+        say("nothing to take: the input is empty")
     if strict and total.rejected:
         raise typer.Exit(EXIT_REJECTED)
 
 
 def _file(opened: Project, path: str) -> tuple[Tally, Path | None]:
     name = "stdin" if path == "-" else path
-    side = Path("stdin.rejected.jsonl" if path == "-" else f"{Path(path).name}.rejected.jsonl")
     with ExitStack() as stack:
         stream = _open(path, stack)
+        if stream.isatty():
+            note("reading runs from the terminal; Ctrl-D ends them")
         bar = stack.enter_context(progress(f"ingest {name}"))
-        rejects = _Rejects(name, side, stack)
+        rejects = _Rejects(path, stack)
         tally = take(
             opened,
             jsonl.read(stream, now=now(), limits=opened.settings.intake),
@@ -71,8 +79,24 @@ def _file(opened: Project, path: str) -> tuple[Tally, Path | None]:
     if rejects.count > _SHOWN:
         note(f"… and {rejects.count - _SHOWN:,} more")
     if rejects.count:
-        note(f"{rejects.count:,} rejected lines are kept in {side}")
-    return tally, side if rejects.count else None
+        note(f"{counted(rejects.count, 'rejected line')} kept in {rejects.side}")
+    return tally, rejects.side
+
+
+def _look(path: str) -> None:
+    """Complain about a path without opening it: a pipe can be opened only once."""
+    if path == "-":
+        return
+    try:
+        is_folder = stat.S_ISDIR(Path(path).stat().st_mode)
+    except FileNotFoundError:
+        raise SettingsError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if is_folder:
+        raise SettingsError(f"{path} is a folder; name the files in it")
+    if not os.access(path, os.R_OK):
+        raise SettingsError(f"{path} cannot be read: you may not")
 
 
 def _open(path: str, stack: ExitStack) -> IO[bytes]:
@@ -80,20 +104,23 @@ def _open(path: str, stack: ExitStack) -> IO[bytes]:
         return sys.stdin.buffer
     try:
         return stack.enter_context(Path(path).open("rb"))
-    except IsADirectoryError:
-        raise SettingsError(f"{path} is a folder; name the files in it") from None
-    except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist") from None
     except OSError as error:
-        raise IngestError(f"{path} cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> SettingsError:
+    return SettingsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 class _Rejects:
     """The side file, opened at the first rejected line."""
 
-    def __init__(self, name: str, side: Path, stack: ExitStack) -> None:
+    def __init__(self, path: str, stack: ExitStack) -> None:
         self.count = 0
-        self._name, self._side, self._stack = name, side, stack
+        self.side: Path | None = None
+        self._name = "stdin" if path == "-" else path
+        self._source = None if path == "-" else os.fsencode(Path(path).resolve()).decode(errors="replace")
+        self._stack = stack
         self._write: Callable[[bytes], object] | None = None
 
     def keep(self, rejected: Rejected) -> None:
@@ -101,6 +128,40 @@ class _Rejects:
         if self.count <= _SHOWN:
             note(f"{self._name}:{rejected.number}: {rejected.reason}")
         if self._write is None:
-            self._write = self._stack.enter_context(self._side.open("wb")).write
-        line = {"line": rejected.number, "reason": rejected.reason, "raw": rejected.raw.decode("utf-8", "replace")}
+            self._write = self._open_side()
+        line = {"line": rejected.number, "reason": rejected.reason, "file": self._source, **_raw(rejected.raw)}
         self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _open_side(self) -> Callable[[bytes], object]:
+        name = Path(self._name).name
+        for number in itertools.count(1):
+            side = Path(f"{name}.rejected.jsonl" if number == 1 else f"{name}.{number}.rejected.jsonl")
+            if not side.exists() or (self._source is not None and _source_of(side) == self._source):
+                break
+        try:
+            stream = self._stack.enter_context(side.open("wb"))
+        except OSError as error:
+            raise SettingsError(
+                f"{side} cannot be written ({error.strerror}), and rejected lines must not be lost; "
+                "run it in a folder that you may write to"
+            ) from None
+        self.side = side
+        return stream.write
+
+
+def _raw(raw: bytes) -> dict[str, str]:
+    """A rejected line that nothing is lost of."""
+    try:
+        return {"raw": raw.decode()}
+    except UnicodeDecodeError:
+        return {"raw_base64": base64.b64encode(raw).decode()}
+
+
+def _source_of(side: Path) -> str | None:
+    """The file whose rejected lines these are; None when nobody knows."""
+    try:
+        with side.open("rb") as lines:
+            first: Any = orjson.loads(lines.readline())
+    except (OSError, ValueError):
+        return None
+    return first.get("file") if isinstance(first, dict) else None

@@ -53,12 +53,15 @@ def init(
 
     Examples: spotcheck init · spotcheck init my-project
     """
-    folder.mkdir(parents=True, exist_ok=True)
     toml, prompts = folder / "spotcheck.toml", folder / "prompts"
     for path in (toml, prompts):
         if path.exists() and not force:
             raise SettingsError(f"{path} exists; --force overwrites it")
-    toml.write_text(TOML, encoding="utf-8")
-    shutil.copytree(shipped_prompts(), prompts, dirs_exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        toml.write_text(TOML, encoding="utf-8")
+        shutil.copytree(shipped_prompts(), prompts, dirs_exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
     say(f"wrote {toml} and {prompts}/")
     say("next: spotcheck ingest RUNS.jsonl · spotcheck sample --dry-run · spotcheck nightly --wait")

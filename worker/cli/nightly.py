@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from worker import celery
-from worker.cli.door import Json, Since, Stopping, Until, note, now, progress, project, say, show_json
+from worker.cli.door import Json, Since, Stopping, Until, counted, night, note, now, progress, project, say, show_json
 from worker.cli.drift import describe, finding_json
 from worker.cli.sample import nights_asked
+from worker.cli.waking import Waking
 from worker.errors import EXIT_DRIFT, EXIT_JUDGE, SettingsError
 from worker.flow.desk import Desk
 from worker.flow.draw import Drawn, draw_night
@@ -26,18 +26,19 @@ def score(wait: Wait = False, as_json: Json = False) -> None:
     Examples: spotcheck score · spotcheck score --wait
     """
     opened = project()
-    celery.use(opened.settings)
+    _check(opened)
+    wake = Waking(opened)
     _warn_without_judge(opened)
-    reconcile(opened, now(), celery.wake)
+    reconcile(opened, now(), wake)
     waiting = open_jobs(opened)
     if not wait:
-        _answer({"open": waiting}, f"{waiting:,} jobs are open; workers are told", as_json=as_json)
+        _answer({"open": waiting}, wake.told(waiting), as_json=as_json)
         return
-    waited = _wait(opened, None)
+    waited = _wait(opened, wake)
     found = finish(opened, now())
     settled = waiting - waited.still_open
     answer = {"settled": settled, "open": waited.still_open, "findings": [finding_json(one) for one in found]}
-    _answer(answer, f"{settled:,} jobs settled, {waited.still_open:,} still open", as_json=as_json)
+    _answer(answer, f"{counted(settled, 'job')} settled, {waited.still_open:,} still open", as_json=as_json)
     _exit(waited)
 
 
@@ -58,27 +59,31 @@ def nightly(
     """
     if on is not None and (since is not None or until is not None):
         raise SettingsError("give --date, or --since and --until, not both")
+    night(on, "--date")
     opened = project()
-    opened.first_tick(now())
-    opened.check_prices()
-    celery.use(opened.settings)
-    _warn_without_judge(opened)
     nights = nights_asked(opened, since or on, until or on)
+    _check(opened)
+    wake = Waking(opened)
+    opened.first_tick(now())
+    _warn_without_judge(opened)
     strata = _draw(opened, nights)
     population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
     answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
-    words = f"{len(nights)} nights, {drawn:,} of {population:,} runs drawn" if nights else "no night is due"
+    words = "no night is due"
+    if nights:
+        words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
     if not wait:
-        wake_due(opened, celery.wake)
+        wake_due(opened, wake)
         answer["open"] = open_jobs(opened)
-        _answer(answer, f"{words}; {answer['open']:,} jobs are open, workers are told", as_json=as_json)
+        _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
         return
     # all nights: what earlier ones left open would hold their summaries back
-    waited = _wait(opened, None)
+    waited = _wait(opened, wake)
     with progress("summarise and compare"):
         found = finish(opened, now())
     answer |= {"open": waited.still_open, "findings": [finding_json(one) for one in found]}
-    _answer(answer, f"{words}; {waited.still_open:,} jobs still open", as_json=as_json)
+    rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
+    _answer(answer, f"{words}; {rest}", as_json=as_json)
     if not as_json:
         for one in found:
             for line in describe(one):
@@ -90,6 +95,12 @@ def nightly(
         raise typer.Exit(EXIT_DRIFT)
 
 
+def _check(opened: Project) -> None:
+    """Tell of wrong settings and rubrics before anything is drawn."""
+    opened.scorers  # noqa: B018 read for its errors
+    opened.check_prices()
+
+
 def _draw(opened: Project, nights: Sequence[date]) -> list[Drawn]:
     strata: list[Drawn] = []
     with progress("draw") as bar:
@@ -99,16 +110,22 @@ def _draw(opened: Project, nights: Sequence[date]) -> list[Drawn]:
     return strata
 
 
-def _wait(opened: Project, nights: tuple[date, date] | None) -> Waited:
+def _wait(opened: Project, wake: Waking) -> Waited:
     stopping = Stopping()
     with stopping.listening(), Desk(opened) as desk, progress("score") as bar:
-        return wait_for_scores(
-            opened, desk, celery.wake, nights=nights, stop=stopping, on_wait=bar.set, on_trouble=_trouble
-        )
+        return wait_for_scores(opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_Trouble())
 
 
-def _trouble(said: str) -> None:
-    note(f"{said}; trying again in a quarter of a minute")
+class _Trouble:
+    """Says what the judge's trouble is; the same trouble again says nothing new."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, trouble: str) -> None:
+        if trouble != self._said:
+            note(f"{trouble}; trying again every quarter of a minute, a few times")
+        self._said = trouble
 
 
 def _warn_without_judge(opened: Project) -> None:
@@ -128,10 +145,10 @@ def _answer(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
 
 def _exit(waited: Waited) -> None:
     silence = waited.drained.outage if waited.still_open else None
+    left = f"{counted(waited.still_open, 'job')} left in the ledger, spotcheck score --wait goes on from there"
     if waited.drained.refused or silence:
-        note(f"spotcheck: {waited.drained.refused or silence}")
-        note(f"{waited.still_open:,} jobs wait in the ledger; spotcheck score --wait goes on from there")
+        note(f"spotcheck: {waited.drained.refused or silence}; {left}")
         raise typer.Exit(EXIT_JUDGE)
     if waited.still_open:
-        note(f"{waited.still_open:,} jobs are left; spotcheck score --wait goes on from there")
+        note(left)
         raise typer.Exit(130)

@@ -5,8 +5,11 @@ from typing import Annotated
 import typer
 
 from worker import celery
-from worker.cli.door import note, project
+from worker.cli.door import near, note, project
+from worker.cli.waking import Waking
 from worker.errors import SettingsError
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 def worker(
@@ -27,15 +30,18 @@ def worker(
 
     Examples: spotcheck worker · spotcheck worker -Q judge -c 4 · spotcheck worker -Q control,heuristics -B
     """
+    _known_level(loglevel)
     asked = [queue.strip() for queue in queues.split(",") if queue.strip()]
     for queue in asked:
         if queue not in celery.QUEUES.values():
-            raise SettingsError(f"--queues: {queue!r} is not known; use {', '.join(celery.QUEUES.values())}")
+            raise SettingsError(f"--queues: {queue!r} is not known{near(queue, celery.QUEUES.values())}")
+    if not asked:
+        raise SettingsError("--queues names none; use judge, heuristics or control")
     opened = project()
     opened.check_prices()
     opened.scorers  # noqa: B018 a wrong rubric is told now, not in the night
     opened.store.close()
-    celery.use(opened.settings)
+    Waking(opened)
     if opened.settings.broker.startswith("memory://"):
         raise SettingsError(
             "SPOTCHECK_BROKER_URL is memory://, which no other process can reach; use redis:// or a folder"
@@ -55,7 +61,13 @@ def beat(
 
     Examples: spotcheck beat
     """
+    _known_level(loglevel)
     opened = project()
     opened.store.close()
-    celery.use(opened.settings)
+    Waking(opened)
     celery.app.start(["beat", "--loglevel", loglevel, "-s", str(celery.beat_file(opened.settings))])
+
+
+def _known_level(name: str) -> None:
+    if name.lower() not in _LEVELS:
+        raise SettingsError(f"--loglevel {name!r} is not known; use {', '.join(_LEVELS)}")

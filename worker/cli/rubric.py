@@ -1,35 +1,30 @@
 """`spotcheck rubric list | lint | preview`: the first half of the prompt engineer's loop. None of it calls a judge."""
 
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from worker.cli.door import Json, note, project, say, show_json
+from worker.cli.door import Json, columns, counted, near, note, project, say, show_json, unopened
 from worker.cli.runs import _find
 from worker.core.rubric import identity
 from worker.core.rubric_lint import FATAL, lint
 from worker.errors import EXIT_USAGE, SettingsError
-from worker.flow.project import Project
 from worker.scorers.rubric import RubricScorer
 from worker.scorers.rubric_files import load, read_folder, shipped_prompts
-from worker.settings import read_here
 
 app = typer.Typer(help="The rubrics in prompts/: list, check, preview.", no_args_is_help=True)
 _HASH = 12
 
 
-def _unopened() -> Project:
-    return Project(read_here()[0])  # rubrics need no database
-
-
-@app.command("list")
+@app.command("list", short_help="Every rubric, its version and hash, and whose it is.")
 def listing(as_json: Json = False) -> None:
     """Every rubric, its version and hash, and which file won.
 
     Examples: spotcheck rubric list
     """
-    opened = _unopened()
+    opened = unopened()
     rubrics = load(opened.prompt_folders)
     in_force = set(opened.settings.scoring.rubrics)
     rows = [
@@ -52,11 +47,12 @@ def listing(as_json: Json = False) -> None:
         mark = "*" if row["in_force"] else " "
         place = "shipped" if row["shipped"] else row["path"]
         say(f"{mark} {row['name']:<20} {row['version']:<8} {row['hash']}  {place}")
-        say(f"    {row['description']}")
+        for line in textwrap.wrap(str(row["description"]), (columns() or 200) - 4):
+            say(f"    {line}")
     say("* in force (setting scoring.rubrics)")
 
 
-@app.command("lint")
+@app.command("lint", short_help="What is wrong with rubric files, by line.")
 def check(
     paths: Annotated[list[Path] | None, typer.Argument(help="Rubric files; every one in force when not given.")] = None,
     as_json: Json = False,
@@ -67,7 +63,7 @@ def check(
 
     Examples: spotcheck rubric lint · spotcheck rubric lint prompts/refund.rubric.md.j2
     """
-    opened = _unopened()
+    opened = unopened()
     includes: dict[str, str] = {}
     texts: dict[str, str] = {}
     for folder in opened.prompt_folders:
@@ -78,7 +74,8 @@ def check(
         texts = {}
         for path in paths:
             if not path.is_file():
-                raise SettingsError(f"{path} does not exist")
+                why = "is a folder; name the files in it" if path.is_dir() else "does not exist"
+                raise SettingsError(f"{path} {why}")
             includes = {**includes, **read_folder(path.parent).includes}
             texts[str(path)] = path.read_text(encoding="utf-8", errors="replace")
     found = [finding for path, text in texts.items() for finding in lint(text, path, includes)]
@@ -89,15 +86,15 @@ def check(
             say(str(finding))
         wrong = len({finding.path for finding in found})
         say(
-            f"{len(found)} findings in {wrong} of {len(texts)} rubrics"
+            f"{counted(len(found), 'finding')} in {wrong} of {counted(len(texts), 'rubric')}"
             if found
-            else f"{len(texts)} rubrics, no findings"
+            else f"{counted(len(texts), 'rubric')}, no findings"
         )
     if any(finding.code in FATAL for finding in found):
         raise typer.Exit(EXIT_USAGE)
 
 
-@app.command("preview")
+@app.command("preview", short_help="The exact messages a judge would get for a run.")
 def preview(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     run_id: Annotated[str, typer.Option("--run", metavar="ID", help="The run to show it on.")],
@@ -111,7 +108,7 @@ def preview(
     opened = project()
     rubrics = load(opened.prompt_folders)
     if name not in rubrics:
-        raise SettingsError(f"there is no rubric {name!r}; known are {', '.join(rubrics)}")
+        raise SettingsError(f"there is no rubric {name!r}{near(name, rubrics)}")
     _, run = _find(opened, run_id, source)
     scorer = RubricScorer(
         rubrics[name], opened.settings.judge.model or "(no model)", opened.secret, redact=opened.settings.scoring.redact

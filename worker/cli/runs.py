@@ -1,18 +1,35 @@
 """`spotcheck runs`, `show` and `explain`: runs to list, one to read, the decisions about it."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
+import orjson
 import typer
 from rich.table import Table
 
-from worker.cli.door import Json, Since, Until, night, out, project, say, show_json
-from worker.errors import IngestError
+from worker.cli.door import (
+    Json,
+    Since,
+    Until,
+    add_row,
+    counted,
+    near,
+    note,
+    project,
+    say,
+    show_json,
+    show_table,
+    window,
+)
+from worker.errors import SettingsError
 from worker.flow.explain import explain as tell
 from worker.flow.project import Project
-from worker.records import Run
+from worker.records import Run, RunStatus
 from worker.store import runs as stored
 
 Source = Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")]
+_STATUSES: tuple[str, ...] = get_args(RunStatus)
+_LOOKED_AT = 2_000
+"""Newest runs whose task types a wrong name is compared with."""
 RunId = Annotated[str, typer.Argument(metavar="RUN_ID")]
 
 
@@ -28,43 +45,55 @@ def runs(
 
     Examples: spotcheck runs --status errored --since 2026-11-20 · spotcheck runs --json | jq '.runs[].run_id'
     """
+    first, last = window(since, until)
+    if status is not None and status not in _STATUSES:
+        raise SettingsError(f"--status {status!r} is not known{near(status, _STATUSES)}")
     opened = project()
     with opened.store.read() as connection:
-        rows = stored.listing(
-            connection,
-            task_type=task_type,
-            status=status,
-            since=night(since, "--since"),
-            until=night(until, "--until"),
-            limit=limit,
-        )
+        rows = stored.listing(connection, task_type=task_type, status=status, since=first, until=last, limit=limit)
     if as_json:
         show_json({"runs": [{key: value for key, value in row.items() if key != "pk"} for row in rows]})
         return
     if not rows:
-        say("no runs; take some in with spotcheck ingest")
+        say(_nothing(opened, task_type))
         return
-    table = Table(
-        "night", "run", "task type", "status", "steps", "cost", "flags", box=None, header_style="", pad_edge=False
-    )
+    table = Table(box=None, header_style="", pad_edge=False)
+    table.add_column("night", no_wrap=True)
+    table.add_column("run", overflow="fold")  # an id that is cut cannot be copied
+    table.add_column("task type", no_wrap=True, overflow="ellipsis")
+    table.add_column("status", no_wrap=True)
+    table.add_column("steps", no_wrap=True, justify="right")
+    table.add_column("cost", no_wrap=True, justify="right")
+    table.add_column("flags", overflow="fold")
     for row in rows:
         cost = "" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
-        table.add_row(
-            *(str(row["night"]), row["run_id"], row["task_type"], row["status"], str(row["steps"]), cost, row["flags"])
-        )
-    out.print(table, markup=False)
+        cells = (str(row["night"]), row["run_id"], row["task_type"], row["status"], str(row["steps"]), cost)
+        add_row(table, *cells, row["flags"])
+    show_table(table)
     if len(rows) == limit:
-        say(f"the newest {limit}; --limit shows more")
+        note(f"the newest {limit:,}; --limit shows more")
+
+
+def _nothing(opened: Project, task_type: str | None) -> str:
+    """Why a list is empty, and what to do."""
+    with opened.store.read() as connection:
+        span = stored.span(connection)
+        newest = stored.listing(connection, task_type=None, status=None, since=None, until=None, limit=_LOOKED_AT)
+    if span is None:
+        return "no runs; take some in with spotcheck ingest"
+    known = {row["task_type"] for row in newest}
+    hint = "" if task_type is None or task_type in known else near(task_type, known)
+    return f"no run matches; there are runs from {span[0]} to {span[1]}{hint}"
 
 
 def _find(opened: Project, run_id: str, source: str | None) -> tuple[int, Run]:
     with opened.store.read() as connection:
         found = stored.find(connection, run_id, source)
     if not found:
-        raise IngestError(f"there is no run {run_id!r}; list them with spotcheck runs")
+        raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
     if len(found) > 1:
         names = ", ".join(sorted(run.source for _, run in found))
-        raise IngestError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
+        raise SettingsError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
     return found[0]
 
 
@@ -83,13 +112,13 @@ def show(run_id: RunId, source: Source = None, as_json: Json = False) -> None:
         say(f"error: {run.error}")
     for name, text in (("asked", run.input), ("answered", run.output)):
         say(f"\n— {name} —")
-        say(text if text is not None else "(not recorded)")
+        say("(not recorded)" if text is None else text or "(empty)")
         if name == "asked":
             for step in run.steps:
                 say(f"\n  #{step.seq} {step.kind} {step.name}" + (f"  ERROR {step.error}" if step.error else ""))
                 for part in (step.arguments, step.result):
                     if part not in (None, "", {}):
-                        text = str(part)
+                        text = part if isinstance(part, str) else orjson.dumps(part).decode()
                         say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
 
 
@@ -115,16 +144,21 @@ def explain(run_id: RunId, source: Source = None, as_json: Json = False) -> None
     say(_headline(run))
     for one in story.decisions:
         value = "" if one.value is None else f"{one.value:.2f}"
-        at = "" if one.at is None else one.at.astimezone(opened.settings.zone).strftime("%m-%d %H:%M:%S")
+        at = "" if one.at is None else one.at.astimezone(opened.settings.zone).strftime("%m-%d %H:%M:%S %Z")
         state = one.state.replace("_", " ")
         label = one.scorer or state
         shown = value or ("" if one.scorer is None else state)
-        say(f"  {label:<19} {shown:<9} {at:<15} {one.reason}".rstrip())
-        if one.rationale:
-            say(f"  {'':<19} {one.rationale[:300]}")
+        say(f"  {label:<19} {shown:<9} {at:<19} {_flat(one.reason or one.rationale or '')[:300]}".rstrip())
+        if one.reason and one.rationale:
+            say(f"  {'':<19} {_flat(one.rationale)[:300]}")
+
+
+def _flat(text: str) -> str:
+    """Text on one line."""
+    return " ".join(text.split())
 
 
 def _headline(run: Run) -> str:
     cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}"
     at = run.ended_at.strftime("%a %d %b %Y %H:%M UTC")
-    return f"{run.run_id} · {run.task_type} · {run.status} {at} · {len(run.steps)} steps{cost}"
+    return f"{run.run_id} · {run.task_type} · {run.status} {at} · {counted(len(run.steps), 'step')}{cost}"

@@ -7,18 +7,32 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from worker.cli.door import Json, Since, Until, night, now, out, progress, project, say, show_json
+from worker.cli.door import (
+    Json,
+    Since,
+    Until,
+    add_row,
+    counted,
+    now,
+    progress,
+    project,
+    say,
+    show_json,
+    show_table,
+    window,
+)
 from worker.core.calendar import nights_between
 from worker.errors import SettingsError
 from worker.flow import estimate_cost
 from worker.flow.draw import Drawn, draw_night, plan_night
 from worker.flow.nightly import due_nights
 from worker.flow.project import Project
+from worker.store import runs
 
 
 def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_run: bool = False) -> list[date]:
-    """The nights a command is about: those given, else those due since the project's first tick."""
-    first, last = night(since, "--since"), night(until, "--until")
+    """The nights a command is about: those given that may hold runs, else those due since the project's first tick."""
+    first, last = window(since, until)
     newest = opened.last_over(now())
     if first is None and last is None:
         if dry_run and opened.start_night() is None:
@@ -27,14 +41,16 @@ def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_r
     first = first or last
     last = last or newest
     assert first is not None
-    if first > last:
-        raise SettingsError(f"--since {first} is after --until {last}")
     if first > newest:
         raise SettingsError(
             f"night {first} is not over yet in {opened.settings.schedule.time_zone}; it can be drawn "
             f"from the day after on"
         )
-    return list(nights_between(first, min(last, newest)))
+    with opened.store.read() as connection:
+        span = runs.span(connection)
+    # nights before the first run hold nothing to draw, and there may be hundreds of thousands of them
+    oldest = newest if span is None else min(span[0], newest)
+    return list(nights_between(max(first, oldest), min(last, newest))) if last >= oldest else []
 
 
 def sample(
@@ -69,9 +85,9 @@ def sample(
         show_json({"window": window, "strata": [_row(one) for one in strata], "estimated_cost_usd": cost})
         return
     if not nights:
-        say("no night is due; name some with --since and --until")
+        say("no night is due; name some that hold runs with --since and --until")
         return
-    _show(nights, strata, cost, dry_run=dry_run)
+    _show(nights, strata, _money(opened, cost), dry_run=dry_run)
 
 
 def _row(one: Drawn) -> dict[str, Any]:
@@ -86,11 +102,16 @@ def _row(one: Drawn) -> dict[str, Any]:
     }
 
 
-def _show(nights: Sequence[date], strata: Sequence[Drawn], cost: float | None, *, dry_run: bool) -> None:
+def _money(opened: Project, cost: float | None) -> str:
+    if not opened.settings.is_judge_configured:
+        return "no judge is configured, so it costs nothing"
+    return "what judging costs is unknown: no price for the model" if cost is None else f"at most about ${cost:,.4f}"
+
+
+def _show(nights: Sequence[date], strata: Sequence[Drawn], money: str, *, dry_run: bool) -> None:
     population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
     verb = "would be drawn" if dry_run else "drawn"
-    money = "unknown cost (no price for the judge's model)" if cost is None else f"at most about ${cost:,.4f}"
-    say(f"{drawn:,} of {population:,} runs {verb} over {len(nights)} nights; judging them: {money}")
+    say(f"{drawn:,} of {counted(population, 'run')} {verb} over {counted(len(nights), 'night')}; {money}")
     by_stratum: dict[tuple[str, bool], list[int]] = {}
     for one in strata:
         row = by_stratum.setdefault((one.stratum.task_type, one.stratum.flagged), [0, 0])
@@ -99,6 +120,6 @@ def _show(nights: Sequence[date], strata: Sequence[Drawn], cost: float | None, *
     table = Table("task type", "flagged", "runs", "drawn", "share", box=None, pad_edge=False, header_style="")
     for (task_type, flagged), (size, sampled) in sorted(by_stratum.items()):
         share = f"{sampled / size:.1%}" if size else ""
-        table.add_row(task_type, "yes" if flagged else "", f"{size:,}", f"{sampled:,}", share)
+        add_row(table, task_type, "yes" if flagged else "", f"{size:,}", f"{sampled:,}", share)
     if by_stratum:
-        out.print(table)
+        show_table(table)

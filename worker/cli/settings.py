@@ -1,7 +1,7 @@
 """`spotcheck settings`: every setting with value and source."""
 
-from worker.cli.door import Json, say, show_json
-from worker.settings import read_here
+from worker.cli.door import Json, note, say, show_json
+from worker.settings import read_here, unknown_variables
 
 
 def settings(as_json: Json = False) -> None:
@@ -11,6 +11,8 @@ def settings(as_json: Json = False) -> None:
     """
     found, environ, toml = read_here()
     values = list(found.explain(environ, toml))
+    for unknown in unknown_variables(environ):
+        note(unknown)
     if as_json:
         show_json({"settings": [value._asdict() for value in values]})
         return

@@ -1,12 +1,12 @@
 """`spotcheck status`: every ended run accounted for, the queue, the workers, the money."""
 
 from collections import defaultdict
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from rich.table import Table
 
-from worker.cli.door import Json, Since, Until, night, now, out, project, say, show_json
+from worker.cli.door import Json, Since, Until, add_row, now, project, say, show_json, show_table, window
 from worker.flow.reconcile import LANES
 from worker.store import counts, ledger, money, runs, workers
 
@@ -23,14 +23,15 @@ def status(since: Since = None, until: Until = None, as_json: Json = False) -> N
 
     Examples: spotcheck status · spotcheck status --since 2026-09-28 --json
     """
+    first, last = window(since, until)
     opened = project()
     registered = [each for each, _ in opened.register()]
     start = opened.start_night()
     with opened.store.read() as connection:
         at = opened.store.now(connection)
         span = runs.span(connection)
-        last = night(until, "--until") or (span[1] if span else opened.last_over(now()))
-        first = night(since, "--since") or last - timedelta(days=_NIGHTS - 1)
+        last = last or max(span[1] if span else opened.last_over(now()), first or date.min)
+        first = first or last - timedelta(days=min(_NIGHTS - 1, last.toordinal() - 1))
         rows = counts.counts(connection, first, last, registered, start)
         lanes = {lane: ledger.waiting(connection, at, lane) for lane in LANES}
         alive = workers.alive(connection, at)
@@ -57,6 +58,9 @@ def status(since: Since = None, until: Until = None, as_json: Json = False) -> N
     )
     _table(rows)
     for lane, waiting in lanes.items():
+        if not (waiting.due or waiting.later or waiting.leased):
+            say(f"queue {lane:<10} nothing waits")
+            continue
         oldest = "" if waiting.oldest_at is None else f", oldest {_age((at - waiting.oldest_at).total_seconds())}"
         say(
             f"queue {lane:<10} {waiting.due:,} due, {waiting.later:,} waiting out a back-off, "
@@ -88,8 +92,8 @@ def _table(rows: list[counts.NightCounts]) -> None:
     for term in told:
         table.add_column(_HEADS.get(term, term), justify="right", no_wrap=True)
     for (name, _), terms in sorted(sums.items()):
-        table.add_row(name, *(f"{terms[term]:,}" if terms[term] else "·" for term in told))
-    out.print(table)
+        add_row(table, name, *(f"{terms[term]:,}" if terms[term] else "·" for term in told))
+    show_table(table)
 
 
 def _age(seconds: float) -> str:

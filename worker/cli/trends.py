@@ -1,28 +1,24 @@
 """`spotcheck trends`: weekly lines with interval, n and coverage; as a table, JSON, CSV or a picture."""
 
 import csv
+import errno
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from worker.cli import chart
-from worker.cli.door import Json, project, say, show_json
+from worker.cli import chart, trends_table
+from worker.cli.door import Json, columns, near, project, say, show_json
 from worker.core import calendar
 from worker.core.trend import DIMENSIONS
 from worker.errors import SettingsError
 from worker.flow.project import Project
-from worker.store import runs, summary
+from worker.records import TrendPoint
+from worker.store import findings, runs, summary
 
-FIELDS = (
-    *("week", "task_type", "segment", "scorer", "criterion", "scorer_version", "population", "sampled", "scored"),
-    *("unscored", "coverage", "mean", "low", "high", "raw_mean"),
-)
-_BARS = "▁▂▃▄▅▆▇█"
-LOW_COVERAGE = 0.8
+FIELDS = tuple(TrendPoint.model_fields)
 
 
 def trends(
@@ -46,13 +42,28 @@ def trends(
         raise SettingsError(f"--by {by!r} is not known; use {', '.join(DIMENSIONS)}")
     if form not in ("table", "json", "csv", "png"):
         raise SettingsError(f"--format {form!r} is not known; use table, json, csv or png")
+    if output is not None and form not in ("csv", "png"):
+        raise SettingsError(f"--output is for csv and png, not {form}; redirect the others with >")
     opened = project()
     points = read(opened, by=by, scorer=scorer, task_type=task_type, weeks=weeks)
+    if not points:
+        _complain_of_names(opened, by, weeks, scorer=scorer, task_type=task_type)
     if form == "json":
         show_json({"points": points})
         return
     if not criteria:
         points = [point for point in points if point["criterion"] is None]
+    try:
+        _show(opened, points, form, output, by)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if output is None or error.errno == errno.ENOSPC:
+            raise
+        raise SettingsError(f"--output {output} cannot be written: {error.strerror or error}") from None
+
+
+def _show(opened: Project, points: Sequence[dict[str, Any]], form: str, output: Path | None, by: str) -> None:
     if form == "csv":
         _csv(points, output)
     elif not points:
@@ -62,7 +73,25 @@ def trends(
         chart.draw(points, path)
         say(str(path))
     else:
-        _table(opened, points, by)
+        with opened.store.read() as connection:
+            findings_open = len([one for one in findings.listing(connection) if one.state == "open"])
+        first = set(opened.settings.scoring.rubrics)
+        ordered = sorted(points, key=lambda point: point["scorer"] not in first)
+        for line in trends_table.lines(ordered, by, columns(), opened.settings.schedule.time_zone, findings_open):
+            say(line)
+
+
+def _complain_of_names(opened: Project, by: str, weeks: int, *, scorer: str | None, task_type: str | None) -> None:
+    """A name that has no points because it is mistyped.
+
+    Raises:
+        SettingsError: Says what was probably meant.
+    """
+    everything = read(opened, by=by, scorer=None, task_type=None, weeks=weeks)
+    for option, field, name in (("--scorer", "scorer", scorer), ("--task-type", "task_type", task_type)):
+        known = {point[field] for point in everything if point[field] is not None}
+        if name is not None and known and name not in known:
+            raise SettingsError(f"{option} {name!r} has no scores in these weeks{near(name, known)}")
 
 
 def read(opened: Project, *, by: str, scorer: str | None, task_type: str | None, weeks: int) -> list[dict[str, Any]]:
@@ -75,9 +104,9 @@ def read(opened: Project, *, by: str, scorer: str | None, task_type: str | None,
         rows = summary.points(connection, dimension=by, scorer_name=scorer, task_type=task_type, since_week=oldest)
     found = []
     for row in rows:
-        point = {field: row[field] for field in FIELDS if field != "coverage"}
-        point["coverage"] = row["scored"] / row["sampled"] if row["sampled"] else None
-        found.append({field: point[field] for field in FIELDS})
+        stored = {field: row[field] for field in FIELDS if field != "coverage"}
+        coverage = row["scored"] / row["sampled"] if row["sampled"] else None
+        found.append(TrendPoint(**stored, coverage=coverage).model_dump())
     return found
 
 
@@ -95,51 +124,3 @@ def _csv(points: Sequence[dict[str, Any]], output: Path | None) -> None:
 def _cell(value: object) -> object:
     """Names from outside never become a formula in a spreadsheet."""
     return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
-
-
-def _table(opened: Project, points: Sequence[dict[str, Any]], by: str) -> None:
-    weeks = sorted({point["week"] for point in points})
-    by_scorer: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for point in points:
-        by_scorer[point["scorer"], point["criterion"] or "", point["scorer_version"]].append(point)
-    zone = opened.settings.schedule.time_zone
-    say(f"weekly means, 95 % intervals · ISO weeks, {zone} · a week with coverage below 80 % is marked !")
-    for (scorer, criterion, version), rows in by_scorer.items():
-        if not any(row["mean"] is not None for row in rows):
-            unscored = sum(row["unscored"] for row in rows if row["task_type"] is None)
-            say(f"\n{scorer} {criterion} {version}: nothing scored ({unscored:,} unscored)".replace("  ", " "))
-            continue
-        say()
-        heads = "  ".join(f"{week[5:]:>4}" for week in weeks)
-        say(f"{(scorer + ' ' + criterion).strip() + ' ' + version:<32}{heads}")
-        lines: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-        for row in rows:
-            lines[_name(row, by)][row["week"]] = row
-        for name, line in lines.items():
-            _line(name, line, weeks)
-
-
-def _name(row: dict[str, Any], by: str) -> str:
-    if by != "task_type":
-        return row["segment"] or "(none)"
-    return row["task_type"] or "overall, same mix"
-
-
-def _line(name: str, line: dict[str, dict[str, Any]], weeks: Sequence[str]) -> None:
-    shown, bars = [], ""
-    for week in weeks:
-        row = line.get(week)
-        mean = None if row is None else row["mean"]
-        low = row is not None and row["coverage"] is not None and row["coverage"] < LOW_COVERAGE
-        shown.append("   ·" if mean is None else f"{mean:4.2f}" + ("!" if low else ""))
-        bars += " " if mean is None else _BARS[min(7, int(mean * 8))]
-    newest = next((line[week] for week in reversed(weeks) if week in line and line[week]["mean"] is not None), None)
-    if newest is None:
-        return
-    interval = f"{newest['mean']:.2f} [{newest['low']:.2f}–{newest['high']:.2f}]"
-    of = f"n {newest['scored']:,} of {newest['population']:,}"
-    columns = " ".join(f"{cell:<5}" for cell in shown)
-    say(f"  {name[:29]:<30}{columns} {bars}  {interval}  {of}")
-    raw = newest["raw_mean"]
-    if raw is not None and abs(raw - newest["mean"]) >= 0.005:
-        say(f"  {'':<30}this week's own mix: {raw:.2f}; the difference is traffic, not quality")

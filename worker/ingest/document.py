@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from worker.errors import IngestError
 from worker.records import Run, Step
@@ -25,7 +25,12 @@ _RUN_FIELDS = frozenset(Run.model_fields) - {"revision", "received_at", "tags"}
 _STEP_FIELDS = frozenset(Step.model_fields)
 _STEP_KINDS = frozenset({"model", "tool", "agent", "other"})
 _IDENTITY = ("run_id", "source", "task_type", "agent", "agent_version")
+_IDS = ("run_id", "agent_version", "session_id", "user_id", "trace_id", "root_span_id")
+"""Many sources send these as numbers."""
 _ERROR_CHARS = 2_000
+_MOST = {"input_tokens": 1e15, "output_tokens": 1e15, "cost_usd": 1e9, "latency_ms": 1e13}
+"""Beyond this a number is a mistake of the source, and too large for a column or a sum."""
+_STEPS = TypeAdapter(tuple[Step, ...])
 
 
 class Taken(NamedTuple):
@@ -64,17 +69,19 @@ def read(document: object, *, now: datetime, limits: Intake) -> Taken:
         run = Run.model_validate(fields)
     except ValidationError as error:
         raise IngestError(_explain(error)) from None
+    except OverflowError:
+        raise IngestError("a time stamp is outside the calendar") from None
     _check_time(run, now)
-    payload = {"input": run.input, "output": run.output, "steps": fields.get("steps", ())}
-    payload["tags"], payload["vendor_ids"] = fields["tags"], fields.get("vendor_ids", {})
-    return Taken(run, sha, orjson.dumps(payload))
+    _check_numbers(run)
+    payload = {"input": run.input, "output": run.output, "tags": run.tags, "vendor_ids": run.vendor_ids}
+    # as validated: a number that came as text is a number from here on
+    steps = orjson.Fragment(_STEPS.dump_json(run.steps, exclude_unset=True))
+    return Taken(run, sha, orjson.dumps({**payload, "steps": steps}))
 
 
 def _fields(document: Mapping[str, Any], limits: Intake) -> dict[str, Any]:
     fields = {key: value for key, value in document.items() if key in _RUN_FIELDS and value is not None}
-    for key in _IDENTITY:
-        if isinstance(fields.get(key), str) and "\0" in fields[key]:
-            raise IngestError(f"{key} holds a NUL character")
+    _identify(fields)
     if "latency_ms" not in fields and document.get("duration_ms") is not None:
         fields["latency_ms"] = document["duration_ms"]  # the name that most sources use
     fields["tags"] = _tags(document)
@@ -89,6 +96,9 @@ def _fields(document: Mapping[str, Any], limits: Intake) -> dict[str, Any]:
     if "steps" in fields:
         fields["steps"], left_out = _steps(fields["steps"], limits)
         was_cut |= left_out
+    if isinstance(fields.get("vendor_ids"), Mapping):
+        given = fields["vendor_ids"].items()
+        fields["vendor_ids"] = {name: _text(value, _ERROR_CHARS)[0] for name, value in given if value is not None}
     if "cost_usd" in fields and "cost_source" not in fields:
         fields["cost_source"] = "client"
     if "content" not in fields:
@@ -96,6 +106,15 @@ def _fields(document: Mapping[str, Any], limits: Intake) -> dict[str, Any]:
         fields["content"] = "none" if not has_any else "partial" if was_cut else "full"
     _latency(fields)
     return fields
+
+
+def _identify(fields: dict[str, Any]) -> None:
+    for key in _IDS:
+        if isinstance(fields.get(key), (int, float)) and not isinstance(fields[key], bool):
+            fields[key] = str(fields[key])
+    for key in _IDENTITY:
+        if isinstance(fields.get(key), str) and "\0" in fields[key]:
+            raise IngestError(f"{key} holds a NUL character")
 
 
 def _tags(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,11 +131,11 @@ def _tags(document: Mapping[str, Any]) -> dict[str, Any]:
 def _steps(steps: object, limits: Intake) -> tuple[list[dict[str, Any]], bool]:
     if not isinstance(steps, list):
         raise IngestError(f"steps is {_kind(steps)}; it must be a list of objects")
-    kept: list[object] = steps
+    kept = list(enumerate(steps))
     if len(steps) > limits.max_steps:
         half = limits.max_steps // 2
-        kept = [*steps[: limits.max_steps - half], *steps[-half:]]
-    return [_step(step, index, limits) for index, step in enumerate(kept)], len(kept) < len(steps)
+        kept = [*kept[: limits.max_steps - half], *kept[len(kept) - half :]]
+    return [_step(step, index, limits) for index, step in kept], len(kept) < len(steps)
 
 
 def _step(step: object, index: int, limits: Intake) -> dict[str, Any]:
@@ -126,13 +145,14 @@ def _step(step: object, index: int, limits: Intake) -> dict[str, Any]:
     fields.setdefault("seq", index)
     if fields.get("kind") not in _STEP_KINDS:
         fields["kind"] = "other"
-    for key in ("error", "name"):
-        if key in fields and not isinstance(fields[key], str):
-            fields[key] = _text(fields[key], _ERROR_CHARS)[0] if fields[key] else None
+    for key in ("error", "name", "model"):
+        if key in fields:
+            fields[key] = _text(fields[key], limits.max_result_chars)[0] if fields[key] else None
     if not fields.get("error"):
         fields.pop("error", None)
-    if fields.get("name") is None:
-        fields.pop("name", None)
+    for key in ("name", "model"):
+        if fields.get(key) is None:
+            fields.pop(key, None)
     if "result" in fields:
         whole, _ = _text(fields["result"], limits.max_line_bytes)
         fields["result"], cut = _text(whole, limits.max_result_chars)
@@ -166,9 +186,16 @@ def _check_time(run: Run, now: datetime) -> None:
         raise IngestError(f"ended_at {run.ended_at.isoformat()} is before {ANCIENT_YEAR}: a clock that was never set?")
 
 
+def _check_numbers(run: Run) -> None:
+    for name, most in _MOST.items():
+        value = getattr(run, name)
+        if value is not None and value > most:
+            raise IngestError(f"{name} is {value:g}: more than any run can have")
+
+
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = " ".join(".".join(str(part) for part in first["loc"]).split())
     if first["type"] == "missing":
         return f"{where} is missing"
     if first["type"] == "timezone_aware":

@@ -15,6 +15,8 @@ from worker.ingest.document import Taken
 from worker.settings import Intake
 
 _GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+"""What some editors put before the first line of a UTF-8 file."""
 _KEPT_OF_REJECTED = 4_000_000
 """Bytes kept of a rejected line in the side file."""
 
@@ -50,8 +52,9 @@ def read(stream: IO[bytes], *, now: datetime, limits: Intake) -> Iterator[Accept
     number = 0
     try:
         for number, raw, is_whole in _lines(stream, limits.max_line_bytes):
-            if raw.strip():
-                yield _line(number, raw, is_whole, now, limits)
+            line = raw.removeprefix(_BOM) if number == 1 else raw
+            if line.strip():
+                yield _line(number, line, is_whole, now, limits)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Rejected(number + 1, f"the gzip stream breaks off here ({error}); the lines before it were taken", b"")
 
@@ -63,9 +66,19 @@ def _line(number: int, raw: bytes, is_whole: bool, now: datetime, limits: Intake
     try:
         return Accepted(number, document.read(orjson.loads(raw), now=now, limits=limits))
     except orjson.JSONDecodeError as error:
-        return Rejected(number, f"not JSON: {error}", raw)
+        return Rejected(number, _not_json(raw, error), raw)
     except IngestError as error:
         return Rejected(number, str(error), raw)
+
+
+def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        raw.decode()
+    except UnicodeDecodeError as wrong:
+        return f"not UTF-8 text: byte 0x{raw[wrong.start]:02x} at position {wrong.start}"
+    if "allocate memory" in str(error):  # how orjson says it
+        return "nested too deeply"
+    return f"not JSON: {error.msg} at character {error.pos + 1}"
 
 
 def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes, bool]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from worker.errors import SettingsError, StoreError
 
@@ -46,7 +46,8 @@ class Store:
     @property
     def shown(self) -> str:
         """The URL as people may see it."""
-        return self._url.render_as_string(hide_password=True)
+        query = {key: "***" if "password" in key.lower() else value for key, value in self._url.query.items()}
+        return self._url.set(query=query).render_as_string(hide_password=True)
 
     @property
     def engine(self) -> Engine:
@@ -66,9 +67,12 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads."""
-        with self._one_line(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        """A transaction that only reads, and all of it at one moment: figures of several queries agree."""
+        with self._one_line(), self.engine.connect() as connection:
+            if self.dialect == "postgresql":  # SQLite always reads so
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -89,10 +93,8 @@ class Store:
     def _one_line(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            raise StoreError(f"{self.shown}: {_first_line(error)}{_remedy(error)}") from error
         except DBAPIError as error:
-            raise StoreError(f"{self.shown}: {_first_line(error)}") from error
+            raise StoreError(f"{self.shown}: {_first_line(error)}{_remedy(error)}") from error
 
 
 def _parse(url: str) -> URL:
@@ -100,13 +102,15 @@ def _parse(url: str) -> URL:
         url = "postgresql" + url.removeprefix("postgres")
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise SettingsError(
             "SPOTCHECK_DATABASE_URL is not a database URL; write sqlite:///FILE or postgresql://…"
         ) from None
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise SettingsError("SPOTCHECK_DATABASE_URL: a database in memory would be lost; write sqlite:///FILE")
         return parsed.set(drivername="sqlite")
     raise SettingsError(f"SPOTCHECK_DATABASE_URL: {parsed.drivername!r} is not supported; use sqlite or postgresql")
 
@@ -116,10 +120,9 @@ def _engine(url: URL, pool_size: int) -> Engine:
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": pool_size}
     try:
         if url.get_backend_name() == "sqlite":
-            if url.database and url.database != ":memory:":
-                folder = Path(url.database).parent
-                if not folder.is_dir():
-                    raise StoreError(f"{url}: folder {str(folder)!r} does not exist; create it first")
+            folder = Path(str(url.database)).parent
+            if not folder.is_dir():
+                raise StoreError(f"{url}: folder {str(folder)!r} does not exist; create it first")
             engine = create_engine(url, **options)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
@@ -161,6 +164,7 @@ def _remedy(error: SQLAlchemyError) -> str:
         ("disk is full", "; free space on the disk, then repeat the command: nothing is lost"),
         ("connection refused", "; is the server running?"),
         ("no such table", "; run `spotcheck db upgrade`"),
+        ("undefinedtable", "; run `spotcheck db upgrade`"),
     ):
         if sign in said:
             return remedy

@@ -14,8 +14,6 @@ from worker.store.tables import CutRow, DrawRow, EnrolmentRow, JobRow, NightRow,
 run, draw, sample, scorer, job, enrolment, cut, night_table = (
     core(row) for row in (RunRow, DrawRow, SampleRow, ScorerRow, JobRow, EnrolmentRow, CutRow, NightRow)
 )
-OPEN = ("queued", "leased")
-RESOLVED = ("scored", "unscored", "failed", "shed")
 
 
 class Registered(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 
 from worker.store.runs import insert_ignore
 from worker.store.tables import BudgetRow, CutRow, DrawRow, JobRow, core
@@ -70,15 +70,15 @@ def lock(connection: Connection, day: date) -> None:
 def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tuple[list[float], bool]:
     """Reserve the most that each job can cost, in order, up to the first that does not fit.
 
-    Never skips to a cheaper one: that would select short runs. What a job holds on an earlier day is freed there.
+    Under the lock of the day. Never skips to a cheaper one: that would select short runs. What a job holds on an
+    earlier day is freed there.
 
     Returns:
         What is held for each job that fits (a prefix of `jobs`), and whether money that others hold may still come
         back: then it is too early to say that the budget is spent.
     """
-    _open(connection, money.day)
-    row = connection.execute(select(budget).where(budget.c.day == money.day).with_for_update()).mappings().one()
-    left = money.cap_usd - row["spent_usd"] - row["reserved_usd"]
+    before = account(connection, money.day)
+    left = money.cap_usd - before.spent_usd - before.reserved_usd
     held: list[float] = []
     fresh = 0.0
     for one in jobs:
@@ -94,7 +94,7 @@ def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tup
             freed[one.reserved_day] -= one.reserved_usd
     for day, amount in sorted([*freed.items(), (money.day, fresh)]):
         add(connection, day, reserved=amount)
-    return held, row["reserved_usd"] > _DUST_USD
+    return held, before.reserved_usd > _DUST_USD
 
 
 def _open(connection: Connection, day: date) -> None:
@@ -144,6 +144,14 @@ def cut_night(connection: Connection, night: date, now: datetime) -> int:
             for pk, threshold in draws
         ]
         connection.execute(insert_ignore(connection, cut), rows)
+        # a cut that stands is lowered when a late run below it finds the money gone; it is never raised
+        lower = (cut.c.draw_pk == bindparam("b_draw"), cut.c.threshold > bindparam("b_threshold"))
+        connection.execute(
+            update(cut)
+            .where(cut.c.scorer_pk == scorer_pk, *lower)
+            .values(threshold=bindparam("b_threshold"), cut_at=now),
+            [{"b_draw": row["draw_pk"], "b_threshold": row["threshold"]} for row in rows],
+        )
         count += shed(connection, now, "budget", job.c.night == night, job.c.scorer_pk == scorer_pk)
     return count
 

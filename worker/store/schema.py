@@ -29,9 +29,10 @@ def head() -> str:
 def state(store: Store) -> State:
     """How the database's schema stands to this program's."""
     with store.read() as connection:
+        is_empty = not inspect(connection).get_table_names()
         version = MigrationContext.configure(connection).get_current_revision()
-        if version is None:
-            return "empty" if not inspect(connection).get_table_names() else "newer"
+    if version is None:
+        return "empty" if is_empty else "newer"
     if version == head():
         return "current"
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}

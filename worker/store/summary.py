@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, RowMapping, and_, case, delete, func, insert, or_, select, update
 
 from worker.records import Cell
+from worker.store.draws import lock_night
 from worker.store.enrol import admits, enrolled, registered
 from worker.store.tables import (
     CellRow,
@@ -25,6 +26,8 @@ from worker.store.tables import (
 run, draw, cut, job, score, scorer, cell, trend, night_table = (
     core(row) for row in (RunRow, DrawRow, CutRow, JobRow, ScoreRow, ScorerRow, CellRow, TrendRow, NightRow)
 )
+_WEEKS_LOCK = 7_307_251
+"""Names the advisory locks of weeks."""
 _SEGMENT = ("task_type", "flagged", "agent", "agent_version")
 
 
@@ -45,6 +48,7 @@ def refresh_night(connection: Connection, night: date) -> int:
     Returns:
         Cells stored.
     """
+    lock_night(connection, night)  # else two at once would each delete what stands, and both add theirs
     connection.execute(delete(cell).where(cell.c.night == night))
     stored = 0
     for one in registered(connection, enrolled(connection, [night])[night]):
@@ -127,11 +131,9 @@ def cells(
     *,
     aggregates_only: bool = False,
 ) -> list[StreamCells]:
-    """The cells of these nights (bounds included) by scorer and criterion, in a stable order."""
-    statement = (
-        select(cell.c.scorer_pk, cell.c.criterion, *(cell.c[name] for name in Cell._fields))
-        .where(cell.c.night.between(since, until))
-        .order_by(cell.c.scorer_pk, cell.c.criterion, cell.c.night, *(cell.c[name] for name in _SEGMENT))
+    """The cells of these nights (bounds included) by scorer and criterion, the aggregate first, oldest night first."""
+    statement = select(cell.c.scorer_pk, cell.c.criterion, *(cell.c[name] for name in Cell._fields)).where(
+        cell.c.night.between(since, until)
     )
     if scorer_pks is not None:
         statement = statement.where(cell.c.scorer_pk.in_(list(scorer_pks)))
@@ -140,7 +142,9 @@ def cells(
     found: dict[tuple[int, str | None], list[Cell]] = defaultdict(list)
     for scorer_pk, criterion, *sums in connection.execute(statement):
         found[scorer_pk, criterion].append(Cell._make(sums))
-    return [StreamCells(pk, criterion, rows) for (pk, criterion), rows in found.items()]
+    # sorted here: databases disagree on where nulls go, and on letters
+    keys = sorted(found, key=lambda key: (key[0], key[1] or ""))
+    return [StreamCells(pk, criterion, sorted(found[pk, criterion])) for pk, criterion in keys]
 
 
 def unscored(connection: Connection, since: date, until: date) -> dict[tuple[Any, ...], int]:
@@ -189,6 +193,8 @@ def reference_traffic(connection: Connection, nights: int) -> dict[str, float]:
 
 def replace_week(connection: Connection, week: str, points: Iterable[Mapping[str, Any]]) -> None:
     """Store a week's points in place of those that stand."""
+    if connection.dialect.name == "postgresql":  # two at once; SQLite lets one write at a time
+        connection.execute(select(func.pg_advisory_xact_lock(_WEEKS_LOCK, func.hashtext(week))))
     connection.execute(delete(trend).where(trend.c.week == week))
     rows = list(points)
     if rows:

@@ -1,0 +1,114 @@
+"""Everything has a help text with worked examples, and the README knows every command and setting."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from worker.cli import app as door
+from worker.cli.init import TOML
+from worker.records import Run
+from worker.scorers import SCORERS
+from worker.settings import Section, Settings, Store, TaskTypeRules
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> dict[str, Any]:
+    """Every command by its full name, without the groups."""
+    door._register()
+    return dict(_walk(typer.main.get_command(door.app), ""))
+
+
+def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    for child, inner in command.commands.items():
+        yield from _walk(inner, f"{name} {child}".strip())
+
+
+def settings(section: type[Section] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str | None]]:
+    """Every setting by its full name, with its description."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        yield ".".join((*path, name)), field.description
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from settings(kind, (*path, name))
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_help_text_ends_with_worked_examples_of_its_own_command(name: str) -> None:
+    command = commands()[name]
+    _, _, examples = command.help.partition("Examples: ")
+    assert examples, f"spotcheck {name} --help has no examples"
+    assert "\n\n" not in examples.strip(), "the examples are the end"
+    told = [part.strip() for part in " ".join(examples.split()).split(" · ")]
+    assert all(f"spotcheck {name}" in part for part in told)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_example_and_option_is_understood(name: str) -> None:
+    command = commands()[name]
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    _, _, examples = command.help.partition("Examples: ")
+    assert set(re.findall(r"(?<=\s)--?[a-zA-Z][a-z-]*", examples)) <= options
+    nameless = [parameter.name for parameter in command.params if parameter.param_type_name == "option"]
+    assert all(parameter.help for parameter in command.params if parameter.name in nameless)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert [name for name, description in settings() if not description] == []
+
+
+@pytest.mark.parametrize("record", [Run])
+def test_every_field_that_decides_something_says_what_it_means(record: type[Run]) -> None:
+    said = {name for name, field in record.model_fields.items() if field.description}
+    assert {"run_id", "task_type", "ended_at", "tags", "cost_usd", "content"} <= said
+
+
+def test_the_readme_names_every_command() -> None:
+    rows = [line for line in README.splitlines() if line.startswith("|")]
+    table = "\n".join(rows)
+    missing = [
+        name
+        for name in commands()
+        if f"spotcheck {name}" not in README
+        and not any(f"`spotcheck {name.split()[0]} " in row and f"`{name.split()[-1]}`" in row for row in rows)
+    ]
+    assert missing == [], f"README.md names no `spotcheck …` for these\n{table}"
+
+
+def test_the_readme_names_every_variable() -> None:
+    variables = re.findall(r"Env: ([A-Z_]+)", " ".join(description or "" for _, description in settings()))
+    assert len(variables) == 8
+    assert [name for name in variables if name not in README] == []
+
+
+def test_the_readme_names_every_heuristic_and_exit_code() -> None:
+    assert [name for name in SCORERS if f"`{name}`" not in README] == []
+    for code in ("0 fine", "2 usage", "3 input", "4 judge", "5 store", "6 export", "10 drift"):
+        assert code in README
+
+
+def test_the_commented_policy_or_the_readme_names_every_key() -> None:
+    told = README + TOML
+    not_yet = {f"task_type.{name}" for name in TaskTypeRules.model_fields}  # with the OTLP intake
+    not_yet |= {f"store.{name}" for name in Store.model_fields} | {"store", "task_type"}  # with prune
+    not_yet |= {"alerts.run_cost_usd", "alerts.agent_daily_spend_usd"}  # with alerts
+    in_environment = {"database_url", "broker_url", "prompts", "openai_api_key", "settle_s"}
+    wanted = [name for name, _ in settings() if name not in in_environment | not_yet]
+    assert [name for name in wanted if not re.search(rf"\b{name.rpartition('.')[2]}\b", told)] == []
+
+
+def test_the_commented_policy_is_valid_with_and_without_its_comments() -> None:
+    assert Settings.read({}, TOML) == Settings()
+    uncommented = "\n".join(re.sub(r"^# ?(?=[\[a-z_]+.*[\]=])", "", line) for line in TOML.splitlines())
+    read = Settings.read({}, uncommented)
+    assert read.sampling.task_types
+    assert read.judge.prices
+    assert read.judge.budget_usd_per_day is not None

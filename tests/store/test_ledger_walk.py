@@ -1,0 +1,226 @@
+"""Three workers, and all that can go wrong: at every step the books balance, at the end nothing is lost or doubled."""
+
+import random
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from tests.store.world import (
+    LEASE_S,
+    NIGHT,
+    NOW,
+    World,
+    budget,
+    draw_strata,
+    even_keys,
+    given_up,
+    heuristic,
+    incoming,
+    job,
+    judge,
+    outcome,
+    score,
+    small_run,
+)
+from worker.store import counts, draws, enrol, ledger, runs
+from worker.store.engine import Store
+from worker.store.enrol import Registered
+from worker.store.ledger import Job, Settled
+from worker.store.money import Money
+
+NIGHTS = (NIGHT - timedelta(1), NIGHT)
+FINAL = {"scored", "unscored", "failed", "shed"}
+CAP_USD, MOST_USD = 2.0, 0.05
+
+
+class Walk:
+    """A random walk over everything that may be done to the ledger, in any order."""
+
+    def __init__(self, store: Store, seed: int) -> None:
+        self.world, self.store = World(store), store
+        self.random = random.Random(seed)
+        self.now = NOW
+        self.rate = 0.2
+        self.late = 0
+        self.held: dict[str, list[Job]] = {"a": [], "b": [], "c": []}
+        self.past: list[tuple[str, Job]] = []
+        """Jobs that their worker has no right to any more: settled, returned, or lost in a crash."""
+        self.scorers = self.world.register(
+            heuristic(), heuristic("errors", statuses=("errored",)), judge(task_types=("refund",))
+        )
+        for night in NIGHTS:
+            self.take(night, 30)
+            self.world.draw(self.scorers, night=night, rate=self.rate, floor=2)
+
+    def take(self, night: Any, count: int) -> None:
+        batch = []
+        for key in even_keys(count):
+            self.late += 1
+            status = self.random.choice(["completed", "completed", "errored"])
+            task_type = self.random.choice(["refund", "refund", "billing"])
+            one = small_run(f"w-{self.late}", night=night, status=status, task_type=task_type)
+            flags = ("errored",) if status == "errored" else ()
+            batch.append(incoming(one, night=night, key=self.random.uniform(0, 1) * key, flags=flags))
+        self.world.take(batch, self.now)
+
+    def money(self) -> Money:
+        return Money((self.now - timedelta(hours=2)).date(), CAP_USD, {one.pk: MOST_USD for one in self.scorers})
+
+    def step(self) -> None:
+        worker = self.random.choice(list(self.held))
+        actions: list[tuple[Any, int]] = [
+            (self.claim, 30), (self.settle, 25), (self.retry, 8), (self.give_back, 6), (self.renew, 4),
+            (self.crash, 5), (self.haunt, 12), (self.wait, 12), (self.come_late, 3), (self.reconcile, 5),
+            (self.raise_rate, 1), (self.change_judge, 1),
+        ]  # fmt: skip
+        ((action,),) = [self.random.choices([each for each, _ in actions], [weight for _, weight in actions])]
+        action(worker)
+
+    def claim(self, worker: str) -> None:
+        lane = self.random.choice(["heuristic", "judge"])
+        mine = [one for one in self.scorers if one.lane == lane]
+        money = self.money() if lane == "judge" else None
+        claim = self.world.claim(
+            mine, limit=self.random.randint(1, 6), owner=worker, now=self.now, money=money, max_attempts=4
+        )
+        self.held[worker] += claim.jobs
+
+    def some(self, worker: str) -> list[Job]:
+        mine = self.held[worker]
+        chosen = self.random.sample(mine, self.random.randint(0, len(mine)))
+        self.held[worker] = [one for one in mine if one not in chosen]
+        self.past += [(worker, one) for one in chosen]
+        return chosen
+
+    def said(self, one: Job) -> Settled:
+        cost = self.random.choice([0.01, MOST_USD, None]) if one.reserved_day else 0.0
+        if self.random.random() < 0.1:
+            return given_up(one, cost_usd=cost)
+        return outcome(one, self.random.choice([0.0, 1.0, None]), cost_usd=cost, criteria=("tone",))
+
+    def settle(self, worker: str) -> None:
+        self.world.settle([self.said(one) for one in self.some(worker)], owner=worker, now=self.now)
+
+    def retry(self, worker: str) -> None:
+        at = self.now + timedelta(seconds=self.random.uniform(0, 200))
+        self.world.retry(self.some(worker), at, owner=worker)
+
+    def give_back(self, worker: str) -> None:
+        self.world.give_back(self.some(worker), owner=worker)
+
+    def renew(self, worker: str) -> None:
+        with self.store.write() as connection:
+            ledger.renew(connection, self.held[worker], worker, self.now, LEASE_S)
+
+    def crash(self, worker: str) -> None:
+        self.past += [(worker, one) for one in self.held[worker]]
+        self.held[worker] = []
+
+    def haunt(self, _: str) -> None:
+        """A worker that was believed dead says what it has to say after all."""
+        if not self.past:
+            return
+        worker, one = self.random.choice(self.past)
+        act = self.random.choice([self.world.give_back, None, None])
+        if act is not None:
+            act([one], owner=worker)
+        else:
+            self.world.settle([self.said(one)], owner=worker, now=self.now)
+
+    def wait(self, _: str) -> None:
+        self.now += timedelta(seconds=self.random.choice([1, 30, LEASE_S, 3600, 3 * 3600]))
+
+    def come_late(self, _: str) -> None:
+        self.take(self.random.choice(NIGHTS), 3)
+
+    def reconcile(self, _: str) -> None:
+        night = self.random.choice(NIGHTS)
+        with self.store.write() as connection:
+            draw_strata(connection, night, 0.0, 2, self.now)
+            draws.add_samples(connection, night, self.now)
+            enrol.supersede(connection, night, self.scorers, self.now)
+            everyone = enrol.registered(connection, enrol.enrolled(connection, [night])[night])
+            enrol.enqueue(connection, night, everyone, self.now)
+
+    def raise_rate(self, _: str) -> None:
+        self.rate = min(1.0, self.rate + 0.1)
+        night = self.random.choice(NIGHTS)
+        with self.store.write() as connection:
+            draw_strata(connection, night, self.rate, 2, self.now)
+
+    def change_judge(self, _: str) -> None:
+        version = self.random.choice("123")
+        self.scorers[2] = self.world.register(judge(version=version, task_types=("refund",)))[0]
+
+    def drain(self) -> None:
+        """All is quiet: what is left is done by one worker without a cap."""
+        self.now += timedelta(seconds=2 * LEASE_S)
+        for night in NIGHTS:
+            with self.store.write() as connection:
+                draw_strata(connection, night, 0.0, 2, self.now)
+                draws.add_samples(connection, night, self.now)
+                looking = enrol.registered(connection, enrol.enrolled(connection, [night])[night])
+                enrol.enqueue(connection, night, looking, self.now)
+                everyone = enrol.registered(connection)
+        for lane in ("heuristic", "judge"):
+            mine = [one for one in everyone if one.lane == lane]
+            for _ in range(100):
+                jobs = self.world.claim(mine, now=self.now, limit=50, max_attempts=9).jobs
+                with self.store.read() as connection:
+                    left = ledger.waiting(connection, self.now, lane)
+                if not jobs and not left.due and not left.later:
+                    break
+                if not jobs:
+                    self.now += timedelta(hours=1)
+                self.world.settle([self.said(one) for one in jobs], now=self.now)
+
+
+def check(connection: Connection, scorers: list[Registered]) -> None:
+    for each in counts.counts(connection, NIGHTS[0], NIGHTS[1], scorers, NIGHTS[0]):
+        assert each.reconciles, each
+    doubled = (
+        select(score.c.run_pk, score.c.scorer_pk, score.c.criterion)
+        .group_by(score.c.run_pk, score.c.scorer_pk, score.c.criterion)
+        .having(func.count() > 1)
+    )
+    assert connection.execute(doubled).all() == []
+    held: dict[Any, float] = dict(
+        connection.execute(
+            select(job.c.reserved_day, func.sum(job.c.reserved_usd))
+            .where(job.c.reserved_day.is_not(None))
+            .group_by(job.c.reserved_day)
+        ).all()
+    )
+    for day in connection.execute(select(budget)):
+        assert day.reserved_usd == pytest.approx(held.get(day.day, 0.0), abs=1e-9), "every dollar held is some job's"
+        assert day.spent_usd + day.reserved_usd <= CAP_USD + 1e-9
+    loose = select(func.count()).where(job.c.state == "queued", job.c.lease_owner.is_not(None))
+    assert connection.execute(loose).scalar_one() == 0
+
+
+def test_whatever_workers_do_every_job_ends_once_and_the_books_balance_at_every_step(store: Store) -> None:
+    walk = Walk(store, seed=1)
+    for _ in range(1_000 if store.dialect == "sqlite" else 300):
+        walk.step()
+        with store.read() as connection:
+            check(connection, walk.scorers)
+    walk.drain()
+    with store.read() as connection:
+        for each in counts.counts(connection, NIGHTS[0], NIGHTS[1], walk.scorers, NIGHTS[0]):
+            assert each.reconciles
+            assert each.pending == 0
+        first, last = runs.span(connection) or NIGHTS
+        assert (first, last) == NIGHTS
+    jobs = walk.world.jobs()
+    assert {one.state for one in jobs} == FINAL, "the walk went everywhere"
+    assert Counter((one.run_pk, one.scorer_pk) for one in jobs).most_common(1)[0][1] == 1
+    with store.read() as connection:
+        rows = connection.execute(
+            select(score.c.run_pk, score.c.scorer_pk, score.c.outcome).where(score.c.criterion.is_(None))
+        ).all()
+    aggregates = {(run_pk, scorer_pk): said for run_pk, scorer_pk, said in rows}
+    assert len(aggregates) == len(rows)
+    assert aggregates == {(one.run_pk, one.scorer_pk): one.state for one in jobs if one.state in ("scored", "unscored")}

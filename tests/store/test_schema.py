@@ -1,0 +1,114 @@
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect
+from sqlmodel import SQLModel
+
+from tests.store.world import World, at_once, heuristic
+from worker.errors import SchemaOutdated
+from worker.store import schema
+from worker.store.engine import Store
+
+
+def run(store: Store, sql: str) -> None:
+    with store.write() as connection:
+        connection.exec_driver_sql(sql)
+
+
+@pytest.fixture
+def empty(database_url: str) -> Store:
+    """A store without a schema."""
+    return Store(database_url)
+
+
+def test_an_empty_database_gets_its_schema_and_upgrading_again_changes_nothing(empty: Store) -> None:
+    assert schema.state(empty) == "empty"
+    schema.ensure(empty)
+    assert schema.state(empty) == "current"
+    World(empty).register(heuristic())
+    schema.upgrade(empty)
+    schema.upgrade(empty)
+    schema.ensure(empty)
+    with empty.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM scorer").scalar_one() == 1
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == schema.head()
+    empty.close()
+
+
+def test_migrating_ends_in_the_schema_of_the_tables(store: Store) -> None:
+    with store.write() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_indexes_have_the_columns_and_conditions_of_the_tables(store: Store) -> None:
+    with store.read() as connection:
+        seen = inspect(connection)
+        for table in SQLModel.metadata.tables.values():
+            found = {index["name"]: index for index in seen.get_indexes(table.name)}
+            for index in table.indexes:
+                there = found[str(index.name)]
+                assert there["column_names"] == [column.name for column in index.columns]
+                where = there.get("dialect_options", {}).get(f"{store.dialect}_where")
+                wanted = index.dialect_options[store.dialect]["where"]
+                assert (where is None) == (wanted is None), index.name
+                if wanted is not None:
+                    (state,) = [each for each in ("queued", "leased") if each in str(wanted)]
+                    assert state in str(where)
+
+
+def test_the_schema_can_be_taken_back_whole(empty: Store) -> None:
+    schema.ensure(empty)
+    with empty.write() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    with empty.read() as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    empty.close()
+
+
+def test_a_database_of_another_program_is_left_alone(empty: Store) -> None:
+    run(empty, "CREATE TABLE customers (name TEXT)")
+    assert schema.state(empty) == "newer"
+    with pytest.raises(SchemaOutdated, match="point SPOTCHECK_DATABASE_URL elsewhere") as caught:
+        schema.ensure(empty)
+    assert "\n" not in str(caught.value)
+    assert caught.value.retry is False
+    with empty.read() as connection:
+        assert inspect(connection).get_table_names() == ["customers"]
+    empty.close()
+
+
+def test_a_newer_schema_is_refused(empty: Store) -> None:
+    schema.ensure(empty)
+    run(empty, "UPDATE alembic_version SET version_num = '9999'")
+    assert schema.state(empty) == "newer"
+    with pytest.raises(SchemaOutdated, match="install that version"):
+        schema.ensure(empty)
+    empty.close()
+
+
+def test_a_migration_that_breaks_leaves_an_empty_database(empty: Store) -> None:
+    def migrate_and_break() -> None:
+        with empty.write() as connection:
+            schema._run(connection)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        migrate_and_break()
+    assert schema.state(empty) == "empty"
+    empty.close()
+
+
+def test_first_starts_at_once_end_in_one_schema(empty: Store) -> None:
+    told: list[str] = []
+
+    def start(own: World, _: str) -> None:
+        schema.ensure(own.store)
+        told.append(schema.state(own.store))
+
+    at_once(empty, 4, start)
+    assert told == ["current"] * 4
+    empty.close()

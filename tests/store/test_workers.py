@@ -1,0 +1,45 @@
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from tests.store.world import NOW
+from worker.store import workers
+from worker.store.engine import Store
+
+
+def see(store: Store, name: str, at: datetime, lanes: Sequence[str] = ("judge",)) -> None:
+    with store.write() as connection:
+        workers.seen(connection, name, lanes, 42, at)
+
+
+def alive(store: Store, at: datetime) -> list[tuple[str, str]]:
+    with store.read() as connection:
+        return [(row["name"], row["lanes"]) for row in workers.alive(connection, at)]
+
+
+def test_a_worker_is_alive_while_it_was_seen_lately(store: Store) -> None:
+    see(store, "b", NOW)
+    see(store, "a", NOW + timedelta(seconds=30), ["heuristic", "judge"])
+    assert alive(store, NOW + timedelta(seconds=30)) == [("a", "heuristic,judge"), ("b", "judge")]
+    assert alive(store, NOW + timedelta(seconds=46)) == [("a", "heuristic,judge")]
+
+
+def test_a_worker_that_is_seen_again_is_one_worker_and_keeps_its_start(store: Store) -> None:
+    for seconds in (0, 15, 30):
+        see(store, "a", NOW + timedelta(seconds=seconds))
+    with store.read() as connection:
+        (row,) = workers.alive(connection, NOW)
+    assert (row["started_at"], row["seen_at"]) == (NOW, NOW + timedelta(seconds=30))
+
+
+def test_a_worker_that_stopped_is_gone(store: Store) -> None:
+    see(store, "a", NOW)
+    with store.write() as connection:
+        workers.gone(connection, "a")
+        workers.gone(connection, "nobody")
+    assert alive(store, NOW) == []
+
+
+def test_a_worker_that_was_not_seen_for_a_day_is_forgotten(store: Store) -> None:
+    see(store, "old", NOW - timedelta(days=2))
+    see(store, "new", NOW)
+    assert alive(store, NOW - timedelta(days=2)) == [("new", "judge")]
