@@ -14,8 +14,8 @@ BAD_KEY = {"error": {"message": "Incorrect API key provided: sk-s3cret", "code":
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Answer(401, BAD_KEY), "check OPENAI_API_KEY"),
-        (Answer(404, NO_SUCH_MODEL), "check SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL"),
+        (Answer(401, body=BAD_KEY), "check OPENAI_API_KEY"),
+        (Answer(404, body=NO_SUCH_MODEL), "check SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL"),
     ],
 )
 def test_a_judge_that_refuses_us_is_exit_4_and_the_work_goes_on_later(
@@ -35,7 +35,8 @@ def test_a_judge_that_refuses_us_is_exit_4_and_the_work_goes_on_later(
         assert "s3cret" not in tried.err + tried.out
         judge.answer = lambda request, headers: simulated_verdict(request, lambda prompt: 1.0)
         assert shell("score", "--wait").code == 0
-    assert shell("status", "--json").json["totals"]["scored"] == 18
+    totals = shell("status", "--json").json["totals"]
+    assert (totals["ended"], totals["scored"], totals["unscored"]) == (18, 12, 6)  # no run has a tool call
 
 
 def test_an_address_that_is_none_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -21,20 +21,30 @@ TOML = """\
 rate = 0.05                 # probability that an ordinary run is drawn
 flagged_rate = 0.25         # … that a flagged one is: errored, aborted, outlier, tool error, repeated call
 floor_per_night = 3         # drawn at least, of each task type, flagged or not
+# lookback_nights = 3       # drawn nights that are looked at again for late runs
 # [sampling.task_types.refund]
 # rate = 0.2
 
 [scoring]
 # heuristics = ["answer_present", "tool_success"]   # all when not given
 rubrics = ["task_completion"]                       # files in prompts/
+# redact = true             # keys, e-mail addresses and card numbers are blanked before a run leaves for a judge
+# max_attempts = 8          # times a job is tried before it counts as failed
+# lease_s = 90              # seconds until others take over from a worker that is gone
+# [scoring.schemas.faq]     # JSON Schema of a task type's output, for valid_json
+# type = "object"
 
 [judge]
 # model = "…"                   # or SPOTCHECK_JUDGE_MODEL
+# base_url = "…"                # or OPENAI_BASE_URL: any OpenAI-compatible server
+# concurrency = 16              # or SPOTCHECK_JUDGE_CONCURRENCY: calls in flight per process
+# timeout_s = 60                # longest wait for one answer
 # budget_usd_per_day = 5.0      # what scoring may spend in a calendar day; no limit when not given
 # unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
 # [judge.prices."my-model"]
 # input_usd_per_mtok = 0.1
 # output_usd_per_mtok = 0.5
+# cached_input_usd_per_mtok = 0.01
 
 [schedule]
 at = "02:00"
@@ -42,6 +52,12 @@ time_zone = "UTC"           # nights and weeks are counted in it, like "Europe/B
 
 [alerts]
 false_alarms_per_year = 2   # drift findings that chance may cause, for the whole project
+
+[intake]                    # what is longer is cut (texts, results, steps) or rejected (lines)
+# max_line_bytes = 16000000
+# max_text_chars = 1000000
+# max_result_chars = 64000
+# max_steps = 5000
 """
 
 

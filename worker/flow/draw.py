@@ -76,6 +76,8 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
         if not is_drawn:
             draws.mark_drawn(connection, night, now)
             enrol.enrol(connection, night, scorers, now)
+        else:
+            draws.add_samples(connection, night, now)
         _dispatch(connection, night, now)
         return _standing(connection, night)
 

@@ -7,10 +7,11 @@ from worker.store import tables
 
 assert tables.RunRow.metadata is SQLModel.metadata
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=SQLModel.metadata,
-    transaction_per_migration=False,
-)
-with context.begin_transaction():
-    context.run_migrations()
+if hasattr(context, "config"):  # not when a collector of tests merely imports the file
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=SQLModel.metadata,
+        transaction_per_migration=False,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
