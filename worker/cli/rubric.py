@@ -65,11 +65,12 @@ def check(
     """
     opened = unopened()
     includes: dict[str, str] = {}
-    texts: dict[str, str] = {}
+    winners: dict[str, tuple[str, str]] = {}  # by file name: a team's own file stands in place of the shipped one
     for folder in opened.prompt_folders:
         lying = read_folder(folder)
         includes |= lying.includes
-        texts |= lying.rubrics
+        winners |= {Path(path).name: (path, text) for path, text in lying.rubrics.items()}
+    texts = dict(winners.values())
     if paths:
         texts = {}
         for path in paths:

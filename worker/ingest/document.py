@@ -143,8 +143,8 @@ def _step(step: object, index: int, limits: Intake) -> dict[str, Any]:
         raise IngestError(f"steps[{index}] is {_kind(step)}; a step is an object")
     fields = {key: value for key, value in step.items() if key in _STEP_FIELDS and value is not None}
     fields.setdefault("seq", index)
-    if fields.get("kind") not in _STEP_KINDS:
-        fields["kind"] = "other"
+    kind = fields.get("kind")
+    fields["kind"] = kind if isinstance(kind, str) and kind in _STEP_KINDS else "other"
     for key in ("error", "name", "model"):
         if key in fields:
             fields[key] = _text(fields[key], limits.max_result_chars)[0] if fields[key] else None

@@ -76,7 +76,7 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
         raw.decode()
     except UnicodeDecodeError as wrong:
         return f"not UTF-8 text: byte 0x{raw[wrong.start]:02x} at position {wrong.start}"
-    if "allocate memory" in str(error):  # how orjson says it
+    if "allocate memory" in error.msg or "depth limit" in error.msg:  # how orjson says it
         return "nested too deeply"
     return f"not JSON: {error.msg} at character {error.pos + 1}"
 

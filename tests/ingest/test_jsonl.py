@@ -1,0 +1,197 @@
+"""Run files: every bad line is one line with its number, the rest goes on, in memory that does not grow."""
+
+import gzip
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.ingest import jsonl
+from worker.ingest.jsonl import Accepted, Rejected
+from worker.settings import Intake
+
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+LIMITS = Intake()
+
+
+def a_line(number: int = 1, **over: Any) -> bytes:
+    fields = {"run_id": f"r-{number}", "task_type": "refund", "status": "completed", "ended_at": "2026-11-20T14:02:41Z"}
+    return orjson.dumps({**fields, **over}) + b"\n"
+
+
+def read(raw: bytes, limits: Intake = LIMITS) -> list[Accepted | Rejected]:
+    return list(jsonl.read(io.BytesIO(raw), now=NOW, limits=limits))
+
+
+def accepted(items: list[Accepted | Rejected]) -> list[str]:
+    return [item.taken.run.run_id for item in items if isinstance(item, Accepted)]
+
+
+def rejected(items: list[Accepted | Rejected]) -> list[tuple[int, str]]:
+    return [(item.number, item.reason) for item in items if isinstance(item, Rejected)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (b'{"run_id": "r-1",\n', "not JSON: "),
+        (b"no json at all\n", "not JSON: "),
+        (b'{"run_id": NaN}\n', "not JSON: "),
+        (b'{"cost_usd": 1e400}\n', "not JSON: number is infinity"),
+        (b'{"run_id": "\\ud800"}\n', "not JSON: "),
+        (b'{"run_id": "\\ud800\\u0041"}\n', "not JSON: "),
+        (b'{"run_id": "\xed\xa0\x80"}\n', "not UTF-8 text: byte 0xed at position 12"),
+        (b"\x89PNG\r\n", "not UTF-8 text: byte 0x89 at position 0"),
+        (b"\x00\x01\x02\n", "not JSON: "),
+        (b"[" * 100_000 + b"\n", "nested too deeply"),
+        (b'{"a":' * 1_000 + b"1" + b"}" * 1_000 + b"\n", "nested too deeply"),
+        (b'{"a":' * 300 + b"1" + b"}" * 300 + b"\n", "nested too deeply"),
+        (b"[1, 2]\n", "not an object but a list; a run is one JSON object a line"),
+        (b"null\n", "not an object but null"),
+        (b"{}\n", "is missing"),
+        (a_line(status="done"), "status is 'done'"),
+        (a_line(ended_at="2026-11-20T14:02:41"), "has no time zone"),
+        (a_line(run_id="a\0b"), "run_id holds a NUL character"),
+    ],
+)
+def test_a_bad_line_is_rejected_with_its_number_and_the_others_are_taken(bad: bytes, said: str) -> None:
+    items = read(a_line(1) + b"\n" + bad + a_line(2))
+    assert accepted(items) == ["r-1", "r-2"]
+    [(number, reason)] = rejected(items)
+    assert number == 3
+    assert said in reason
+    assert "\n" not in reason
+    assert [item.raw for item in items if isinstance(item, Rejected)] == [bad]
+
+
+@pytest.mark.parametrize("raw", [b"", b"\n", b"  \n\r\n\t", gzip.compress(b"")])
+def test_an_empty_input_is_nothing(raw: bytes) -> None:
+    assert read(raw) == []
+
+
+def test_the_last_line_needs_no_end_and_others_may_end_in_carriage_returns() -> None:
+    assert accepted(read(a_line(1).replace(b"\n", b"\r\n") + a_line(2).rstrip())) == ["r-1", "r-2"]
+
+
+def test_a_byte_order_mark_before_the_first_line_is_passed_over() -> None:
+    assert accepted(read(b"\xef\xbb\xbf" + a_line(1))) == ["r-1"]
+    assert rejected(read(a_line(1) + b"\xef\xbb\xbf" + a_line(2)))[0][0] == 2
+
+
+def test_gzip_is_told_by_its_first_bytes_and_may_have_several_members() -> None:
+    assert accepted(read(gzip.compress(a_line(1)) + gzip.compress(a_line(2)))) == ["r-1", "r-2"]
+
+
+def test_a_gzip_stream_cut_short_gives_every_whole_line_before_the_cut() -> None:
+    raw = b"".join(a_line(number, input=f"{number * 7919}") for number in range(2_000))
+    packed = gzip.compress(raw)
+    for length in (3, 15, len(packed) // 3, len(packed) - 9, len(packed) - 4):
+        items = read(packed[:length])
+        assert accepted(items) == [f"r-{number}" for number in range(len(items) - 1)]
+        assert isinstance(items[-1], Rejected)
+        assert "the gzip stream breaks off here" in items[-1].reason
+    assert len(accepted(read(packed[: len(packed) - 9]))) == 2_000
+
+
+def test_a_damaged_gzip_stream_ends_in_one_line() -> None:
+    packed = bytearray(gzip.compress(b"".join(a_line(number) for number in range(2_000)), mtime=0))
+    packed[len(packed) // 2 : len(packed) // 2 + 20] = bytes(20)
+    items = read(bytes(packed))
+    assert accepted(items)[:10] == [f"r-{number}" for number in range(10)]
+    assert isinstance(items[-1], Rejected)
+
+
+@pytest.mark.parametrize("raw", [b"\x1f\x8b", b"\x1f\x8b\x08garbage", b"\x1f\x8bnot gzip\n"])
+def test_what_only_looks_like_gzip_is_one_line(raw: bytes) -> None:
+    [item] = read(raw)
+    assert isinstance(item, Rejected)
+
+
+class Stream(io.RawIOBase):
+    """Bytes made when they are asked for; it knows how far it was read."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts, self._left = parts, b""
+        self.given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            self._left = next(self._parts, b"")
+        part, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(part)] = part
+        self.given += len(part)
+        return len(part)
+
+
+def test_lines_are_given_as_they_come_and_little_is_read_ahead() -> None:
+    stream = Stream(a_line(number, input="x" * 2_000) for number in range(100_000))
+    length = len(a_line(1, input="x" * 2_000))
+    items = jsonl.read(io.BufferedReader(stream), now=NOW, limits=LIMITS)
+    for count, _ in zip(range(1, 51), items, strict=False):
+        assert stream.given <= count * (length + 5) + io.DEFAULT_BUFFER_SIZE
+
+
+def test_a_pipe_that_stays_open_does_not_hold_back_what_came() -> None:
+    def slowly() -> Iterator[bytes]:
+        yield a_line(1)
+        raise AssertionError("the first line was enough")
+
+    first = next(iter(jsonl.read(io.BufferedReader(Stream(slowly())), now=NOW, limits=LIMITS)))
+    assert isinstance(first, Accepted)
+
+
+def test_a_line_of_fifty_megabytes_is_rejected_in_bounded_memory_and_the_next_is_taken() -> None:
+    def parts() -> Iterator[bytes]:
+        yield a_line(1)
+        yield b'{"run_id": "'
+        for _ in range(50):
+            yield b"x" * 1_000_000
+        yield b'"}\n'
+        yield a_line(2)
+
+    limits = Intake(max_line_bytes=2_000_000)
+    items = list(jsonl.read(io.BufferedReader(Stream(parts())), now=NOW, limits=limits))
+    assert accepted(items) == ["r-1", "r-2"]
+    [(number, reason)] = rejected(items)
+    assert (number, reason) == (2, "longer than 2,000,000 bytes (setting intake.max_line_bytes)")
+    assert all(len(item.raw) <= 4_000_000 for item in items if isinstance(item, Rejected))
+    assert items[-1].number == 3
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2])
+def test_the_longest_line_is_the_longest_line(extra: int) -> None:
+    limits = Intake(max_line_bytes=1_000)
+    pad = 1_000 - len(a_line(1, input="")) + 1 + extra
+    items = read(a_line(1, input="x" * pad) + a_line(2), limits)
+    assert accepted(items) == (["r-1", "r-2"] if not extra else ["r-2"])
+
+
+def test_an_endless_line_without_end_is_one_rejected_line() -> None:
+    items = read(b"x" * 5_000, Intake(max_line_bytes=1_000))
+    assert rejected(items) == [(1, "longer than 1,000 bytes (setting intake.max_line_bytes)")]
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=60) | st.just(a_line().rstrip()), max_size=8))
+def test_any_bytes_give_accepted_or_rejected_lines_and_no_line_is_lost(chunks: list[bytes]) -> None:
+    parts = [chunk.replace(b"\n", b" ") for chunk in chunks]
+    raw = b"\n".join([b"{}", *parts])
+    items = read(raw)
+    wanted = [number for number, part in enumerate([b"{}", *parts], start=1) if part.strip()]
+    assert [item.number for item in items] == wanted
+    good = a_line().rstrip()
+    assert len(accepted(items)) == sum(part.strip() == good for part in parts)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_behind_a_gzip_mark_end_without_an_exception(tail: bytes) -> None:
+    read(b"\x1f\x8b\x08\x00" + tail)
