@@ -7,11 +7,13 @@ import hashlib
 import itertools
 import json
 import math
+import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.records import Reference, Run, Why
 
@@ -163,17 +165,28 @@ def reference(
     Source: Iglewicz & Hoaglin 1993, How to Detect and Handle Outliers, for the stand-in at MAD 0.
     """
     cost, cost_mad = _median_and_log_mad(costs)
-    steps, steps_mad = _median_and_log_mad(step_counts)
+    steps, steps_mad = _median_and_log_mad(step_counts, of=_median_of_counts)
     latency, latency_mad = _median_and_log_mad(latencies)
     return Reference(cost, steps, latency, cost_mad, steps_mad, latency_mad)
 
 
-def _median_and_log_mad(values: Iterable[float | None]) -> tuple[float, float] | tuple[None, None]:
+def _median_of_counts(counts: NDArray[np.float64]) -> float:
+    """The median of whole numbers, each taken as spread evenly over ± 0.5 around itself.
+
+    The plain median jumps where half of the runs take one step and half take more: from 1 to 2 and back as nights come
+    and go, and what is judged by it jumps along though nothing has changed (alarms in 18 of 40 constant histories).
+    """
+    return statistics.median_grouped(counts.tolist(), 1)
+
+
+def _median_and_log_mad(
+    values: Iterable[float | None], of: Callable[[NDArray[np.float64]], float] = lambda usable: float(np.median(usable))
+) -> tuple[float, float] | tuple[None, None]:
     """Median and log-scale deviation of the usable values; None and None when they are too few."""
     usable = np.array([value for value in values if value is not None and 0 < value < math.inf], dtype=float)
     if usable.size < _FEWEST_FOR_REFERENCE:
         return None, None
-    median = float(np.median(usable))
+    median = of(usable)
     deviations = np.abs(np.log(usable) - math.log(median))
     mad = float(np.median(deviations))
     if mad == 0.0:
