@@ -15,8 +15,9 @@ from worker.records import Run
 from worker.store import schema
 from worker.store.engine import Store
 
-for _name in [name for name in os.environ if name.startswith(("SPOTCHECK_", "OPENAI_"))]:
-    del os.environ[_name]  # a developer's own settings must not decide what a test sees
+_OWN = ("SPOTCHECK_", "OPENAI_", "COLUMNS", "LINES")
+for _name in [name for name in os.environ if name.startswith(_OWN)]:
+    del os.environ[_name]  # a developer's settings and terminal must not decide what a test sees
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 URLs = Callable[[], str]

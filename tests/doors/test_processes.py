@@ -74,7 +74,9 @@ def judged(tmp_path: Path, slow: Slow) -> Iterator[tuple[Shell, str]]:
     with JudgeServer(slow) as judge:
         environ = {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": judge.base_url}
         shell = Shell(tmp_path, {**environ, "SPOTCHECK_JUDGE_CONCURRENCY": "2"})
-        (tmp_path / "spotcheck.toml").write_text(TOML.replace("0.5", "1.0"))
+        (tmp_path / "spotcheck.toml").write_text(
+            TOML.replace("0.5", "1.0").replace("[scoring]", "[scoring]\nlease_s = 5")
+        )
         shell("ingest", "-", stdin=lines(*(a_document(f"r-{number}") for number in range(40))))
         yield shell, shell("runs", "--json").json["runs"][0]["night"]
 
