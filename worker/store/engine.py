@@ -14,6 +14,8 @@ from worker.errors import SettingsError, StoreError
 
 Dialect = Literal["sqlite", "postgresql"]
 BUSY_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_S = 10
+"""A server that accepts and never answers would hang a command for ever."""
 
 
 class Store:
@@ -127,7 +129,7 @@ def _engine(url: URL, pool_size: int) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(url, pool_pre_ping=True, **options)
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, **options)
     except NoSuchModuleError:  # pragma: no cover  both dialects ship with SQLAlchemy
         raise SettingsError("this database needs a driver that is not installed") from None
     except ModuleNotFoundError:
