@@ -4,28 +4,36 @@ Messages carry nothing: each says "there may be work", and the ledger says which
 message is harmless on any broker, and a crashed task needs no retry.
 """
 
+import json
 import logging
 import mmap
 import os
 import socket
 import threading
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, beat, signals
 from kombu.exceptions import KombuError
 
+from worker import broker
 from worker.errors import SpotcheckError
+from worker.flow.deliver import deliver
 from worker.flow.desk import BATCH_S, Desk
 from worker.flow.draw import draw_night
 from worker.flow.nightly import due_nights
 from worker.flow.project import Project
-from worker.flow.reconcile import reconcile
+from worker.flow.reconcile import reconcile, wake_due
+from worker.flow.watch import watch
 from worker.judge.client import preload
-from worker.settings import Settings, read_here, without_password
-from worker.store import workers
+from worker.records import Drift
+from worker.settings import Settings, read_here
+from worker.store import draws, workers
+from worker.store.vitals import LAST_TICK, TURN
 
 log = logging.getLogger("spotcheck")
 QUEUES = {"judge": "judge", "heuristic": "heuristics", "control": "control"}
@@ -33,9 +41,11 @@ QUEUES = {"judge": "judge", "heuristic": "heuristics", "control": "control"}
 _TASKS = {"judge": "spotcheck.drain_judge", "heuristic": "spotcheck.drain_heuristics"}
 _JOBS_A_WAKE = 200
 _MOST_WAKES = 16
-_MOST_FILES = 32
 _BEAT_S = 15.0
-_POLL_S = {"filesystem": 0.05, "memory": 0.01}
+_TICK_S, _RECONCILE_S, _DELIVER_S = 60.0, 30.0, 30.0
+_QUIET_S = 15.0
+"""How long a broker that did not answer is left alone."""
+_NOTE_S = 5.0
 
 _stopping = mmap.mmap(-1, 1)  # anonymous and shared: the parent sets it, forked children see it
 
@@ -47,10 +57,9 @@ def is_stopping() -> bool:
 
 def configure(celery: Celery, settings: Settings) -> None:
     """Point the app at a broker; nothing is connected."""
-    url = settings.broker
-    scheme = url.split("://", 1)[0]
+    tick_s, reconcile_s = settings.clock.beat_s(_TICK_S), settings.clock.beat_s(_RECONCILE_S)
+    broker.use(celery, settings)
     celery.conf.update(
-        broker_url=url,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_acks_late=True,  # a wake-up that comes twice finds nothing to do
@@ -73,44 +82,22 @@ def configure(celery: Celery, settings: Settings) -> None:
             _TASKS["judge"]: {"queue": QUEUES["judge"]},
             _TASKS["heuristic"]: {"queue": QUEUES["heuristic"]},
         },
+        beat_scheduler=f"{__name__}:Ticker",
         beat_schedule={
-            "tick": {"task": "spotcheck.tick", "schedule": 60.0, "options": {"expires": 60}},
-            "reconcile": {"task": "spotcheck.reconcile", "schedule": 30.0, "options": {"expires": 30}},
+            "tick": {"task": "spotcheck.tick", "schedule": tick_s, "options": {"expires": max(10.0, tick_s)}},
+            "reconcile": {
+                "task": "spotcheck.reconcile",
+                "schedule": reconcile_s,
+                "options": {"expires": max(10.0, reconcile_s)},
+            },
+            "deliver": {"task": "spotcheck.deliver", "schedule": _DELIVER_S, "options": {"expires": _DELIVER_S}},
         },
     )
-    if scheme in ("redis", "rediss"):
-        celery.conf.broker_transport_options = {
-            "socket_timeout": 30,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 25,
-            "global_keyprefix": "spotcheck:",
-        }
-    elif scheme == "filesystem":
-        folder = _folder(settings)
-        celery.conf.broker_url = "filesystem://"
-        celery.conf.broker_transport_options = {
-            "data_folder_in": str(folder / "queue"),
-            "data_folder_out": str(folder / "queue"),
-            "control_folder": str(folder / "control"),
-            "polling_interval": _POLL_S[scheme],
-        }
-    elif scheme == "memory":
-        celery.conf.broker_transport_options = {"polling_interval": _POLL_S[scheme]}
-
-
-def _folder(settings: Settings) -> Path:
-    return Path(settings.broker.removeprefix("filesystem://"))
-
-
-def _prepare_folders(settings: Settings) -> None:
-    if settings.broker.startswith("filesystem://"):
-        for name in ("queue", "control"):
-            (_folder(settings) / name).mkdir(parents=True, exist_ok=True)
 
 
 app = Celery("spotcheck", set_as_current=True)
 _here: dict[str, Any] = {}
+_making = threading.Lock()
 
 
 def use(settings: Settings) -> None:
@@ -118,7 +105,7 @@ def use(settings: Settings) -> None:
     _here.clear()
     _here["settings"] = settings
     configure(app, settings)
-    _prepare_folders(settings)
+    broker.prepare(settings)
 
 
 @app.on_configure.connect
@@ -134,40 +121,81 @@ def _settings() -> Settings:
     return settings
 
 
-def _desk() -> Desk:
-    """This process's desk; a forked child makes its own."""
-    if _here.get("pid") != os.getpid():
-        _here["desk"] = Desk(Project(_settings()).open())
-        _here["pid"] = os.getpid()
-    desk: Desk = _here["desk"]
+def _project() -> Project:
+    """This process's project; a forked child makes its own, threads share it."""
+    with _making:
+        if _here.get("pid") != os.getpid():
+            _here["project"] = Project(_settings()).open()
+            _here["desks"] = {}
+            _here["pid"] = os.getpid()
+    project: Project = _here["project"]
+    return project
+
+
+def _desk(lane: str) -> Desk:
+    """This process's desk of a lane; one turn at a time is worked at it."""
+    project = _project()
+    desk: Desk = _here["desks"].setdefault(lane, Desk(project))
     return desk
 
 
-def wake(lane: str, due: int = 1) -> None:
-    """Tell workers of a lane that there may be work. A broker that is down costs time, nothing else."""
-    count = min(_MOST_WAKES, 1 + due // _JOBS_A_WAKE)
-    queue = QUEUES[lane]
-    settings = _settings()
-    if settings.broker.startswith("filesystem://"):
-        # nobody may be listening, and each poll sorts the whole folder
-        waiting = sum(1 for _ in (_folder(settings) / "queue").glob(f"*.{queue}.msg"))
-        count = min(count, max(0, _MOST_FILES - waiting))
+_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[bool]:
+    """Whether nobody in this process does this already; where tasks are threads, a second one would only wait."""
+    turn = _turns[what]
+    is_ours = turn.acquire(blocking=False)
     try:
+        yield is_ours
+    finally:
+        if is_ours:
+            turn.release()
+
+
+def wake(lane: str, due: int = 1) -> None:
+    """Tell workers of a lane that there may be work.
+
+    A broker that does not answer is left alone for a quarter of a minute: reconcile wakes again when it is back.
+    """
+    if time.monotonic() < _here.get("quiet_until", 0.0):
+        return
+    settings = _settings()
+    count = min(_MOST_WAKES, 1 + due // _JOBS_A_WAKE, broker.room(settings, QUEUES[lane]))
+    try:
+        if not _here.get("is_broker_up"):
+            broker.knock(app, settings)
         for _ in range(count):
-            app.send_task(_TASKS[lane], queue=queue, expires=60, retry=False, ignore_result=True)
-    except (KombuError, OSError) as error:
-        log.warning("broker %s is not reachable (%s); the ledger keeps the work", shown_broker(settings), error)
+            app.send_task(_TASKS[lane], queue=QUEUES[lane], expires=60, retry=False, ignore_result=True)
+    except (KombuError, OSError, ValueError) as error:
+        _here["quiet_until"] = time.monotonic() + _QUIET_S
+        _here["is_broker_up"] = False
+        log.warning("broker %s is not reachable (%s); the ledger keeps the work", broker.shown(settings), error)
+    else:
+        _here["is_broker_up"] = True
 
 
-def shown_broker(settings: Settings) -> str:
-    """The broker as people may see it."""
-    return without_password(settings.broker)
+class Ticker(beat.Scheduler):  # type: ignore[misc]  # celery ships no types
+    """Beat without a memory: the database knows which nights are due, so everything is sent at the start and then on.
 
+    It keeps no file, so beat runs on a read-only disk, and a beat that is restarted every few seconds still ticks.
+    """
 
-def beat_file(settings: Settings) -> Path:
-    """Where beat notes what it sent; losing it costs nothing."""
-    folder = settings.sqlite_path.parent if settings.sqlite_path else Path()
-    return folder / "spotcheck.beat"
+    def setup_schedule(self) -> None:
+        """Take our entries, all due now."""
+        self.merge_inplace(self.app.conf.beat_schedule)
+        for entry in self.schedule.values():
+            entry.last_run_at = self.app.now() - timedelta(days=1)
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:  # noqa: ANN401 as celery's own
+        """Send one, unless nobody has taken the last ones."""
+        if not broker.room(_settings(), QUEUES["control"]):
+            return
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except beat.SchedulingError as error:
+            log.warning("beat: %s", str(error).splitlines()[0])
 
 
 @app.task(name=_TASKS["judge"])
@@ -183,8 +211,15 @@ def drain_heuristics() -> None:
 
 
 def _drain(lane: str) -> None:
+    with _alone(lane) as is_ours:
+        if is_ours and not is_stopping():
+            _take_a_turn(lane)
+
+
+def _take_a_turn(lane: str) -> None:
     try:
-        done = _desk().drain(lane, budget_s=BATCH_S, stop=is_stopping)
+        done = _desk(lane).drain(lane, budget_s=BATCH_S, stop=is_stopping)
+        _note_turn(lane, done.refused or done.outage)
     except SpotcheckError as error:
         log.error("%s: %s", lane, error)  # the ledger keeps the work; a traceback would add nothing
         return
@@ -196,44 +231,97 @@ def _drain(lane: str) -> None:
         wake(lane)  # there may be more; an idle wake-up ends the chain
 
 
+def _note_turn(lane: str, trouble: str | None) -> None:
+    """Say in the store that this lane is worked at, and what is in its way; `spotcheck health` reads it."""
+    noted = _here.setdefault("noted", {})
+    at, before = noted.get(lane, (-_NOTE_S, None))
+    if trouble == before and time.monotonic() < at + _NOTE_S:
+        return
+    store = _project().store
+    with store.write() as connection:
+        said = {"at": store.now(connection).isoformat(), "trouble": trouble}
+        draws.set_meta(connection, f"{TURN}{lane}", json.dumps(said))
+    noted[lane] = (time.monotonic(), trouble)
+
+
+def _note_tick(project: Project) -> None:
+    """Say in the store that beat is heard; `spotcheck health` reads it."""
+    with project.store.write() as connection:
+        draws.set_meta(connection, LAST_TICK, project.store.now(connection).isoformat())
+
+
+@contextmanager
+def _from_beat(what: str) -> Iterator[Project | None]:
+    """The project for a task of beat; None where this process does it already. An error is one line in the log."""
+    with _alone(what) as is_ours:
+        project = None
+        try:
+            if is_ours:
+                _note_tick(_project())
+                project = _project()
+        except SpotcheckError as error:
+            log.error("%s: %s", what, error)
+        try:
+            yield project
+        except SpotcheckError as error:
+            log.error("%s: %s", what, error)
+
+
 @app.task(name="spotcheck.reconcile")
 def reconcile_now() -> None:
     """Heal: late runs, lost wake-ups, finished nights. Idempotent; every 30 s from beat."""
-    try:
-        project = _desk().project
-        done = reconcile(project, datetime.now(UTC), wake)
-    except SpotcheckError as error:
-        log.error("reconcile: %s", error)
-        return
-    for drift in done.found:
-        log.warning("drift: %s %s %.3f to %.3f", drift.stream.task_type, drift.stream.scorer, drift.before, drift.after)
+    with _from_beat("reconcile") as project:
+        if project is not None:
+            done = reconcile(project, project.settings.clock.now(), wake)
+            _note_tick(project)
+            for drift in done.found:
+                _tell(drift)
 
 
 @app.task(name="spotcheck.tick")
 def tick() -> None:
-    """Draw each night that is due since the project's first tick. Idempotent: a night is drawn once. Every 60 s."""
-    try:
-        project = _desk().project
-        now = datetime.now(UTC)
-        project.first_tick(now)
-        if now.astimezone(project.settings.zone).time() < project.settings.schedule.at:
+    """Draw each night that is due since the project's first tick, and watch all runs. Idempotent. Every 60 s."""
+    with _from_beat("tick") as project:
+        if project is None:
             return
+        now = project.settings.clock.now()
         for night in due_nights(project, now):
             strata = draw_night(project, night, now)
-            log.info(
-                "night %s: %d of %d runs drawn",
-                night,
-                sum(s.sampled for s in strata),
-                sum(s.population for s in strata),
-            )
-    except SpotcheckError as error:
-        log.error("tick: %s", error)
+            sampled, population = sum(s.sampled for s in strata), sum(s.population for s in strata)
+            if strata:  # else its runs may be on their way
+                log.info("night %s: %d of %d runs drawn", night, sampled, population)
+                wake_due(project, wake)
+            _note_tick(project)
+        for drift in watch(project, now).found:
+            _tell(drift)
+        _note_tick(project)
+
+
+@app.task(name="spotcheck.deliver")
+def deliver_now() -> None:
+    """Send alerts that wait for the webhook; nothing leaves in a rehearsal. Idempotent; every 30 s from beat."""
+    with _from_beat("deliver") as project:
+        if project is not None and project.settings.clock.is_real:
+            deliver(project, datetime.now(UTC))
+
+
+def _tell(drift: Drift) -> None:
+    where = drift.stream.task_type or "all task types"
+    log.warning("drift: %s %s %.3f to %.3f", where, drift.stream.scorer, drift.before, drift.after)
+
+
+@signals.worker_ready.connect
+@signals.beat_init.connect
+def _say_rehearsal(**_: object) -> None:
+    if warning := _settings().clock.warning():
+        log.warning(warning)
 
 
 @signals.worker_init.connect
 def _before_fork(**_: object) -> None:
     _stopping[0] = 0
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line a call
+    for chatty in ("httpx2", "alembic"):  # a line a call, two lines a process
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     project = Project(_settings()).open()  # an empty database gets its schema, a wrong one is told now
     project.store.close()  # sockets must not cross the fork
     if project.settings.is_judge_configured:
@@ -241,19 +329,23 @@ def _before_fork(**_: object) -> None:
 
 
 @signals.worker_shutting_down.connect
-def _stop(**_: object) -> None:
+def stop_working(**_: object) -> None:
+    """Have every lane finish or give back what is in hand; no more is taken. Until the next worker starts."""
     _stopping[0] = 1
 
 
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def _close(**_: object) -> None:
-    if _here.get("pid") == os.getpid():
-        _here.pop("desk").close()
-        _here.pop("pid")
+    if _here.pop("pid", None) == os.getpid():
+        for desk in _here.pop("desks").values():
+            desk.close()
 
 
 _beating = threading.Event()
+_heart: dict[str, threading.Thread] = {}
+_LAST_BEAT_S = 2.0
+"""A worker that ends says so; where the database does not answer, it counts as gone in a minute."""
 _forking = threading.Lock()  # a child forked while the heartbeat holds a lock of some library would never get it
 os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
 
@@ -265,12 +357,15 @@ def _start_heartbeat(sender: Any = None, **_: object) -> None:  # noqa: ANN401 c
     )
     lanes = [lane for lane, queue in QUEUES.items() if any(queue == getattr(each, "name", each) for each in queues)]
     _beating.clear()
-    threading.Thread(target=_beat, args=(lanes,), name="spotcheck-heartbeat", daemon=True).start()
+    _heart["thread"] = threading.Thread(target=_beat, args=(lanes,), name="spotcheck-heartbeat", daemon=True)
+    _heart["thread"].start()
 
 
 @signals.worker_shutdown.connect
 def _stop_heartbeat(**_: object) -> None:
     _beating.set()
+    if "thread" in _heart:
+        _heart.pop("thread").join(_LAST_BEAT_S)
 
 
 def _beat(lanes: Sequence[str]) -> None:

@@ -66,9 +66,13 @@ class JudgeUnavailable(JudgeError):
 
     retry = True
 
-    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: float | None = None, is_for_all: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_for_all = is_for_all
+        """No other question would fare better now: it is the judge's trouble, not this question's."""
 
 
 class JudgeRefusesUs(JudgeError):

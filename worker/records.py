@@ -18,6 +18,7 @@ ScorerKind = Literal["heuristic", "judge"]
 Purpose = Literal["production", "backfill", "bridge", "escalation"]
 Why = Literal["rate", "floor", "all", "flagged", "backfill"]
 DriftKind = Literal["agent", "judge", "mix", "errors", "cost", "tool", "steps"]
+AlertKind = Literal["drift", "run_cost", "cost_tail", "daily_spend", "spend_jump"]
 
 Utc = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 
@@ -354,8 +355,11 @@ class Drift(Record):
     kind: DriftKind = "agent"
     direction: Literal["down", "up"]
     before: float
+    """Mean of the reference: 0..1, US dollars a run where the kind is cost, steps a run where it is steps."""
     after: float
     window_nights: int
+    window_hours: int | None = None
+    """Hours, for a change that was seen before its night was over; the window counts as one night then."""
     scored: int
     z: float
     chance_per_year: float
@@ -364,6 +368,30 @@ class Drift(Record):
     """First night of the window."""
     found_night: date
     state: Literal["open", "acknowledged", "muted", "accepted", "recovered"] = "open"
+
+
+class Alert(Record):
+    """Something people are told: now, or in the weekly review."""
+
+    alert_id: int | None = None
+    key: str
+    """What it is about; the same thing is told once."""
+    kind: AlertKind
+    urgency: Literal["now", "review"]
+    task_type: str | None = None
+    """None where it is about all task types."""
+    subject: str = ""
+    """The figure it is about, for example `error_rate`; with kind and task type it is what a mute silences."""
+    text: str
+    """One line for people."""
+    details: Mapping[str, Any] = Field(default_factory=dict)
+    """The figures, for machines."""
+    night: date
+    finding_id: int | None = None
+    run_id: str | None = None
+    raised_at: Utc
+    state: Literal["open", "acknowledged", "muted", "resolved"] = "open"
+    muted_until: date | None = None
 
 
 class RunFilter(NamedTuple):

@@ -26,6 +26,8 @@ from pydantic import (
     field_validator,
 )
 
+from worker.clock import REAL, Clock, read_clock
+from worker.clock import VARIABLE as CLOCK
 from worker.errors import SettingsError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -54,6 +56,47 @@ def _database(url: SecretStr) -> SecretStr:
     return url
 
 
+def _json_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse what is no JSON Schema, with the path inside it; else each run would be told, and none scored."""
+    import jsonschema  # most projects have no schema, and need not wait for it
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
+
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+        resolver = EMPTY_REGISTRY.resolver_with_root(DRAFT202012.create_resource(schema))
+        for where, reference in _references(schema, ""):
+            try:
+                resolver.lookup(reference)
+            except Unresolvable:
+                raise ValueError(f"{where}: {reference!r} leads nowhere in this schema") from None
+    except jsonschema.SchemaError as error:
+        where = "".join(f".{part}" for part in error.absolute_path)
+        raise ValueError(f"{where}: {error.message[:200]}") from None
+    except RecursionError:
+        raise ValueError(": nested too deeply") from None
+    return schema
+
+
+def _references(node: object, where: str) -> Iterator[tuple[str, str]]:
+    """Every `$ref` of a schema with its place, but not those in values that a schema only names."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("$ref"), str):
+            yield f"{where}.$ref", node["$ref"]
+        for key, value in node.items():
+            if key not in ("const", "enum", "default", "examples"):
+                yield from _references(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _references(value, f"{where}.{index}")
+
+
+def _names(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if twice := [name for name in names or () if (names or ()).count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return names
+
+
 _BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp", "sqs", "filesystem", "memory")
 """Celery's transports that a message of a few bytes may go through."""
 
@@ -61,7 +104,7 @@ _BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pya
 class Section(BaseModel):
     """A table of `spotcheck.toml`; an unknown key is an error, so that a typo cannot pass."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -108,9 +151,9 @@ class Sampling(Section):
 class Scoring(Section):
     """What drawn runs are scored with."""
 
-    heuristics: tuple[str, ...] | None = None
+    heuristics: Annotated[tuple[str, ...] | None, AfterValidator(_names)] = None
     """Names of heuristics; all when not given."""
-    rubrics: tuple[str, ...] = ("task_completion",)
+    rubrics: Annotated[tuple[str, ...], AfterValidator(_names)] = ("task_completion",)
     """Names of rubrics in `prompts/`."""
     max_attempts: int = Field(default=8, ge=1, le=100)
     """Times a job is tried before it counts as failed."""
@@ -118,7 +161,7 @@ class Scoring(Section):
     """Seconds after which others take over what a worker that is gone had claimed; the living renew at a third."""
     redact: bool = True
     """Keys, tokens, e-mail addresses and card numbers are blanked before a run leaves for a judge."""
-    schemas: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    schemas: Mapping[str, Annotated[Mapping[str, Any], AfterValidator(_json_schema)]] = Field(default_factory=dict)
     """JSON Schema of the output, by task type, for the `valid_json` heuristic."""
 
 
@@ -179,6 +222,8 @@ class Alerts(Section):
     """The agent's cost of one run above which it is told at once, US dollars."""
     agent_daily_spend_usd: float | None = Field(default=None, ge=0)
     """The agents' spend in a day above which it is told, US dollars."""
+    send: Literal["all", "now"] = "all"
+    """What leaves through the webhook: every alert, or only those told now; the weekly review's stay in the list."""
 
 
 class TaskTypeRules(Section):
@@ -227,13 +272,18 @@ _ENV = {
     "SPOTCHECK_JUDGE_MODEL": ("judge", "model"),
     "SPOTCHECK_JUDGE_CONCURRENCY": ("judge", "concurrency"),
     "SPOTCHECK_SETTLE_S": ("settle_s",),
+    CLOCK: ("clock",),
+    "SPOTCHECK_WEBHOOK_URL": ("webhook_url",),
+    "SPOTCHECK_WEBHOOK_SECRET": ("webhook_secret",),
     "OPENAI_API_KEY": ("openai_api_key",),
     "OPENAI_BASE_URL": ("judge", "base_url"),
 }
 
 
-_ADDRESSES = (("database_url",), ("broker_url",), ("openai_api_key",))
+_ADDRESSES = (("database_url",), ("broker_url",), ("webhook_url",), ("webhook_secret",), ("openai_api_key",))
 """Never read from a file, which may lie in a repository."""
+_ENV_ONLY = (*_ADDRESSES, ("clock",))
+"""A rehearsal's clock in a file would be left on."""
 
 
 class Settings(Section):
@@ -246,10 +296,16 @@ class Settings(Section):
     Env: SPOTCHECK_BROKER_URL."""
     prompts: str | None = None
     """Folder of your rubrics, laid over the shipped ones; `./prompts` when it exists. Env: SPOTCHECK_PROMPTS."""
+    webhook_url: SecretStr | None = None
+    """Where alerts are sent, signed, as JSON; its path may be a secret. Env: SPOTCHECK_WEBHOOK_URL."""
+    webhook_secret: SecretStr | None = None
+    """Signs what is sent, as Standard Webhooks has it. Env: SPOTCHECK_WEBHOOK_SECRET."""
     openai_api_key: SecretStr | None = None
     """The judge's key. Env: OPENAI_API_KEY only, never a file."""
     settle_s: float = Field(default=600, ge=0)
     """Seconds without news after which a run sent in spans counts as ended. Env: SPOTCHECK_SETTLE_S."""
+    clock: Annotated[Clock, BeforeValidator(read_clock)] = REAL
+    """The time nights are counted by: real, or a rehearsal's, `START@REAL_START xN`. Env: SPOTCHECK_CLOCK only."""
     sampling: Sampling = Sampling()
     """How many runs are drawn for scoring."""
     scoring: Scoring = Scoring()
@@ -281,7 +337,8 @@ class Settings(Section):
     def sqlite_path(self) -> Path | None:
         """The database file; None on a server or in memory."""
         path = self.database.removeprefix("sqlite:///")
-        return None if path == self.database or path in ("", ":memory:") else Path(path)
+        name = path.partition("?")[0].removeprefix("file:")
+        return None if path == self.database or name in ("", ":memory:") else Path(name)
 
     @property
     def broker(self) -> str:
@@ -309,8 +366,9 @@ class Settings(Section):
         """
         data = _parse(toml)
         for name, path in _ENV.items():
-            if path in _ADDRESSES and _has(data, path):
-                raise SettingsError(f"spotcheck.toml: {path[-1]} is an address or secret; set {name} instead")
+            if path in _ENV_ONLY and _has(data, path):
+                what = "is an address or secret" if path in _ADDRESSES else "belongs in the environment"
+                raise SettingsError(f"spotcheck.toml: {path[-1]} {what}; set {name} instead")
         env = {name: value for name, value in environ.items() if name in _ENV and value.strip()}
         for name, value in env.items():
             target = data
@@ -344,7 +402,7 @@ def _shown(path: tuple[str, ...], value: object) -> str:
         return "(not set)"
     if path in (("database_url",), ("broker_url",), ("judge", "base_url")):
         return without_password(value.get_secret_value() if isinstance(value, SecretStr) else str(value))
-    if isinstance(value, SecretStr | str):
+    if isinstance(value, SecretStr | str | Clock):
         return str(value)
     if isinstance(value, time):
         return value.strftime("%H:%M")
@@ -376,8 +434,10 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 def _parse(toml: str | None) -> dict[str, Any]:
     try:
         return tomllib.loads(toml or "")
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"spotcheck.toml cannot be read: {error}") from None
+    except RecursionError:
+        raise SettingsError("spotcheck.toml cannot be read: nested too deeply") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
+        raise SettingsError(f"spotcheck.toml cannot be read: {str(error).partition(';')[0]}") from None
 
 
 def _has(data: Mapping[str, Any], path: tuple[str, ...]) -> bool:
@@ -417,6 +477,10 @@ def _explain(error: ValidationError, env: Mapping[str, str]) -> str:
             allowed = f"must be a table, like [{key}]"
         case "tuple_type":
             allowed = 'must be a list, like ["a", "b"]'
+        case "float_parsing" | "int_parsing" if str(first["input"]).strip().endswith("%"):
+            allowed = "must be a number; 5% is written 0.05"
+        case "value_error" if path[:2] == ("scoring", "schemas"):
+            return f"{where}{str(first['msg']).removeprefix('Value error, ')}"  # the schema itself would fill the line
         case _:
             allowed = str(first["msg"]).removeprefix("Value error, ")
     return f"{where}{_found(path, first['input'])}: {allowed}"
@@ -459,7 +523,7 @@ def read_here(environ: Mapping[str, str] | None = None) -> tuple[Settings, Mappi
     environ = os.environ if environ is None else environ
     path = Path("spotcheck.toml")
     try:
-        toml = path.read_text(encoding="utf-8") if path.exists() else None
+        toml = path.read_text(encoding="utf-8-sig") if path.exists() else None  # some editors write a BOM
     except UnicodeDecodeError as error:
         raise SettingsError(f"spotcheck.toml cannot be read: not UTF-8 text at byte {error.start}") from None
     except OSError as error:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.core.drift import WINDOWS, Finding, Floats, chance_per_year, dispersion, scan, threshold
+from worker.core.drift import NIGHTS, Finding, Floats, chance_per_year, dispersion, scan, threshold
 
 YEAR, LEARNED, CHANGE, MUTE = 364, 28, 84, 7
 
@@ -177,7 +177,7 @@ def test_a_finding_is_what_it_says(nights: Nights, start: int, accepted: int, di
     if found is None:
         return
     assert found.direction == direction
-    assert found.window_nights in WINDOWS
+    assert found.window_nights in NIGHTS.windows
     assert found.since + found.window_nights == len(nights.n)
     assert found.since >= max(start, accepted + 14)
     window = nights.n[found.since :].sum()

@@ -67,7 +67,7 @@ def _finds_in_pooled_scores(cells: Sequence[Cell]) -> bool:
             if cell.task_type in line:
                 n[(cell.night - MONDAY).days] += cell.scored
                 s[(cell.night - MONDAY).days] += cell.s
-        for nights in range(drift.LEARN_NIGHTS, 7 * WEEKS + 1):
+        for nights in range(drift.NIGHTS.learn, 7 * WEEKS + 1):
             if drift.scan(n[:nights], s[:nights], s[:nights], streams=len(task_types) + 1, false_alarms_per_year=2):
                 return True
     return False

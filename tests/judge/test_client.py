@@ -287,7 +287,6 @@ def test_half_a_body_is_unavailable() -> None:
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b"<html><body>Welcome\nto nginx</body></html>", "not JSON"),
         (b"", "not JSON"),
         (b'{"choices": [{"mess', "not JSON"),
         (b"[1]", "no chat completion"),
@@ -299,6 +298,34 @@ def test_a_200_that_is_no_completion_is_unavailable(body: bytes, what: str) -> N
     error = error_of(Answer(body=body))
     assert isinstance(error, JudgeUnavailable)
     assert what in str(error)
+
+
+PAGE = Answer(body=b"<html><body>Welcome\nto nginx</body></html>", headers={"Content-Type": "text/html"})
+
+
+def test_a_web_page_is_a_wrong_address_and_told_with_its_beginning() -> None:
+    error = error_of(PAGE)
+    assert isinstance(error, JudgeRefusesUs)
+    assert "not JSON: '<html><body>Welcome to nginx</body></html>'; check OPENAI_BASE_URL" in str(error)
+
+
+def test_a_web_page_from_a_judge_that_answered_before_is_passing_trouble() -> None:
+    async def use(judge: ChatJudge, server: JudgeServer) -> None:
+        await judge.ask(a_question())
+        with pytest.raises(JudgeUnavailable) as caught:
+            await judge.ask(a_question())
+        assert not caught.value.is_for_all
+
+    served(Script(GOOD, PAGE), use)
+
+
+@pytest.mark.parametrize(
+    "answer", [refused(500, "no"), refused(429, "slow down"), Answer(body=b""), GOOD._replace(cut=True)]
+)
+def test_trouble_before_the_first_answer_is_everybodys(answer: Answer) -> None:
+    error = error_of(answer)
+    assert isinstance(error, JudgeUnavailable)
+    assert error.is_for_all
 
 
 def test_a_compressed_answer_is_not_unfolded() -> None:

@@ -1,27 +1,33 @@
 """The app, its exit codes, and one line for each error."""
 
 import contextlib
-import errno
 import os
+import signal
 import sys
 import traceback
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli.door import close, note
-from worker.errors import EXIT_OK, EXIT_USAGE, SpotcheckError
+from worker.cli.door import DISK_FULL, close, is_full, note
+from worker.errors import EXIT_EXPORT, EXIT_OK, EXIT_USAGE, SpotcheckError
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 _UsageError: Any = typer.BadParameter.__base__
 """Every mistake on the command line; typer exports only this child of it."""
 EPILOG = (
     "Exit codes: 0 fine · 2 usage or settings · 3 input rejected under --strict · 4 judge unavailable · 5 store · "
     "6 export · 10 drift found with --fail-on-drift · 130 interrupted. Settings: `spotcheck settings`."
 )
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what a service manager sends, and the same to us as Ctrl-C."""
 
 
 class _Door(TyperGroup):
@@ -46,9 +52,11 @@ class _Door(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except KeyboardInterrupt:
-            note("interrupted; what was stored stands, and repeating the command goes on from there")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except KeyboardInterrupt as stop:
+            told = isinstance(stop, _Terminated)
+            said = "told to stop" if told else "interrupted"
+            note(f"{said}; what was stored stands, and repeating the command goes on from there")
+            raise typer.Exit(EXIT_TERMINATED if told else EXIT_INTERRUPTED) from None
         except BrokenPipeError:  # `spotcheck runs | head`: the reader has what it wanted
             _close_stdout()
             raise typer.Exit(EXIT_OK) from None
@@ -94,14 +102,21 @@ def _register() -> None:
 def main() -> None:
     """Run the command; errors are one line on stderr and a numbered exit."""
     _open_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     _register()
     app()
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def _one_line(error: Exception) -> tuple[str, int]:
     """What happened, to which thing, what to do; and the exit code."""
     if isinstance(error, SpotcheckError):
         return f"spotcheck: {error}", error.exit_code
+    if isinstance(error, typer.Abort):  # Ctrl-C between two steps of the command line itself
+        return "interrupted", EXIT_INTERRUPTED
     if type(error).__name__ == "NoArgsIsHelpError":
         return str(error), EXIT_USAGE  # its message is the help
     if isinstance(error, _UsageError):
@@ -109,8 +124,10 @@ def _one_line(error: Exception) -> tuple[str, int]:
         command = context.command_path if context is not None else "spotcheck"
         said = " ".join(error.format_message().split()).removesuffix(".")
         return f"spotcheck: {said[:1].lower()}{said[1:]}; see {command} --help", EXIT_USAGE
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "spotcheck: the disk is full; free some space, then repeat the command: nothing is lost", EXIT_UNEXPECTED
+    if isinstance(error, OSError) and is_full(error):
+        return f"spotcheck: {DISK_FULL}", EXIT_EXPORT
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # getcwd says no more
+        return "spotcheck: the current folder is gone; change into one that exists", EXIT_USAGE
     if isinstance(error, OSError) and error.strerror:
         thing = f"{error.filename}: " if error.filename is not None else ""
         return f"spotcheck: {thing}{error.strerror}; --traceback shows where", EXIT_UNEXPECTED

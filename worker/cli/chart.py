@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from worker.cli.door import inline, plain
 from worker.errors import SettingsError
 
 _MOST_PANELS = 24
@@ -26,12 +27,13 @@ def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
         import matplotlib as mpl
 
         mpl.use("Agg")
+        mpl.rcParams["text.parse_math"] = False  # a name with dollar signs is no formula
         from matplotlib import pyplot as plt
     except ImportError:
         raise SettingsError("pictures need matplotlib: pip install 'spotcheck-worker[png]'") from None
     lines: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for point in points:
-        name = point["segment"] or point["task_type"] or "overall, same mix"
+        name = inline(plain(point["segment"] or point["task_type"] or "overall, same mix"))
         lines[point["scorer"], point["criterion"] or "", point["scorer_version"], name].append(point)
     shown = [(key, rows) for key, rows in lines.items() if any(row["mean"] is not None for row in rows)]
     if not shown:

@@ -2,7 +2,22 @@
 
 import typer
 
-from worker.cli import db, drift, ingest, init, nightly, process, rubric, runs, sample, settings, status, trends
+from worker.cli import (
+    alerts,
+    db,
+    drift,
+    ingest,
+    init,
+    nightly,
+    process,
+    rubric,
+    runs,
+    sample,
+    settings,
+    status,
+    trends,
+    up,
+)
 from worker.demo import demo
 
 
@@ -22,12 +37,15 @@ def register(app: typer.Typer) -> None:
         ("nightly", nightly.nightly, "Draw, score, summarise, compare: the night's work."),
         ("trends", trends.trends, "Weekly means with interval, n and coverage."),
         ("drift", drift.drift, "Changes beyond chance, and what you decide of them."),
+        ("alerts", alerts.alerts, "What needs a person, and what you decide about it."),
         ("runs", runs.runs, "List runs, newest first."),
         ("show", runs.show, "One run to read."),
         ("explain", runs.explain, "Every decision about one run."),
         ("status", status.status, "The counts, and whether they reconcile; queue, spend."),
+        ("up", up.up, "Everything in one process, for one machine."),
         ("worker", process.worker, "Run a worker until it is told to stop."),
         ("beat", process.beat, "Send the minute's ticks."),
+        ("health", process.health, "Exit 1 when due work is not touched; for engines."),
         ("settings", settings.settings, "Every setting with value, source and meaning."),
     ):
         app.command(name, short_help=said)(command)

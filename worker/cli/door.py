@@ -1,13 +1,15 @@
 """What all commands share: the opened project, results to stdout, words to stderr, dates, progress, stopping."""
 
 import difflib
+import errno
 import os
 import signal
 import sys
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from contextlib import contextmanager, suppress
+from datetime import date, datetime
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -17,6 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from worker.clock import VARIABLE as CLOCK
+from worker.clock import read_clock
 from worker.errors import SettingsError
 from worker.flow.project import Project
 from worker.settings import read_here
@@ -34,6 +38,7 @@ err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _PLAIN = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+_ESCAPED = {code: f"\\u{code:04x}" for code in _PLAIN if code >= 0x7F}
 _WIDE = 100_000
 
 Json = Annotated[bool, typer.Option("--json", help="The same answer for machines.")]
@@ -52,6 +57,8 @@ def project() -> Project:
 def unopened() -> Project:
     """The project without a look at its database."""
     found = Project(read_here()[0])
+    if warning := found.settings.clock.warning():
+        note(warning)
     _opened.append(found.store)
     return found
 
@@ -63,13 +70,16 @@ def close() -> None:
 
 
 def now() -> datetime:
-    """The clock; only doors read it."""
-    return datetime.now(UTC)
+    """The clock, real or a rehearsal's; only doors read it."""
+    return read_clock(os.environ.get(CLOCK, "")).now()
 
 
 def show_json(answer: Any) -> None:  # noqa: ANN401 any JSON value
     """One JSON document on stdout."""
-    sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str))
+    said = orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
+    if sys.stdout.isatty():  # the same JSON, but what a terminal may take for an order is escaped
+        said = said.decode().translate(_ESCAPED).encode()
+    sys.stdout.buffer.write(said)
     sys.stdout.buffer.flush()
 
 
@@ -81,6 +91,44 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """A line beside the result."""
     err.print(plain(text), markup=False)
+
+
+def inline(text: str) -> str:
+    r"""Text on one line, whatever is in it: a name must not look like a line of ours.
+
+    Example:
+        >>> inline("refund\nno finding is open")
+        'refund no finding is open'
+    """
+    return " ".join(text.split())
+
+
+DISK_FULL = "the disk is full; free some space, then repeat the command: nothing is lost"
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there was no room for a file: the disk's, one's share of it, or the longest file that is allowed."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file so that it replaces `path` whole, or leaves what was there as it was.
+
+    A pipe or a device is written to itself, and so is a file in a folder that takes no other.
+    """
+    target = path.resolve()
+    if (target.exists() and not target.is_file()) or not os.access(target.parent, os.W_OK):
+        yield path
+        return
+    part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        yield part
+        part.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def plain(text: str) -> str:
@@ -122,8 +170,8 @@ def near(name: str, known: Collection[str]) -> str:
     """What was probably meant, or what there is, as the end of a sentence."""
     close = difflib.get_close_matches(name, list(known), n=1)
     if close:
-        return f"; did you mean {close[0]}?"
-    return f"; known are {', '.join(sorted(known)[:20])}" if known else ""
+        return f"; did you mean {inline(close[0])}?"
+    return f"; known are {inline(', '.join(sorted(known)[:20]))}" if known else ""
 
 
 def night(text: str | None, option: str) -> date | None:

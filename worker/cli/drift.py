@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.door import Json, counted, now, project, say, show_json
+from worker.cli.door import Json, counted, inline, now, project, say, show_json
 from worker.errors import EXIT_DRIFT, SettingsError
 from worker.flow.project import Project
 from worker.records import Drift
@@ -64,7 +64,7 @@ def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> 
 
 def describe(one: Drift) -> list[str]:
     """A finding in words, two lines."""
-    where = one.stream.task_type or "all task types, same mix"
+    where = inline(one.stream.task_type or "all task types, same mix")
     state = "" if one.state == "open" else f" · {one.state}"
     head = (
         f"[{one.finding_id}] {one.kind.upper()}  {where} · {one.stream.scorer}   {one.before:.2f} → {one.after:.2f} "

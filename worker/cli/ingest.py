@@ -5,16 +5,16 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import orjson
 import typer
 
-from worker.cli.door import Json, counted, note, now, progress, project, say, show_json
-from worker.errors import EXIT_REJECTED, SettingsError
+from worker.cli.door import DISK_FULL, Json, counted, inline, is_full, note, now, progress, project, say, show_json
+from worker.errors import EXIT_REJECTED, ExportError, SettingsError
 from worker.flow.project import Project
 from worker.flow.take import Tally, take
 from worker.ingest import jsonl
@@ -32,6 +32,7 @@ def ingest(
     """Take in runs: one JSON object a line (spotcheck.run/1), plain or gzip.
 
     Safe to repeat: what is known already is counted as duplicate, a run with other content becomes a new revision.
+    Of a key that stands twice in one object the last counts, as in every JSON reader.
     Rejected lines go to FILE.rejected.jsonl in this folder, with line number and reason; the rest goes on. Taking
     the same file again replaces them; those of another file or of stdin are never overwritten.
 
@@ -67,15 +68,15 @@ def _file(opened: Project, path: str) -> tuple[Tally, Path | None]:
         stream = _open(path, stack)
         if stream.isatty():
             note("reading runs from the terminal; Ctrl-D ends them")
-        bar = stack.enter_context(progress(f"ingest {name}"))
-        rejects = _Rejects(path, stack)
-        tally = take(
-            opened,
-            jsonl.read(stream, now=now(), limits=opened.settings.intake),
-            now(),
-            on_rejected=rejects.keep,
-            on_batch=lambda running: bar.set(sum(running), None),
-        )
+        bar = stack.enter_context(progress(f"ingest {inline(name)}"))
+        rejects = stack.enter_context(_Rejects(path))
+
+        def on_batch(running: Tally) -> None:
+            bar.set(sum(running), None)
+            rejects.flush()
+
+        lines = jsonl.read(stream, now=now(), limits=opened.settings.intake)
+        tally = take(opened, lines, now(), on_rejected=rejects.keep, on_batch=on_batch)
     if rejects.count > _SHOWN:
         note(f"… and {rejects.count - _SHOWN:,} more")
     if rejects.count:
@@ -115,38 +116,71 @@ def _unreadable(path: str, error: Exception) -> SettingsError:
 class _Rejects:
     """The side file, opened at the first rejected line."""
 
-    def __init__(self, path: str, stack: ExitStack) -> None:
+    def __init__(self, path: str) -> None:
         self.count = 0
         self.side: Path | None = None
         self._name = "stdin" if path == "-" else path
         self._source = None if path == "-" else os.fsencode(Path(path).resolve()).decode(errors="replace")
-        self._stack = stack
-        self._write: Callable[[bytes], object] | None = None
+        self._stream: IO[bytes] | None = None
 
     def keep(self, rejected: Rejected) -> None:
         self.count += 1
         if self.count <= _SHOWN:
             note(f"{self._name}:{rejected.number}: {rejected.reason}")
-        if self._write is None:
-            self._write = self._open_side()
+        if self._stream is None:
+            self._stream = self._open_side()
         line = {"line": rejected.number, "reason": rejected.reason, "file": self._source, **_raw(rejected.raw)}
-        self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        with self._whole():
+            self._stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
-    def _open_side(self) -> Callable[[bytes], object]:
+    def flush(self) -> None:
+        """Put on disk what was rejected so far: what comes from a pipe does not come again."""
+        if self._stream is not None:
+            with self._whole():
+                self._stream.flush()
+
+    def __enter__(self) -> "_Rejects":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with self._whole():
+                stream.close()
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """A side file that does not fit is taken away, since repeating the command writes it; a pipe's beginning stays.
+
+        Raises:
+            ExportError: There is no room for it.
+        """
+        try:
+            yield
+        except OSError as error:
+            if self._source is not None and self.side is not None:
+                with suppress(OSError):
+                    self.side.unlink()
+            why = DISK_FULL if is_full(error) else error.strerror
+            raise ExportError(f"{self.side} cannot be written: {why}") from None
+
+    def _open_side(self) -> IO[bytes]:
         name = Path(self._name).name
         for number in itertools.count(1):
             side = Path(f"{name}.rejected.jsonl" if number == 1 else f"{name}.{number}.rejected.jsonl")
             if not side.exists() or (self._source is not None and _source_of(side) == self._source):
                 break
         try:
-            stream = self._stack.enter_context(side.open("wb"))
+            stream = side.open("wb")
         except OSError as error:
+            if is_full(error):
+                raise ExportError(f"{side} cannot be written: {DISK_FULL}") from None
             raise SettingsError(
                 f"{side} cannot be written ({error.strerror}), and rejected lines must not be lost; "
                 "run it in a folder that you may write to"
             ) from None
         self.side = side
-        return stream.write
+        return stream
 
 
 def _raw(raw: bytes) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """`spotcheck init`: a commented spotcheck.toml and a prompts folder."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from worker.cli.door import say
+from worker.cli.door import replacing, say
 from worker.errors import SettingsError
 from worker.scorers.rubric_files import shipped_prompts
 
@@ -61,6 +62,20 @@ false_alarms_per_year = 2   # drift findings that chance may cause, for the whol
 """
 
 
+def _copy_prompts(prompts: Path) -> None:
+    """The folder whole, or nothing of it: interrupted half-way, `init` can be repeated."""
+    if prompts.exists():
+        shutil.copytree(shipped_prompts(), prompts, dirs_exist_ok=True)
+        return
+    part = prompts.with_name(f".{prompts.name}.{os.getpid()}")
+    try:
+        shutil.copytree(shipped_prompts(), part)
+        part.rename(prompts)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to; this folder by default.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
@@ -75,8 +90,11 @@ def init(
             raise SettingsError(f"{path} exists; --force overwrites it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        toml.write_text(TOML, encoding="utf-8")
-        shutil.copytree(shipped_prompts(), prompts, dirs_exist_ok=True)
+        _copy_prompts(prompts)
+        with replacing(toml) as part:
+            part.write_text(TOML, encoding="utf-8")
+    except shutil.Error as error:
+        raise SettingsError(f"{prompts} cannot be written: {error.args[0][0][2]}") from None
     except OSError as error:
         raise SettingsError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
     say(f"wrote {toml} and {prompts}/")

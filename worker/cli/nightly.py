@@ -9,13 +9,17 @@ import typer
 from worker.cli.door import Json, Since, Stopping, Until, counted, night, note, now, progress, project, say, show_json
 from worker.cli.drift import describe, finding_json
 from worker.cli.sample import nights_asked
+from worker.cli.unseen import warn_unseen
 from worker.cli.waking import Waking
 from worker.errors import EXIT_DRIFT, EXIT_JUDGE, SettingsError
+from worker.flow.deliver import deliver
 from worker.flow.desk import Desk
 from worker.flow.draw import Drawn, draw_night
-from worker.flow.nightly import Waited, finish, open_jobs, wait_for_scores
+from worker.flow.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_scores
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
+from worker.flow.watch import watch
+from worker.store.ledger import Held
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")]
 
@@ -53,7 +57,8 @@ def nightly(
     """Draw, score, summarise and compare: what runs every night.
 
     Without dates: every night missed since the project's first tick, once each. History from before that is scored
-    only when asked for, with --date or a range; a range replays it night by night. Repeating a night adds nothing.
+    only when asked for, with --date or a range; a range replays it night by night and sends nothing outside. Repeating
+    a night adds nothing.
 
     Examples: spotcheck nightly --wait · spotcheck nightly --since 2026-09-28 --until 2026-11-22 --wait
     """
@@ -61,26 +66,32 @@ def nightly(
         raise SettingsError("give --date, or --since and --until, not both")
     night(on, "--date")
     opened = project()
+    opened.is_replaying = since is not None or until is not None
     nights = nights_asked(opened, since or on, until or on)
     _check(opened)
     wake = Waking(opened)
     opened.first_tick(now())
     _warn_without_judge(opened)
     strata = _draw(opened, nights)
+    warn_unseen(opened, strata)
     population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
     answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
     words = "no night is due"
     if nights:
         words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
+    with progress("look at every run"):
+        seen = watch(opened, now()).found
     if not wait:
         wake_due(opened, wake)
+        deliver(opened, now())
         answer["open"] = open_jobs(opened)
         _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
         return
     # all nights: what earlier ones left open would hold their summaries back
     waited = _wait(opened, wake)
     with progress("summarise and compare"):
-        found = finish(opened, now())
+        found = seen + finish(opened, now())
+    deliver(opened, now())
     answer |= {"open": waited.still_open, "findings": [finding_json(one) for one in found]}
     rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
     _answer(answer, f"{words}; {rest}", as_json=as_json)
@@ -113,7 +124,9 @@ def _draw(opened: Project, nights: Sequence[date]) -> list[Drawn]:
 def _wait(opened: Project, wake: Waking) -> Waited:
     stopping = Stopping()
     with stopping.listening(), Desk(opened) as desk, progress("score") as bar:
-        return wait_for_scores(opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_Trouble())
+        return wait_for_scores(
+            opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_Trouble(), on_held=_Waits(opened)
+        )
 
 
 class _Trouble:
@@ -124,8 +137,33 @@ class _Trouble:
 
     def __call__(self, trouble: str) -> None:
         if trouble != self._said:
-            note(f"{trouble}; trying again every quarter of a minute, a few times")
+            note(f"{trouble}; trying again for {PATIENCE_S:.0f} s")
         self._said = trouble
+
+
+class _Waits:
+    """Says once for whom or for what it is waiting, and until when."""
+
+    def __init__(self, opened: Project) -> None:
+        self._opened = opened
+        self._told: set[str | None] = set()
+
+    def __call__(self, held: Sequence[Held]) -> None:
+        for one in held:
+            key = one.owner or one.reason
+            if key in self._told:
+                continue
+            self._told.add(key)
+            jobs = counted(one.jobs, "job")
+            at = one.until.astimezone(self._opened.settings.zone).strftime("%H:%M:%S %Z")
+            if one.owner is None:
+                note(f"{jobs} will be tried again from {at} on: {one.reason or 'given back'}")
+            else:
+                host, _, pid = one.owner.rpartition(":")[0].rpartition(":")
+                has = "is" if one.jobs == 1 else "are"
+                note(
+                    f"{jobs} {has} held until {at} by process {pid} on {host}; if it is gone, they are taken over then"
+                )
 
 
 def _warn_without_judge(opened: Project) -> None:

@@ -1,13 +1,16 @@
-"""`spotcheck worker` and `beat`: Celery's processes with our settings."""
+"""`spotcheck worker` and `beat`: Celery's processes with our settings; and `health`, which asks after them."""
 
+import os
 from typing import Annotated
 
 import typer
 
-from worker import celery
-from worker.cli.door import near, note, project
+from worker import broker, celery
+from worker.cli.door import Json, near, note, project
+from worker.cli.health import check, tell, wanted
 from worker.cli.waking import Waking
 from worker.errors import SettingsError
+from worker.flow.project import Project
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -30,28 +33,37 @@ def worker(
 
     Examples: spotcheck worker · spotcheck worker -Q judge -c 4 · spotcheck worker -Q control,heuristics -B
     """
-    _known_level(loglevel)
+    known_level(loglevel)
     asked = [queue.strip() for queue in queues.split(",") if queue.strip()]
     for queue in asked:
         if queue not in celery.QUEUES.values():
             raise SettingsError(f"--queues: {queue!r} is not known{near(queue, celery.QUEUES.values())}")
     if not asked:
         raise SettingsError("--queues names none; use judge, heuristics or control")
-    opened = project()
-    opened.check_prices()
-    opened.scorers  # noqa: B018 a wrong rubric is told now, not in the night
-    opened.store.close()
-    Waking(opened)
+    opened = ready(project())
     if opened.settings.broker.startswith("memory://"):
         raise SettingsError(
             "SPOTCHECK_BROKER_URL is memory://, which no other process can reach; use redis:// or a folder"
         )
     arguments = ["worker", "-Q", ",".join(asked), "-c", str(concurrency), "--loglevel", loglevel]
-    arguments += ["--without-gossip", "--without-mingle", "-n", name or f"spotcheck-{'-'.join(asked)}-%%h"]
+    arguments += ["--without-gossip", "--without-mingle", "-n", name or f"spotcheck-{'-'.join(asked)}@%h"]
     if with_beat:
-        arguments += ["-B", "-s", str(celery.beat_file(opened.settings))]
-    note(f"store {opened.store.shown} · broker {celery.shown_broker(opened.settings)} · queues {', '.join(asked)}")
+        arguments += ["-B"]
+    note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · queues {', '.join(asked)}")
     celery.app.worker_main(arguments)
+
+
+def ready(opened: Project) -> Project:
+    """Tell of wrong prices, rubrics and brokers now, not in the night; and point Celery at the project.
+
+    Raises:
+        SettingsError, RubricError: One is wrong.
+    """
+    opened.check_prices()
+    opened.scorers  # noqa: B018 read for its errors
+    opened.store.close()
+    Waking(opened)
+    return opened
 
 
 def beat(
@@ -61,13 +73,36 @@ def beat(
 
     Examples: spotcheck beat
     """
-    _known_level(loglevel)
+    known_level(loglevel)
     opened = project()
     opened.store.close()
     Waking(opened)
-    celery.app.start(["beat", "--loglevel", loglevel, "-s", str(celery.beat_file(opened.settings))])
+    celery.app.start(["beat", "--loglevel", loglevel])
 
 
-def _known_level(name: str) -> None:
+def health(
+    lane: Annotated[
+        str | None, typer.Option("--lane", help="judge, heuristics, control or beat; all without it.")
+    ] = None,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, help="So long may due work lie untouched.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Say whether the ledger moves: exit 0, or 1 with the reason. Light: an engine may ask every half minute.
+
+    Unhealthy is a lane without a live worker, or with due jobs that nobody leased, renewed or resolved for five
+    minutes; and beat, when no tick was handled for three. A judge that is down is degraded and exits 0: a restart of
+    the worker would not help.
+
+    Examples: spotcheck health · spotcheck health --lane judge
+    """
+    raise typer.Exit(tell(check(os.environ, wanted(lane), minutes), as_json=as_json))
+
+
+def known_level(name: str) -> None:
+    """Refuse a log level that is none.
+
+    Raises:
+        SettingsError: It is none.
+    """
     if name.lower() not in _LEVELS:
         raise SettingsError(f"--loglevel {name!r} is not known; use {', '.join(_LEVELS)}")

@@ -12,7 +12,7 @@ from worker.core.rubric import identity
 from worker.core.rubric_lint import FATAL, lint
 from worker.errors import EXIT_USAGE, SettingsError
 from worker.scorers.rubric import RubricScorer
-from worker.scorers.rubric_files import load, read_folder, shipped_prompts
+from worker.scorers.rubric_files import load, read_folder, read_text, shipped_prompts
 
 app = typer.Typer(help="The rubrics in prompts/: list, check, preview.", no_args_is_help=True)
 _HASH = 12
@@ -47,7 +47,7 @@ def listing(as_json: Json = False) -> None:
         mark = "*" if row["in_force"] else " "
         place = "shipped" if row["shipped"] else row["path"]
         say(f"{mark} {row['name']:<20} {row['version']:<8} {row['hash']}  {place}")
-        for line in textwrap.wrap(str(row["description"]), (columns() or 200) - 4):
+        for line in textwrap.wrap(str(row["description"]), max(20, (columns() or 200) - 4)):
             say(f"    {line}")
     say("* in force (setting scoring.rubrics)")
 
@@ -78,7 +78,7 @@ def check(
                 why = "is a folder; name the files in it" if path.is_dir() else "does not exist"
                 raise SettingsError(f"{path} {why}")
             includes = {**includes, **read_folder(path.parent).includes}
-            texts[str(path)] = path.read_text(encoding="utf-8", errors="replace")
+            texts[str(path)] = read_text(path)
     found = [finding for path, text in texts.items() for finding in lint(text, path, includes)]
     if as_json:
         show_json({"findings": [finding._asdict() for finding in found], "rubrics": len(texts)})

@@ -12,6 +12,7 @@ from worker.cli.door import (
     Until,
     add_row,
     counted,
+    inline,
     near,
     note,
     project,
@@ -107,9 +108,9 @@ def show(run_id: RunId, source: Source = None, as_json: Json = False) -> None:
         show_json(run.model_dump(mode="json"))
         return
     say(_headline(run))
-    say(f"agent {run.agent or '?'} {run.agent_version} · source {run.source} · revision {run.revision}")
+    say(inline(f"agent {run.agent or '?'} {run.agent_version} · source {run.source} · revision {run.revision}"))
     if run.error:
-        say(f"error: {run.error}")
+        say(inline(f"error: {run.error}"))
     for name, text in (("asked", run.input), ("answered", run.output)):
         say(f"\n— {name} —")
         say("(not recorded)" if text is None else text or "(empty)")
@@ -148,17 +149,13 @@ def explain(run_id: RunId, source: Source = None, as_json: Json = False) -> None
         state = one.state.replace("_", " ")
         label = one.scorer or state
         shown = value or ("" if one.scorer is None else state)
-        say(f"  {label:<19} {shown:<9} {at:<19} {_flat(one.reason or one.rationale or '')[:300]}".rstrip())
+        say(f"  {label:<19} {shown:<9} {at:<19} {inline(one.reason or one.rationale or '')[:300]}".rstrip())
         if one.reason and one.rationale:
-            say(f"  {'':<19} {_flat(one.rationale)[:300]}")
-
-
-def _flat(text: str) -> str:
-    """Text on one line."""
-    return " ".join(text.split())
+            say(f"  {'':<19} {inline(one.rationale)[:300]}")
 
 
 def _headline(run: Run) -> str:
     cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}"
     at = run.ended_at.strftime("%a %d %b %Y %H:%M UTC")
-    return f"{run.run_id} · {run.task_type} · {run.status} {at} · {counted(len(run.steps), 'step')}{cost}"
+    name = inline(f"{run.run_id} · {run.task_type}")
+    return f"{name} · {run.status} {at} · {counted(len(run.steps), 'step')}{cost}"

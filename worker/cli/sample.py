@@ -21,11 +21,12 @@ from worker.cli.door import (
     show_table,
     window,
 )
+from worker.cli.unseen import warn_unseen
 from worker.core.calendar import nights_between
 from worker.errors import SettingsError
 from worker.flow import estimate_cost
 from worker.flow.draw import Drawn, draw_night, plan_night
-from worker.flow.nightly import due_nights
+from worker.flow.nightly import over_nights
 from worker.flow.project import Project
 from worker.store import runs
 
@@ -37,7 +38,7 @@ def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_r
     if first is None and last is None:
         if dry_run and opened.start_night() is None:
             return [newest]
-        return due_nights(opened, now())
+        return over_nights(opened, now())
     first = first or last
     last = last or newest
     assert first is not None
@@ -79,6 +80,7 @@ def sample(
                     strata += [plan for plan, _ in plan_night(opened, connection, each, rate)]
             else:
                 strata += draw_night(opened, each, now(), rate=rate)
+    warn_unseen(opened, strata)
     cost = estimate_cost.of_strata(opened, strata)
     if as_json:
         window = {"since": nights[0], "until": nights[-1]} if nights else None

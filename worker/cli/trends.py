@@ -1,24 +1,25 @@
 """`spotcheck trends`: weekly lines with interval, n and coverage; as a table, JSON, CSV or a picture."""
 
 import csv
-import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from worker.cli import chart, trends_table
-from worker.cli.door import Json, columns, near, project, say, show_json
+from worker.cli.door import DISK_FULL, Json, columns, inline, is_full, near, plain, project, replacing, say, show_json
 from worker.core import calendar
 from worker.core.trend import DIMENSIONS
-from worker.errors import SettingsError
+from worker.errors import ExportError, SettingsError
 from worker.flow.project import Project
 from worker.records import TrendPoint
 from worker.store import findings, runs, summary
 
 FIELDS = tuple(TrendPoint.model_fields)
+_PNG = Path("trends.png")
+_FORMULA = tuple("=+-@＝＋－＠")  # spreadsheets fold the wide ones
 
 
 def trends(
@@ -34,6 +35,8 @@ def trends(
     as_json: Json = False,
 ) -> None:
     """Weekly means with their 95 % intervals, n, and coverage; the overall line is held at the reference mix.
+
+    In CSV a name that a spreadsheet would take for a formula begins with '. A file is replaced whole or left as it was.
 
     Examples: spotcheck trends · spotcheck trends --scorer task_completion --weeks 12 · spotcheck trends --format png
     """
@@ -58,8 +61,11 @@ def trends(
     except BrokenPipeError:
         raise
     except OSError as error:
-        if output is None or error.errno == errno.ENOSPC:
+        output = output or (_PNG if form == "png" else None)
+        if output is None:
             raise
+        if is_full(error):
+            raise ExportError(f"{output} cannot be written: {DISK_FULL}") from None
         raise SettingsError(f"--output {output} cannot be written: {error.strerror or error}") from None
 
 
@@ -69,8 +75,9 @@ def _show(opened: Project, points: Sequence[dict[str, Any]], form: str, output: 
     elif not points:
         say("no trend yet: take runs in (spotcheck ingest), then score nights (spotcheck nightly --wait)")
     elif form == "png":
-        path = output or Path("trends.png")
-        chart.draw(points, path)
+        path = output or _PNG
+        with replacing(path) as part:
+            chart.draw(points, part)
         say(str(path))
     else:
         with opened.store.read() as connection:
@@ -111,16 +118,27 @@ def read(opened: Project, *, by: str, scorer: str | None, task_type: str | None,
 
 
 def _csv(points: Sequence[dict[str, Any]], output: Path | None) -> None:
-    stream = sys.stdout if output is None else output.open("w", newline="", encoding="utf-8")
-    try:
-        writer = csv.DictWriter(stream, FIELDS)
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in point.items()} for point in points)
-    finally:
-        if output is not None:
-            stream.close()
+    if output is None:
+        _write_csv(points, sys.stdout)
+        return
+    with replacing(output) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        _write_csv(points, stream)
+
+
+def _write_csv(points: Sequence[dict[str, Any]], stream: TextIO) -> None:
+    writer = csv.DictWriter(stream, FIELDS)
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in point.items()} for point in points)
 
 
 def _cell(value: object) -> object:
-    """Names from outside never become a formula in a spreadsheet."""
-    return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+    r"""Names from outside are no formula in a spreadsheet and no order in a terminal.
+
+    Example:
+        >>> _cell("=1+1"), _cell(" @x"), _cell("re\nfund"), _cell(0.5)
+        ("'=1+1", "'@x", 're fund', 0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = inline(plain(value))
+    return "'" + text if text.startswith(_FORMULA) else text

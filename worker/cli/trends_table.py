@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from worker.cli.door import counted
+from worker.cli.door import counted, inline
 
 _BARS = "▁▂▃▄▅▆▇█"
 _LOW_COVERAGE = 0.8
@@ -82,8 +82,8 @@ def _scored(points: Sequence[dict[str, Any]], by: str) -> Iterator[_Line]:
 
 def _name(point: Mapping[str, Any], by: str) -> str:
     if by != "task_type":
-        return point["segment"] or "(none)"
-    return point["task_type"] or "overall, same mix"
+        return inline(point["segment"] or "(none)")
+    return inline(point["task_type"] or "overall, same mix")
 
 
 def _short(value: float) -> str:

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from worker import celery
+from worker import broker, celery
 from worker.cli.door import counted, note
 from worker.errors import SettingsError
 from worker.flow.project import Project
@@ -29,7 +29,7 @@ class Waking:
         try:
             celery.use(opened.settings)
         except OSError as error:
-            shown = celery.shown_broker(opened.settings)
+            shown = broker.shown(opened.settings)
             raise SettingsError(f"SPOTCHECK_BROKER_URL: {shown} cannot be made: {error.strerror}") from None
 
     def __call__(self, lane: str, due: int = 1) -> None:
@@ -58,7 +58,7 @@ class Waking:
         self._is_up = why is None
         self._look_at = time.monotonic() + _LOOK_AGAIN_S
         if why is not None and not was_down:
-            shown = celery.shown_broker(self._opened.settings)
+            shown = broker.shown(self._opened.settings)
             note(f"broker {shown} is not reachable ({why}); the work is stored, and nothing is lost")
 
 

@@ -9,27 +9,65 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Direction = Literal["down", "up"]
 
-WINDOWS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 21, 24, 28, 35, 42, 49, 56])
-"""Nights looked at. Neighbours overlap so much that 19 cost hardly more false alarms than 6, and they miss less."""
-LEARN_NIGHTS = 14
-"""A reference shorter than this judges nothing."""
-FIRST_REFERENCE = 28
-"""The reference grows to this many nights before it starts to keep its distance."""
-LAG_NIGHTS = 28
-"""The latest nights never belong to the reference, so that a slow decay is not learned as normal."""
-REFERENCE_NIGHTS = 112
-REACH_NIGHTS = 182
-"""How far back a reference may begin, counted from the newest night."""
-USABLE_NIGHTS = 7
-"""Nights with scores below which no dispersion can be told."""
+
+class Grid(NamedTuple):
+    """What the scan looks at, in steps of a night or of an hour, and how often chance alarms there."""
+
+    windows: NDArray[np.int64]
+    """Steps looked at, ascending."""
+    learn: int
+    """A reference shorter than this judges nothing."""
+    first_reference: int
+    """The reference grows to this many steps before it starts to keep its distance."""
+    lag: int
+    """The latest steps never belong to the reference, so that a slow decay is not learned as normal."""
+    reference: int
+    """Longest reference."""
+    reach: int
+    """How far back a reference may begin, counted from the newest step."""
+    usable: int
+    """Steps with scores below which no dispersion can be told."""
+    even_window: int
+    """The window whose statistic is taken as it is; shorter ones must show more, longer ones less."""
+    rate_log: float
+    """False alarms a stream-year are exp(rate_log - 0.482 z²), fitted to simulated null years."""
+
+
+NIGHTS = Grid(
+    # neighbours overlap so much that 19 cost hardly more false alarms than 6, and they miss less
+    windows=np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 21, 24, 28, 35, 42, 49, 56]),
+    learn=14,
+    first_reference=28,
+    lag=28,
+    reference=112,
+    reach=182,
+    usable=7,
+    even_window=7,
+    rate_log=3.9,
+)
+"""METHODS §3, bench/drift/README.md."""
+HOURS = Grid(
+    windows=np.array([1, 2, 3, 4, 6, 8, 12, 18, 24]),
+    learn=14 * 24,
+    first_reference=14 * 24,
+    lag=48,
+    reference=28 * 24,
+    reach=30 * 24,
+    usable=7 * 24 // 4,
+    even_window=6,
+    rate_log=8.5,
+)
+"""For rates that must not wait for the night to be over; two weeks are learned before anything is judged.
+
+Fitted to half-year null streams with the time of day taken out (`core.season`), 40 to 2,000 runs a day, clustered or
+not: bench/drift/hours.py. The clustered ones decide; plain ones alarm a quarter as often.
+"""
+
 VARIANCE_FLOOR = 1e-4
 """Variance of a single score below which a stream of equal scores would take any novelty for a change."""
-EVEN_WINDOW = 7
-"""The window whose statistic is taken as it is; shorter ones must show more, longer ones less."""
 THRESHOLD_FLOOR = 3.05
 """No finding below this, however many false alarms were allowed: the extrapolation of `threshold` ends here."""
-RATE_LOG, RATE_SLOPE = 3.9, 0.482
-"""False alarms a stream-year are exp(3.9 - 0.482 z²), fitted to simulated null years (METHODS §3, bench/drift)."""
+RATE_SLOPE = 0.482
 TINY = 1e-12
 SELDOM, NIGHTLY = 1 / 50, 364.0
 """Chances a year are not said rarer than once in 50 years, nor oftener than every night."""
@@ -54,12 +92,14 @@ class Finding(NamedTuple):
     """Index of the first night of the window."""
 
 
-def threshold(streams: int = 1, false_alarms_per_year: float = 1.0) -> float:
+def threshold(streams: float = 1.0, false_alarms_per_year: float = 1.0, grid: Grid = NIGHTS) -> float:
     """The z a finding must exceed so that all streams together keep within the false alarms allowed.
 
     Args:
-        streams: Streams scanned every night in this direction, >= 1.
+        streams: Streams scanned in this direction, >= 1, that share the false alarms equally; where they do not, one
+            over this stream's share.
         false_alarms_per_year: False alarms allowed a year for all of them together, > 0; 0 or less allows none.
+        grid: Nights or hours.
 
     Returns:
         z, at least 3.05; infinite when no false alarm is allowed.
@@ -72,16 +112,17 @@ def threshold(streams: int = 1, false_alarms_per_year: float = 1.0) -> float:
     """
     if false_alarms_per_year <= 0:
         return math.inf
-    exponent = RATE_LOG + math.log(max(streams, 1) / false_alarms_per_year)
+    exponent = grid.rate_log + math.log(max(streams, 1) / false_alarms_per_year)
     return max(THRESHOLD_FLOOR, math.sqrt(max(exponent, 0.0) / RATE_SLOPE))
 
 
-def chance_per_year(z: float, streams: int = 1) -> float:
+def chance_per_year(z: float, streams: float = 1.0, grid: Grid = NIGHTS) -> float:
     """How many times a year chance alone shows a z this high somewhere in the project.
 
     Args:
         z: The statistic of a finding; below 0 counts as 0.
-        streams: Streams scanned every night in this direction, >= 1.
+        streams: As in `threshold`.
+        grid: Nights or hours.
 
     Returns:
         Times a year, 1/50..364: rarer than once in 50 years would be extrapolation.
@@ -92,8 +133,29 @@ def chance_per_year(z: float, streams: int = 1) -> float:
 
     Source: METHODS §3.
     """
-    once = math.exp(RATE_LOG - RATE_SLOPE * min(max(z, 0.0), 20.0) ** 2)
+    once = math.exp(grid.rate_log - RATE_SLOPE * min(max(z, 0.0), 20.0) ** 2)
     return min(max(max(streams, 1) * once, SELDOM), NIGHTLY)
+
+
+def reference_span(steps: int, window: int, reference_start: int = 0, grid: Grid = NIGHTS) -> tuple[int, int]:
+    """Which steps a window that ends with the newest is compared with.
+
+    Args:
+        steps: Length of the series.
+        window: Of the finding.
+        reference_start: As in `scan`.
+        grid: Nights or hours.
+
+    Returns:
+        First and one past the last index, as `scan` takes them where the series has scores from its start on.
+
+    Example:
+        >>> reference_span(100, 7), reference_span(40, 7)
+        ((0, 72), (0, 28))
+    """
+    skipped = max(reference_start, steps - grid.reach, 0)
+    end = min(steps - skipped - window, max(grid.first_reference, steps - skipped - grid.lag))
+    return skipped + max(end - grid.reference, 0), skipped + max(end, 0)
 
 
 def dispersion(n: ArrayLike, s: ArrayLike, ss: ArrayLike | None = None) -> float:
@@ -120,7 +182,7 @@ def dispersion(n: ArrayLike, s: ArrayLike, ss: ArrayLike | None = None) -> float
     n_, s_, ss_ = (np.asarray(x, np.float64) for x in (n, s, s if ss is None else ss))
     n_, s_, ss_ = _from_first_score(n_, s_, ss_)
     kept = float(np.count_nonzero(n_))
-    if kept < USABLE_NIGHTS:
+    if kept < NIGHTS.usable:
         return 1.0
     count, total, squares, between, _ = _running(n_, s_, ss_)[:, -1:]
     mean = total / count
@@ -134,10 +196,11 @@ def scan(
     ss: ArrayLike,
     *,
     start: int = 0,
-    streams: int = 1,
+    streams: float = 1.0,
     false_alarms_per_year: float = 1.0,
     direction: Direction = "down",
     reference_start: int = 0,
+    grid: Grid = NIGHTS,
 ) -> Finding | None:
     """Compare the latest nights, in windows of 1 to 56, with the past of the same stream.
 
@@ -159,10 +222,11 @@ def scan(
         s: n × mean score, scores 0..1, shape (nights,); ignored where n = 0.
         ss: n × mean of the squared scores, shape (nights,); ignored where n = 0.
         start: Index of the first night a window may contain: the first after a mute.
-        streams: Streams of the project scanned every night, >= 1; they share the false alarms.
+        streams: As in `threshold`: streams of the project that share the false alarms.
         false_alarms_per_year: False alarms allowed a year for the whole project, > 0.
         direction: `down` finds drops; `up` finds rises (errors, cost), as the drop of 1 - score.
         reference_start: Index of the first night fit for the reference: the first of a level a person accepted.
+        grid: Whether the series are of nights or of hours.
 
     Returns:
         The finding of the window with the highest z, or None: nothing beyond the threshold, no night at all, or a
@@ -179,18 +243,18 @@ def scan(
     """
     n_, s_, ss_ = (np.asarray(x, np.float64) for x in (n, s, ss))
     nights = len(n_)
-    skipped = max(reference_start, nights - REACH_NIGHTS, 0)
+    skipped = max(reference_start, nights - grid.reach, 0)
     n_, s_, ss_ = _from_first_score(n_[skipped:], s_[skipped:], ss_[skipped:])
     skipped = nights - len(n_)
-    windows = WINDOWS[: WINDOWS.searchsorted(nights - max(start, skipped + LEARN_NIGHTS), side="right")]
+    windows = grid.windows[: grid.windows.searchsorted(nights - max(start, skipped + grid.learn), side="right")]
     if not len(windows):
         return None
     if direction == "up":
         s_, ss_ = n_ - s_, n_ - 2 * s_ + ss_
-    compared = _compare(_running(n_, s_, ss_), windows)
+    compared = _compare(_running(n_, s_, ss_), windows, grid)
     best = int(compared.square.argmax())
     z = math.sqrt(max(0.0, float(compared.square[best])))
-    if z <= threshold(streams, false_alarms_per_year):
+    if z <= threshold(streams, false_alarms_per_year, grid):
         return None
     before, after = (min(max(float(mean[best]), 0.0), 1.0) for mean in (compared.before, compared.after))
     if direction == "up":
@@ -203,7 +267,7 @@ def scan(
         window_nights=window,
         scored=float(compared.scored[best]),
         z=z,
-        chance_per_year=chance_per_year(z, streams),
+        chance_per_year=chance_per_year(z, streams, grid),
         since=nights - window,
     )
 
@@ -242,13 +306,13 @@ def _raised(between: Floats, variance: Floats, freedom: Floats) -> Floats:
     return raised
 
 
-def _compare(sums: Floats, windows: NDArray[np.int64]) -> _Compared:
+def _compare(sums: Floats, windows: NDArray[np.int64], grid: Grid) -> _Compared:
     """Squared z of each window that ends with the newest night; 0 where none can be told or it is not below."""
     nights = sums.shape[1] - 1
     begin = nights - windows
-    end = np.minimum(begin, max(FIRST_REFERENCE, nights - LAG_NIGHTS))
+    end = np.minimum(begin, max(grid.first_reference, nights - grid.lag))
     window = sums[:, -1:] - sums.take(begin, axis=1)
-    reference = sums.take(end, axis=1) - sums.take(np.maximum(end - REFERENCE_NIGHTS, 0), axis=1)
+    reference = sums.take(end, axis=1) - sums.take(np.maximum(end - grid.reference, 0), axis=1)
     n, s, ss, between, kept = np.array((window, reference, window + reference)).swapaxes(0, 1)
     n = np.maximum(n, TINY)
     mean = s / n
@@ -261,6 +325,6 @@ def _compare(sums: Floats, windows: NDArray[np.int64]) -> _Compared:
     pooled = share[2]
     scale = variance[2] * _raised(between[1] - s[1] * mean[1], variance[1], freedom) / (pooled * (1 - pooled))
     ratio = 2 * (likelihood[0] + likelihood[1] - likelihood[2]) / scale
-    square = freedom * np.log1p(ratio / freedom) + np.log(np.maximum(kept[0], 1.0) / EVEN_WINDOW)
-    below = (mean[0] < mean[1]) & (kept[0] > 0) & (kept[1] >= USABLE_NIGHTS)
+    square = freedom * np.log1p(ratio / freedom) + np.log(np.maximum(kept[0], 1.0) / grid.even_window)
+    below = (mean[0] < mean[1]) & (kept[0] > 0) & (kept[1] >= grid.usable)
     return _Compared(square * below, mean[1], mean[0], window[0])

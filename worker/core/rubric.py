@@ -5,12 +5,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.core.rubric_render import RubricTemplate
-from worker.core.rubric_schema import Criterion, FrontMatter, LintFinding, RubricProblem, canonical, check_front, split
+from worker.core.rubric_schema import (
+    SUFFIX,
+    Criterion,
+    FrontMatter,
+    LintFinding,
+    RubricProblem,
+    canonical,
+    check_front,
+    misnamed,
+    split,
+)
 from worker.core.rubric_template import check, refuse
 
-__all__ = ["Criterion", "LintFinding", "Rubric", "RubricProblem", "canonical", "identity", "parse"]
-
-SUFFIX = ".rubric.md.j2"
+__all__ = ["SUFFIX", "Criterion", "LintFinding", "Rubric", "RubricProblem", "canonical", "identity", "parse"]
 
 
 class Rubric(FrontMatter):
@@ -53,10 +61,8 @@ def parse(text: str, path: str, includes: Mapping[str, str] | None = None) -> Ru
     fields, findings = check_front(front, path)
     if fields is None:
         raise RubricProblem(findings[0], len(findings) - 1)
-    expected = path.replace("\\", "/").rpartition("/")[2]
-    if expected.endswith(SUFFIX) and expected != fields.name + SUFFIX:
-        message = f"the rubric is named {fields.name!r}, so its file must be {fields.name + SUFFIX!r}"
-        raise RubricProblem(LintFinding(path, 2, 1, "schema", message))
+    if wrong_name := misnamed(fields.name, path):
+        raise RubricProblem(wrong_name)
     checked = check(body, path, texts)
     refuse(checked)
     given: dict[str, Any] = {

@@ -10,6 +10,7 @@ from worker.core.rubric_schema import (
     canonical,
     check_front,
     criterion_place,
+    misnamed,
     split,
 )
 from worker.core.rubric_template import Checked, check
@@ -68,6 +69,7 @@ def lint(text: str, path: str, includes: Mapping[str, str]) -> list[LintFinding]
     checked = check(body, path, {name: canonical(content) for name, content in includes.items()})
     findings = findings + checked.findings
     if fields is not None:
+        findings += filter(None, [misnamed(fields.name, path)])
         findings += _criteria(fields, front, path)
         findings += _model(fields, source, path)
     findings += _layout(checked, source, path)

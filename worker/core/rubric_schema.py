@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from worker.errors import RubricError
 from worker.records import Record, RunStatus
 
+SUFFIX = ".rubric.md.j2"
 MAX_RUBRIC_CHARS = 64_000
 MAX_CRITERIA = 12
 Need = Literal["run.input", "run.output", "run.steps", "run.error"]
@@ -46,6 +47,14 @@ class LintFinding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}  {self.message}"
+
+
+def misnamed(name: str, path: str) -> LintFinding | None:
+    """What is wrong with a rubric file's name, which must be `<name>.rubric.md.j2`; None when it is right."""
+    file = path.replace("\\", "/").rpartition("/")[2]
+    if not file.endswith(SUFFIX) or file == name + SUFFIX:
+        return None
+    return LintFinding(path, 2, 1, "schema", f"the rubric is named {name!r}, so its file must be {name + SUFFIX!r}")
 
 
 class RubricProblem(RubricError):

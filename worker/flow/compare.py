@@ -1,30 +1,25 @@
 """Trend to drift: every stream of a night scanned against its own past; findings stored, held open, or let go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, RowMapping
 
-from worker.core import drift
+from worker.core import alerting, drift
 from worker.core.estimate import NightlySeries, nightly_lines
+from worker.flow.alert import tell_findings
+from worker.flow.follow import MUTE_NIGHTS, follow
 from worker.flow.project import Project
 from worker.flow.summarise import MIX_NIGHTS
-from worker.records import Drift, DriftKind, Stream
+from worker.records import Drift, Stream
 from worker.store import draws, enrol, findings, summary
 
-MUTE_NIGHTS = 7
-_RECOVERY_NIGHTS = 14
-_MADE_UP = 0.25
-_REACH_NIGHTS = drift.REACH_NIGHTS
-_KINDS: Mapping[str, DriftKind] = {
-    "completed": "errors",
-    "tool_success": "tool",
-    "cost_in_range": "cost",
-    "steps_in_range": "steps",
-}
-"""What a heuristic's drop is a change of; everything else is a change of the agent's quality."""
+_REACH_NIGHTS = drift.NIGHTS.reach
+_OPERATIONAL = ("completed", "tool_success", "cost_in_range", "steps_in_range")
+"""Heuristics whose figure `flow.watch` reads off all ended runs: looked at in the sample too, each change would be told
+twice, and their streams would take from the others' false alarms. Their trends stay."""
 
 
 class Scanned(NamedTuple):
@@ -32,13 +27,16 @@ class Scanned(NamedTuple):
 
     stream: Stream
     series: NightlySeries
+    weight: float
+    """Of its share of the false alarms."""
 
 
 def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
     """Look for drift in every stream as of a night, and store what is found.
 
     Streams are the aggregates of every scorer by task type, and at the fixed mix over all task types where there are
-    several; never the raw overall line, which any change of traffic moves. They share the project's false alarms.
+    several; never the raw overall line, which any change of traffic moves. They share half of the project's false
+    alarms, rubrics twice as much as heuristics; the other half is `flow.watch`'s.
 
     Returns:
         New findings.
@@ -48,12 +46,14 @@ def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
         draws.lock_night(connection, night)  # two at once would each find the same
         streams = _streams(connection, night)
         known = findings.by_stream(connection)
+        shares = alerting.shares({one.stream: one.weight for one in streams}, alerting.QUALITY_SHARE)
         found = []
         for one in streams:
-            finding = _look(connection, one, known.get(one.stream, []), night, now, len(streams), allowed)
+            finding = _look(connection, one, known.get(one.stream, []), night, now, 1 / shares[one.stream], allowed)
             if finding is not None:
                 key = findings.add(connection, finding, now)
                 found.append(finding.model_copy(update={"finding_id": key}))
+        tell_findings(project, connection, found, now)
         summary.mark_compared(connection, night, now)
     return found
 
@@ -68,11 +68,17 @@ def _streams(connection: Connection, night: date) -> list[Scanned]:
     found = []
     for each in summary.cells(connection, since, night, pks, aggregates_only=True):
         key = keys[each.scorer_pk]
+        if key.name in _OPERATIONAL:
+            continue
+        weight = alerting.RUBRIC_WEIGHT if key.kind == "judge" else 1.0
         span = (min(cell.night for cell in each.cells), night)
-        for task_type, series in nightly_lines(each.cells, shares=traffic, nights=span).items():
-            found.append(Scanned(Stream(task_type, key.name, key.series), series))
-    # a stream without a score has nothing to be wrong about, and takes no share of the false alarms
-    return [one for one in found if one.series.n.any()]
+        lines = nightly_lines(each.cells, shares=traffic, nights=span)
+        # a stream without a score has nothing to be wrong about, and takes no share of the false alarms
+        scored = {task_type: series for task_type, series in lines.items() if series.n.any()}
+        if len(scored) == 2:  # one task type, and an overall line that is the same
+            scored.pop(None, None)
+        found += [Scanned(Stream(task, key.name, key.series), series, weight) for task, series in scored.items()]
+    return found
 
 
 def _look(
@@ -81,7 +87,7 @@ def _look(
     past: Sequence[RowMapping],
     night: date,
     now: datetime,
-    streams: int,
+    streams: float,
     allowed: float,
 ) -> Drift | None:
     latest = past[0] if past else None
@@ -90,7 +96,7 @@ def _look(
     series, start, learn_from = one.series, 0, 0
     if latest is not None:
         if latest["state"] in findings.ALIVE:
-            _follow(connection, latest, series, night, now)
+            follow(connection, latest, lambda nights: _mean(series, nights), night, now)
             return None
         start = _index(series, latest["found_night"] + timedelta(days=MUTE_NIGHTS + 1))
     accepted = next((row for row in past if row["state"] == "accepted"), None)
@@ -109,7 +115,6 @@ def _look(
         return None
     return Drift(
         stream=one.stream,
-        kind=_KINDS.get(one.stream.scorer, "agent"),
         direction=finding.direction,
         before=finding.before,
         after=finding.after,
@@ -120,23 +125,6 @@ def _look(
         since=series.nights[finding.since],
         found_night=night,
     )
-
-
-def _follow(connection: Connection, latest: RowMapping, series: NightlySeries, night: date, now: datetime) -> None:
-    """Hold a living finding open until the nights since have made up three quarters of the drop.
-
-    The window that raised the alarm exaggerates the drop (it was the worst of many), so half-way back is not recovered.
-    """
-    if (night - latest["found_night"]).days < MUTE_NIGHTS:
-        return
-    if latest["state"] == "muted" and latest["muted_until"] is not None and night <= latest["muted_until"]:
-        return
-    level = _mean(series, min((night - latest["found_night"]).days, _RECOVERY_NIGHTS))
-    drop = latest["before"] - latest["after"]
-    if level is not None and (latest["before"] - level) < _MADE_UP * drop:
-        findings.set_state(connection, latest["pk"], "recovered", now)
-    elif latest["state"] == "muted":
-        findings.set_state(connection, latest["pk"], "open", now)
 
 
 def _mean(series: NightlySeries, nights: int) -> float | None:

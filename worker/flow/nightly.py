@@ -16,13 +16,14 @@ from worker.records import Drift
 from worker.store import draws, ledger, workers
 
 _LOOK_S = 0.2
-_OUTAGES = 4
-"""Turns in a row without an answer from the judge, a quarter of a minute apart, after which waiting is given up."""
+PATIENCE_S = 20.0
+"""So long without one answer from the judge, beyond what it asked for itself, and waiting is given up; jobs stay."""
 _STALLED_S = 5.0
 """Without progress for so long, and with no live worker, the waiting process works itself."""
 
 OnWait = Callable[[int, int], None]
 """Told (jobs resolved, jobs in all) while waiting."""
+OnHeld = Callable[[Sequence[ledger.Held]], None]
 
 
 class Waited(NamedTuple):
@@ -35,8 +36,19 @@ class Waited(NamedTuple):
 
 
 def due_nights(project: Project, now: datetime) -> list[date]:
-    """Nights that are over and not drawn, from the project's first night on, oldest first; each missed one once."""
-    start, last = project.first_tick(now), project.last_over(now)
+    """Nights to draw unasked, oldest first: from the project's first night on, not drawn yet, and past their time.
+
+    A night is due from the schedule's time of day on the day after it; one that was missed, at once.
+    """
+    return _undrawn(project, project.first_tick(now), project.last_due(now))
+
+
+def over_nights(project: Project, now: datetime) -> list[date]:
+    """Nights to draw when somebody asks: as `due_nights`, without waiting for the schedule's time of day."""
+    return _undrawn(project, project.first_tick(now), project.last_over(now))
+
+
+def _undrawn(project: Project, start: date, last: date) -> list[date]:
     with project.store.read() as connection:
         drawn = set(draws.drawn_nights(connection, start, last))
     return [night for night in nights_between(start, last) if night not in drawn]
@@ -67,6 +79,7 @@ def wait_for_scores(
     stop: Stop,
     on_wait: OnWait = lambda _done, _total: None,
     on_trouble: Callable[[str], None] = lambda _: None,
+    on_held: OnHeld = lambda _: None,
 ) -> Waited:
     """Wait until every job is resolved; with no live worker to do it, do it here.
 
@@ -78,11 +91,12 @@ def wait_for_scores(
         stop: Asked often; once true, what is in hand is finished or given back.
         on_wait: Told the progress.
         on_trouble: Told when the judge answers nobody, before it is tried again.
+        on_held: Told what nobody may take yet, while there is nothing else to do.
     """
     total = left = open_jobs(project, nights)
     drained = Drained()
-    outages = 0
-    woken_at = moved_at = 0.0
+    silence = _Silence()
+    woken_at = 0.0
     moved_at = time.monotonic()
     while left and not stop():
         on_wait(total - left, total)
@@ -92,14 +106,17 @@ def wait_for_scores(
         with project.store.read() as connection:
             helpers = len(workers.alive(connection, project.store.now(connection)))
         if not helpers or time.monotonic() - moved_at > 2 * _STALLED_S:
+            began = time.monotonic()
             done = desk.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
             drained += done
-            outages = 0 if done.settled else outages + bool(done.outage)
-            if done.refused or outages > _OUTAGES:
+            silence.after(done, began)
+            if done.refused or silence.is_over():
                 left = open_jobs(project, nights)
                 break
             if done.outage:
                 on_trouble(done.outage)
+            elif not done.settled and silence.since is None:
+                on_held(_held(project))
         if not stop():
             time.sleep(_LOOK_S)
         still = open_jobs(project, nights)
@@ -109,6 +126,31 @@ def wait_for_scores(
         left = still
     on_wait(total - left, total)
     return Waited(drained, left)
+
+
+class _Silence:
+    """How long the judge has answered nobody."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self._pause_s = 0.0
+
+    def after(self, done: Drained, began: float) -> None:
+        """Take note of a turn."""
+        if done.settled:
+            self.since = time.monotonic() if done.outage else None
+        elif done.outage and self.since is None:
+            self.since = began
+        self._pause_s = max(self._pause_s, done.pause_s)
+
+    def is_over(self) -> bool:
+        """Whether it has been too long."""
+        return self.since is not None and time.monotonic() - self.since >= PATIENCE_S + self._pause_s
+
+
+def _held(project: Project) -> list[ledger.Held]:
+    with project.store.read() as connection:
+        return ledger.held(connection, project.store.now(connection))
 
 
 def _advancing(on_wait: OnWait, total: int, left: int) -> Callable[[int], None]:

@@ -3,7 +3,7 @@
 import difflib
 import secrets
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping
 
 from worker.core import calendar
 from worker.errors import SettingsError
+from worker.flow import schedule
 from worker.judge.price import PriceOverride, price
 from worker.records import Reference
 from worker.scorers import SCORERS
@@ -33,6 +34,8 @@ class Project:
         """Name a project; nothing is opened yet."""
         self.settings = settings
         self.store = store or Store(settings.database)
+        self.is_replaying = False
+        """While history is replayed night by night: what is found is stored, and nothing leaves for outside."""
 
     def open(self) -> "Project":
         """Create the schema in an empty database, or insist on the right one.
@@ -112,8 +115,12 @@ class Project:
         return calendar.night_of(at, self.settings.zone)
 
     def last_over(self, now: datetime) -> date:
-        """The newest night that is over and may be drawn."""
-        return self.night_of(now) - timedelta(days=1)
+        """The newest night that is over, and may be drawn when asked for."""
+        return schedule.last_over(now, self.settings.zone)
+
+    def last_due(self, now: datetime) -> date:
+        """The newest night that is drawn unasked: over, and past the schedule's time of day."""
+        return schedule.last_due(now, self.settings.schedule.at, self.settings.zone)
 
     def start_night(self) -> date | None:
         """The project's first night; None before its first tick."""

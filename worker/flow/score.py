@@ -27,7 +27,8 @@ _GRACE_S = 3.0
 _BACKOFF_S, _BACKOFF_MOST_S = 2.0, 300.0
 _OUTAGE_AFTER = 8
 """More calls than this, and than are in flight at once, without one answer: the judge is down for everybody."""
-_OUTAGE_S = 15.0
+_OUTAGE_S = 5.0
+"""Rest after an outage, or as long as the judge asks for."""
 _POISON = 2
 
 OnProgress = Callable[[int], None]
@@ -43,6 +44,8 @@ class Drained(NamedTuple):
     """The judge's refusal that ended the turn; None when there was none."""
     outage: str | None = None
     """What the judge's silence looked like that ended the turn; None when it answered."""
+    pause_s: float = 0.0
+    """How long it asked to be left alone, at most a minute."""
 
     def __add__(self, other: object) -> "Drained":
         """Both together."""
@@ -54,6 +57,7 @@ class Drained(NamedTuple):
             self.retried + other.retried,
             self.refused or other.refused,
             self.outage or other.outage,
+            max(self.pause_s, other.pause_s),
         )
 
 
@@ -145,6 +149,7 @@ class _Pump:
         self._pause_until = 0.0
         self._is_dry = False
         self._silent: list[tuple[Job, float, str]] = []
+        self._is_everybodys = True
         self._total = Drained()
 
     async def run(self, budget_s: float, stop: Stop) -> Drained:
@@ -212,6 +217,7 @@ class _Pump:
                 else:
                     wait_s = max(error.retry_after_s or 0.0, _jitter_s(job.attempt))
                     self._silent.append((job, wait_s, f"judge_unavailable: {error}"[:300]))
+                    self._is_everybodys &= error.is_for_all
                     if len(self._silent) > max(_OUTAGE_AFTER, self._concurrency):
                         self._outage()
             case VerdictUnreadable() if work.run is not None:
@@ -223,13 +229,14 @@ class _Pump:
     def _spoke(self) -> None:
         """The judge answered somebody: those it did not answer have each spent an attempt."""
         self._later += self._silent
-        self._silent = []
+        self._silent, self._is_everybodys = [], True
 
     def _outage(self) -> None:
         """The judge answers nobody: no run's fault, so no run's attempt."""
         self._back += [job for job, _, _ in self._silent]
-        self._total += Drained(outage=self._silent[-1][2].removeprefix("judge_unavailable: "))
-        self._silent = []
+        said = self._silent[-1][2].removeprefix("judge_unavailable: ")
+        self._total += Drained(outage=said, pause_s=max(0.0, self._pause_until - time.monotonic()))
+        self._silent, self._is_everybodys = [], True
 
     async def _keep_up(self) -> None:
         """Flush outcomes every few, and hold on to what is in flight."""
@@ -256,12 +263,12 @@ class _Pump:
             self._total += Drained(retried=len(rows))
         if back:
             reason = self._total.refused or self._total.outage
-            wait_s = _OUTAGE_S if self._total.outage else 0.0
+            wait_s = max(_OUTAGE_S, self._total.pause_s) if self._total.outage else 0.0
             await asyncio.to_thread(partial(self._lane.give_back, back, reason, wait_s=wait_s))
 
     async def _land(self) -> None:
         """Give back what has not answered, store what has."""
-        if len(self._silent) > _POISON:
+        if len(self._silent) > _POISON or (self._silent and self._is_everybodys):
             self._outage()
         self._spoke()  # one or two alone may be poison, and must not be tried for ever
         for task in self._flying:

@@ -1,21 +1,22 @@
 """Outside to store: runs taken in batches, keys and flags decided, rejected lines kept beside."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from worker.core.sampling import flags, sample_key
+from worker.flow.alert import tell_costly
 from worker.flow.draw import decide_late
 from worker.flow.project import Project, reference_of
 from worker.ingest.document import Taken
 from worker.ingest.jsonl import Accepted, Rejected
 from worker.records import Reference
-from worker.store import draws, runs
+from worker.store import draws, pulses, runs
 from worker.store.runs import Incoming
 
 BATCH = 1_000
-T = TypeVar("T")
+_BATCH_BYTES = 32_000_000
+"""Held at most, but for one run: a thousand lines of sixteen megabytes each would not fit."""
 
 
 class Tally(NamedTuple):
@@ -57,7 +58,7 @@ def take(
     references = _references(project)
     tally = Tally()
     touched: set[date] = set()
-    for batch in _batches(lines, BATCH):
+    for batch in _batches(lines):
         accepted = []
         for line in batch:
             if isinstance(line, Rejected):
@@ -68,10 +69,20 @@ def take(
         if accepted:
             with project.store.write() as connection:
                 tally += Tally(*runs.take(connection, accepted, now))
+                tell_costly(project, connection, accepted, now)
+            _owe(project, {item.night for item in accepted} - touched)
             touched |= {item.night for item in accepted}
         on_batch(tally)
+    _owe(project, touched)  # again: figures may have been summed between two batches
     _decide_late(project, touched, now)
     return tally
+
+
+def _owe(project: Project, nights: set[date]) -> None:
+    """Apart from the runs' transaction: two that take in the same night would otherwise wait for one another."""
+    if nights:
+        with project.store.write() as connection:
+            pulses.owe(connection, nights)
 
 
 def _decide_late(project: Project, nights: set[date], now: datetime) -> None:
@@ -99,7 +110,14 @@ def _incoming(project: Project, taken: Taken, references: dict[str, Reference | 
     )
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
+def _batches(lines: Iterable[Accepted | Rejected]) -> Iterator[list[Accepted | Rejected]]:
+    batch: list[Accepted | Rejected] = []
+    held = 0
+    for line in lines:
+        batch.append(line)
+        held += len(line.raw) if isinstance(line, Rejected) else len(line.taken.payload)
+        if len(batch) == BATCH or held > _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch

@@ -27,6 +27,8 @@ _STEP_KINDS = frozenset({"model", "tool", "agent", "other"})
 _IDENTITY = ("run_id", "source", "task_type", "agent", "agent_version")
 _IDS = ("run_id", "agent_version", "session_id", "user_id", "trace_id", "root_span_id")
 """Many sources send these as numbers."""
+_ROUNDED = 2.0**53
+"""From here on a number with a fraction or beyond 64 bits is rounded as it is read: two ids would become one."""
 _ERROR_CHARS = 2_000
 _MOST = {"input_tokens": 1e15, "output_tokens": 1e15, "cost_usd": 1e9, "latency_ms": 1e13}
 """Beyond this a number is a mistake of the source, and too large for a column or a sum."""
@@ -125,12 +127,17 @@ def _fields(document: Mapping[str, Any], limits: Intake) -> dict[str, Any]:
 
 
 def _identify(fields: dict[str, Any]) -> None:
+    if isinstance(fields.get("run_id"), float) and abs(fields["run_id"]) >= _ROUNDED:
+        raise IngestError(f"run_id is the number {fields['run_id']:g}, too large to be read exactly; send it as text")
     for key in _IDS:
         if isinstance(fields.get(key), (int, float)) and not isinstance(fields[key], bool):
             fields[key] = str(fields[key])
     for key in _IDENTITY:
         if isinstance(fields.get(key), str) and "\0" in fields[key]:
             raise IngestError(f"{key} holds a NUL character")
+    for key in ("run_id", "task_type"):
+        if isinstance(fields.get(key), str) and fields[key].isspace():
+            raise IngestError(f"{key} is blank")
 
 
 def _tags(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,12 @@ from worker.settings import Intake
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 """What some editors put before the first line of a UTF-8 file."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_HINTS = {
+    b"[": "; one array over several lines? jq -c '.[]' makes a line of each run",
+    b"{": "; one run over several lines? jq -c . makes one line of it",
+}
+"""What a line that ends too early probably is the beginning of."""
 _KEPT_OF_REJECTED = 4_000_000
 """Bytes kept of a rejected line in the side file."""
 
@@ -47,7 +53,7 @@ def read(stream: IO[bytes], *, now: datetime, limits: Intake) -> Iterator[Accept
         limits: The longest line, and sizes within a run.
 
     Yields:
-        One item a line. A broken gzip stream ends with one Rejected that says so; what came before it stands.
+        One item a line. A stream that breaks ends with one Rejected that says so; what came before it stands.
     """
     number = 0
     try:
@@ -57,6 +63,9 @@ def read(stream: IO[bytes], *, now: datetime, limits: Intake) -> Iterator[Accept
                 yield _line(number, line, is_whole, now, limits)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Rejected(number + 1, f"the gzip stream breaks off here ({error}); the lines before it were taken", b"")
+    except OSError as error:  # a dying disk, a network folder that went away
+        said = error.strerror or type(error).__name__
+        yield Rejected(number + 1, f"the file breaks off here ({said}); the lines before it were taken", b"")
 
 
 def _line(number: int, raw: bytes, is_whole: bool, now: datetime, limits: Intake) -> Accepted | Rejected:
@@ -72,13 +81,16 @@ def _line(number: int, raw: bytes, is_whole: bool, now: datetime, limits: Intake
 
 
 def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
+    if raw.startswith(_UTF16) or (len(raw) > 8 and raw.count(0) > len(raw) // 3):
+        return "this looks like UTF-16; run files are UTF-8, and iconv -f UTF-16 -t UTF-8 makes it so"
     try:
         raw.decode()
     except UnicodeDecodeError as wrong:
         return f"not UTF-8 text: byte 0x{raw[wrong.start]:02x} at position {wrong.start}"
     if "allocate memory" in error.msg or "depth limit" in error.msg:  # how orjson says it
         return "nested too deeply"
-    return f"not JSON: {error.msg} at character {error.pos + 1}"
+    hint = _HINTS.get(raw.lstrip()[:1], "") if "end of data" in error.msg else ""
+    return f"not JSON: {error.msg} at character {error.pos + 1}{hint}"
 
 
 def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes, bool]]:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import re
+import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import SecretStr
 
-from worker.errors import JudgeError, JudgeUnavailable, SettingsError, VerdictUnreadable
+from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
 from worker.judge.complaint import Complaint, error_for, one_line, read_complaint, retry_after_s
 from worker.judge.ladder import LIMITS, Plan, easier, request_body
 from worker.records import Judging, Question, Reply
@@ -139,6 +141,8 @@ class ChatJudge:
                     return reply
                 complaint = read_complaint(answered.raw)
                 error = self._error(question.model, answered, complaint)
+                if isinstance(error, JudgeUnavailable):
+                    error.is_for_all |= not self._plans  # a server that answered before may dislike this question
                 next_plan = easier(plan, complaint, effective) if _is_bad_request(error) else None
                 if next_plan is None:
                     raise error
@@ -208,11 +212,21 @@ class ChatJudge:
         except openai.APIStatusError as exc:
             response = exc.response
         except TimeoutError:
-            raise JudgeUnavailable(f"the judge at {self._shown} gave no answer within {self.timeout_s:g} s") from None
+            said = f"the judge at {self._shown} gave no answer within {self.timeout_s:g} s"
+            raise JudgeUnavailable(said, is_for_all=not self._plans) from None
         # Beside the SDK's own errors its transport lets some of aiohttp's through, and JSONDecodeError is a ValueError.
         except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as exc:
-            why = self._scrubbed(_root_cause(exc))
-            raise JudgeUnavailable(f"the judge at {self._shown} gave no usable answer: {why}") from None
+            cause = _root_cause(exc)
+            if _is_wrong_tls(cause):
+                why = self._scrubbed(str(cause))
+                raise JudgeRefusesUs(
+                    f"the judge at {self._shown} cannot be trusted or speaks no TLS ({why}); "
+                    "check OPENAI_BASE_URL, or SSL_CERT_FILE for a certificate of your own"
+                ) from None
+            why = self._scrubbed(_told(cause))
+            is_for_all = not self._plans or isinstance(cause, _NOT_REACHED)
+            said = f"the judge at {self._shown} gave no usable answer: {why}"
+            raise JudgeUnavailable(said, is_for_all=is_for_all) from None
         latency_ms = (time.perf_counter() - started) * 1000
         return _Answered(response.status_code, response.headers, response.content, latency_ms)
 
@@ -242,7 +256,11 @@ class ChatJudge:
             raise self._error(model, answered._replace(status=status), complaint)
         what = "something that is no chat completion" if body is not None else "something that is not JSON"
         start = self._scrubbed(answered.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
-        raise JudgeUnavailable(f"the judge at {self._shown} answered with {what}: {start!r}; check OPENAI_BASE_URL")
+        said = f"the judge at {self._shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
+        is_page = answered.raw.lstrip()[:1] == b"<" or "html" in answered.headers.get("content-type", "")
+        if is_page and not self._plans:  # a judge that answered before has a proxy in trouble before it
+            raise JudgeRefusesUs(said)
+        raise JudgeUnavailable(said, is_for_all=not self._plans)
 
     def _judging(
         self, question: Question, body: Mapping[str, Any], effective: Mapping[str, Any], latency_ms: float
@@ -366,8 +384,23 @@ async def _cap(response: "httpx2.Response") -> None:
     response.stream = httpx2.ByteStream(b"".join(chunks))
 
 
-def _root_cause(exc: BaseException) -> str:
+def _root_cause(exc: BaseException) -> BaseException:
     """The innermost cause: the SDK says `Connection error.` and its transport mistakes refusals for timeouts."""
     while exc.__cause__ is not None:
         exc = exc.__cause__
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    return exc
+
+
+_NOT_REACHED = (ConnectionRefusedError, socket.gaierror, asyncio.CancelledError)
+
+
+def _is_wrong_tls(cause: BaseException) -> bool:
+    """A certificate nobody vouches for, or no TLS at all: trying again helps neither."""
+    reason = getattr(cause, "reason", None)
+    return isinstance(cause, ssl.SSLCertVerificationError) or reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+
+
+def _told(cause: BaseException) -> str:
+    if isinstance(cause, asyncio.CancelledError):  # how its transport ends a connection that does not come about
+        return f"no connection within {CONNECT_S:g} s; http:// or https://?"
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__

@@ -119,7 +119,10 @@ def error_for(
     if status == 413 or ((is_rejected or status == 429) and _TOO_LONG.search(about)):
         return VerdictUnreadable(f"too long for model {model!r} at {judge}: {said}", reason="too_long")
     if status in (408, 409, 425, 429) or status >= 500 or status < 300:
-        return JudgeUnavailable(f"the judge at {judge} answers {status}: {said}", retry_after_s=wait_s)
+        is_for_all = status == 429
+        return JudgeUnavailable(
+            f"the judge at {judge} answers {status}: {said}", retry_after_s=wait_s, is_for_all=is_for_all
+        )
     if _FILTERED.search(about):
         return VerdictUnreadable(f"the judge at {judge} will not read this run: {said}", reason="content_filter")
     return VerdictUnreadable(f"the judge at {judge} answers {status}: {said}", reason="bad_request")

@@ -56,7 +56,23 @@ class InRange(Heuristic):
         if median is None or not 0 < median < math.inf:
             return unscored("no_reference")
         value = thrift(measured / median) if measured >= self._least else 0.0
-        return scored(value, rationale=f"{self._field} {measured:.4g}, usually {median:.4g}")
+        return scored(value, rationale=f"{self._field} {figure(measured)}, usually {figure(median)}")
+
+
+def figure(value: float) -> str:
+    """A number as people write it: four digits that count, and never an exponent.
+
+    Args:
+        value: At least 0, and finite or infinity.
+
+    Example:
+        >>> figure(30_000.4), figure(1234.5), figure(2.0), figure(0.031415926), figure(0.00000123), figure(0.0)
+        ('30,000', '1,234', '2', '0.03142', '0.00000123', '0')
+    """
+    if not 0 < value < math.inf:
+        return f"{value:g}"
+    shown = f"{value:,.{max(0, 3 - math.floor(math.log10(value)))}f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def thrift(ratio: float) -> float:

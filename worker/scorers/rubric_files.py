@@ -1,5 +1,6 @@
 """Reading rubric files: the shipped ones, and a team's own over them, rubric by rubric."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +69,7 @@ def read_folder(folder: Path) -> Folder:
         RubricError: A file is too large, not UTF-8, or lies outside the folder behind a link.
     """
     root = folder.resolve()
+    _insist_on_readable(folder)
     paths = sorted(path for pattern in (f"*{INCLUDE_SUFFIX}", f"*/*{INCLUDE_SUFFIX}") for path in folder.glob(pattern))
     if len(paths) > MAX_FILES:
         raise RubricError(f"{str(folder)!r} holds {len(paths):,} templates; a prompts folder may hold {MAX_FILES:,}")
@@ -78,7 +80,7 @@ def read_folder(folder: Path) -> Folder:
             continue
         if not path.resolve().is_relative_to(root):
             raise _problem(path, "is a link that leads out of the prompts folder")
-        text = _text(path)
+        text = read_text(path)
         if path.name.endswith(SUFFIX):
             if path.parent == folder:
                 rubrics[str(path)] = text
@@ -87,13 +89,32 @@ def read_folder(folder: Path) -> Folder:
     return Folder(rubrics, includes)
 
 
-def _text(path: Path) -> str:
-    if path.stat().st_size > 4 * MAX_RUBRIC_CHARS:
-        raise _problem(path, f"has {path.stat().st_size:,} bytes; a template may have {MAX_RUBRIC_CHARS:,} characters")
+def _insist_on_readable(folder: Path) -> None:
+    """A folder that cannot be listed looks like an empty one to `glob`: shipped rubrics would silently stand in."""
     try:
+        with os.scandir(folder) as entries:
+            below = [entry.path for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        for path in below:
+            os.scandir(path).close()
+    except OSError as error:
+        raise RubricError(f"prompts folder {error.filename!r} cannot be read: {error.strerror}") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of one template.
+
+    Raises:
+        RubricError: It is too large, not UTF-8, or cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > 4 * MAX_RUBRIC_CHARS:
+            raise _problem(path, f"has {size:,} bytes; a template may have {MAX_RUBRIC_CHARS:,} characters")
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise _problem(path, f"is not UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise _problem(path, f"cannot be read: {error.strerror}") from None
 
 
 def _problem(path: Path, said: str) -> RubricProblem:

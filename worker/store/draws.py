@@ -175,3 +175,9 @@ def set_meta_once(connection: Connection, key: str, value: str) -> str:
     """
     connection.execute(insert_ignore(connection, meta), [{"key": key, "value": value}])
     return get_meta(connection, key) or value
+
+
+def set_meta(connection: Connection, key: str, value: str) -> None:
+    """Say a fact, whatever was said before."""
+    if connection.execute(update(meta).where(meta.c.key == key).values(value=value)).rowcount == 0:
+        set_meta_once(connection, key, value)

@@ -1,19 +1,23 @@
 """The way to the database: one lazy engine per process, read and write transactions, one-line errors."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.errors import SettingsError, StoreError
 
 Dialect = Literal["sqlite", "postgresql"]
-BUSY_TIMEOUT_MS = 30_000
+BUSY_TIMEOUT_S = 30.0
+"""How long SQLite waits for another process's lock; `?timeout=SECONDS` in the URL says otherwise."""
 CONNECT_TIMEOUT_S = 10
 """A server that accepts and never answers would hang a command for ever."""
 
@@ -29,7 +33,7 @@ class Store:
         """Name a database.
 
         Args:
-            url: `sqlite:///FILE` or `postgresql://…`.
+            url: `sqlite:///FILE[?timeout=SECONDS]` or `postgresql://…`.
             pool_size: Connections kept open; as many again may be opened for a moment.
 
         Raises:
@@ -97,6 +101,8 @@ class Store:
             yield
         except DBAPIError as error:
             raise StoreError(f"{self.shown}: {_first_line(error)}{_remedy(error)}") from error
+        except PoolTimeout as error:
+            raise StoreError(f"{self.shown}: every connection of this process is in use; try again") from error
 
 
 def _parse(url: str) -> URL:
@@ -109,12 +115,31 @@ def _parse(url: str) -> URL:
             "SPOTCHECK_DATABASE_URL is not a database URL; write sqlite:///FILE or postgresql://…"
         ) from None
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        _insist_on_one_host(url)
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise SettingsError("SPOTCHECK_DATABASE_URL: a database in memory would be lost; write sqlite:///FILE")
+        _busy_timeout_s(parsed)
         return parsed.set(drivername="sqlite")
     raise SettingsError(f"SPOTCHECK_DATABASE_URL: {parsed.drivername!r} is not supported; use sqlite or postgresql")
+
+
+def _insist_on_one_host(url: str) -> None:
+    """Refuse a password with a bare @ in it: half of it would be taken for the host, and shown."""
+    given = re.match(r"[\w+]+://[^:/]*:[^@]*@(?P<rest>.*)", url, re.DOTALL)
+    if given and "@" in given["rest"]:
+        raise SettingsError(
+            "SPOTCHECK_DATABASE_URL holds more than one @; write one that belongs to the password as %40, and / as %2F"
+        )
+
+
+def _busy_timeout_s(url: URL) -> float:
+    given = str(url.query.get("timeout", BUSY_TIMEOUT_S))
+    try:
+        return min(max(float(given), 0.0), 3600.0)
+    except ValueError:
+        raise SettingsError(f"SPOTCHECK_DATABASE_URL: timeout={given} is no number of seconds") from None
 
 
 def _engine(url: URL, pool_size: int) -> Engine:
@@ -122,11 +147,9 @@ def _engine(url: URL, pool_size: int) -> Engine:
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": pool_size}
     try:
         if url.get_backend_name() == "sqlite":
-            folder = Path(str(url.database)).parent
-            if not folder.is_dir():
-                raise StoreError(f"{url}: folder {str(folder)!r} does not exist; create it first")
+            _insist_on_folder(url)
             engine = create_engine(url, **options)
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", partial(_prepare_sqlite, _busy_timeout_s(url)))
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, **options)
@@ -136,10 +159,20 @@ def _engine(url: URL, pool_size: int) -> Engine:
         raise SettingsError("PostgreSQL needs its driver: pip install 'spotcheck-worker[postgres]'") from None
 
 
-def _prepare_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 a DBAPI connection
+def _insist_on_folder(url: URL) -> None:
+    folder = Path(str(url.database).removeprefix("file:")).parent
+    try:
+        is_there = folder.is_dir()
+    except OSError as error:
+        raise StoreError(f"{url}: folder {str(folder)!r} cannot be looked at: {error.strerror}") from None
+    if not is_there:
+        raise StoreError(f"{url}: folder {str(folder)!r} does not exist; create it first")
+
+
+def _prepare_sqlite(busy_timeout_s: float, connection: Any, _: object) -> None:  # noqa: ANN401 a DBAPI connection
     connection.isolation_level = None  # SQLAlchemy says BEGIN, not the driver
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA busy_timeout={busy_timeout_s * 1000:.0f}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
@@ -152,6 +185,10 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+_FULL = "; free some space, then repeat the command: nothing is lost"
+_AWAY = "; the server went away: what was stored stands, repeat the command when it is back"
+
+
 def _first_line(error: SQLAlchemyError) -> str:
     cause = getattr(error, "orig", None) or error
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]
@@ -160,13 +197,27 @@ def _first_line(error: SQLAlchemyError) -> str:
 def _remedy(error: SQLAlchemyError) -> str:
     said = str(error).lower()
     for sign, remedy in (
+        ("no such table", "; run `spotcheck db upgrade`"),
+        ("undefinedtable", "; run `spotcheck db upgrade`"),
         ("readonly", "; make the file and its folder writable"),
         ("unable to open", "; check the path and its rights"),
         ("database is locked", "; another process holds it for too long, try again"),
-        ("disk is full", "; free space on the disk, then repeat the command: nothing is lost"),
+        ("disk is full", _FULL),
+        ("disk i/o error", "; the disk, or your share of it, may be full" + _FULL.replace(";", ":", 1)),
+        ("no space left", _FULL),
+        ("malformed", "; the file is damaged: put a copy of it from before in its place"),
         ("connection refused", "; is the server running?"),
-        ("no such table", "; run `spotcheck db upgrade`"),
-        ("undefinedtable", "; run `spotcheck db upgrade`"),
+        ("no such file or directory", "; is the server running?"),
+        ("authentication failed", "; check user and password in SPOTCHECK_DATABASE_URL"),
+        ("no password supplied", "; check user and password in SPOTCHECK_DATABASE_URL"),
+        ("permission denied", "; give this user the right to it"),
+        ('" does not exist\n', "; create it, or check SPOTCHECK_DATABASE_URL"),
+        ("closed the connection", _AWAY),
+        ("terminating connection", _AWAY),
+        ("connection is lost", _AWAY),
+        ("in recovery mode", "; try again in a moment"),
+        ("starting up", "; try again in a moment"),
+        ("shutting down", "; try again when it is back"),
     ):
         if sign in said:
             return remedy

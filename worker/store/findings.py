@@ -38,8 +38,8 @@ def add(connection: Connection, drift: Drift, now: datetime) -> int:
 
 
 _PLAIN = (
-    *("kind", "direction", "before", "after", "window_nights", "scored", "z", "chance_per_year", "since"),
-    "found_night",
+    *("kind", "direction", "before", "after", "window_nights", "window_hours", "scored", "z", "chance_per_year"),
+    *("since", "found_night"),
 )
 
 

@@ -308,6 +308,29 @@ def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> set[tuple[
     return claimed & {(pk, attempt) for pk, attempt in connection.execute(statement)}
 
 
+class Held(NamedTuple):
+    """Open jobs that nobody may take now, and until when."""
+
+    jobs: int
+    until: datetime
+    owner: str | None
+    """The worker that claimed them; None for those that wait to be tried again."""
+    reason: str | None
+    """Why the last try came to nothing."""
+
+
+def held(connection: Connection, now: datetime) -> list[Held]:
+    """Open jobs of all lanes that are leased or wait out a back-off, by who holds them or why they wait."""
+    leased = (job.c.state == "leased") & (job.c.lease_until >= now)
+    by_owner = select(func.count(), func.max(job.c.lease_until), job.c.lease_owner).where(leased)
+    later = (job.c.state == "queued") & (job.c.not_before > now)
+    by_reason = select(func.count(), func.min(job.c.not_before), job.c.reason).where(later)
+    return [
+        *(Held(*row, None) for row in connection.execute(by_owner.group_by(job.c.lease_owner))),
+        *(Held(jobs, at, None, why) for jobs, at, why in connection.execute(by_reason.group_by(job.c.reason))),
+    ]
+
+
 class Waiting(NamedTuple):
     """What is open in a lane."""
 

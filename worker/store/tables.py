@@ -87,6 +87,8 @@ class RunRow(SQLModel, table=True):
     steps: int
     tool_calls: int
     tool_errors: int
+    tools: str | None = Field(default=None, sa_type=CleanText)
+    """JSON by tool name: calls, and those that failed; None without tool calls."""
     input_tokens: int | None = Field(default=None, sa_type=BigInteger)
     output_tokens: int | None = Field(default=None, sa_type=BigInteger)
     cost_usd: float | None = None
@@ -362,6 +364,8 @@ class FindingRow(SQLModel, table=True):
     before: float
     after: float
     window_nights: int
+    window_hours: int | None = None
+    """Of a change that was seen before its night was over."""
     scored: int
     z: float
     chance_per_year: float
@@ -372,6 +376,95 @@ class FindingRow(SQLModel, table=True):
     """open · acknowledged · muted · accepted · recovered."""
     state_at: datetime = Field(sa_type=UtcDateTime)
     muted_until: date | None = None
+
+
+class PulseNightRow(SQLModel, table=True):
+    """How the operational figures of a night stand."""
+
+    __tablename__: ClassVar[Any] = "pulse_night"
+    night: date = Field(primary_key=True)
+    is_stale: bool = True
+    """Whether runs came since they were summed."""
+    runs: int = 0
+    """Ended runs that were summed."""
+    taken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    watched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the whole night was compared with its past."""
+
+
+class PulseRow(SQLModel, table=True):
+    """One operational figure of one task type, over all ended runs of a night or of an hour."""
+
+    __tablename__: ClassVar[Any] = "pulse"
+    __table_args__ = (Index("pulse_by_time", "grain", "night"),)
+    pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
+    grain: str
+    """`night` or `hour`."""
+    night: date
+    at: datetime = Field(sa_type=UtcDateTime)
+    """Start of the hour; noon UTC for a night."""
+    task_type: str
+    measure: str
+    """errors · aborts · completed · tool · cost · steps."""
+    subject: str = ""
+    """The tool."""
+    n: int
+    """Runs: all ended, those with a known cost, those that used the tool."""
+    s: float
+    """Runs that were so; for tools the sum of each run's failed share."""
+    ss: float
+    total: float
+    """US dollars, steps, or tool calls."""
+    histogram: str | None = Field(default=None, sa_type=Text)
+    """JSON by bucket: runs. Cost and steps only."""
+
+
+class AlertRow(SQLModel, table=True):
+    """Something people are told, and what they decided about it."""
+
+    __tablename__: ClassVar[Any] = "alert"
+    __table_args__ = (Index("alert_by_night", "night"), Index("alert_by_finding", "finding_pk"))
+    pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
+    key: str = Field(unique=True)
+    """What it is about; the same thing is told once."""
+    kind: str
+    urgency: str
+    task_type: str | None = None
+    subject: str
+    text: str = Field(sa_type=CleanText)
+    details: dict[str, Any] = Field(sa_type=JSON)
+    night: date
+    finding_pk: int | None = Field(default=None, foreign_key="finding.pk")
+    run_pk: int | None = Field(default=None, sa_type=BigKey, foreign_key="run.pk")
+    raised_at: datetime = Field(sa_type=UtcDateTime)
+    state: str
+    """open · acknowledged · muted · resolved."""
+    state_at: datetime = Field(sa_type=UtcDateTime)
+    muted_until: date | None = None
+
+
+class OutboxRow(SQLModel, table=True):
+    """A message on its way outside, stored in the transaction that raised it."""
+
+    __tablename__: ClassVar[Any] = "outbox"
+    __table_args__ = (
+        UniqueConstraint("alert_pk", "destination", name="outbox_identity"),
+        Index("outbox_due", "state", "not_before"),
+    )
+    pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
+    message_id: str = Field(unique=True)
+    """Stays the same over all attempts, so that a receiver can tell a repeat."""
+    alert_pk: int = Field(sa_type=BigKey, foreign_key="alert.pk")
+    destination: str
+    body: str = Field(sa_type=Text)
+    state: str
+    """queued · sent · failed."""
+    attempt: int = 0
+    not_before: datetime = Field(sa_type=UtcDateTime)
+    said: str | None = Field(default=None, sa_type=CleanText)
+    """What the receiver or the network said last."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class WorkerRow(SQLModel, table=True):

@@ -1,0 +1,272 @@
+"""The operational figures of all ended runs: how many erred, which tools failed, what runs cost and how long they were.
+
+Sums of a night or an hour by task type, which the drift scan compares with their own past. Cost and step counts have no
+scale of 0..1; they are kept as histograms and scored by their rank among the past's (`ridits`).
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+import orjson
+
+Measure = Literal["errors", "aborts", "completed", "tool", "cost", "steps"]
+Histogram = Mapping[int, int]
+"""Runs by bucket."""
+
+_GROWTH = math.log(1.05)
+"""Buckets are 5 % wide: far finer than any change worth telling."""
+ZERO_BUCKET = -100_000
+"""Of values of 0, which have no logarithm."""
+_BUCKETS = 2_000
+OTHER_TOOLS = "(other tools)"
+_TOOLS_A_TASK = 20
+"""Tools watched by name in one task type; names come from outside, and each takes a share of the false alarms."""
+
+
+class Facts(NamedTuple):
+    """What is known of one ended run without its texts."""
+
+    task_type: str
+    status: str
+    steps: int
+    cost_usd: float | None
+    tools: str | None
+    """JSON by tool name: calls, and those that failed."""
+
+
+class Figure(NamedTuple):
+    """One operational figure of one task type in one stretch of time."""
+
+    task_type: str
+    measure: Measure
+    subject: str
+    """The tool; empty for all others."""
+    n: int
+    """Runs: all ended, those with a known cost, those that used the tool."""
+    s: float
+    """Runs that were so; for tools the sum of each run's failed share; 0 for cost and steps."""
+    ss: float
+    """Sum of squares of what `s` sums."""
+    total: float
+    """US dollars, steps, tool calls; 0 for the rates."""
+    histogram: Histogram | None
+    """Cost and steps: runs by bucket."""
+
+
+def bucket(value: float) -> int:
+    """The bucket of a cost or a step count: 5 % wide, one for 0.
+
+    Example:
+        >>> bucket(0.0) == ZERO_BUCKET, bucket(0.0100), bucket(0.0104), bucket(0.0110), bucket(3)
+        (True, -95, -94, -93, 22)
+    """
+    if not value > 0:
+        return ZERO_BUCKET
+    return min(max(math.floor(math.log(value) / _GROWTH), -_BUCKETS), _BUCKETS)
+
+
+def lower_bound(key: int) -> float:
+    """The smallest value of a bucket.
+
+    Example:
+        >>> round(lower_bound(bucket(0.05)), 3), lower_bound(ZERO_BUCKET)
+        (0.049, 0.0)
+    """
+    return 0.0 if key == ZERO_BUCKET else math.exp(key * _GROWTH)
+
+
+def figures(runs: Iterable[Facts]) -> list[Figure]:
+    """Sum runs up, one figure a task type and measure; tools beyond the twenty most used go together.
+
+    Args:
+        runs: Ended runs, in any order; read once.
+
+    Returns:
+        Sorted by task type, measure and subject; empty without runs. A task type without a known cost or without
+        tool calls has no such figure.
+
+    Example:
+        >>> one = figures([Facts("faq", "errored", 3, 0.02, '{"search":[2,1]}')])
+        >>> [(each.measure, each.subject, each.n, each.s, each.total) for each in one][:2]
+        [('aborts', '', 1, 0.0, 0.0), ('completed', '', 1, 0.0, 0.0)]
+    """
+    tally = Tally()
+    for run in runs:
+        tally.add(run)
+    return tally.figures()
+
+
+class Tally:
+    """Sums of ended runs, added one by one; what `figures` makes of them all."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.runs = 0
+        self._by_task: dict[str, _Sums] = defaultdict(_Sums)
+
+    def add(self, run: Facts) -> None:
+        """Count a run in."""
+        self.runs += 1
+        self._by_task[run.task_type].add(run)
+
+    def figures(self) -> list[Figure]:
+        """As `figures`."""
+        found = [figure for task_type, own in self._by_task.items() for figure in own.figures(task_type)]
+        return sorted(found, key=lambda one: (one.task_type, one.measure, one.subject))
+
+
+class _Sums:
+    def __init__(self) -> None:
+        self.runs = 0
+        self.by_status: dict[str, int] = defaultdict(int)
+        self.steps: dict[int, int] = defaultdict(int)
+        self.cost: dict[int, int] = defaultdict(int)
+        self.total_steps = 0
+        self.total_usd = 0.0
+        self.tools: dict[str, list[float]] = {}
+
+    def add(self, run: Facts) -> None:
+        self.runs += 1
+        self.by_status[run.status] += 1
+        self.steps[bucket(run.steps)] += 1
+        self.total_steps += run.steps
+        if run.cost_usd is not None:
+            self.cost[bucket(run.cost_usd)] += 1
+            self.total_usd += run.cost_usd
+        if run.tools is not None:
+            for name, (calls, failed) in orjson.loads(run.tools).items():
+                sums = self.tools.setdefault(name, [0, 0.0, 0.0, 0])
+                share = failed / calls
+                sums[0] += 1
+                sums[1] += share
+                sums[2] += share * share
+                sums[3] += calls
+
+    def figures(self, task_type: str) -> list[Figure]:
+        measures: tuple[tuple[Measure, str], ...] = (
+            ("errors", "errored"),
+            ("aborts", "aborted"),
+            ("completed", "completed"),
+        )
+        found = []
+        for measure, status in measures:
+            count = float(self.by_status[status])
+            found.append(Figure(task_type, measure, "", self.runs, count, count, 0.0, None))
+        found.append(Figure(task_type, "steps", "", self.runs, 0.0, 0.0, float(self.total_steps), dict(self.steps)))
+        if self.cost:
+            known = sum(self.cost.values())
+            found.append(Figure(task_type, "cost", "", known, 0.0, 0.0, self.total_usd, dict(self.cost)))
+        for name, (n, s, ss, calls) in self._most_used().items():
+            found.append(Figure(task_type, "tool", name, int(n), s, ss, float(calls), None))
+        return found
+
+    def _most_used(self) -> dict[str, list[float]]:
+        ordered = sorted(self.tools, key=lambda name: (-self.tools[name][0], name))
+        kept = {name: self.tools[name] for name in ordered[:_TOOLS_A_TASK] if name != OTHER_TOOLS}
+        rest = [self.tools[name] for name in ordered if name not in kept]
+        if rest:
+            kept[OTHER_TOOLS] = [sum(column) for column in zip(*rest, strict=True)]
+        return kept
+
+
+def pooled(histograms: Iterable[Histogram]) -> dict[int, int]:
+    """All of them together."""
+    found: dict[int, int] = defaultdict(int)
+    for one in histograms:
+        for key, count in one.items():
+            found[key] += count
+    return dict(found)
+
+
+def ridits(reference: Histogram) -> dict[int, float]:
+    """The rank of each bucket among the reference's runs, 0..1: the share below it and half of those in it.
+
+    Scored so, the reference's mean is 0.5, and the mean of another night is the chance that one of its runs costs
+    more than one of the reference (ties count half), whatever the distribution looks like.
+
+    Args:
+        reference: Runs by bucket; empty gives an empty table.
+
+    Returns:
+        By bucket of the reference, ascending.
+
+    Example:
+        >>> ridits({1: 2, 5: 2})
+        {1: 0.25, 5: 0.75}
+
+    Source: Bross 1958, How to use ridit analysis; the mean is the Mann-Whitney statistic.
+    """
+    total = sum(reference.values())
+    found, below = {}, 0
+    for key in sorted(reference):
+        found[key] = (below + reference[key] / 2) / total
+        below += reference[key]
+    return found
+
+
+def scored(histogram: Histogram, ranks: Mapping[int, float]) -> tuple[float, float]:
+    """Sum and sum of squares of a night's ranks.
+
+    Args:
+        histogram: The night's runs by bucket.
+        ranks: As `ridits` gives them; a bucket that is not in it has the share below it as its rank.
+
+    Returns:
+        Both 0.0 without runs.
+
+    Example:
+        >>> scored({1: 1, 3: 1, 9: 1}, ridits({1: 2, 5: 2}))
+        (1.75, 1.3125)
+    """
+    s = ss = 0.0
+    if not ranks:
+        return s, ss
+    for key, count in histogram.items():
+        rank = ranks.get(key)
+        if rank is None:
+            rank = _share_below(key, ranks)
+        s += count * rank
+        ss += count * rank * rank
+    return s, ss
+
+
+def _share_below(key: int, ranks: Mapping[int, float]) -> float:
+    """The share of the reference below a bucket that it does not have, out of the ranks of those it has."""
+    below = 0.0
+    for each, rank in ranks.items():
+        if each > key:
+            break
+        below = 2 * rank - below  # the rank lies midway between the shares below and up to its bucket
+    return below
+
+
+def tail(histogram: Histogram, from_bucket: int) -> int:
+    """Runs in this bucket and above."""
+    return sum(count for key, count in histogram.items() if key >= from_bucket)
+
+
+def tail_bucket(reference: Histogram, share: float) -> int | None:
+    """The lowest bucket from which on at most a share of the reference's runs lies.
+
+    Args:
+        reference: Runs by bucket.
+        share: 0..1, for example 0.005 for the part above the 99.5th percentile.
+
+    Returns:
+        The bucket, always above the reference's median; None without runs.
+
+    Example:
+        >>> tail_bucket({1: 990, 2: 6, 3: 4}, 0.005), tail_bucket({}, 0.005)
+        (3, None)
+    """
+    total = sum(reference.values())
+    if not total:
+        return None
+    above = 0
+    for key in sorted(reference, reverse=True):
+        if above + reference[key] > share * total:
+            return key + 1
+        above += reference[key]
+    return min(reference)

@@ -1,0 +1,196 @@
+"""Whether the ledger moves, read with nothing but the database's own driver.
+
+An engine asks every half minute, from every container; SQLAlchemy and the tables would cost it a second of CPU each
+time. So this file alone speaks SQL by hand; its tests hold it against the store's own words.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote
+
+from worker.errors import SettingsError, StoreError
+
+ALIVE_S = 45.0
+"""As `store.workers` has it."""
+COUNTED = 1_000
+"""Due jobs are counted up to here."""
+CONNECT_S = 5
+LAST_TICK, TURN = "last_tick", "turn:"
+"""Keys of facts that workers note: when beat was heard last; with a lane behind it, how its last turn ended."""
+_URL = re.compile(
+    r"postgres(?:ql)?(?:\+psycopg)?://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?"
+    r"(?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?(?::(?P<port>[^/?]*))?(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?"
+)
+Query = Any
+"""Runs one statement; gives its rows."""
+
+
+class Seen(NamedTuple):
+    """A worker that is alive."""
+
+    lanes: tuple[str, ...]
+    started_at: datetime
+
+
+class Lane(NamedTuple):
+    """How a lane of the ledger stands."""
+
+    due: int
+    """Jobs that a worker could take now, counted up to a thousand and one."""
+    made_at: datetime | None
+    """When the oldest due job that waits out no back-off was made, by the schedule's clock; None without one."""
+    free_since: datetime | None
+    """When the first of the others came free: its back-off ended, or its lease ran out; None without one."""
+    held_until: datetime | None
+    """When the last lease of the lane ends; None when nothing is leased."""
+    turn_at: datetime | None
+    """When a worker's last turn at the lane ended; None when there was none."""
+    trouble: str | None
+    """What the judge's trouble was in that turn; None without any."""
+
+
+class Vitals(NamedTuple):
+    """What the database says of the processes."""
+
+    now: datetime
+    workers: list[Seen]
+    lanes: dict[str, Lane]
+    last_tick: datetime | None
+
+
+def read(url: str, lanes: Sequence[str]) -> Vitals:
+    """Look.
+
+    Args:
+        url: The database, as the settings have it.
+        lanes: `judge`, `heuristic`, or both.
+
+    Raises:
+        StoreError: The database does not answer, or has no schema.
+        SettingsError: The URL is of no database that Spotcheck knows.
+    """
+    with _connected(url) as query:
+        now = _time(query("SELECT CURRENT_TIMESTAMP")[0][0]) if url.startswith("postgres") else datetime.now(UTC)
+        facts = dict(query("SELECT key, value FROM meta WHERE key = ? OR key LIKE ?", LAST_TICK, f"{TURN}%"))
+        alive = query("SELECT lanes, started_at FROM worker WHERE seen_at >= ?", now - timedelta(seconds=ALIVE_S))
+        return Vitals(
+            now,
+            [Seen(tuple(str(served).split(",")), _moment(at)) for served, at in alive],
+            {lane: _lane(query, lane, now, facts.get(f"{TURN}{lane}")) for lane in lanes},
+            _time(facts.get(LAST_TICK)),
+        )
+
+
+def _lane(query: Query, lane: str, now: datetime, turn: str | None) -> Lane:
+    ((due, made_at, waited_until),) = query(
+        "SELECT count(*), min(CASE WHEN not_before IS NULL THEN created_at END), min(not_before) FROM ("
+        "SELECT created_at, not_before FROM job WHERE state = 'queued' AND lane = ? "
+        "AND (not_before IS NULL OR not_before <= ?) ORDER BY night LIMIT ?) AS due",
+        lane,
+        now,
+        COUNTED + 1,
+    )
+    ((held_until,),) = query("SELECT max(lease_until) FROM job WHERE state = 'leased' AND lane = ?", lane)
+    ((lost, lost_at),) = query(
+        "SELECT count(*), min(lease_until) FROM job WHERE state = 'leased' AND lane = ? AND lease_until < ?", lane, now
+    )
+    free_since = [at for at in (_time(waited_until), _time(lost_at)) if at is not None]
+    noted = json.loads(turn) if turn else {}
+    return Lane(
+        due + lost,
+        _time(made_at),
+        min(free_since, default=None),
+        _time(held_until),
+        _time(noted.get("at")),
+        noted.get("trouble"),
+    )
+
+
+def _time(value: datetime | str | None) -> datetime | None:
+    """A stored time: PostgreSQL's own, or SQLite's text, which is UTC."""
+    if value is None:
+        return None
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _moment(value: datetime | str) -> datetime:
+    at = _time(value)
+    assert at is not None
+    return at
+
+
+@contextlib.contextmanager
+def _connected(url: str) -> Iterator[Query]:
+    with _sqlite(url) if url.startswith("sqlite") else _postgresql(url) as query:
+        yield query
+
+
+@contextlib.contextmanager
+def _sqlite(url: str) -> Iterator[Query]:
+    import sqlite3  # each of the two only where it is wanted: that is what makes this light
+
+    _, found, path = url.partition(":///")
+    name = path.partition("?")[0].removeprefix("file:")
+    if not found or name in ("", ":memory:"):
+        raise SettingsError("SPOTCHECK_DATABASE_URL is not a database URL; write sqlite:///FILE or postgresql://…")
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{_quoted(name)}?mode=rw", uri=True, timeout=CONNECT_S)
+        ) as opened:
+            yield lambda sql, *values: opened.execute(sql, [_text(value) for value in values]).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"sqlite:///{name}: {error}") from None
+
+
+def _quoted(name: str) -> str:
+    return name.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _text(value: object) -> object:
+    """A value as SQLAlchemy stores it in SQLite."""
+    return value.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(value, datetime) else value
+
+
+@contextlib.contextmanager
+def _postgresql(url: str) -> Iterator[Query]:
+    arguments = connect_arguments(url)
+    try:
+        import psycopg
+    except ImportError:
+        raise SettingsError("PostgreSQL needs its driver: pip install 'spotcheck-worker[postgres]'") from None
+    try:
+        with psycopg.connect(**{"connect_timeout": str(CONNECT_S), **arguments}, autocommit=True) as opened:
+            yield lambda sql, *values: opened.execute(sql.replace("?", "%s"), values).fetchall()
+    except psycopg.Error as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise StoreError(f"PostgreSQL at {arguments.get('host', 'this host')}: {said}") from None
+
+
+def connect_arguments(url: str) -> dict[str, str]:
+    """What a PostgreSQL URL says, read as SQLAlchemy reads it.
+
+    Example:
+        >>> connect_arguments("postgresql://me:p%40ss@db:5432/spotcheck?sslmode=require")
+        {'user': 'me', 'password': 'p@ss', 'host': 'db', 'port': '5432', 'dbname': 'spotcheck', 'sslmode': 'require'}
+
+    Raises:
+        SettingsError: It is none.
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise SettingsError("SPOTCHECK_DATABASE_URL is not a database URL; write sqlite:///FILE or postgresql://…")
+    parts = found.groupdict()
+    told = {
+        "user": unquote(parts["user"] or ""),
+        "password": unquote(parts["password"] or ""),
+        "host": parts["ipv6"] or parts["host"],
+        "port": parts["port"],
+        "dbname": parts["dbname"],
+    }
+    asked = {name: ",".join(values) for name, values in parse_qs(parts["query"] or "").items()}
+    return {name: value for name, value in told.items() if value} | asked
