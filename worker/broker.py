@@ -62,7 +62,7 @@ def use(app: Celery, settings: Settings) -> None:
         app.conf.broker_transport_options = {"polling_interval": _POLL_S[scheme]}
     elif scheme == "filesystem":
         folder = _folder(settings)
-        app.conf.broker_url = "filesystem://"
+        app.conf.broker_url = "filesystem://localhost//"  # without a host kombu warns at every look
         app.conf.broker_transport_options = {
             "data_folder_in": str(folder / "queue"),
             "data_folder_out": str(folder / "queue"),

@@ -75,7 +75,7 @@ def test_a_database_that_another_process_holds_too_long_is_one_line(new_runs: Sh
     with locked(new_runs.folder / "spotcheck.db", "IMMEDIATE"):
         line = new_runs.refused("ingest", "new.jsonl", code=5, **impatient)
         assert line.endswith("database is locked; another process holds it for too long, try again")
-        assert new_runs("status", **impatient).code == 0, "reading waits for nobody"
+        assert new_runs("runs", **impatient).code == 0, "reading waits for nobody"
     assert_that_it_completes(new_runs, **impatient)
 
 
@@ -161,9 +161,7 @@ def test_a_socket_that_is_not_there_is_one_line(shell: Shell) -> None:
     assert line.endswith("is the server running?")
 
 
-def test_a_wrong_database_and_a_wrong_password_say_what_to_check(
-    shell: Shell, postgres_url: Callable[[], str]
-) -> None:
+def test_a_wrong_database_and_a_wrong_password_say_what_to_check(shell: Shell, postgres_url: Callable[[], str]) -> None:
     url = postgres_url()
     name = url.rpartition("/t_")[2].partition("?")[0]
     line = shell.refused("status", code=5, SPOTCHECK_DATABASE_URL=url.replace(f"t_{name}", "nope"))
@@ -204,8 +202,12 @@ def count(url: str) -> int:
 
 def _strike(url: str, how: str, locked: threading.Event) -> None:
     """Lock the runs, wait until a command waits for them, and take its server process away."""
-    with suppress(psycopg.OperationalError), psycopg.connect(url) as admin:  # a kill ends this connection, too
-        admin.execute("LOCK TABLE run IN EXCLUSIVE MODE")
+    with (
+        suppress(psycopg.OperationalError),  # a kill ends these connections, too
+        psycopg.connect(url) as holder,
+        psycopg.connect(url, autocommit=True) as admin,
+    ):
+        holder.execute("LOCK TABLE run IN EXCLUSIVE MODE")
         locked.set()
         waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         while not (found := admin.execute(waiting).fetchone()):

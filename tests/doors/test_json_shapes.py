@@ -137,8 +137,9 @@ def test_trends_end_with_the_newest_week_and_carry_an_interval_for_every_mean(wo
 
 def test_the_break_of_the_refunds_is_the_finding(world: World) -> None:
     found = world.shell("drift", "--json").json["findings"]
-    assert {finding["direction"] for finding in found} == {"down"}
+    assert {(finding["kind"], finding["direction"]) for finding in found} == {("agent", "down"), ("tool", "up")}
     assert any(finding["stream"]["task_type"] == "refund" for finding in found)
+    assert {finding["stream"]["scorer"] for finding in found if finding["kind"] == "tool"} == {"tool_failure:look_up"}
     assert not any(finding["stream"]["task_type"] == "faq" for finding in found)
 
 

@@ -1,5 +1,6 @@
 """What is told: once, muted where people said so, sent signed until it has arrived, and history is no news."""
 
+import random
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,9 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.flow.watched import MONDAY, project, send
+from worker.flow.alert import tell
 from worker.flow.deliver import MOST_ATTEMPTS, deliver
+from worker.flow.draw import draw_night
 from worker.flow.project import Project
 from worker.flow.watch import watch
 from worker.records import Alert
@@ -199,11 +202,44 @@ def test_replayed_history_is_stored_and_nothing_leaves(database_url: str, receiv
     opened = _project(database_url, receiver)
     opened.is_replaying = True
     old = Alert(key="drift:1", kind="drift", urgency="now", text="x", night=MONDAY, raised_at=NOW)
-    from worker.flow.alert import tell
-
     with opened.store.write() as connection:
         assert tell(opened, connection, old)
     assert len(_listed(opened)) == 1
     assert deliver(opened, NOW).sent == 0
     assert orjson.dumps([headers for headers, _ in receiver.got]) == b"[]"
+    opened.store.close()
+
+
+def test_a_day_that_costs_twice_the_usual_is_told_and_the_next_one_is_not_told_again(database_url: str) -> None:
+    opened = _project(database_url, toml="")
+    first = MONDAY
+    for offset in range(37):
+        night = first + timedelta(days=offset)
+        ended = datetime(night.year, night.month, night.day, 12, tzinfo=UTC)
+        cost = 2.0 if offset in (35, 36) else 1.0
+        send(opened, [_costly(f"{offset}-{index}", cost, ended) for index in range(5)], ended + timedelta(hours=13))
+        draw_night(opened, night, ended + timedelta(hours=14))
+        watch(opened, ended + timedelta(hours=14))
+    told = [one for one in _listed(opened, everything=True) if one.kind == "spend_jump"]
+    assert [one.night for one in told] == [first + timedelta(days=35)]
+    assert told[0].details["usual_usd"] == 5.0
+    opened.store.close()
+
+
+def test_a_few_runs_that_cost_ten_times_as_much_are_told_though_the_level_stands(database_url: str) -> None:
+    opened = _project(database_url, toml="")
+    rng = random.Random(1)
+    for offset in range(20):
+        night = MONDAY + timedelta(days=offset)
+        ended = datetime(night.year, night.month, night.day, 12, tzinfo=UTC)
+        runs = [_costly(f"{offset}-{index}", 0.02 * rng.lognormvariate(0, 0.5), ended) for index in range(60)]
+        if offset == 19:
+            for run in runs[:5]:
+                run["cost_usd"] = 0.5
+        send(opened, runs, ended + timedelta(hours=13))
+        draw_night(opened, night, ended + timedelta(hours=14))
+        watch(opened, ended + timedelta(hours=14))
+    (told,) = [one for one in _listed(opened, everything=True) if one.kind == "cost_tail"]
+    assert told.night == MONDAY + timedelta(days=19)
+    assert 5 <= told.details["dear"] <= 7
     opened.store.close()

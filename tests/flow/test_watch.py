@@ -1,5 +1,6 @@
 """All ended runs watched: what is planted is found and named, what is not stays quiet, and looking twice is free."""
 
+import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.watched import MONDAY, TOOLS, Way, Ways, live, night_of_runs, project, send, sqlite, steady
+from worker.flow.draw import draw_night
 from worker.flow.watch import watch
 from worker.store import alerts, findings, pulses
 
@@ -72,8 +74,6 @@ def test_constant_figures_raise_nothing_in_eight_weeks(tmp_path: Path, seed: int
 
 
 def test_an_outage_is_seen_within_hours_before_its_night_is_over(tmp_path: Path) -> None:
-    import random
-
     opened = project(sqlite(tmp_path))
     live(opened, 20, steady)
     night = MONDAY + timedelta(days=20)
@@ -90,8 +90,6 @@ def test_an_outage_is_seen_within_hours_before_its_night_is_over(tmp_path: Path)
     assert watch(opened, noon + timedelta(minutes=1)).found == []
     # the night's own look does not tell it again
     send(opened, [run for run in bad if run["ended_at"] >= noon.isoformat()], noon + timedelta(hours=12))
-    from worker.flow.draw import draw_night
-
     morning = noon + timedelta(hours=12)
     draw_night(opened, night, morning)
     assert watch(opened, morning).found == []
@@ -99,8 +97,6 @@ def test_an_outage_is_seen_within_hours_before_its_night_is_over(tmp_path: Path)
 
 
 def test_figures_are_those_of_the_runs_counted_by_hand(database_url: str) -> None:
-    import random
-
     opened = project(database_url)
     documents = list(night_of_runs(random.Random(3), MONDAY, 0, steady))
     now = datetime(2026, 9, 29, 2, 5, tzinfo=UTC)
@@ -129,8 +125,6 @@ def test_figures_are_those_of_the_runs_counted_by_hand(database_url: str) -> Non
 
 
 def test_late_runs_are_summed_in_and_nothing_else_is_summed_again(database_url: str) -> None:
-    import random
-
     opened = project(database_url)
     rng = random.Random(3)
     now = datetime(2026, 9, 29, 2, 5, tzinfo=UTC)
@@ -144,8 +138,6 @@ def test_late_runs_are_summed_in_and_nothing_else_is_summed_again(database_url: 
 
 
 def test_history_from_before_the_first_tick_is_summed_and_never_alarmed(tmp_path: Path) -> None:
-    import random
-
     opened = project(sqlite(tmp_path))
     rng = random.Random(1)
     for offset in range(50):

@@ -2,6 +2,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
@@ -34,6 +35,10 @@ def test_an_empty_database_gets_its_schema_and_upgrading_again_changes_nothing(e
         assert connection.exec_driver_sql("SELECT count(*) FROM scorer").scalar_one() == 1
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == schema.head()
     empty.close()
+
+
+def test_the_version_this_program_needs_is_the_newest_migration() -> None:
+    assert schema.head() == ScriptDirectory.from_config(schema._config()).get_current_head()
 
 
 def test_migrating_ends_in_the_schema_of_the_tables(store: Store) -> None:
@@ -111,4 +116,30 @@ def test_first_starts_at_once_end_in_one_schema(empty: Store) -> None:
 
     at_once(empty, 4, start)
     assert told == ["current"] * 4
+    empty.close()
+
+
+def test_an_older_database_is_upgraded_with_its_runs_and_their_figures_are_owed(empty: Store) -> None:
+    with empty.write() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        columns = {column["name"]: column for column in inspect(connection).get_columns("run")}
+        needed = [name for name, column in columns.items() if not column["nullable"] and name != "pk"]
+        values = dict.fromkeys(needed, "'x'") | {"night": "'2026-11-20'", "sample_key": "0.5", "flagged": "false"}
+        values |= dict.fromkeys(("ended_at", "received_at"), "'2026-11-20 10:00:00+00:00'")
+        values |= dict.fromkeys(("revision", "steps", "tool_calls", "tool_errors"), "1")
+        if empty.dialect == "sqlite":
+            values |= dict.fromkeys(("ended_at", "received_at"), "'2026-11-20 10:00:00.000000'")
+        names, given = ", ".join(needed), ", ".join(values[name] for name in needed)
+        connection.exec_driver_sql(f"INSERT INTO run ({names}) VALUES ({given})")
+    assert schema.state(empty) == "older"
+    with pytest.raises(SchemaOutdated, match="spotcheck db upgrade"):
+        schema.ensure(empty)
+    schema.upgrade(empty)
+    assert schema.state(empty) == "current"
+    with empty.read() as connection:
+        owed = connection.exec_driver_sql("SELECT CAST(night AS VARCHAR), is_stale FROM pulse_night").all()
+        assert [(night, bool(is_stale)) for night, is_stale in owed] == [("2026-11-20", True)]
+        assert connection.exec_driver_sql("SELECT count(*) FROM run").scalar_one() == 1
     empty.close()

@@ -1,6 +1,7 @@
 """The command line: `spotcheck`."""
 
 import contextlib
+import gc
 import os
 import sys
 

@@ -1,10 +1,12 @@
 """The app, its exit codes, and one line for each error."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any
 
@@ -93,17 +95,20 @@ def _root(
     del version, show_traceback  # taken from the arguments before they are parsed, so that it may stand anywhere
 
 
-def _register() -> None:
+def _register(arguments: Sequence[str] = ()) -> None:
+    """The command that a command line names, or all."""
     from worker.cli import commands
 
-    commands.register(app)
+    commands.register(app, next((each for each in arguments if not each.startswith("-")), None))
 
 
 def main() -> None:
     """Run the command; errors are one line on stderr and a numbered exit."""
     _open_streams()
     signal.signal(signal.SIGTERM, _terminate)
-    _register()
+    _register(sys.argv[1:])
+    gc.freeze()  # what was loaded stays: looking for garbage in it would cost every command a tenth of its time
+    gc.enable()
     app()
 
 

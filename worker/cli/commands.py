@@ -1,53 +1,47 @@
-"""Every command by name, in the order of the daily acts."""
+"""Every command by name, in the order of the daily acts; its room is entered only when the command is given."""
+
+from importlib import import_module
 
 import typer
 
-from worker.cli import (
-    alerts,
-    db,
-    drift,
-    ingest,
-    init,
-    nightly,
-    process,
-    rubric,
-    runs,
-    sample,
-    settings,
-    status,
-    trends,
-    up,
+COMMANDS = (
+    ("demo", "worker.demo.demo", "The whole loop on made-up runs: no key, no server."),
+    ("init", "worker.cli.init", "Write a commented spotcheck.toml and prompts/."),
+    ("ingest", "worker.cli.ingest", "Take runs in: one JSON object a line, plain or gzip."),
+    ("sample", "worker.cli.sample", "Draw nights; --dry-run shows n and the cost first."),
+    ("score", "worker.cli.nightly", "Queue what is due and wake the workers."),
+    ("nightly", "worker.cli.nightly", "Draw, score, summarise, compare: the night's work."),
+    ("trends", "worker.cli.trends", "Weekly means with interval, n and coverage."),
+    ("drift", "worker.cli.drift", "Changes beyond chance, and what you decide of them."),
+    ("alerts", "worker.cli.alerts", "What needs a person, and what you decide about it."),
+    ("runs", "worker.cli.runs", "List runs, newest first."),
+    ("show", "worker.cli.runs", "One run to read."),
+    ("explain", "worker.cli.runs", "Every decision about one run."),
+    ("status", "worker.cli.status", "The counts, and whether they reconcile; queue, spend."),
+    ("up", "worker.cli.up", "Everything in one process, for one machine."),
+    ("worker", "worker.cli.process", "Run a worker until it is told to stop."),
+    ("beat", "worker.cli.process", "Send the minute's ticks."),
+    ("health", "worker.cli.process", "Exit 1 when due work is not touched; for engines."),
+    ("settings", "worker.cli.settings", "Every setting with value, source and meaning."),
 )
-from worker.demo import demo
+"""Name, module, and a line for the list. The function has the command's name; its docstring is its --help."""
+GROUPS = (("rubric", "worker.cli.rubric"), ("db", "worker.cli.db"))
 
 
-def register(app: typer.Typer) -> None:
-    """Put all commands on the app; repeating it changes nothing.
+def register(app: typer.Typer, only: str | None = None) -> None:
+    """Put commands on the app; repeating it changes nothing.
 
-    Each has a line for the list; its docstring is its --help.
+    Args:
+        app: The door.
+        only: The one command or group that was given: the others' imports would cost it half a second. Anything else,
+            None included, puts all of them there.
     """
-    if app.registered_commands:
-        return
-    for name, command, said in (
-        ("demo", demo.demo, "The whole loop on made-up runs: no key, no server."),
-        ("init", init.init, "Write a commented spotcheck.toml and prompts/."),
-        ("ingest", ingest.ingest, "Take runs in: one JSON object a line, plain or gzip."),
-        ("sample", sample.sample, "Draw nights; --dry-run shows n and the cost first."),
-        ("score", nightly.score, "Queue what is due and wake the workers."),
-        ("nightly", nightly.nightly, "Draw, score, summarise, compare: the night's work."),
-        ("trends", trends.trends, "Weekly means with interval, n and coverage."),
-        ("drift", drift.drift, "Changes beyond chance, and what you decide of them."),
-        ("alerts", alerts.alerts, "What needs a person, and what you decide about it."),
-        ("runs", runs.runs, "List runs, newest first."),
-        ("show", runs.show, "One run to read."),
-        ("explain", runs.explain, "Every decision about one run."),
-        ("status", status.status, "The counts, and whether they reconcile; queue, spend."),
-        ("up", up.up, "Everything in one process, for one machine."),
-        ("worker", process.worker, "Run a worker until it is told to stop."),
-        ("beat", process.beat, "Send the minute's ticks."),
-        ("health", process.health, "Exit 1 when due work is not touched; for engines."),
-        ("settings", settings.settings, "Every setting with value, source and meaning."),
-    ):
-        app.command(name, short_help=said)(command)
-    app.add_typer(rubric.app, name="rubric")
-    app.add_typer(db.app, name="db")
+    known = {one.name for one in (*app.registered_commands, *app.registered_groups)}
+    names = {name for name, *_ in (*COMMANDS, *GROUPS)}
+    wanted = ({only} if only in names else names) - known
+    for name, module, said in COMMANDS:
+        if name in wanted:
+            app.command(name, short_help=said)(getattr(import_module(module), name))
+    for name, module in GROUPS:
+        if name in wanted:
+            app.add_typer(import_module(module).app, name=name)

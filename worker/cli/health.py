@@ -105,17 +105,16 @@ def _ago(now: datetime, at: datetime) -> str:
     return f"{seconds:.0f} s ago"
 
 
-def wanted(lane: str | None) -> list[str]:
-    """The lanes that an option names; all without one.
+def wanted(lanes: Sequence[str]) -> list[str]:
+    """The lanes that are asked for; all when none is named.
 
     Raises:
-        SettingsError: It is none.
+        SettingsError: One is none.
     """
-    if lane is None:
-        return list(LANES)
-    if lane not in LANES:
-        raise SettingsError(f"--lane {lane!r} is not known; use {', '.join(LANES)}")
-    return [lane]
+    for lane in lanes:
+        if lane not in LANES:
+            raise SettingsError(f"--lane {lane!r} is not known; use {', '.join(LANES)}")
+    return list(dict.fromkeys(lanes)) or list(LANES)
 
 
 def tell(told: Sequence[Told], *, as_json: bool) -> int:
@@ -155,7 +154,7 @@ def quickly(arguments: Sequence[str]) -> int | None:
 
 
 def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
-    asked: dict[str, Any] = {"lane": None, "minutes": MINUTES, "json": False}
+    asked: dict[str, Any] = {"lane": [], "minutes": MINUTES, "json": False}
     if list(arguments[:1]) != ["health"]:
         return None
     rest = [part for argument in arguments[1:] for part in argument.split("=", 1)]
@@ -164,7 +163,7 @@ def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
         if option == "--json":
             asked["json"] = True
         elif option == "--lane" and rest:
-            asked["lane"] = rest.pop(0)
+            asked["lane"].append(rest.pop(0))
         elif option == "--minutes" and rest and rest[0].isdecimal() and int(rest[0]):
             asked["minutes"] = float(rest.pop(0))
         else:

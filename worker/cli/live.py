@@ -112,7 +112,7 @@ def _rows(settings: Settings, found: Figures | None) -> list[tuple[str, str]]:
     if found is None:
         return [("store", "not read yet")]
     rows = [("store", found.error)] if found.error else []
-    rows += [(lane if lane == "judge" else "heuristics", _queue(found.queue[lane])) for lane in reversed(LANES)]
+    rows += [(f"{lane} queue", _queue(found.queue[lane])) for lane in reversed(LANES)]
     open_jobs = sum(found.states.get(state, 0) for state in ("queued", "leased"))
     outcomes = ("scored", "unscored", "failed", "shed")
     counted = [

@@ -82,7 +82,7 @@ def beat(
 
 def health(
     lane: Annotated[
-        str | None, typer.Option("--lane", help="judge, heuristics, control or beat; all without it.")
+        list[str] | None, typer.Option("--lane", help="judge, heuristics, control or beat; may be repeated; else all.")
     ] = None,
     minutes: Annotated[int, typer.Option("--minutes", min=1, help="So long may due work lie untouched.")] = 5,
     as_json: Json = False,
@@ -95,7 +95,7 @@ def health(
 
     Examples: spotcheck health · spotcheck health --lane judge
     """
-    raise typer.Exit(tell(check(os.environ, wanted(lane), minutes), as_json=as_json))
+    raise typer.Exit(tell(check(os.environ, wanted(lane or []), minutes), as_json=as_json))
 
 
 def known_level(name: str) -> None:

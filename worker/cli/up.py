@@ -111,7 +111,7 @@ class _Stopping:
         }
         # not through rich: its lock may be held by what was interrupted
         with suppress(OSError):
-            os.write(2, said.get(self._times, b"left; leases run out, and the next start goes on\n"))
+            os.write(2, b"\n" * os.isatty(2) + said.get(self._times, b"left; the next start goes on\n"))
         if self._times > 2:
             os._exit(130)
 

@@ -15,8 +15,9 @@ _LABEL_PX, _LABEL_CHARS = 6, 12
 """About the width of a character, and how many of a version are shown; its title has all of it."""
 _WEEK_PX = 30
 """Room for the name of a week."""
-_HIGHEST_FLOOR = 0.5
-"""An axis shows at least the upper half, so that a wobble near 100 % does not look like a cliff."""
+_FLOORS = (0.5, 0.4, 0.2, 0.0)
+"""Where an axis may begin, so that its middle is a round number; it shows at least the upper half, lest a wobble near
+100 % look like a cliff."""
 
 HATCH = Markup(
     '<svg class="defs" width="0" height="0" aria-hidden="true" focusable="false"><defs>'
@@ -47,7 +48,7 @@ def axis_of(streams: Iterable[Stream]) -> Axis:
     """One axis for all pictures of a scorer: up to 100 %, down to the lowest interval, at least the upper half."""
     lows = [point.low for stream in streams for point in stream.points if point.low is not None]
     lowest = min(lows, default=0.0)
-    return Axis(min(_HIGHEST_FLOOR, int(lowest * 10) / 10), 1.0)
+    return Axis(next((floor for floor in _FLOORS if floor <= lowest), 0.0), 1.0)
 
 
 def panel(stream: Stream, weeks: Sequence[str], axis: Axis, name: str) -> Markup:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import RowMapping
 
@@ -14,14 +15,13 @@ from worker.errors import SettingsError
 from worker.flow import schedule
 from worker.judge.price import PriceOverride, price
 from worker.records import Reference
-from worker.scorers import SCORERS
-from worker.scorers.protocol import Context, Scorer
-from worker.scorers.rubric import RubricScorer
-from worker.scorers.rubric_files import load, shipped_prompts
 from worker.settings import Settings
 from worker.store import draws, enrol, runs, schema
 from worker.store.engine import Store
 from worker.store.enrol import Registered
+
+if TYPE_CHECKING:  # scorers bring templates and schemas with them, and half of the commands ask no scorer
+    from worker.scorers.protocol import Context, Scorer
 
 _SECRET = "prompt_secret"  # noqa: S105 the key under which the secret is kept, not the secret
 _START = "start_night"
@@ -59,6 +59,8 @@ class Project:
     @cached_property
     def prompt_folders(self) -> list[Path]:
         """Where rubrics come from, the later laid over the earlier: shipped, then the user's."""
+        from worker.scorers.rubric_files import shipped_prompts
+
         own = self.settings.prompts
         if own is not None:
             if not Path(own).is_dir():
@@ -69,13 +71,17 @@ class Project:
         return [shipped_prompts(), beside] if is_other else [shipped_prompts()]
 
     @cached_property
-    def scorers(self) -> tuple[Scorer, ...]:
+    def scorers(self) -> "tuple[Scorer, ...]":
         """The scorers in force, heuristics first, in a stable order.
 
         Raises:
             SettingsError: A name is unknown; says which are known.
             RubricError: A rubric in force is wrong.
         """
+        from worker.scorers import SCORERS
+        from worker.scorers.rubric import RubricScorer
+        from worker.scorers.rubric_files import load
+
         policy = self.settings.scoring
         names = list(SCORERS) if policy.heuristics is None else policy.heuristics
         heuristics: list[Scorer] = [SCORERS[_known("scoring.heuristics", name, SCORERS)] for name in names]
@@ -89,7 +95,7 @@ class Project:
         ]
         return (*heuristics, *judged)
 
-    def register(self) -> list[tuple[Registered, Scorer]]:
+    def register(self) -> "list[tuple[Registered, Scorer]]":
         """The scorers in force with their keys in the store."""
         wanted = [(one.key, one.applies_to) for one in self.scorers]
         with self.store.read() as connection:
@@ -100,10 +106,12 @@ class Project:
             known = {one.key.fingerprint: one for one in found}
         return [(known[one.key.fingerprint], one) for one in self.scorers]
 
-    def contexts(self, nights_and_types: set[tuple[date, str]]) -> dict[tuple[date, str], Context]:
+    def contexts(self, nights_and_types: set[tuple[date, str]]) -> "dict[tuple[date, str], Context]":
         """What scorers may know besides a run, by night and task type; without a way to a judge."""
         with self.store.read() as connection:
             rows = runs.references(connection, sorted({night for night, _ in nights_and_types}))
+        from worker.scorers.protocol import Context
+
         schemas = self.settings.scoring.schemas
         return {
             pair: Context(reference=reference_of(rows.get(pair)), answer_schema=schemas.get(pair[1]))
@@ -151,7 +159,7 @@ class Project:
             for model, own in self.settings.judge.prices.items()
         }
 
-    def max_usd(self, scorer: Scorer) -> float | None:
+    def max_usd(self, scorer: "Scorer") -> float | None:
         """The most one score of a scorer can cost, US dollars; None when the price is unknown."""
         model = scorer.key.spec.get("model")
         tokens_in, tokens_out = scorer.max_tokens

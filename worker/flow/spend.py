@@ -8,9 +8,10 @@ from sqlalchemy import Connection
 
 from worker.core import alerting, pulse
 from worker.flow.alert import tell
+from worker.flow.follow import MUTE_NIGHTS
 from worker.flow.project import Project
 from worker.records import Alert
-from worker.store import pulses
+from worker.store import alerts, pulses
 from worker.store.pulses import Pulse
 
 _TAIL_NIGHTS = 28
@@ -69,7 +70,7 @@ def _look_for_jump(
         by_night[row.night] += row.total
     before = [by_night.get(night - timedelta(weeks=weeks), 0.0) for weeks in range(1, _WEEKS + 1)]
     z = alerting.spend_z(by_night.get(night, 0.0), before)
-    if z is None or z <= alerting.SPEND_Z:
+    if z is None or z <= alerting.SPEND_Z or _was_told(connection, "spend_jump", None, night):
         return
     usual = sorted(before)[len(before) // 2]
     alert = Alert(
@@ -100,9 +101,9 @@ def _look_at_tail(
     count = pulse.tail(tonight, dear)
     expected = alerting.expected_tail(pulse.tail(past, dear), known, runs)
     chance = alerting.poisson_tail(count, expected)
-    if chance >= level:
-        return
     task_type, floor_usd = own[0].task_type, pulse.lower_bound(dear)
+    if chance >= level or _was_told(connection, "cost_tail", task_type, night):
+        return
     alert = Alert(
         key=f"cost_tail:{task_type}:{night}",
         kind="cost_tail",
@@ -117,3 +118,8 @@ def _look_at_tail(
         raised_at=now,
     )
     tell(project, connection, alert)
+
+
+def _was_told(connection: Connection, kind: str, task_type: str | None, night: date) -> bool:
+    """Whether the nights before told the same: what lasts is told once a week, not every night."""
+    return alerts.was_told(connection, kind, task_type, night - timedelta(days=MUTE_NIGHTS), night)

@@ -1,7 +1,7 @@
 """Alerts and what people decided about them, and the outbox they leave through."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -123,18 +123,14 @@ def decide(
     return max(0, done)
 
 
-def resolve_old(connection: Connection, kinds: Iterable[str], before: date, now: datetime) -> int:
-    """Close open alerts about single runs and days that nobody closed.
-
-    Returns:
-        How many.
-    """
-    statement = (
-        update(alert)
-        .where(alert.c.kind.in_(list(kinds)), alert.c.night < before, alert.c.state.in_(("open", "muted")))
-        .values(state="resolved", state_at=now)
+def was_told(connection: Connection, kind: str, task_type: str | None, since: date, before: date) -> bool:
+    """Whether an alert of this kind was raised for a night from `since` on and before another."""
+    same_task = alert.c.task_type.is_(None) if task_type is None else alert.c.task_type == task_type
+    statement = select(func.count()).where(
+        alert.c.kind == kind, same_task, alert.c.night >= since, alert.c.night < before
     )
-    return max(0, connection.execute(statement).rowcount)
+    count: int = connection.execute(statement).scalar_one()
+    return count > 0
 
 
 def post(connection: Connection, alert_pk: int, destination: str, body: str, now: datetime) -> None:

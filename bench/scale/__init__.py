@@ -1,0 +1,1 @@
+"""A million runs: what ingest, draw, nightly and the questions cost at size. `python -m bench.scale --help`."""

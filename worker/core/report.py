@@ -1,0 +1,322 @@
+"""The weekly review as records: all that a page, a ticket or a terminal shows of it, gathered at one moment."""
+
+from datetime import date, datetime
+from typing import Literal, NamedTuple
+
+from worker.core.contrast import Contrasts
+from worker.records import Drift, Estimate
+
+LOW_COVERAGE = 0.8
+GOOD_FROM = 0.5
+"""A run counts as good from this score of the primary rubric on."""
+LEARN_NIGHTS = 14
+"""Nights with runs before anything is tested for a change."""
+
+ELSEWHERE = frozenset(("completed", "tool_success", "cost_in_range", "steps_in_range"))
+"""Heuristics whose figure is watched in all ended runs: the sample's scores of them raise no findings."""
+StreamState = Literal["tested", "young", "unscored", "elsewhere"]
+
+
+class Name(str):
+    """A name from outside inside a sentence: each form of the report shows it as data in its own way."""
+
+    __slots__ = ()
+
+
+Sentence = tuple[str, ...]
+"""Pieces in their order; those that came from outside are `Name`."""
+
+
+class Window(NamedTuple):
+    """The nights a report is about, bounds included."""
+
+    since: date
+    until: date
+    label: str
+    """`week 2026-W47`, or the two nights."""
+    weeks: tuple[str, ...]
+    """ISO weeks that trends are shown for, oldest first; the window's own are the last."""
+    nights: int
+    """Nights of the window that have runs."""
+    runs: int
+    """Ended runs of the window."""
+
+
+class WeekPoint(NamedTuple):
+    """One week of one stream; nothing scored gives a mean of None, never 0."""
+
+    week: str
+    series: str
+    """The scorer's version, with its judge's fingerprint."""
+    population: int
+    sampled: int
+    scored: int
+    unscored: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    raw_mean: float | None = None
+    """Overall line only: at this week's own mix."""
+
+    @property
+    def coverage(self) -> float | None:
+        """Scored of sampled, 0..1; None when nothing was sampled."""
+        return self.scored / self.sampled if self.sampled else None
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether too little of the sample was scored to trust the point."""
+        return self.coverage is not None and self.coverage < LOW_COVERAGE
+
+
+class Mark(NamedTuple):
+    """Something that happened on a night of a stream."""
+
+    night: date
+    kind: Literal["version", "series", "finding"]
+    text: str
+    """The new version, the new series, or the finding's number."""
+
+
+class Stream(NamedTuple):
+    """What one small picture shows: a task type (None: all, at the fixed mix) and a scorer, all its series."""
+
+    task_type: str | None
+    scorer: str
+    is_rubric: bool
+    points: tuple[WeekPoint, ...]
+    """Oldest week first; at most one a week and series."""
+    marks: tuple[Mark, ...]
+    nights: int
+    """Nights with scores so far."""
+    state: StreamState
+
+    @property
+    def newest(self) -> WeekPoint | None:
+        """The newest week that has a score."""
+        return next((point for point in reversed(self.points) if point.mean is not None), None)
+
+
+class RunRef(NamedTuple):
+    """A run to look up."""
+
+    run_id: str
+    source: str
+    figure: float | None
+    """What it was chosen by: the score, the dollars or the steps; None where a status decided."""
+
+
+class Change(NamedTuple):
+    """A finding, with what may explain it."""
+
+    drift: Drift
+    is_new: bool
+    """Found in this window."""
+    differs: Contrasts
+    """What sets the bad runs of its window and the four weeks before apart."""
+    bad_means: str
+    """What makes a run bad here, in words: `scored below 0.5`, `errored`."""
+    worst: tuple[RunRef, ...]
+
+
+class Group(NamedTuple):
+    """How the ended runs of a task type came out. Statuses are counted; good is estimated from the sample."""
+
+    task_type: str | None
+    """None: all task types."""
+    completed: int
+    aborted: int
+    errored: int
+    incomplete: int
+    good: Estimate
+    """Share of the completed runs that are good, weighted back to all of them."""
+
+    @property
+    def runs(self) -> int:
+        """Ended runs."""
+        return self.completed + self.aborted + self.errored + self.incomplete
+
+
+class Figure(NamedTuple):
+    """One operational figure of one week over all ended runs; no runs give None."""
+
+    week: str
+    n: int
+    value: float | None
+    """A share 0..1, or US dollars or steps a run."""
+    low: float | None
+    high: float | None
+    total: float = 0.0
+    """US dollars or steps in all."""
+
+
+class Upkeep(NamedTuple):
+    """Cost, errors and tools of one task type, week by week, oldest first."""
+
+    task_type: str
+    runs: int
+    """Ended runs of the newest week shown."""
+    cost: tuple[Figure, ...]
+    errors: tuple[Figure, ...]
+    aborts: tuple[Figure, ...]
+    steps: tuple[Figure, ...]
+    tools: tuple[tuple[str, tuple[Figure, ...]], ...]
+    """By tool: the failed share of its calls, averaged over the runs that used it."""
+
+
+class Excerpt(NamedTuple):
+    """The beginning of a text."""
+
+    text: str
+    size: int
+    """Characters of the whole text."""
+    is_cut: bool
+
+
+class StepLine(NamedTuple):
+    """One step, abridged."""
+
+    seq: int
+    kind: str
+    name: str
+    error: Excerpt | None
+    arguments: Excerpt | None
+    result: Excerpt | None
+
+
+class ScoreLine(NamedTuple):
+    """What one scorer says of a run; unscored has a reason and no value."""
+
+    scorer: str
+    criterion: str | None
+    series: str
+    is_rubric: bool
+    value: float | None
+    reason: str | None
+    rationale: Excerpt | None
+
+
+class RunToRead(NamedTuple):
+    """A run as a person reads it."""
+
+    run_id: str
+    source: str
+    task_type: str
+    status: str
+    agent: str
+    agent_version: str
+    ended_at: datetime
+    cost_usd: float | None
+    latency_ms: float | None
+    flags: tuple[str, ...]
+    error: Excerpt | None
+    input: Excerpt | None
+    """None where it was not recorded, or is pruned."""
+    output: Excerpt | None
+    steps: tuple[StepLine, ...]
+    """The first and the last, in order."""
+    steps_in_all: int
+    scores: tuple[ScoreLine, ...]
+    """Rubrics first, each aggregate before its criteria."""
+    value: float | None
+    """What it is ranked by: the primary rubric's score, else the heuristics' mean."""
+    unscored: str
+    """Why there is no value; empty where there is one."""
+
+
+class Reading(NamedTuple):
+    """Runs to read."""
+
+    random: tuple[RunToRead, ...]
+    """A uniform random subset of all ended runs of the window: those of the smallest sample keys."""
+    worst: tuple[RunToRead, ...]
+    """The lowest scores, without those that stand among the random ones."""
+    worst_by: str | None
+    """The scorer that ranks them; `heuristics` for their mean; None when nothing was scored."""
+
+
+class Tally(NamedTuple):
+    """The counts of one scorer over the window; `ended` is the sum of all that follow it."""
+
+    scorer: str
+    series: str
+    is_rubric: bool
+    ended: int
+    filtered: int
+    before_start: int
+    sampled_out: int
+    scored: int
+    unscored: int
+    failed: int
+    shed: int
+    pending: int
+    reasons: tuple[tuple[str, str, int], ...]
+    """State, reason, runs; for unscored, failed and shed, most first."""
+
+    @property
+    def coverage(self) -> float | None:
+        """Scored of what was drawn for it, 0..1; None when nothing was."""
+        drawn = self.scored + self.unscored + self.failed + self.shed + self.pending
+        return self.scored / drawn if drawn else None
+
+
+class Judged(NamedTuple):
+    """What one judge model cost in the window."""
+
+    model: str
+    """As the server named itself; as requested where it did not."""
+    verdicts: int
+    priced: int
+    """Verdicts whose cost is known; the others are not in the dollars."""
+    cost_usd: float
+    input_tokens: int
+    output_tokens: int
+
+
+class Sensitivity(NamedTuple):
+    """The smallest drop that would have been found in a stream."""
+
+    task_type: str | None
+    drop: float | None
+    """0..1: so many more failed runs among those of the last nights; None where none would have been."""
+
+
+class Sampled(NamedTuple):
+    """What was sampled, whether it adds up, and what it cost."""
+
+    tallies: tuple[Tally, ...]
+    reconciles: bool
+    judged: tuple[Judged, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    """Of the primary rubric's streams that were tested and have no finding; overall first."""
+    sensitivity_nights: int
+    false_alarms_per_year: float
+
+
+class Report(NamedTuple):
+    """All of it."""
+
+    window: Window | None
+    """None for a store without runs."""
+    task_type: str | None
+    """Where the report is about one task type only."""
+    sentences: tuple[Sentence, ...]
+    """One to three, the most important first."""
+    primary: str | None
+    """The rubric that decides what is good; None where no rubric is in force or has scores."""
+    streams: tuple[Stream, ...]
+    """Rubrics first, streams with findings first in each."""
+    changes: tuple[Change, ...]
+    """Newest first; those of the window, and older ones that are not settled."""
+    groups: tuple[Group, ...]
+    """All task types together first, then those with most runs."""
+    upkeep: tuple[Upkeep, ...]
+    common: Contrasts
+    reading: Reading
+    sampled: Sampled
+    made_at: datetime
+    store: str
+    """Without its password."""
+    time_zone: str
+    version: str
+    """Spotcheck's."""
