@@ -3,8 +3,8 @@
 Run it from the project's root: `python -m bench.week [--stack sqlite|production|both] [--speed 5000]`.
 
 `spotcheck beat` and `spotcheck worker` share a rehearsal's clock (SPOTCHECK_CLOCK). Runs of each night are taken in
-while its day lasts. Beat is killed with -9 after the second night, left dead until three more are due, and started again
-twice; one of the two is stopped before the last night. Every night must be drawn once, and the counts reconcile.
+while its day lasts. Beat is killed with -9 after the second night, left dead until three more are due, and started
+again twice; one of the two is stopped before the last night. Every night must be drawn once, and the counts reconcile.
 """
 
 import argparse
@@ -300,7 +300,9 @@ def report(weeks: list[Week]) -> str:
         "clock": lambda week: f"{week.speed:,.0f} ×",
         "nights drawn, of 7": lambda week: str(sum(one.drawn_at is not None for one in week.nights)),
         "of which beat was dead when they fell due": lambda week: str(sum(one.while_dead for one in week.nights)),
-        "undrawn when beat was started again": lambda week: str(len(week.undrawn_at_restart)),
+        "of those undrawn when beat was started again": lambda week: str(
+            len({one.night for one in week.nights if one.while_dead}.intersection(week.undrawn_at_restart))
+        ),
         "strata, decisions": lambda week: (
             f"{sum(one.strata for one in week.nights)}, {sum(one.decisions for one in week.nights)}"
         ),

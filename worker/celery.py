@@ -68,7 +68,7 @@ def configure(celery: Celery, settings: Settings) -> None:
         worker_max_tasks_per_child=500,
         task_soft_time_limit=600,
         task_time_limit=660,
-        worker_soft_shutdown_timeout=20,
+        worker_soft_shutdown_timeout=5,  # after a second Ctrl-C; what is in hand is given back within three
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=5,
         task_serializer="json",

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli.door import DISK_FULL, close, is_full, note
+from worker.cli.door import DISK_FULL, close, is_full, leave, note
 from worker.errors import EXIT_EXPORT, EXIT_OK, EXIT_USAGE, SpotcheckError
 
 EXIT_UNEXPECTED = 1
@@ -105,11 +105,17 @@ def _register(arguments: Sequence[str] = ()) -> None:
 def main() -> None:
     """Run the command; errors are one line on stderr and a numbered exit."""
     _open_streams()
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
     _register(sys.argv[1:])
     gc.freeze()  # what was loaded stays: looking for garbage in it would cost every command a tenth of its time
     gc.enable()
     app()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, leave)
+    raise KeyboardInterrupt
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

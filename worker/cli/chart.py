@@ -1,5 +1,6 @@
 """A picture of trends: small multiples, one a line, with interval bands; saved as PNG."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,8 +52,10 @@ def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
         axis.set_visible(False)
     more = f"; {left_out} more lines: name one with --scorer" if left_out else ""
     figure.suptitle(f"Weekly mean score with 95 % interval{more}", fontsize=10, x=0.01, ha="left")
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from font")  # a name in a script it has not
+        figure.tight_layout()
+        figure.savefig(path, dpi=130)
     plt.close(figure)
 
 

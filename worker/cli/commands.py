@@ -14,6 +14,7 @@ COMMANDS = (
     ("trends", "worker.cli.trends", "Weekly means with interval, n and coverage."),
     ("drift", "worker.cli.drift", "Changes beyond chance, and what you decide of them."),
     ("alerts", "worker.cli.alerts", "What needs a person, and what you decide about it."),
+    ("report", "worker.cli.report", "The weekly review: terminal, HTML, Markdown, JSON."),
     ("runs", "worker.cli.runs", "List runs, newest first."),
     ("show", "worker.cli.runs", "One run to read."),
     ("explain", "worker.cli.runs", "Every decision about one run."),
@@ -36,7 +37,7 @@ def register(app: typer.Typer, only: str | None = None) -> None:
         only: The one command or group that was given: the others' imports would cost it half a second. Anything else,
             None included, puts all of them there.
     """
-    known = {one.name for one in (*app.registered_commands, *app.registered_groups)}
+    known = {one.name for one in app.registered_commands} | {one.name for one in app.registered_groups}
     names = {name for name, *_ in (*COMMANDS, *GROUPS)}
     wanted = ({only} if only in names else names) - known
     for name, module, said in COMMANDS:

@@ -39,7 +39,7 @@ err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _PLAIN = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _ESCAPED = {code: f"\\u{code:04x}" for code in _PLAIN if code >= 0x7F}
-_WIDE = 100_000
+_NARROW, _WIDE = 20, 100_000
 
 Json = Annotated[bool, typer.Option("--json", help="The same answer for machines.")]
 Since = Annotated[str | None, typer.Option("--since", metavar="D", help="First night, YYYY-MM-DD.")]
@@ -153,7 +153,7 @@ def add_row(table: Table, *cells: str) -> None:
 
 def show_table(table: Table) -> None:
     """A table of the result; in a pipe nothing is cut."""
-    _Console(width=columns() or _WIDE, highlight=False, emoji=False).print(table, markup=False)
+    _Console(width=max(_NARROW, columns() or _WIDE), highlight=False, emoji=False).print(table, markup=False)
 
 
 def counted(number: int, noun: str) -> str:
@@ -200,6 +200,12 @@ def window(since: str | None, until: str | None) -> tuple[date | None, date | No
     return first, last
 
 
+def leave(_number: int, _frame: FrameType | None) -> None:
+    """Once more Ctrl-C, while a command is tidying up: leave at once. The database is whole at any moment."""
+    os.write(2, b"interrupted\n")
+    os._exit(128 + signal.SIGINT)
+
+
 class Stopping:
     """Ctrl-C once: finish or give back what is in hand. Twice: leave at once; leases run out, nothing is lost."""
 
@@ -224,6 +230,7 @@ class Stopping:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked.is_set():
+            signal.signal(signal.SIGINT, leave)
             raise KeyboardInterrupt
         self._asked.set()
         note("stopping: giving back what is in hand (Ctrl-C again leaves at once; nothing is lost)")

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from worker.core.contrast import Contrasts
-from worker.records import Drift, Estimate
+from worker.records import Alert, Drift, Estimate
 
 LOW_COVERAGE = 0.8
 GOOD_FROM = 0.5
@@ -287,10 +287,18 @@ class Sampled(NamedTuple):
     tallies: tuple[Tally, ...]
     reconciles: bool
     judged: tuple[Judged, ...]
+    """By model, most verdicts first."""
     sensitivity: tuple[Sensitivity, ...]
     """Of the primary rubric's streams that were tested and have no finding; overall first."""
     sensitivity_nights: int
     false_alarms_per_year: float
+
+    @property
+    def judging_usd(self) -> float | None:
+        """What judging cost, US dollars, where it is known; None where no verdict has a known price."""
+        if self.judged and not any(one.priced for one in self.judged):
+            return None
+        return sum(one.cost_usd for one in self.judged)
 
 
 class Report(NamedTuple):
@@ -308,6 +316,8 @@ class Report(NamedTuple):
     """Rubrics first, streams with findings first in each."""
     changes: tuple[Change, ...]
     """Newest first; those of the window, and older ones that are not settled."""
+    alerts: tuple[Alert, ...]
+    """What else was told in the window: dear runs, a day's spend; those told now first."""
     groups: tuple[Group, ...]
     """All task types together first, then those with most runs."""
     upkeep: tuple[Upkeep, ...]

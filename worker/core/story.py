@@ -75,16 +75,17 @@ def _top(changes: Sequence[Change]) -> list[Change]:
     quality = [change for change in ranked if change.drift.kind in _QUALITY]
     others = [change for change in ranked if change.drift.kind not in _QUALITY]
     if quality and others:
-        return [quality[0], others[0]]
+        return sorted((quality[0], others[0]), key=lambda change: not change.is_new)
     return ranked[:2]
 
 
-def _rank(change: Change, changes: Sequence[Change]) -> tuple[bool, bool, float]:
+def _rank(change: Change, changes: Sequence[Change]) -> tuple[bool, bool, bool, float]:
+    """What a review is for comes first: what is open, what is new."""
     one = change.drift
     is_echo = one.stream.task_type is None and any(  # the overall line, moved by a task type that is told by name
         other.drift.stream.task_type is not None and other.drift.stream.scorer == one.stream.scorer for other in changes
     )
-    return one.state not in ("open", "muted") and not change.is_new, is_echo, -one.z
+    return one.state not in ("open", "muted") and not change.is_new, not change.is_new, is_echo, -one.z
 
 
 def headline(one: Drift, primary: str | None) -> Sentence:
@@ -128,7 +129,7 @@ def _subject(one: Drift, primary: str | None) -> Sentence:
     kind, _, tool = scorer.partition(":")
     if kind == "tool_failure":
         return "Failures of tool ", Name(tool), " in ", where
-    named = {
+    named: tuple[Name | str, ...] | None = {
         "error_rate": ("Errors of ",),
         "abort_rate": ("Aborts of ",),
         "completion_rate": ("Completion of ",),
@@ -256,7 +257,9 @@ def _would_have(sensitivity: Sequence[Sensitivity], nights: int) -> list[Sentenc
     overall = next((one.drop for one in sensitivity if one.task_type is None), None)
     single = sorted(one.drop for one in sensitivity if one.task_type is not None and one.drop is not None)
     if overall is None and not single:
-        return []
+        return (
+            [(f"It is early: no drop over the last {nights} nights would have been found yet.",)] if sensitivity else []
+        )
 
     def points(drop: float) -> str:
         return counted(round(100 * drop), "point")

@@ -85,3 +85,15 @@ def counted(number: int, noun: str) -> str:
         ('1 night', '1,200 runs')
     """
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def p_value(p: float) -> str:
+    """A p value with the digits that matter.
+
+    Example:
+        >>> p_value(0.00001), p_value(0.00041), p_value(0.034), p_value(1.0)
+        ('< 0.0001', '0.0004', '0.034', '1.00')
+    """
+    if p < 0.0001:
+        return "< 0.0001"
+    return f"{p:.4f}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

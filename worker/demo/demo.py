@@ -1,55 +1,44 @@
-"""`spotcheck demo`: the real corridor on made-up runs, in one folder, without a key or a server.
+"""`spotcheck demo`: eight weeks of a made-up team, lived through night by night, in one folder, without a key.
 
-Everything is real but the runs and the judge: the same ingest, draw, Celery worker (in this process), openai client
-over HTTP, ledger, trends and drift. The judge is simulated: a loopback server that knows the made-up truth, with noise.
+Everything is real but the runs, the clock and the judge: the same ingest, draw, Celery worker (in this process), openai
+client over HTTP, ledger, trends, drift and alerts. The judge is simulated: a loopback server that knows the made-up
+truth, with noise.
 """
 
-import io
-import re
-import threading
+import logging
+import os
+import subprocess
+import sys
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
-from celery.worker import state as worker_state
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
-from worker import celery
-from worker.core.calendar import nights_between
-from worker.demo.history import History, make
-from worker.demo.judge_server import Answer, JudgeServer, simulated_verdict
-from worker.errors import SettingsError
-from worker.flow.desk import Desk
-from worker.flow.draw import draw_night
-from worker.flow.nightly import finish, wait_for_scores
+from worker.demo import folder as place
+from worker.demo import tell
+from worker.demo.findings import RUBRIC
+from worker.demo.history import QUALITY_DROP, WEEKS, History
+from worker.demo.judge_server import JudgeServer
+from worker.demo.opinion import judge
+from worker.demo.outcome import outcome
+from worker.demo.replay import Progress, morning_after, replay, working
+from worker.export import report_html
 from worker.flow.project import Project
-from worker.flow.take import take
-from worker.ingest import jsonl
-from worker.records import Drift
+from worker.flow.report import Asked, gather
+from worker.scorers.rubric_files import shipped_prompts
 from worker.settings import Settings
-from worker.store import counts, runs
+from worker.store import report as stored
 
-MODEL = "simulated-judge"
-NOISE = 0.04
-"""How often the simulated judge is wrong."""
-TOML = """\
-[sampling]
-rate = 0.3
-[judge]
-concurrency = 32
-unknown_price = "allow"
-[judge.prices."simulated-judge"]
-input_usd_per_mtok = 0.1
-output_usd_per_mtok = 0.4
-"""
-_CASE = re.compile(r"case-[0-9a-f]{10}")
-_words = Console(stderr=True, highlight=False, soft_wrap=True)
+_words = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+_INTERRUPTED = 130
 
 
 def demo(
@@ -57,150 +46,143 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Another number, another history.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The same answer for machines.")] = False,
 ) -> None:
-    """Eight weeks of a made-up support agent through the real corridor: no key, no server, about a minute.
+    """Eight weeks of a made-up support and research agent, night by night: no key, no server, about a minute.
+
+    Four changes are planted in the history; at its end stands what was found of them. The judge is simulated.
 
     Examples: spotcheck demo · spotcheck demo --seed 7 --json
     """
     began = time.monotonic()
-    database = folder / "spotcheck.db"
-    if folder.exists() and any(folder.iterdir()) and not database.exists():
-        raise SettingsError(f"{folder} is not a demo's folder; name another with --dir")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("spotcheck.db*"):
-        old.unlink()
-    now = datetime.now(UTC)
-    history = make(seed, (now - timedelta(days=1)).date())
-    with JudgeServer(_judge(history)) as server:
-        (folder / "spotcheck.toml").write_text(TOML, encoding="utf-8")
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    try:
+        answer = live(folder, History(seed, last))
+        answer["seconds"] = round(time.monotonic() - began, 1)
+        if as_json:
+            typer.echo(orjson.dumps(answer, default=str, option=orjson.OPT_INDENT_2).decode())
+        else:
+            _tell(answer)
+    except KeyboardInterrupt:
+        _words.print(f"interrupted; {folder} holds half a history, `spotcheck demo` makes it anew", markup=False)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def live(folder: Path, history: History) -> dict[str, Any]:
+    """Live through a history in a folder.
+
+    Args:
+        folder: A new one, an empty one, or one that a demo made.
+        history: Told night by night.
+
+    Returns:
+        The answer of `--json`, but for the seconds it took.
+
+    Raises:
+        SettingsError: The folder is not a demo's.
+    """
+    text = place.prepare(folder, history.seed, history.nights[-1])
+    with JudgeServer(judge(history.truths)) as server:
         settings = Settings.read(
             {
-                "SPOTCHECK_DATABASE_URL": f"sqlite:///{database}",
+                "SPOTCHECK_DATABASE_URL": f"sqlite:///{(folder / place.DATABASE).resolve()}",
                 "SPOTCHECK_BROKER_URL": "memory://",
-                "SPOTCHECK_JUDGE_MODEL": MODEL,
+                "SPOTCHECK_PROMPTS": str(shipped_prompts()),
                 "OPENAI_BASE_URL": server.base_url,
             },
-            TOML,
+            text,
         )
         project = Project(settings).open()
         try:
-            answer = _run(project, history, now)
+            with _bar(len(history.nights)) as on_night, working(settings):
+                found = replay(project, history, on_night)
+            answer = outcome(project, history, found)
+            answer |= {"runs": on_night.runs, "sampled": on_night.sampled, "folder": str(folder)}
+            answer["example_run"] = _example(project, history)
+            answer["report"] = _report(project, folder, history.nights[-1])
         finally:
             project.store.close()
-    answer["folder"], answer["seconds"] = str(folder), round(time.monotonic() - began, 1)
-    if as_json:
-        typer.echo(orjson.dumps(answer, default=str, option=orjson.OPT_INDENT_2).decode())
-    else:
-        _tell(answer)
-
-
-def _judge(history: History) -> Any:  # noqa: ANN401 an Answerer of the judge server
-    def p_pass(prompt: str) -> float:
-        case = _CASE.search(prompt)
-        good = history.is_good.get(case.group(), False) if case else False
-        return 1 - NOISE if good else NOISE
-
-    def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
-        del headers
-        return simulated_verdict(request, p_pass)
-
     return answer
 
 
-def _run(project: Project, history: History, now: datetime) -> dict[str, Any]:
-    lines = io.BytesIO(b"\n".join(orjson.dumps(run) for run in history.runs))
-    tally = take(project, jsonl.read(lines, now=now, limits=project.settings.intake), now, on_rejected=_complain)
-    with project.store.read() as connection:
-        span = runs.span(connection)
-    assert span is not None
-    nights = [night for night in nights_between(*span) if night <= project.last_over(now)]
-    _words.print(f"took in {tally.accepted:,} made-up runs over {len(nights)} nights")
-    project.first_tick(now)
-    with celery_worker(project.settings), Desk(project) as desk:
-        sampled = sum(stratum.sampled for night in nights for stratum in draw_night(project, night, now))
-        _words.print(f"drew {sampled:,}; scoring them in Celery jobs with the simulated judge …")
-        wait_for_scores(project, desk, celery.wake, stop=lambda: False)
-    found = finish(project, now)
-    with project.store.read() as connection:
-        rows = counts.counts(connection, nights[0], nights[-1], [each for each, _ in project.register()], None)
-    return {
-        "runs": tally.accepted,
-        "sampled": sampled,
-        "planted": [one._asdict() for one in history.planted],
-        "found": [_found(one) for one in found],
-        "false_alarms": sum(1 for one in found if not _is_planted(one, history)),
-        "reconciles": all(row.reconciles for row in rows),
-        "judge": "simulated",
-    }
+class _OnNight:
+    """Shows how far the replay is, and remembers it."""
+
+    def __init__(self, bars: Bars, nights: int) -> None:
+        self._bars = bars
+        self._task = bars.add_task("", total=nights)
+        self.runs = self.sampled = 0
+
+    def __call__(self, done: Progress) -> None:
+        self.runs, self.sampled = done.runs, done.sampled
+        said = f"{done.night:%d %b}  {done.runs:,} runs, {done.sampled:,} judged"
+        self._bars.update(self._task, completed=done.nights, description=said)
 
 
-def _complain(rejected: jsonl.Rejected) -> None:
-    _words.print(f"line {rejected.number}: {rejected.reason}", markup=False)
+class _Log(logging.Handler):
+    """Shows what the product logs, its alerts above all, above the progress bar."""
 
-
-def _found(one: Drift) -> dict[str, Any]:
-    return {
-        "what": one.kind,
-        "task_type": one.stream.task_type,
-        "scorer": one.stream.scorer,
-        "night": one.found_night,
-        "before": round(one.before, 3),
-        "after": round(one.after, 3),
-        "chance_per_year": one.chance_per_year,
-    }
-
-
-def _is_planted(one: Drift, history: History) -> bool:
-    """A drop of the planted task type, or of the overall line that holds it, after it was planted."""
-    return any(
-        one.found_night >= planted.night and one.stream.task_type in (planted.task_type, None)
-        for planted in history.planted
-    )
+    def emit(self, record: logging.LogRecord) -> None:
+        _words.print(f"  {record.getMessage()}", markup=False)
 
 
 @contextmanager
-def celery_worker(settings: Settings) -> Iterator[None]:
-    """A Celery worker for all lanes in a thread of this process, on the in-process broker."""
-    celery.use(settings)
-    warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")  # nothing but the demo runs in it
-    worker = celery.app.Worker(
-        pool="solo",
-        concurrency=1,
-        queues=list(celery.QUEUES.values()),
-        without_heartbeat=True,
-        without_gossip=True,
-        without_mingle=True,
-        loglevel="ERROR",
-        quiet=True,
-    )
-    thread = threading.Thread(target=worker.start, name="spotcheck-worker", daemon=True)
-    thread.start()
+def _bar(nights: int) -> Iterator[_OnNight]:
+    """A progress bar on stderr, and the alerts as they come; without a terminal only the alerts."""
+    _words.print(f"living through {WEEKS} made-up weeks, night by night, with a simulated judge …")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    log, shown = logging.getLogger("spotcheck"), _Log(logging.WARNING)
+    propagates, log.propagate = log.propagate, False
+    log.addHandler(shown)
     try:
-        yield
+        with Bars(*columns, console=_words, transient=True, disable=not _words.is_terminal) as bars:
+            yield _OnNight(bars, nights)
     finally:
-        worker_state.should_stop = 0
-        thread.join(timeout=15)
-        worker_state.should_stop = None
+        log.removeHandler(shown)
+        log.propagate = propagates
+
+
+def _example(project: Project, history: History) -> str | None:
+    """A run that the judge failed after quality fell: the one to read first; None when there is none."""
+    drop = next(one for one in history.planted if one.what == QUALITY_DROP)
+    rubrics = [each.pk for each, _ in project.register() if each.key.name == RUBRIC]
+    with project.store.read() as connection:
+        worst = stored.lowest(connection, drop.night, history.nights[-1], rubrics, drop.task_type, 1)
+        names = stored.identities(connection, [pk for pk, _ in worst])
+    return next((run_id for run_id, _ in names.values()), None)
+
+
+def _report(project: Project, folder: Path, last: date) -> str:
+    """Write the weekly review of the newest week, as `spotcheck report --html` would; where it lies."""
+    path = folder / place.REPORT
+    found = gather(project, Asked(), morning_after(last))
+    page = report_html.render(found, is_redacted=project.settings.scoring.redact)
+    path.write_text(page, encoding="utf-8")
+    return str(path)
 
 
 def _tell(answer: dict[str, Any]) -> None:
-    say = Console(highlight=False, soft_wrap=True).print
-    say(f"{answer['runs']:,} runs, {answer['sampled']:,} scored by the simulated judge, in {answer['seconds']} s")
-    for planted in answer["planted"]:
-        say(f"planted: {planted['what']} in {planted['task_type']} from {planted['night']}")
-    _found_lines(answer["found"], say)
-    say(f"false alarms: {answer['false_alarms']} · every run accounted for: {'yes' if answer['reconciles'] else 'NO'}")
-    say(f"\nlook around: cd {answer['folder']}, then")
-    for command in (
-        "spotcheck trends --scorer task_completion",
-        "spotcheck drift",
-        "spotcheck runs --task-type refund",
-    ):
-        say(f"  {command}")
+    say = Console(highlight=False, soft_wrap=True, emoji=False).print
+
+    def line(text: str = "") -> None:
+        say(text, markup=False)
+
+    line(f"{answer['runs']:,} runs, {answer['sampled']:,} drawn and judged, in {answer['seconds']:.0f} s")
+    line()
+    line(f"$ spotcheck trends --scorer {RUBRIC}")
+    line(_trends(Path(answer["folder"])))
+    line()
+    tell.findings(answer, line)
+    line()
+    tell.traffic(answer["mix"], line)
+    tell.ledger(answer, line)
+    line()
+    tell.next_steps(answer, place.elsewhere(os.environ), line)
 
 
-def _found_lines(found: Sequence[dict[str, Any]], say: Any) -> None:  # noqa: ANN401 a print
-    for one in found:
-        where = one["task_type"] or "all task types, same mix"
-        say(f"found:   {one['scorer']} in {where} on {one['night']}: {one['before']:.2f} → {one['after']:.2f}")
-    if not found:
-        say("found:   nothing")
+def _trends(folder: Path) -> str:
+    """What the command prints there: the same process that a reader would start, without this shell's settings."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("SPOTCHECK_", "OPENAI_"))}
+    if sys.stdout.isatty():
+        mine["COLUMNS"] = str(Console().width)
+    command = [sys.executable, "-m", "worker", "trends", "--scorer", RUBRIC]
+    done = subprocess.run(command, cwd=folder, env=mine, capture_output=True, text=True, check=False)  # noqa: S603
+    return (done.stdout or done.stderr).rstrip()

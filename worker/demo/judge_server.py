@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import hashlib
 import inspect
 import logging
 import signal
@@ -13,37 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.client import responses
-from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import orjson
 
-MODEL = "simulated-judge"
+from worker.demo.verdicts import simulated_verdict
+from worker.demo.wire import MODEL, Answer, Answerer, completion, refused
+
+__all__ = ["MODEL", "Answer", "Answerer", "JudgeServer", "completion", "refused", "simulated_verdict"]
+
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 16 * 1024 * 1024
-CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; a simulation needs no better
-DEPTH_LIMIT = 20  # of a schema that refers to itself
 
 log = logging.getLogger(__name__)
-
-
-class Answer(NamedTuple):
-    """What the server sends back, faults included."""
-
-    status: int = 200
-    headers: Mapping[str, str] = MappingProxyType({})
-    body: Mapping[str, Any] | bytes = b""
-    """A mapping is sent as JSON."""
-    delay_s: float = 0.0
-    """Wait before the first byte."""
-    cut: bool = False
-    """Promise the whole body, send half of it, hang up."""
-    endless_every_s: float | None = None
-    """Repeat the body for ever with this pause; 0 is as fast as the client reads, None sends it once."""
-
-
-Answerer = Callable[[dict[str, Any], Mapping[str, str]], Answer | Awaitable[Answer]]
-"""Called with the request's JSON and its headers (names in lower case)."""
 
 
 @dataclass
@@ -316,132 +297,6 @@ def _head(answer: Answer, length: str, keep: bool) -> bytes:
 
 def _bytes(answer: Answer) -> bytes:
     return answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body, default=dict)
-
-
-def refused(status: int, message: str, *, code: str | None = None, param: str | None = None) -> Answer:
-    """An error in the shape that OpenAI gives it."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return Answer(status, body={"error": {"message": message, "type": kind, "param": param, "code": code}})
-
-
-def completion(
-    content: object, *, prompt: str = "", model: str = MODEL, finish_reason: str = "stop", refusal: str | None = None
-) -> Answer:
-    """A chat completion with this content; tokens are counted as characters / 4."""
-    tokens_in = len(prompt) // CHARS_PER_TOKEN
-    tokens_out = len(content) // CHARS_PER_TOKEN if isinstance(content, str) else 0
-    message = {"role": "assistant", "content": content, "refusal": refusal}
-    return Answer(
-        body={
-            "id": "chatcmpl-simulated",
-            "object": "chat.completion",
-            "created": 0,
-            "model": model,
-            "system_fingerprint": "simulated",
-            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}],
-            "usage": {
-                "prompt_tokens": tokens_in,
-                "completion_tokens": tokens_out,
-                "total_tokens": tokens_in + tokens_out,
-                "prompt_tokens_details": {"cached_tokens": 0},
-            },
-        }
-    )
-
-
-def simulated_verdict(request: Mapping[str, Any], p_pass_of: Callable[[str], float]) -> Answer:
-    """A valid answer to whatever JSON schema is asked for, passing with the probability that the caller knows.
-
-    Deterministic: the same prompt always gets the same verdict, in every process and order.
-
-    Args:
-        request: The JSON of a chat-completions request. Without a schema in `response_format`, one that ends the last
-            message is used; without any, the answer is `{"verdict": …}`.
-        p_pass_of: Probability 0..1 that a prompt (all messages, joined by newlines) deserves a pass.
-
-    Example:
-        >>> asked = {"messages": [{"role": "user", "content": "Is it done?"}]}
-        >>> simulated_verdict(asked, lambda prompt: 1.0).body["choices"][0]["message"]["content"]
-        '{"verdict":"pass"}'
-    """
-    contents = [message.get("content") for message in request.get("messages", ()) if isinstance(message, dict)]
-    texts = [content for content in contents if isinstance(content, str)]
-    prompt = "\n".join(texts)
-    draw = int.from_bytes(hashlib.blake2b(prompt.encode("utf-8", "replace"), digest_size=8).digest()) / 2**64
-    schema = _asked_schema(request, texts)
-    content = orjson.dumps(_fill(schema, schema, passes=draw < p_pass_of(prompt))).decode()
-    return completion(content, prompt=prompt)
-
-
-def _asked_schema(request: Mapping[str, Any], texts: list[str]) -> Mapping[str, Any]:
-    form = request.get("response_format")
-    if isinstance(form, dict) and isinstance(asked := form.get("json_schema"), dict):
-        schema = asked.get("schema")
-        if isinstance(schema, dict):
-            return schema
-    tail = texts[-1].rpartition("\n")[2] if texts else ""
-    try:
-        found = orjson.loads(tail)
-    except orjson.JSONDecodeError:
-        found = None
-    default = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}}
-    return found if isinstance(found, dict) and "properties" in found else default
-
-
-def _fill(schema: object, root: Mapping[str, Any], *, passes: bool, depth: int = 0) -> object:
-    """A value that satisfies the schema, as far as judges' schemas go."""
-    if not isinstance(schema, dict) or depth > DEPTH_LIMIT:
-        return None
-    if "const" in schema:
-        return schema["const"]
-    if "enum" in schema:
-        return _choose(schema["enum"], passes)
-    inner = _inner(schema, root)
-    if inner is not None:
-        return _fill(inner, root, passes=passes, depth=depth + 1)
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    if isinstance(kind, list):
-        kind = next((name for name in kind if name != "null"), "null")
-    if kind == "object":
-        fields = schema.get("properties", {}).items()
-        return {name: _fill(value, root, passes=passes, depth=depth + 1) for name, value in fields}
-    if kind == "array":
-        return [_fill(schema.get("items"), root, passes=passes, depth=depth + 1)] * schema.get("minItems", 0)
-    return _scalar(kind, schema, passes)
-
-
-def _inner(schema: Mapping[str, Any], root: Mapping[str, Any]) -> object:
-    """The schema that this one stands for: behind a reference, or the first alternative that is not null."""
-    if "$ref" in schema:
-        found: Any = root
-        for part in str(schema["$ref"]).removeprefix("#").split("/")[1:]:
-            found = found.get(part, {}) if isinstance(found, dict) else {}
-        return found
-    for key in ("anyOf", "oneOf", "allOf"):
-        options = [option for option in schema.get(key, ()) if option != {"type": "null"}]
-        if options:
-            return options[0]
-    return None
-
-
-def _choose(options: list[Any], passes: bool) -> object:
-    """Pass or fail where they are offered; else an end of the scale, since levels go from worst to best."""
-    wanted = "pass" if passes else "fail"
-    if wanted in options:
-        return wanted
-    levels = [option for option in options if option not in ("unknown", None)] or options
-    return levels[-1] if passes else levels[0]
-
-
-def _scalar(kind: object, schema: Mapping[str, Any], passes: bool) -> object:
-    if kind == "boolean":
-        return passes
-    if kind in ("integer", "number"):
-        return schema.get("maximum", 1) if passes else schema.get("minimum", 0)
-    if kind == "null":
-        return None
-    text = "Simulated: the run did what was asked." if passes else "Simulated: the run did not do what was asked."
-    return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength", 200)]
 
 
 async def _stand_alone(server: JudgeServer) -> None:

@@ -1,7 +1,7 @@
 """The report as one HTML file that asks nobody for anything: no script, no font, no picture from outside.
 
-Jinja2 escapes every value; control characters and marks that turn the direction of a text are made visible first. The
-page's policy allows its own style, named by its hash, and nothing else.
+Jinja2 escapes every value; in the whole page control characters and marks that turn the direction of a text are made
+visible. Its policy allows its own style, named by its hash, and nothing else.
 """
 
 import base64
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from worker.core import story
 from worker.core.alerting import rarity
 from worker.core.report import Change, Figure, Group, Name, Report, Stream, Tally
-from worker.core.words import amount, counted, day, dollars, percent
+from worker.core.words import amount, counted, day, dollars, p_value, percent
 from worker.export import report_charts as charts
 from worker.records import Estimate
 
@@ -68,7 +68,7 @@ def render(report: Report, *, is_redacted: bool = True) -> str:
         (one.drift.stream.task_type, one.drift.stream.scorer) for one in report.changes if one.drift.state in _LIVING
     }
     page = _environment(report, moved).get_template("report.html.j2")
-    return page.render(
+    html = page.render(
         r=report,
         style=Markup(style),  # noqa: S704 our own file
         policy=_policy(style),
@@ -84,6 +84,7 @@ def render(report: Report, *, is_redacted: bool = True) -> str:
         reasons=[(one.scorer, *reason) for one in report.sampled.tallies for reason in one.reasons],
         is_redacted=is_redacted,
     )
+    return clean(html)  # the whole page: nothing that any part of it lets through gives an order
 
 
 def _policy(style: str) -> str:
@@ -106,7 +107,6 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -118,7 +118,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         return f"{day(local.date(), year=True)} {local:%H:%M %Z}"
 
     def panel(stream: Stream, axis: charts.Axis) -> Markup:
-        name = "overall, same mix" if stream.task_type is None else clean(stream.task_type)
+        name = "overall, same mix" if stream.task_type is None else stream.task_type
         return charts.panel(stream, report.window.weeks if report.window else (), axis, name)
 
     made.filters |= {
@@ -156,10 +156,6 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
     return made
 
 
-def _shown(value: Any) -> Any:  # noqa: ANN401 any value of a template
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
 def tight(text: str) -> str:
     r"""Numbers that do not part from their sign at the end of a line.
 
@@ -168,18 +164,6 @@ def tight(text: str) -> str:
         'from 91\xa0% to 72\xa0% (n\xa0150)'
     """
     return _LOOSE.sub("\N{NO-BREAK SPACE}", text)
-
-
-def p_value(p: float) -> str:
-    """A p value with the digits that matter.
-
-    Example:
-        >>> p_value(0.00001), p_value(0.00041), p_value(0.034), p_value(1.0)
-        ('< 0.0001', '0.0004', '0.034', '1.00')
-    """
-    if p < 0.0001:
-        return "< 0.0001"
-    return f"{p:.4f}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def window(change: Change) -> str:

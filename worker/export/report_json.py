@@ -12,7 +12,9 @@
                    "before", "after", "window_nights", "window_hours", "scored", "z", "chance_per_year", "since",
                    "found_night", "state", "is_new", "text", "bad_means", "compared_runs", "compared_facts",
                    "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
-     "cost": [{"task_type", "weeks": [{"week", "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE, "steps": FIGURE}],
+     "alerts": [{"alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id"}],
+     "cost": [{"task_type", "weeks": [{"week", "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE,
+                                        "steps": FIGURE}],
                "tools": [{"tool", "weeks": [FIGURE with "week"]}]}],
      "outcomes": [{"task_type", "runs", "completed", "aborted", "errored", "incomplete", "judged",
                    "good", "good_low", "good_high", "poor"}],
@@ -25,10 +27,11 @@
                  "smallest_drop": [{"task_type", "drop", "nights"}], "false_alarms_per_year"},
      "made_at", "store", "time_zone", "version"}
 
-A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged, which is
-not 0. FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with", "n_with",
-"bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type", "status", "agent_version", "score",
-"unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}: the texts are in `show RUN_ID --json`.
+A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
+which is not 0. FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with",
+"n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type", "status",
+"agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}: the texts
+are in `show RUN_ID --json`.
 Shares and scores are 0..1, money is US dollars.
 """
 
@@ -38,6 +41,7 @@ from worker.core import story
 from worker.core.contrast import Contrast
 from worker.core.report import Change, Figure, Group, Report, RunToRead, Stream, Tally, Upkeep
 from worker.export.report_charts import shares_of
+from worker.records import Alert
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -52,6 +56,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "primary": report.primary,
         "streams": [_stream(one) for one in report.streams],
         "findings": [_finding(one, report.primary) for one in report.changes],
+        "alerts": [_alert(one) for one in report.alerts],
         "cost": [_upkeep(one) for one in report.upkeep],
         "outcomes": [_group(one) for one in report.groups],
         "common": {
@@ -115,6 +120,11 @@ def _finding(change: Change, primary: str | None) -> dict[str, Any]:
     }
 
 
+def _alert(one: Alert) -> dict[str, Any]:
+    fields = ("alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id")
+    return one.model_dump(mode="json", include=set(fields))
+
+
 def _contrast(one: Contrast) -> dict[str, Any]:
     fields = one._asdict()
     fields["p_corrected"] = fields.pop("p")
@@ -137,7 +147,8 @@ def _upkeep(one: Upkeep) -> dict[str, Any]:
         for cost, errors, aborts, steps in zip(one.cost, one.errors, one.aborts, one.steps, strict=True)
     ]
     tools = [
-        {"tool": tool, "weeks": [{"week": each.week} | _figure(each) for each in figures]} for tool, figures in one.tools
+        {"tool": tool, "weeks": [{"week": each.week} | _figure(each) for each in figures]}
+        for tool, figures in one.tools
     ]
     return {"task_type": one.task_type, "weeks": weeks, "tools": tools}
 
@@ -188,7 +199,11 @@ def _tally(one: Tally) -> dict[str, Any]:
     fields = one._asdict()
     reasons = [{"state": state, "reason": reason, "count": count} for state, reason, count in fields.pop("reasons")]
     fields.pop("is_rubric")
-    return {"scorer": fields.pop("scorer"), "scorer_version": fields.pop("series")} | fields | {
-        "coverage": one.coverage,
-        "reasons": reasons,
-    }
+    return (
+        {"scorer": fields.pop("scorer"), "scorer_version": fields.pop("series")}
+        | fields
+        | {
+            "coverage": one.coverage,
+            "reasons": reasons,
+        }
+    )

@@ -14,7 +14,9 @@ from worker.export.report_charts import shares_of
 
 _FINDINGS, _ROWS, _RUNS = 8, 20, 5
 _NAME_CHARS = 60
-_ORDERS = dict.fromkeys([*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029])
+_ORDERS = dict.fromkeys(
+    [*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029]
+)
 _ORDERS |= dict.fromkeys((9, 10, 11, 12, 13), " ")
 
 
@@ -29,6 +31,10 @@ def render(report: Report) -> str:
         lines += ["", "**Findings**", ""]
         lines += [line for change in report.changes[:_FINDINGS] for line in _finding(change, report)]
         lines += _more(len(report.changes) - _FINDINGS, "more finding")
+    if report.alerts:
+        lines += ["", "**Also told**", ""]
+        lines += [f"- {day(one.night)}: {code(one.text, 200)}" for one in report.alerts[:_RUNS]]
+        lines += _more(len(report.alerts) - _RUNS, "more alert")
     if report.groups:
         lines += ["", *_table(report.groups, report.upkeep)]
         lines += _more(len(report.groups) - _ROWS, "more task type")
@@ -43,11 +49,11 @@ def render(report: Report) -> str:
 
 
 def code(text: str, most: int = _NAME_CHARS) -> str:
-    """Text from outside as a code span, on one line, fit for a table cell.
+    r"""Text from outside as a code span, on one line, fit for a table cell.
 
     Example:
         >>> code("a|b"), code("x`y"), code("")
-        ('`a\\\\|b`', '`` x`y ``', '` `')
+        ('`a\\|b`', '`` x`y ``', '` `')
     """
     flat = " ".join(text.translate(_ORDERS).split())
     if len(flat) > most:
@@ -92,7 +98,10 @@ def _more(count: int, noun: str) -> list[str]:
 
 def _table(groups: Sequence[Group], upkeep: Sequence[Upkeep]) -> list[str]:
     by_task = {one.task_type: one for one in upkeep}
-    rows = ["| task type | runs | good | poor | aborted | errored | n | cost a run |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
+    rows = [
+        "| task type | runs | good | poor | aborted | errored | n | cost a run |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for group in groups[:_ROWS]:
         shares = shares_of(group)
         name = "**all**" if group.task_type is None else code(group.task_type)
@@ -119,6 +128,7 @@ def _foot(report: Report) -> str:
     drawn = scored + sum(one.unscored + one.failed + one.shed + one.pending for one in primary)
     said = [f"{scored:,} of {drawn:,} sampled runs scored" if drawn else "nothing judged"]
     said.append("counts add up" if report.sampled.reconciles else "**COUNTS DO NOT ADD UP**")
-    said.append(f"judging cost {dollars(sum(one.cost_usd for one in report.sampled.judged))}")
+    usd = report.sampled.judging_usd
+    said.append("judging cost is unknown" if usd is None else f"judging cost {dollars(usd)}")
     said.append(f"{report.sampled.false_alarms_per_year:g} false alarms a year allowed")
     return "_" + " · ".join(said) + "_" if report.sampled.reconciles else " · ".join(said)

@@ -30,12 +30,13 @@ from worker.flow.project import Project
 from worker.flow.report_findings import changes_of, seen, sensitivity_of
 from worker.flow.report_reading import read_runs
 from worker.flow.report_streams import Scorers, streams_of
-from worker.records import Cell, Estimate
-from worker.store import counts, pulses, runs
+from worker.records import Alert, Cell, Estimate
+from worker.store import alerts, counts, pulses, runs, summary
 from worker.store import report as stored
 from worker.store.enrol import Registered, registered
 
 WEEKS_SHOWN, MOST_WEEKS = 8, 26
+MOST_ALERTS = 20
 MOST_FACTS = 20_000
 """Scored runs looked at for what the bad ones have in common; beyond it those with the smallest keys."""
 FEWEST_RUNS = 50
@@ -73,6 +74,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
         current = [ever.get(key.fingerprint, Registered(-1, key, applies_to)) for key, applies_to in in_force]
         known = stored.known(connection, window.until)
         changes = changes_of(connection, window, asked.task_type, scorers.names)
+        told_now = _alerts(connection, window, asked.task_type)
         streams = streams_of(connection, window, asked.task_type, scorers, known, changes)
         tallies = _tallies(connection, window, current, start, scorers)
         figures = _figures(connection, window, asked.task_type)
@@ -90,7 +92,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
             scorers.primary_pks,
             is_redacted=project.settings.scoring.redact,
         )
-        judged = tuple(Judged(*row) for row in stored.judged(connection, window.since, window.until))
+        judged = tuple(Judged._make(row) for row in stored.judged(connection, window.since, window.until))
     rows = upkeep(figures, window.weeks)
     told = sentences(
         window,
@@ -110,6 +112,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
         primary=scorers.primary,
         streams=streams,
         changes=changes,
+        alerts=told_now,
         groups=groups,
         upkeep=rows,
         common=common,
@@ -136,7 +139,7 @@ def _window(connection: Connection, asked: Asked) -> Window | None:
         since, until = monday, sunday
     else:
         until = asked.until or max(span[1], asked.since or span[1])
-        since = asked.since or max(span[0], until - timedelta(days=6))
+        since = asked.since or min(until, max(span[0], until - timedelta(days=6)))
     week = calendar.week_of(until)
     is_week = calendar.nights_of_week(week) == (since, until)
     label = f"week {week}" if is_week else f"the nights {since} to {until}" if since < until else f"the night {since}"
@@ -160,6 +163,7 @@ def _empty(project: Project, asked: Asked, now: datetime) -> Report:
         primary=None,
         streams=(),
         changes=(),
+        alerts=(),
         groups=(),
         upkeep=(),
         common=NOTHING,
@@ -188,11 +192,20 @@ def _tallies(
         name, series, _ = scorers.names[pk]
         why[name, series].append((state, reason, count))
     tallies = [
-        Tally(name, series, scorers.is_rubric(name), *own, tuple(why[name, series]))
+        Tally._make((name, series, scorers.is_rubric(name), *own, tuple(why[name, series])))
         for (name, series), own in sums.items()
     ]
     tallies.sort(key=lambda one: (not one.is_rubric, one.scorer != scorers.primary, one.scorer, one.series))
     return Sampled(tuple(tallies), all(row.reconciles for row in rows), (), (), SENSITIVITY_NIGHTS, 0.0)
+
+
+def _alerts(connection: Connection, window: Window, task_type: str | None) -> tuple[Alert, ...]:
+    """Alerts of the window that are no findings: those are told with what explains them."""
+    found = alerts.listing(connection, everything=True, since=window.since)
+    own = [
+        one for one in found if one.kind != "drift" and one.night <= window.until and task_type in (None, one.task_type)
+    ]
+    return tuple(own[:MOST_ALERTS])
 
 
 def _figures(connection: Connection, window: Window, task_type: str | None) -> list[tuple[str, Nightly]]:
@@ -201,7 +214,7 @@ def _figures(connection: Connection, window: Window, task_type: str | None) -> l
     return [
         (
             calendar.week_of(one.night),
-            Nightly(one.task_type, one.measure, one.subject, one.n, one.s, one.ss, one.total, one.histogram),
+            Nightly._make((one.task_type, one.measure, one.subject, one.n, one.s, one.ss, one.total, one.histogram)),
         )
         for one in pulses.nights(connection, since, window.until)
         if task_type in (None, one.task_type)
@@ -226,6 +239,9 @@ def _common(connection: Connection, window: Window, task_type: str | None, score
     return contrasts(seen(row, is_bad=row.figure is not None and row.figure < GOOD_FROM) for row in rows)
 
 
+_STATUSES = ("completed", "aborted", "errored", "incomplete")
+
+
 def _groups(connection: Connection, window: Window, task_type: str | None, scorers: Scorers) -> tuple[Group, ...]:
     """How runs came out, by task type; the good ones estimated from the sample with its weights."""
     statuses: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -236,12 +252,7 @@ def _groups(connection: Connection, window: Window, task_type: str | None, score
     tasks = sorted((one for one in statuses if one is not None), key=lambda one: (-sum(statuses[one].values()), one))
     wanted: list[str | None] = [None, *tasks] if len(tasks) > 1 else [*tasks]
     return tuple(
-        Group(
-            one,
-            *(statuses[one].get(status, 0) for status in ("completed", "aborted", "errored", "incomplete")),
-            good=_good(cells, one),
-        )
-        for one in wanted
+        Group._make((one, *(statuses[one].get(status, 0) for status in _STATUSES), _good(cells, one))) for one in wanted
     )
 
 
@@ -258,7 +269,7 @@ def _cells(connection: Connection, window: Window, task_type: str | None, primar
     for row in stored.good(connection, window.since, window.until, primary_pks, GOOD_FROM):
         scored[row.night][row.scorer_pk][row.task_type, bool(row.flagged)] = (row.scored, row.good)
     best = {
-        night: by_pk[max(by_pk, key=lambda pk, by_pk=by_pk: (sum(n for n, _ in by_pk[pk].values()), pk))]
+        night: max(by_pk.items(), key=lambda item: (sum(n for n, _ in item[1].values()), item[0]))[1]
         for night, by_pk in scored.items()
     }
     found = []
@@ -268,3 +279,13 @@ def _cells(connection: Connection, window: Window, task_type: str | None, primar
             Cell(row.night, row.task_type, bool(row.flagged), "", "", row.runs, n, n, float(good), float(good))
         )
     return found
+
+
+def task_types(project: Project) -> set[str]:
+    """The task types that reports know: those of summarised nights, and of the newest night."""
+    with project.store.read() as connection:
+        span = runs.span(connection)
+        if span is None:
+            return set()
+        newest = {row.task_type for row in stored.statuses(connection, span[1], span[1], None)}
+        return newest | set(summary.first_nights(connection))

@@ -9,10 +9,9 @@ from sqlalchemy import Connection
 
 from worker.core import alerting, drift
 from worker.core.contrast import NOTHING, Contrasts, Seen, contrasts
-from worker.core.estimate import nightly_lines
+from worker.core.estimate import mix_shares, nightly_lines
 from worker.core.report import GOOD_FROM, Change, RunRef, Sensitivity, Stream, Window
 from worker.core.sensitivity import Watched, smallest_drop
-from worker.flow.summarise import MIX_NIGHTS
 from worker.records import Drift
 from worker.store import findings, summary
 from worker.store import report as stored
@@ -172,8 +171,7 @@ def sensitivity_of(
         return ()
     first = min(cell.night for cell in own[0].cells)
     last = max(cell.night for cell in own[0].cells)
-    traffic = summary.reference_traffic(connection, MIX_NIGHTS)
-    lines = nightly_lines(own[0].cells, shares=traffic, nights=(first, last))
+    lines = nightly_lines(own[0].cells, shares=mix_shares(own[0].cells), nights=(first, last))
     found = []
     for task_type in wanted:
         if task_type in lines:

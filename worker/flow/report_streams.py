@@ -1,7 +1,7 @@
 """The streams of a report: weekly points by task type and scorer, with what happened on their nights."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -53,9 +53,12 @@ def streams_of(
     for where, name in points:
         if where is not None:
             tasks[name].add(where)
-    marks = _Marks(window, stored.versions(connection, window.until), known, scorers, changes)
+    by_name: dict[str, list[stored.Known]] = defaultdict(list)
+    for one in known:
+        by_name[scorers.names[one.scorer_pk][0]].append(one)
+    marks = _Marks(window, stored.versions(connection, window.until), by_name, scorers, changes)
     found = [
-        _stream(window, where, name, own, marks, scorers, known)
+        _stream(window, where, name, own, marks, scorers.is_rubric(name), by_name[name])
         for (where, name), own in points.items()
         if where is not None or len(tasks[name]) > 1
     ]
@@ -77,10 +80,10 @@ def _stream(
     name: str,
     points: Sequence[WeekPoint],
     marks: "_Marks",
-    scorers: Scorers,
+    is_rubric: bool,
     known: Sequence[stored.Known],
 ) -> Stream:
-    own = [one for one in known if scorers.names[one.scorer_pk][0] == name and where in (None, one.task_type)]
+    own = [one for one in known if where in (None, one.task_type)]
     newest = max((one.scorer_pk for one in own), default=None)
     current = [one for one in own if one.scorer_pk == newest]  # a new series learns anew
     nights = max((one.nights for one in current), default=0)
@@ -90,7 +93,7 @@ def _stream(
         state = "unscored"
     elif name in ELSEWHERE:
         state = "elsewhere"
-    return Stream(where, name, scorers.is_rubric(name), tuple(points), marks.of(where, name), nights, state)
+    return Stream(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state)
 
 
 class _Marks:
@@ -100,12 +103,15 @@ class _Marks:
         self,
         window: Window,
         versions: Sequence[stored.Version],
-        known: Sequence[stored.Known],
+        known: Mapping[str, Sequence[stored.Known]],
         scorers: Scorers,
         changes: Sequence[Change],
     ) -> None:
         self._first = calendar.nights_of_week(window.weeks[0])[0]
-        self._versions, self._known, self._scorers, self._changes = versions, known, scorers, changes
+        self._known, self._scorers, self._changes = known, scorers, changes
+        self._versions: dict[str | None, list[stored.Version]] = defaultdict(list, {None: list(versions)})
+        for one in versions:
+            self._versions[one.task_type].append(one)
 
     def of(self, where: str | None, name: str) -> tuple[Mark, ...]:
         found = [*self._new_versions(where), *self._new_series(where, name)]
@@ -119,19 +125,17 @@ class _Marks:
         """Versions first seen while another of the same agent was known already; the newest few."""
         known: set[str] = set()
         marks: dict[str, Mark] = {}
-        for one in self._versions:
-            if where in (None, one.task_type) and one.agent_version:
-                if one.agent in known:
-                    marks.setdefault(one.agent_version, Mark(one.first, "version", one.agent_version))
-                else:
-                    marks.setdefault(one.agent_version, Mark(date.min, "version", one.agent_version))
+        for one in self._versions[where]:
+            if one.agent_version:
+                night = one.first if one.agent in known else date.min  # an agent's first version is no change
+                marks.setdefault(one.agent_version, Mark(night, "version", one.agent_version))
                 known.add(one.agent)
         return [mark for mark in marks.values() if mark.night > date.min][-_MOST_MARKS:]
 
     def _new_series(self, where: str | None, name: str) -> Iterable[Mark]:
         firsts: dict[int, date] = {}
-        for one in self._known:
-            if self._scorers.names[one.scorer_pk][0] == name and where in (None, one.task_type):
+        for one in self._known[name]:
+            if where in (None, one.task_type):
                 firsts[one.scorer_pk] = min(one.first, firsts.get(one.scorer_pk, one.first))
         for pk in sorted(firsts)[1:]:
             yield Mark(firsts[pk], "series", self._scorers.names[pk][1])

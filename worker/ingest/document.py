@@ -91,8 +91,8 @@ def _as_read(steps: Sequence[Mapping[str, Any]], run: Run) -> object:
     Writing them anew costs a third of the whole reading, and most sources send numbers as numbers.
     """
     for step in steps:
-        for name in _EXACT.keys() & step:
-            if type(step[name]) not in _EXACT[name]:
+        for name, value in step.items():
+            if name in _EXACT and type(value) not in _EXACT[name]:
                 return orjson.Fragment(_STEPS.dump_json(run.steps, exclude_unset=True))
     return steps
 
@@ -167,18 +167,19 @@ def _step(step: object, index: int, limits: Intake) -> dict[str, Any]:
     fields = {key: value for key, value in step.items() if key in _STEP_FIELDS and value is not None}
     fields.setdefault("seq", index)
     kind = fields.get("kind")
-    fields["kind"] = kind if isinstance(kind, str) and kind in _STEP_KINDS else "other"
+    if not isinstance(kind, str) or kind not in _STEP_KINDS:
+        fields["kind"] = "other"
+    most = limits.max_result_chars
     for key in ("error", "name", "model"):
-        if key in fields:
-            fields[key] = _text(fields[key], limits.max_result_chars)[0] if fields[key] else None
-    if not fields.get("error"):
-        fields.pop("error", None)
-    for key in ("name", "model"):
-        if fields.get(key) is None:
+        value = fields.get(key)
+        if not value:
             fields.pop(key, None)
-    if "result" in fields:
-        whole, _ = _text(fields["result"], limits.max_line_bytes)
-        fields["result"], cut = _text(whole, limits.max_result_chars)
+        elif not isinstance(value, str) or len(value) > most:
+            fields[key] = _text(value, most)[0]
+    result = fields.get("result")
+    if result is not None and (not isinstance(result, str) or len(result) > most):
+        whole, _ = _text(result, limits.max_line_bytes)
+        fields["result"], cut = _text(whole, most)
         if cut:
             fields["result_size"] = len(whole)
             fields["result_sha"] = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:16]

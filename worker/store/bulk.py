@@ -97,4 +97,6 @@ def _utc_text(at: datetime) -> str:
     """As SQLAlchemy writes a time into SQLite, at a tenth of the cost."""
     if at.tzinfo is None:
         raise ValueError("a naive time reached the store")
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(" ", "microseconds").removesuffix("+00:00")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from worker.store import money as purse
 from worker.store.money import Money
@@ -326,7 +326,7 @@ def held(connection: Connection, now: datetime) -> list[Held]:
     later = (job.c.state == "queued") & (job.c.not_before > now)
     by_reason = select(func.count(), func.min(job.c.not_before), job.c.reason).where(later)
     return [
-        *(Held(*row, None) for row in connection.execute(by_owner.group_by(job.c.lease_owner))),
+        *(Held(jobs, at, who, None) for jobs, at, who in connection.execute(by_owner.group_by(job.c.lease_owner))),
         *(Held(jobs, at, None, why) for jobs, at, why in connection.execute(by_reason.group_by(job.c.reason))),
     ]
 
@@ -346,19 +346,23 @@ class Waiting(NamedTuple):
 
 
 def waiting(connection: Connection, now: datetime, lane: str, nights: tuple[date, date] | None = None) -> Waiting:
-    """How much is open in a lane, of all nights or of some (bounds included)."""
-    is_due = or_(
-        and_(job.c.state == "queued", or_(job.c.not_before.is_(None), job.c.not_before <= now)),
-        and_(job.c.state == "leased", job.c.lease_until < now),
-    )
-    is_later = and_(job.c.state == "queued", job.c.not_before > now)
-    statement = select(
+    """How much is open in a lane, of all nights or of some (bounds included).
+
+    Uses the partial indexes job_queue and job_leases, so that what was resolved long ago costs nothing.
+    """
+    within = [job.c.lane == lane] + ([] if nights is None else [job.c.night.between(*nights)])
+    is_due = or_(job.c.not_before.is_(None), job.c.not_before <= now)
+    queued = select(
         func.count().filter(is_due),
-        func.count().filter(is_later),
-        func.count().filter(and_(job.c.state == "leased", job.c.lease_until >= now)),
+        func.count().filter(~is_due),
         func.min(job.c.created_at).filter(is_due),
-        func.min(job.c.not_before).filter(is_later),
-    ).where(job.c.state.in_(("queued", "leased")), job.c.lane == lane)
-    if nights is not None:
-        statement = statement.where(job.c.night.between(*nights))
-    return Waiting(*connection.execute(statement).one())
+        func.min(job.c.not_before).filter(~is_due),
+    ).where(job.c.state == "queued", *within)
+    is_held = job.c.lease_until >= now
+    leased = select(
+        func.count().filter(is_held), func.count().filter(~is_held), func.min(job.c.created_at).filter(~is_held)
+    ).where(job.c.state == "leased", *within)
+    due, later, oldest_at, next_at = connection.execute(queued).one()
+    held, lost, oldest_lost_at = connection.execute(leased).one()
+    oldest = min((at for at in (oldest_at, oldest_lost_at) if at is not None), default=None)
+    return Waiting(due + lost, later, held, oldest, next_at)

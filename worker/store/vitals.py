@@ -74,7 +74,7 @@ def read(url: str, lanes: Sequence[str]) -> Vitals:
         SettingsError: The URL is of no database that Spotcheck knows.
     """
     with _connected(url) as query:
-        now = _time(query("SELECT CURRENT_TIMESTAMP")[0][0]) if url.startswith("postgres") else datetime.now(UTC)
+        now = _moment(query("SELECT CURRENT_TIMESTAMP")[0][0]) if url.startswith("postgres") else datetime.now(UTC)
         facts = dict(query("SELECT key, value FROM meta WHERE key = ? OR key LIKE ?", LAST_TICK, f"{TURN}%"))
         alive = query("SELECT lanes, started_at FROM worker WHERE seen_at >= ?", now - timedelta(seconds=ALIVE_S))
         return Vitals(
@@ -158,13 +158,13 @@ def _text(value: object) -> object:
 
 @contextlib.contextmanager
 def _postgresql(url: str) -> Iterator[Query]:
-    arguments = connect_arguments(url)
+    arguments: dict[str, Any] = {"connect_timeout": str(CONNECT_S), **connect_arguments(url)}
     try:
         import psycopg
     except ImportError:
         raise SettingsError("PostgreSQL needs its driver: pip install 'spotcheck-worker[postgres]'") from None
     try:
-        with psycopg.connect(**{"connect_timeout": str(CONNECT_S), **arguments}, autocommit=True) as opened:
+        with psycopg.connect(**arguments, autocommit=True) as opened:
             yield lambda sql, *values: opened.execute(sql.replace("?", "%s"), values).fetchall()
     except psycopg.Error as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -192,5 +192,9 @@ def connect_arguments(url: str) -> dict[str, str]:
         "port": parts["port"],
         "dbname": parts["dbname"],
     }
-    asked = {name: ",".join(values) for name, values in parse_qs(parts["query"] or "").items()}
+    query = parse_qs(parts["query"] or "")
+    hosts = [host.partition(":") for host in query.get("host", ())]
+    if len(hosts) > 1 and any(port for _, _, port in hosts):
+        query |= {"host": [host for host, _, _ in hosts], "port": [port for _, _, port in hosts]}
+    asked = {name: ",".join(values) for name, values in query.items()}
     return {name: value for name, value in told.items() if value} | asked

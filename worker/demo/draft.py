@@ -1,0 +1,152 @@
+"""A run in the making: what was asked, the steps, what was answered, and what, if anything, is wrong with it."""
+
+import random
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+
+_LARGE, _SMALL = "sonata-2", "sonata-2-mini"
+_MOST_RETRIES = 3
+_UNFOUNDED_SHARE = 0.04
+_UNFOUNDED = (
+    " Most people hear back within 48 hours.",
+    " That is true for 95 % of our customers.",
+    " We have done it this way since 2014.",
+    " Our office is open until 18:30.",
+)
+"""Figures that no step vouches for: now and then an agent adds one, to good answers and bad."""
+_USD_PER_MTOK = {_LARGE: (2.5, 10.0), _SMALL: (0.8, 3.2)}
+"""What the made-up agents' models cost: tokens in, tokens out."""
+
+
+class Fault(NamedTuple):
+    """What makes a run bad, as an honest reader would put it."""
+
+    name: str
+    reason: str
+    criterion: str = "outcome"
+    """The criterion of the rubric task_completion that fails first."""
+    weight: float = 1.0
+    """How common it is among the faults of its task type."""
+
+
+class Outage(NamedTuple):
+    """A tool that fails more often than it should."""
+
+    tool: str
+    share: float
+    """Of its calls."""
+    error: str
+
+
+class Usage(NamedTuple):
+    """What drives cost and time."""
+
+    prompt: int
+    """Tokens of the first model call."""
+    spread: float
+    """Standard deviation of the logarithm of a run's appetite for tokens."""
+    is_large: bool = False
+    """Whether the large model does the work."""
+
+
+class Tokens(NamedTuple):
+    """What a run read, wrote and cost."""
+
+    read: int
+    wrote: int
+    cost_usd: float
+
+
+class Draft:
+    """Collects a run's steps while a scenario tells it."""
+
+    def __init__(self, rng: random.Random, ticket: str, outage: Outage | None = None, retry: float = 0.0) -> None:
+        """Begin a run.
+
+        Args:
+            rng: Decides everything.
+            ticket: The number that its input names.
+            outage: A tool that is down now and then.
+            retry: How often a call times out and is made again.
+        """
+        self.rng = rng
+        self.ticket = ticket
+        self.asked = ""
+        self.answered: str | None = None
+        self.steps: list[dict[str, Any]] = []
+        self._outage = outage
+        self._retry = retry
+
+    def think(self, said: str) -> None:
+        """A model call that decides what to do next."""
+        self.steps.append({"kind": "model", "name": "plan", "result": said})
+
+    def call(self, tool: str, arguments: Mapping[str, Any], result: object) -> bool:
+        """A tool call; False when the tool is down, so that the scenario may take another way."""
+        step = {"kind": "tool", "name": tool, "arguments": dict(arguments)}
+        if self._outage is not None and tool == self._outage.tool and self.rng.random() < self._outage.share:
+            self.steps.append(step | {"error": self._outage.error})
+            return False
+        for _ in range(_MOST_RETRIES):
+            if self.rng.random() >= self._retry:
+                break
+            self.steps.append(step | {"error": "timeout after 10.0 s"})
+        said = result if isinstance(result, str) else orjson.dumps(result).decode()
+        self.steps.append(step | {"result": said})
+        return True
+
+    def close(self, answered: str) -> None:
+        """The last model call, which writes the answer."""
+        self.steps.append({"kind": "model", "name": "answer"})
+        said = self.rng.choice(_UNFOUNDED) if self.rng.random() < _UNFOUNDED_SHARE else ""
+        self.answered = answered + said if not answered.endswith(("}", "`")) else answered
+
+
+def priced(draft: Draft, usage: Usage, factor: float) -> Tokens:
+    """Give each model call its tokens and its cost; the context grows with each step before it.
+
+    Args:
+        draft: Whose steps are filled in.
+        usage: The task type's appetite.
+        factor: On all tokens; 1 is as usual.
+
+    Returns:
+        Tokens in, tokens out and US dollars of the whole run. The dollars are heavy-tailed: one run in eighty reads
+        something very long.
+    """
+    rng = draft.rng
+    appetite = factor * rng.lognormvariate(0.0, usage.spread)
+    if rng.random() < 0.0125:
+        appetite *= rng.paretovariate(1.6) + 1
+    model = _LARGE if usage.is_large else _SMALL
+    usd_in, usd_out = _USD_PER_MTOK[model]
+    tokens_in = tokens_out = 0
+    cost = 0.0
+    for index, step in enumerate(draft.steps):
+        if step["kind"] != "model":
+            continue
+        read = int(appetite * (usage.prompt + 260 * index))
+        wrote = int(appetite * rng.uniform(60, 240)) + 8
+        step |= {"model": model, "input_tokens": read, "output_tokens": wrote}
+        tokens_in, tokens_out = tokens_in + read, tokens_out + wrote
+        cost += (read * usd_in + wrote * usd_out) / 1e6
+    return Tokens(tokens_in, tokens_out, round(cost, 6))
+
+
+def timed(draft: Draft, ended: datetime) -> datetime:
+    """Give each step its duration.
+
+    Returns:
+        When the run began, so that the last step ends when the run did.
+    """
+    rng = draft.rng
+    slowness = rng.lognormvariate(0.0, 0.35) * (rng.paretovariate(1.3) if rng.random() < 0.03 else 1.0)
+    passed_ms = 0.0
+    for step in draft.steps:
+        usual_ms = 1_400.0 if step["kind"] == "model" else 320.0
+        step["duration_ms"] = round(slowness * usual_ms * rng.lognormvariate(0.0, 0.5), 1)
+        passed_ms += step["duration_ms"] + 15
+    return ended - timedelta(milliseconds=passed_ms)

@@ -1,0 +1,58 @@
+"""The chat-completions wire protocol, as a server speaks it: answers, errors and completions in OpenAI's shapes."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+MODEL = "simulated-judge"
+CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; a simulation needs no better
+
+
+class Answer(NamedTuple):
+    """What the server sends back, faults included."""
+
+    status: int = 200
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: Mapping[str, Any] | bytes = b""
+    """A mapping is sent as JSON."""
+    delay_s: float = 0.0
+    """Wait before the first byte."""
+    cut: bool = False
+    """Promise the whole body, send half of it, hang up."""
+    endless_every_s: float | None = None
+    """Repeat the body for ever with this pause; 0 is as fast as the client reads, None sends it once."""
+
+
+Answerer = Callable[[dict[str, Any], Mapping[str, str]], Answer | Awaitable[Answer]]
+"""Called with the request's JSON and its headers (names in lower case)."""
+
+
+def refused(status: int, message: str, *, code: str | None = None, param: str | None = None) -> Answer:
+    """An error in the shape that OpenAI gives it."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return Answer(status, body={"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def completion(
+    content: object, *, prompt: str = "", model: str = MODEL, finish_reason: str = "stop", refusal: str | None = None
+) -> Answer:
+    """A chat completion with this content; tokens are counted as characters / 4."""
+    tokens_in = len(prompt) // CHARS_PER_TOKEN
+    tokens_out = len(content) // CHARS_PER_TOKEN if isinstance(content, str) else 0
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    return Answer(
+        body={
+            "id": "chatcmpl-simulated",
+            "object": "chat.completion",
+            "created": 0,
+            "model": model,
+            "system_fingerprint": "simulated",
+            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}],
+            "usage": {
+                "prompt_tokens": tokens_in,
+                "completion_tokens": tokens_out,
+                "total_tokens": tokens_in + tokens_out,
+                "prompt_tokens_details": {"cached_tokens": 0},
+            },
+        }
+    )
