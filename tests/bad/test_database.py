@@ -13,12 +13,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from alembic.config import Config
 
 from bench import servers
 from tests.bad.conftest import RUNS, ids, mode
 from tests.doors.conftest import Shell, a_document, lines
+from worker.errors import StoreError
 from worker.store import schema
+from worker.store.engine import Store
 
 NEW = 30
 
@@ -93,6 +94,19 @@ def test_a_patience_that_is_no_number_is_a_wrong_setting(shell: Shell, timeout: 
     assert "is no number of seconds" in shell.refused("status", SPOTCHECK_DATABASE_URL=url)
 
 
+def test_a_process_that_has_used_up_its_connections_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(f"sqlite:///{tmp_path}/spotcheck.db", pool_size=1)
+    monkeypatch.setattr(store.engine.pool, "_timeout", 0.05)  # else it waits half a minute
+    told = pytest.raises(StoreError, match=r"every connection of this process is in use; try again$")
+    with store.read(), store.read(), told, store.read():  # one is kept, one more is opened for a moment
+        raise AssertionError("there is no third")
+    with store.read():
+        pass
+    store.close()
+
+
 @pytest.fixture
 def a_step_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Lets the program have one migration more than the database."""
@@ -104,12 +118,7 @@ def a_step_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
         'def upgrade():\n    from alembic import op\n    op.execute("CREATE TABLE later (a INTEGER)")\n'
     )
 
-    def config() -> Config:
-        made = Config()
-        made.set_main_option("script_location", str(scripts))
-        return made
-
-    return lambda: monkeypatch.setattr(schema, "_config", config)
+    return lambda: monkeypatch.setattr(schema, "_MIGRATIONS", scripts)
 
 
 def test_a_database_of_an_older_version_says_what_to_run_and_keeps_everything(

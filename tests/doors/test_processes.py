@@ -40,7 +40,7 @@ def test_a_full_disk_under_the_output_is_one_line(world: World) -> None:
         running = start(world.shell.folder, "trends", "--format", "csv", stdout=full)
         _, said = running.communicate()
     assert said.decode() == "spotcheck: the disk is full; free some space, then repeat the command: nothing is lost\n"
-    assert running.returncode == 1
+    assert running.returncode == 6
 
 
 def test_closed_streams_do_not_lead_into_the_database(tmp_path: Path) -> None:
