@@ -62,7 +62,12 @@ def test_a_browser_that_is_not_there_is_no_error(shell: Shell) -> None:
 
 def test_the_browser_is_given_the_file(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)) or True)
+
+    def browser(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", browser)
     shell("report", "--open", "--html", "a b.html")
     assert opened == [(shell.folder / "a b.html").resolve().as_uri()]
 

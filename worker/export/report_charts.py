@@ -10,7 +10,7 @@ from worker.core.report import Figure, Group, Mark, Stream, WeekPoint
 from worker.core.words import day, percent
 
 _WIDTH, _HEIGHT = 320, 152
-_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 26, 20
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 20
 _LABEL_PX, _LABEL_CHARS = 6, 12
 """About the width of a character, and how many of a version are shown; its title has all of it."""
 _WEEK_PX = 30

@@ -40,6 +40,7 @@ _TERMS = (
     ("shed", "shed"),
     ("pending", "pending"),
 )
+_FIXED = "\N{NO-BREAK SPACE}"
 _LOOSE = re.compile(r"(?<=\d) (?=%)|(?<=\bn) (?=\d)|(?<=\d) (?=of\b)")
 _LIVING = ("open", "acknowledged", "muted")
 
@@ -133,7 +134,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         "day": day,
         "day_year": lambda night: day(night, year=True),
         "clock": clock,
-        "p": p_value,
+        "p": lambda p: p_value(p).replace(" ", _FIXED),
         "rarity": rarity,
         "glimpse": _glimpse,
         "panel": panel,
@@ -163,7 +164,7 @@ def tight(text: str) -> str:
         >>> tight("from 91 % to 72 % (n 150)")
         'from 91\xa0% to 72\xa0% (n\xa0150)'
     """
-    return _LOOSE.sub("\N{NO-BREAK SPACE}", text)
+    return _LOOSE.sub(_FIXED, text)
 
 
 def window(change: Change) -> str:
@@ -281,11 +282,11 @@ def _said(own: Sequence[Stream], with_scores: Sequence[Stream], moved: set[tuple
 
 
 def _tools(report: Report) -> list[tuple[str, str, Sequence[Figure]]]:
-    """Tools with a failed call in the newest week, those with most failures first."""
+    """Tools with a failed call in the newest week, those that surely fail most first: three runs tell little."""
     found = [
         (one.task_type, tool, weeks) for one in report.upkeep for tool, weeks in one.tools if weeks and weeks[-1].value
     ]
-    return sorted(found, key=lambda item: (-(item[2][-1].value or 0.0), -item[2][-1].n, item[1], item[0]))
+    return sorted(found, key=lambda item: (-(item[2][-1].low or 0.0), -item[2][-1].n, item[1], item[0]))
 
 
 def _terms(tallies: Sequence[Tally]) -> list[tuple[str, str]]:

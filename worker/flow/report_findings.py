@@ -71,8 +71,8 @@ def _bad(scorer: str) -> _Bad | None:
         "abort_rate": _Bad("aborted", None, ("status",)),
         "completion_rate": _Bad("did not complete", None, ("status",)),
         "tool_failure": _Bad(f"had a failed call of {tool}", None, ("status", "flag", "tool failed")),
-        "cost_per_run": _Bad("cost more than the median run before", "cost_usd", ("flag",)),
-        "steps_per_run": _Bad("took more steps than the median run before", "steps", ("flag",)),
+        "cost_per_run": _Bad("cost more than the median run before", "cost_usd", ("flag", "status")),
+        "steps_per_run": _Bad("took more steps than the median run before", "steps", ("flag", "status")),
     }.get(kind)
 
 
