@@ -4,6 +4,7 @@ import os
 from typing import Annotated
 
 import typer
+from celery import signals
 
 from worker import broker, celery
 from worker.cli.door import Json, near, note, project
@@ -12,6 +13,7 @@ from worker.cli.waking import Waking
 from worker.errors import SettingsError
 from worker.flow.project import Project
 
+_INTERRUPTED = 130
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -50,7 +52,15 @@ def worker(
     if with_beat:
         arguments += ["-B"]
     note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · queues {', '.join(asked)}")
+    told: list[str] = []
+    ended: list[int | None] = []
+    signals.worker_shutting_down.connect(lambda sig, **_: told.append(sig), weak=False)
+    signals.worker_shutdown.connect(lambda sender, **_: ended.append(sender.exitcode), weak=False)
     celery.app.worker_main(arguments)
+    if "SIGINT" in told:
+        raise typer.Exit(_INTERRUPTED)
+    if not told and any(ended):  # it broke; Celery keeps that to itself, and a supervisor must see it
+        raise typer.Exit(1)
 
 
 def ready(opened: Project) -> Project:

@@ -1,7 +1,9 @@
 """How a command tells the workers that there is work: through a broker that may be down without harm."""
 
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 from worker import broker, celery
 from worker.cli.door import counted, note
@@ -64,14 +66,24 @@ class Waking:
 
 def _why_down(url: str) -> str | None:
     """Why a broker cannot be reached; None when it can."""
-    if url.startswith(("filesystem://", "memory://")):
+    if url.startswith("memory://"):
         return None
+    if url.startswith("filesystem://"):
+        return _why_closed(Path(url.removeprefix("filesystem://")) / "queue")
     said: list[str | None] = []
     # in a thread that may be left behind: clients retry on their own, some for minutes
     knocking = threading.Thread(target=lambda: said.append(_knock()), name="spotcheck-broker", daemon=True)
     knocking.start()
     knocking.join(_ANSWER_S)
     return said[0] if said else f"no answer in {_ANSWER_S:.0f} s"
+
+
+def _why_closed(folder: Path) -> str | None:
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
 
 
 def _knock() -> str | None:
