@@ -1,6 +1,7 @@
-"""The queries that run most go through the indexes that were made for them; SQLite tells how it would read."""
+"""The queries that run most go through the indexes that were made for them; the database tells how it would read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,21 @@ import pytest
 from sqlalchemy import Connection, event
 
 from tests.store.world import NIGHT, NOW, World, heuristic, incoming, small_run
+from worker.cli.trends import read as trends
+from worker.flow.desk import Desk
+from worker.flow.draw import draw_night
+from worker.flow.nightly import due_nights, finish, open_jobs
+from worker.flow.project import Project
+from worker.flow.reconcile import LANES, reconcile
+from worker.flow.watch import watch
 from worker.records import Stratum
+from worker.settings import Settings
 from worker.store import counts, draws, ledger, runs, schema, summary
 from worker.store.engine import Store
 
 STRATUM = Stratum("refund", False)
+BIG = ("run", "payload", "sample", "job", "score")
+"""Tables that grow with the traffic and are never pruned away."""
 
 
 class Plans:
@@ -121,8 +132,9 @@ def test_taking_runs_finds_the_known_ones_by_identity(filled: Store) -> None:
     plans = Plans(filled)
     with filled.write() as connection:
         runs.take(connection, [incoming(small_run("new"))], NOW)
-    assert plans.of("run")
-    assert all(line == "SEARCH run USING INDEX sqlite_autoindex_run_1 (run_id=?)" for line in plans.of("run"))
+    known, last_key = plans.of("run")
+    assert known == "SEARCH run USING INDEX sqlite_autoindex_run_1 (run_id=?)"
+    assert last_key == "SEARCH run"  # the end of the table
 
 
 def test_points_of_some_weeks_are_found_by_week(filled: Store) -> None:
@@ -139,3 +151,130 @@ def test_a_stale_night_is_found_by_counting_in_indexes_alone(filled: Store) -> N
     for table in ("job", "run"):
         assert all("USING COVERING INDEX" in line for line in plans.of(table)), table
         assert plans.of(table)
+
+
+class WholeReads:
+    """Asks the database how it would run every query that passes, and notes those that no index narrows.
+
+    PostgreSQL reads small tables whole by choice; forbidden to, it still must where there is no index to go by. What it
+    chooses at size, `python -m bench.scale` shows.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.found: dict[str, str] = {}
+        self.seen = 0
+        self._of = self._of_sqlite if store.dialect == "sqlite" else self._of_postgres
+        if store.dialect == "postgresql":
+            event.listen(store.engine, "begin", self._forbid)
+        event.listen(store.engine, "before_cursor_execute", self._explain)
+
+    @staticmethod
+    def _forbid(connection: Connection) -> None:
+        for way in ("seqscan", "hashjoin", "mergejoin"):
+            connection.exec_driver_sql(f"SET enable_{way} = off")
+
+    def _explain(self, _: Connection, cursor: Any, statement: str, parameters: Any, *rest: object) -> None:
+        if statement.startswith(("SELECT", "WITH", "INSERT INTO sample", "INSERT INTO job")):
+            self.seen += 1
+            own = cursor.connection.cursor()
+            for line in self._of(own, statement, parameters):
+                self.found[" ".join(statement.split())] = line
+            own.close()
+
+    @staticmethod
+    def _of_sqlite(cursor: Any, statement: str, parameters: Any) -> Iterator[str]:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        for *_, line in cursor.fetchall():
+            words = line.split()
+            if words[0] == "SCAN" and words[1] in BIG and not {"job_queue", "job_leases"} & set(words):
+                yield line
+
+    @staticmethod
+    def _of_postgres(cursor: Any, statement: str, parameters: Any) -> Iterator[str]:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+        nodes = [cursor.fetchone()[0][0]["Plan"]]
+        while nodes:
+            node = nodes.pop()
+            if node["Node Type"] == "Limit":  # the end of an index, or the first of few
+                continue
+            nodes += node.get("Plans", [])
+            is_partial = node.get("Index Name") in ("job_queue", "job_leases")
+            is_narrowed = is_partial or "Index Cond" in node or node["Node Type"] == "Bitmap Heap Scan"
+            if node["Node Type"].endswith("Scan") and node.get("Relation Name") in BIG and not is_narrowed:
+                yield f"{node['Node Type']} on {node['Relation Name']}"
+
+
+@pytest.fixture
+def lived(store: Store) -> Project:
+    """A project with three nights drawn, scored by heuristics, summarised and watched, and a past that is longer."""
+    project = Project(Settings.read({}, "[scoring]\nrubrics = []\n[sampling]\nrate = 0.5\n"), store)
+    world = World(store)
+    nights = [NIGHT - timedelta(days=back) for back in (2, 1, 0)]
+    world.take(
+        incoming(small_run(f"{night}-{task}-{number}", night=night, task_type=task), night=night)
+        for night in nights
+        for task in ("refund", "billing")
+        for number in range(20)
+    )
+    for back in range(30, 70):
+        night = NIGHT - timedelta(days=back)
+        world.take(incoming(small_run(f"{night}-{number}", night=night), night=night) for number in range(60))
+    project.first_tick(NOW - timedelta(days=2))
+    for night in nights:
+        draw_night(project, night, NOW)
+    with Desk(project) as desk:
+        desk.drain_all(LANES, stop=lambda: False)
+    finish(project, NOW)
+    watch(project, NOW)
+    assert open_jobs(project) == 0
+    with store.write() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    return project
+
+
+def _status(project: Project) -> object:
+    registered = [each for each, _ in project.register()]
+    with project.store.read() as connection:
+        return counts.counts(connection, NIGHT - timedelta(13), NIGHT, registered, project.start_night())
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda project: due_nights(project, NOW),
+        lambda project: reconcile(project, NOW, lambda lane, due: None),
+        lambda project: watch(project, NOW),
+        open_jobs,
+        _status,
+        lambda project: trends(project, by="task_type", scorer=None, task_type=None, weeks=8),
+    ],
+    ids=["nights due", "reconcile", "watch", "queue", "status", "trends"],
+)
+def test_what_runs_every_minute_reads_no_growing_table_whole(lived: Project, act: Callable[[Project], object]) -> None:
+    whole = WholeReads(lived.store)
+    act(lived)
+    assert whole.found == {}
+    assert whole.seen > 0
+
+
+def test_late_runs_are_decided_without_reading_a_growing_table_whole(lived: Project) -> None:
+    World(lived.store).take(incoming(small_run(f"late-{number}")) for number in range(20))
+    whole = WholeReads(lived.store)
+    done = reconcile(lived, NOW, lambda lane, due: None)
+    assert done.jobs_added > 0
+    assert whole.found == {}
+
+
+def test_the_plans_would_show_a_table_that_is_read_whole(lived: Project) -> None:
+    whole = WholeReads(lived.store)
+    with lived.store.read() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM score WHERE outcome = 'scored'")
+    assert list(whole.found) == ["SELECT count(*) FROM score WHERE outcome = 'scored'"]
+
+
+def test_nothing_is_written_where_nothing_came(lived: Project) -> None:
+    said: list[str] = []
+    event.listen(lived.store.engine, "before_cursor_execute", lambda c, cursor, sql, *rest: said.append(sql))
+    reconcile(lived, NOW, lambda lane, due: None)
+    assert said
+    assert [sql for sql in said if not sql.startswith(("SELECT", "BEGIN"))] == []

@@ -85,9 +85,14 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
 def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[Registered]) -> int:
     """Reconcile one drawn night: late runs by the stored thresholds, missing jobs, a changed judge's open jobs.
 
+    Nothing is locked or written where nothing is to be done: this is asked of every recent night twice a minute.
+
     Returns:
         Jobs added.
     """
+    with project.store.read() as connection:
+        if not draws.has_late(connection, night) and not enrol.is_superseded(connection, night, scorers):
+            return 0
     with project.store.write() as connection:
         if not draws.lock_night(connection, night):
             return 0

@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection
 
 from worker.core import calendar, drift
 from worker.core.estimate import nightly
@@ -59,7 +58,9 @@ def summarise(project: Project, nights: Sequence[Stale], now: datetime) -> int:
     with project.store.write() as connection:
         for stale in sorted(nights):
             draws.lock_night(connection, stale.night)
-        weeks = sorted({week for stale in nights for week in _weeks(connection, stale.night)})
+        first = summary.first_nights(connection)
+        weeks = sorted({week for stale in nights for week in _weeks(first, stale.night)})
+        summary.lock_weeks(connection, weeks)
         since = calendar.nights_of_week(weeks[0])[0] - timedelta(days=_DISPERSION_NIGHTS)
         until = calendar.nights_of_week(weeks[-1])[1]
         streams = summary.cells(connection, since, until)
@@ -75,9 +76,8 @@ def summarise(project: Project, nights: Sequence[Stale], now: datetime) -> int:
     return stored
 
 
-def _weeks(connection: Connection, night: date) -> list[str]:
+def _weeks(first: Mapping[str, date], night: date) -> list[str]:
     """The night's week; and those before it while some task type's mix is being learned. Oldest first."""
-    first = summary.first_nights(connection)
     is_learning = any(night < since + timedelta(days=MIX_NIGHTS) for since in first.values())
     if not is_learning:
         return [calendar.week_of(night)]

@@ -1,10 +1,11 @@
 """Many rows into a table at once: the columns' own types, without SQLAlchemy's work a row; COPY on PostgreSQL."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Date, Dialect, Table
+from sqlalchemy import JSON, Connection, Date, Dialect, Table
 
 from worker.store.tables import UtcDateTime
 
@@ -20,6 +21,7 @@ _COPIED_AS = {
     "BOOLEAN": "bool",
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
     "BYTEA": "bytea",
+    "JSON": "text",  # their binary forms are the same
 }
 """PostgreSQL's name for what a column compiles to."""
 
@@ -31,7 +33,7 @@ def add(connection: Connection, table: Table, names: Sequence[str], rows: Sequen
         connection: A write transaction.
         table: Where to.
         names: Columns, in the order of the values.
-        rows: The values, as the records have them; converted as SQLAlchemy would.
+        rows: The values, as the records have them; converted as SQLAlchemy would. None is NULL, in JSON too.
 
     Returns:
         True when all are stored. False on PostgreSQL when it refused them, most likely since another transaction
@@ -89,6 +91,8 @@ def _converter(dialect: Dialect, kind: Any) -> _Convert | None:  # noqa: ANN401 
         return _utc_text
     if dialect.name == "sqlite" and isinstance(kind, Date):
         return date.isoformat
+    if isinstance(kind, JSON):
+        return json.dumps
     convert: _Convert | None = kind.dialect_impl(dialect).bind_processor(dialect)
     return convert
 

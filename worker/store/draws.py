@@ -113,6 +113,36 @@ def add_samples(connection: Connection, night: date, now: datetime, stratum: Str
     return max(0, connection.execute(statement).rowcount)
 
 
+def has_late(connection: Connection, night: date) -> bool:
+    """Whether a drawn night has runs that nobody decided: below a stored threshold, or of a stratum without a draw.
+
+    Reads the night's entries of run_by_facts, and of run_by_key those below the thresholds.
+    """
+    current_draw = (
+        (draw.c.night == run.c.night)
+        & (draw.c.task_type == run.c.task_type)
+        & (draw.c.flagged == run.c.flagged)
+        & draw.c.is_current
+    )
+    strata = select(run.c.night, run.c.task_type, run.c.flagged).where(run.c.night == night).distinct().subquery()
+    drawn = select(draw.c.task_type, draw.c.flagged).where(draw.c.night == night, draw.c.is_current).subquery()
+    without = (
+        select(strata.c.task_type)
+        .outerjoin(drawn, (drawn.c.task_type == strata.c.task_type) & (drawn.c.flagged == strata.c.flagged))
+        .where(drawn.c.task_type.is_(None))
+        .limit(1)
+    )
+    undecided = (
+        select(run.c.pk)
+        .select_from(draw)
+        .join(run, current_draw)
+        .outerjoin(sample, sample.c.run_pk == run.c.pk)
+        .where(draw.c.night == night, run.c.sample_key < draw.c.threshold, sample.c.run_pk.is_(None))
+        .limit(1)
+    )
+    return any(connection.execute(each).first() is not None for each in (undecided, without))
+
+
 def lock_night(connection: Connection, night: date) -> bool:
     """Hold a night until the transaction ends, so that two schedulers cannot both decide it.
 

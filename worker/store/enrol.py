@@ -187,6 +187,17 @@ def _take_up(connection: Connection, night: date, *which: ColumnElement[bool]) -
         connection.execute(update(night_table).where(night_table.c.night == night).values(resolved=-1))
 
 
+def is_superseded(connection: Connection, night: date, current: Sequence[Registered]) -> bool:
+    """Whether a night has open jobs of a scorer that a newer one of its name takes over from. Uses job_counts."""
+    newest = {one.key.name: one.pk for one in current}
+    looking = registered(connection, enrolled(connection, [night])[night])
+    old = [one.pk for one in looking if newest.get(one.key.name, one.pk) != one.pk]
+    if not old:
+        return False
+    is_open = (job.c.night == night, job.c.scorer_pk.in_(old), job.c.state.in_(("queued", "leased")))
+    return connection.execute(select(job.c.pk).where(*is_open).limit(1)).first() is not None
+
+
 def supersede(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
     """Where a rubric or judge changed while a night was open, the new one takes the night over.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
+from worker.store import bulk
 from worker.store import money as purse
 from worker.store.money import Money
 from worker.store.runs import insert_ignore
@@ -262,9 +263,7 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
     counted = list({key: one for one in done if (key := (one.job.pk, one.job.attempt)) in ours}.values())
     if not counted:
         return 0
-    rows = [{**row, "created_at": now} for one in counted for row in one.scores]
-    if rows:
-        connection.execute(insert_ignore(connection, score), rows)
+    _store_scores(connection, [row for one in counted for row in one.scores], now)
     statement = (
         update(job)
         .where(job.c.pk == bindparam("b_pk"))
@@ -289,6 +288,15 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
     for booked_on in sorted(spent):
         purse.add(connection, booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
     return len(counted)
+
+
+def _store_scores(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    if not rows:
+        return
+    names = tuple(rows[0])
+    values = [(*(row[name] for name in names), now) for row in rows]
+    if not bulk.add(connection, score, (*names, "created_at"), values):  # a score that is there already stays
+        connection.execute(insert_ignore(connection, score), [{**row, "created_at": now} for row in rows])
 
 
 _FREE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "called_at": None}

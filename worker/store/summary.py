@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, and_, case, delete, func, insert, or_, select, update
 
-from worker.records import Cell
+from worker.records import Cell, RunFilter
 from worker.store.draws import lock_night
 from worker.store.enrol import admits, enrolled, registered
 from worker.store.tables import (
@@ -51,8 +51,11 @@ def refresh_night(connection: Connection, night: date) -> int:
     lock_night(connection, night)  # else two at once would each delete what stands, and both add theirs
     connection.execute(delete(cell).where(cell.c.night == night))
     stored = 0
+    by_filter: dict[RunFilter, dict[tuple[Any, ...], int]] = {}
     for one in registered(connection, enrolled(connection, [night])[night]):
-        populations = _populations(connection, night, admits(one.applies_to))
+        if one.applies_to not in by_filter:
+            by_filter[one.applies_to] = _populations(connection, night, admits(one.applies_to))
+        populations = by_filter[one.applies_to]
         sampled = _sampled(connection, night, one.pk)
         sums = _sums(connection, night, one.pk)
         criteria: set[str | None] = {criterion for criterion, _ in sums} | {None}
@@ -170,31 +173,36 @@ def reference_traffic(connection: Connection, nights: int) -> dict[str, float]:
     A task type that comes later joins with its own first nights; a mix that moves afterwards moves no overall line.
     Counted by the scorer that looks at most runs of the task type, since a filter is not a change of traffic.
     """
-    traffic: dict[str, float] = {}
-    for task_type, first in sorted(first_nights(connection).items()):
-        statement = (
-            select(func.sum(cell.c.population))
-            .where(
-                cell.c.task_type == task_type,
-                cell.c.criterion.is_(None),
-                cell.c.night.between(first, first + timedelta(days=nights - 1)),
-            )
-            .group_by(cell.c.scorer_pk)
+    since = first_nights(connection)
+    traffic = dict.fromkeys(sorted(since), 0.0)
+    for first in sorted(set(since.values())):  # one, unless task types came later
+        within = cell.c.night.between(first, first + timedelta(days=nights - 1))
+        known = connection.execute(select(func.count(cell.c.night.distinct())).where(within)).scalar_one()
+        sums = (
+            select(cell.c.task_type, func.sum(cell.c.population))
+            .where(within, cell.c.criterion.is_(None))
+            .group_by(cell.c.task_type, cell.c.scorer_pk)
         )
-        most = max(connection.execute(statement).scalars(), default=0)
-        known = connection.execute(
-            select(func.count(cell.c.night.distinct())).where(
-                cell.c.night.between(first, first + timedelta(days=nights - 1))
-            )
-        ).scalar_one()
-        traffic[task_type] = float(most) / max(1, known)
+        for task_type, runs in connection.execute(sums):
+            if since[task_type] == first:
+                traffic[task_type] = max(traffic[task_type], float(runs) / max(1, known))
     return traffic
+
+
+def lock_weeks(connection: Connection, weeks: Iterable[str]) -> None:
+    """Hold weeks until the transaction ends, before anything is read that their points are made of.
+
+    Else, of two that summarise two nights of one week, the one that read first could store its points last, and the
+    other's night would be missing from them. SQLite lets one write at a time.
+    """
+    if connection.dialect.name == "postgresql":
+        for week in sorted(weeks):
+            connection.execute(select(func.pg_advisory_xact_lock(_WEEKS_LOCK, func.hashtext(week))))
 
 
 def replace_week(connection: Connection, week: str, points: Iterable[Mapping[str, Any]]) -> None:
     """Store a week's points in place of those that stand."""
-    if connection.dialect.name == "postgresql":  # two at once; SQLite lets one write at a time
-        connection.execute(select(func.pg_advisory_xact_lock(_WEEKS_LOCK, func.hashtext(week))))
+    lock_weeks(connection, [week])
     connection.execute(delete(trend).where(trend.c.week == week))
     rows = list(points)
     if rows:
