@@ -41,7 +41,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("toml", "said"), WRONG)
+@pytest.mark.parametrize(("toml", "said"), WRONG, ids=[said for _, said in WRONG])
 def test_a_wrong_policy_is_one_line_before_anything_is_drawn(shell: Shell, toml: str, said: str) -> None:
     (shell.folder / "spotcheck.toml").write_text(toml, encoding="utf-8")
     assert said in shell.refused("nightly", "--wait")

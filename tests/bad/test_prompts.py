@@ -77,7 +77,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), WRONG)
+@pytest.mark.parametrize(("text", "said"), WRONG, ids=[said for _, said in WRONG])
 def test_a_wrong_rubric_is_one_line_with_its_place_before_anything_is_drawn(
     shell: Shell, mine: Writer, text: str, said: str
 ) -> None:
@@ -120,7 +120,7 @@ ENDLESS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), ENDLESS)
+@pytest.mark.parametrize(("text", "said"), ENDLESS, ids=[said for _, said in ENDLESS])
 def test_a_template_without_end_is_stopped_in_the_preview_and_in_the_night(
     stocked: tuple[Shell, str], mine: Writer, text: str, said: str
 ) -> None:

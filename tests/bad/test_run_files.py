@@ -214,7 +214,7 @@ def test_of_a_key_that_stands_twice_the_last_counts_as_everywhere(shell: Shell) 
 
 
 @pytest.mark.parametrize(("sent", "stored", "content"), [(5_000, 5_000, "full"), (50_000, 5_000, "partial")])
-def test_a_run_of_thousands_of_steps_is_taken_scored_and_shown(
+def test_a_run_of_thousands_of_steps_is_taken_and_its_middle_left_out(
     shell: Shell, sent: int, stored: int, content: str
 ) -> None:
     steps = [{"kind": "tool", "name": f"t{number}", "arguments": {"n": number}} for number in range(sent)]
@@ -222,10 +222,16 @@ def test_a_run_of_thousands_of_steps_is_taken_scored_and_shown(
     run = shell("show", "long", "--json").json
     assert (len(run["steps"]), run["content"]) == (stored, content)
     assert (run["steps"][0]["name"], run["steps"][-1]["name"]) == ("t0", f"t{sent - 1}")
+
+
+def test_a_run_of_thousands_of_steps_is_scored_shown_and_cut_to_a_judges_budget(shell: Shell) -> None:
+    steps = [{"kind": "tool", "name": f"t{number}", "arguments": {"n": number}} for number in range(5_000)]
+    assert ingest(shell, lines(a_document("long", steps=steps))).code == 0
     night = shell("runs", "--json").json["runs"][0]["night"]
     assert shell("nightly", "--date", night, "--wait", "--json").json["open"] == 0
-    assert shell("rubric", "preview", "task_completion", "--run", "long").code == 0
-    assert f"t{sent - 1}" in shell("show", "long").out
+    seen = shell("rubric", "preview", "task_completion", "--run", "long", "--json").json
+    assert seen["elided"]
+    assert "t4999" in shell("show", "long").out
 
 
 def test_control_characters_in_a_name_on_the_command_line_stay_words(shell: Shell) -> None:

@@ -41,7 +41,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return shell
 
 
-@pytest.mark.parametrize("columns", ["0", "1", "3", "20"])
+@pytest.mark.parametrize("columns", ["1", "20"])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_terminal_of_few_columns_shows_what_it_can(scored: Shell, command: list[str], columns: str) -> None:
     said = scored(*command, COLUMNS=columns, LINES="2")

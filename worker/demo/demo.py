@@ -130,14 +130,17 @@ def _bar(nights: int) -> Iterator[_OnNight]:
     _words.print(f"living through {WEEKS} made-up weeks, night by night, with a simulated judge …")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     log, shown = logging.getLogger("spotcheck"), _Log(logging.WARNING)
-    propagates, log.propagate = log.propagate, False
+    before = log.propagate, log.level
+    log.propagate = False
+    log.setLevel(logging.WARNING)  # Celery sets the root's to ERROR
     log.addHandler(shown)
     try:
         with Bars(*columns, console=_words, transient=True, disable=not _words.is_terminal) as bars:
             yield _OnNight(bars, nights)
     finally:
         log.removeHandler(shown)
-        log.propagate = propagates
+        log.propagate = before[0]
+        log.setLevel(before[1])
 
 
 def _example(project: Project, history: History) -> str | None:

@@ -13,6 +13,7 @@ USUAL = 3.0
 """Up to this many medians a run is usual."""
 ABSURD = 10.0
 """From this many on it is worth 0; between the two the value falls in a straight line over the logarithm."""
+_LEAST_WRITTEN_OUT, _MOST_WRITTEN_OUT = 1e-15, 1e15
 
 
 class InRange(Heuristic):
@@ -60,7 +61,7 @@ class InRange(Heuristic):
 
 
 def figure(value: float) -> str:
-    """A number as people write it: four digits that count, and never an exponent.
+    """A number as people write it: four digits that count; an exponent only where nobody could count the digits.
 
     Args:
         value: At least 0, and finite or infinity.
@@ -68,9 +69,11 @@ def figure(value: float) -> str:
     Example:
         >>> figure(30_000.4), figure(1234.5), figure(2.0), figure(0.031415926), figure(0.00000123), figure(0.0)
         ('30,000', '1,234', '2', '0.03142', '0.00000123', '0')
+        >>> figure(1e178), figure(4e-300)
+        ('1e+178', '4e-300')
     """
-    if not 0 < value < math.inf:
-        return f"{value:g}"
+    if not _LEAST_WRITTEN_OUT < value < _MOST_WRITTEN_OUT:
+        return f"{value:.4g}"
     shown = f"{value:,.{max(0, 3 - math.floor(math.log10(value)))}f}"
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
