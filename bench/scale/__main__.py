@@ -64,7 +64,9 @@ class Bench:
             RuntimeError: It failed.
         """
         since = time.perf_counter()
-        process = subprocess.Popen(arguments, cwd=self.folder, env=self.environ, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            arguments, cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert process.stdout is not None
         said = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)
