@@ -67,10 +67,17 @@ class JudgeUnavailable(JudgeError):
     retry = True
 
     def __init__(
-        self, message: str | None = None, *, retry_after_s: float | None = None, is_for_all: bool = False
+        self,
+        message: str | None = None,
+        *,
+        retry_after_s: float | None = None,
+        is_for_all: bool = False,
+        is_refusal: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_refusal = is_refusal
+        """The server did not look at the question: it was asked too fast, or is too busy."""
         self.is_for_all = is_for_all
         """No other question would fare better now: it is the judge's trouble, not this question's."""
 

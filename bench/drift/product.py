@@ -31,6 +31,8 @@ from worker.flow.reconcile import finish_nights
 from worker.flow.score import drain_heuristics, drain_judge
 from worker.flow.take import take
 from worker.ingest import jsonl
+from worker.judge.gate import Gate
+from worker.judge.pace import Pace
 from worker.records import Drift, Judging, Question, Reply
 from worker.settings import Settings
 from worker.store import money
@@ -122,7 +124,7 @@ def history(folder: Path, seed: int, setup: Setup) -> Told:
                 cap_usd = _spent_usd(project) + round(CUT * usual) * judge.usd
                 project.settings = _settings(setup, folder, week=week, cap_usd=cap_usd)
             place = Lane(project, "judge")
-            drained = runner.run(drain_judge(place, judge.ask, concurrency=128, budget_s=3600, stop=_never))
+            drained = runner.run(drain_judge(place, judge, concurrency=128, budget_s=3600, stop=_never))
             if night.weekday() < 5:
                 usual += (drained.settled + drained.shed - usual) / 5  # of the last week or so
             judged.append(drained.settled)
@@ -140,6 +142,11 @@ class Judge:
         self.usd = project.max_usd(scorer) or 0.0
         """The price of every call, US dollars."""
         self._is_good = is_good
+        self._gate = Gate(Pace(128))
+
+    def gate(self, model: str) -> Gate:
+        """Nobody waits here; it says how many to claim."""
+        return self._gate
 
     async def ask(self, question: Question) -> Reply:
         """All criteria pass, or all fail."""

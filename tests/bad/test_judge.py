@@ -23,6 +23,7 @@ from tests.bad.conftest import RUNS, night_of
 from tests.doors.conftest import Said, Shell, a_document, lines
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
 from worker.flow import nightly, score
+from worker.judge import pace
 
 TOML = """\
 [sampling]
@@ -40,7 +41,8 @@ KEY = "sk-s3cret"
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting is given up after half a second instead of twenty."""
     monkeypatch.setattr(nightly, "PATIENCE_S", 0.4)
-    monkeypatch.setattr(score, "_OUTAGE_S", 0.1)
+    monkeypatch.setattr(pace, "OPEN_S", 0.1)
+    monkeypatch.setattr(pace, "OPEN_MOST_S", 0.1)
     monkeypatch.setattr(score, "_BACKOFF_S", 0.01)
 
 

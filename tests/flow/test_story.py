@@ -398,9 +398,6 @@ def test_a_run_that_the_judge_never_answers_is_given_up_alone(bench: Bench) -> N
     ingest(project, [document(f"case-{number}") for number in range(40)])
     draw_nights(project, [MONDAY])
     with Desk(project) as desk:
-        desk.drain("judge")
-        assert states(project) == {"scored": 39, "queued": 1}
-        wait_is_over(project)
         desk.drain_all(["judge", "heuristic"])
     assert states(project) == {"scored": 39, "failed": 1}
     ((reason,),) = rows(project, select(job.c.reason).where(job.c.state == "failed"))

@@ -11,7 +11,7 @@ from worker.flow.lane import Lane, Stop
 from worker.flow.project import Project
 from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge
 from worker.judge.client import ChatJudge
-from worker.records import Ask
+from worker.judge.paced import PacedJudge
 
 BATCH_S = 60.0
 """A turn at a lane: long enough to be cheap, short enough to stop soon and to look at the schedule again."""
@@ -32,7 +32,7 @@ class Desk:
         """Take a desk; connections are opened when first needed."""
         self.project = project
         self._runner: asyncio.Runner | None = None
-        self._judge: ChatJudge | None = None
+        self._judge: PacedJudge | None = None
 
     def drain(
         self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
@@ -61,7 +61,7 @@ class Desk:
         return self._runner.run(
             drain_judge(
                 place,
-                self._ask(),
+                self._judging(),
                 concurrency=policy.concurrency,
                 budget_s=budget_s,
                 stop=stop,
@@ -84,19 +84,21 @@ class Desk:
                 total += self.drain(lane, budget_s=budget_s, stop=stop, on_progress=on_progress)
         return total
 
-    def _ask(self) -> Ask | None:
+    def _judging(self) -> PacedJudge | None:
         settings = self.project.settings
         if not settings.is_judge_configured:
             return None
         if self._judge is None:
-            self._judge = ChatJudge(
-                settings.judge.base_url,
-                settings.openai_api_key,
-                timeout_s=settings.judge.timeout_s,
-                concurrency=settings.judge.concurrency,
-                price=self.project.price,
+            self._judge = PacedJudge(
+                ChatJudge(
+                    settings.judge.base_url,
+                    settings.openai_api_key,
+                    timeout_s=settings.judge.timeout_s,
+                    concurrency=settings.judge.concurrency,
+                    price=self.project.price,
+                )
             )
-        return self._judge.ask
+        return self._judge
 
     def close(self) -> None:
         """Close the judge's connections and the loop."""

@@ -5,6 +5,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import NamedTuple
 
 from worker.flow.project import Project
@@ -60,8 +61,22 @@ class Lane:
         """Whether no scorer in force uses this lane."""
         return not self._scorers
 
-    def claim(self, limit: int) -> Taken:
-        """Lease due jobs and load their runs."""
+    @cached_property
+    def models(self) -> dict[str | None, list[int]]:
+        """Scorers by the model that they ask; None for those that ask none. One claim takes one model's."""
+        found: dict[str | None, list[int]] = {}
+        for pk, (registered, _) in self._scorers.items():
+            model = registered.key.spec.get("model")
+            found.setdefault(None if model is None else str(model), []).append(pk)
+        return found
+
+    def model_of(self, job: Job) -> str | None:
+        """The model that a job's scorer asks."""
+        model = self._scorers[job.scorer_pk][0].key.spec.get("model")
+        return None if model is None else str(model)
+
+    def claim(self, limit: int, scorer_pks: Sequence[int] | None = None) -> Taken:
+        """Lease due jobs and load their runs; of all scorers of this lane, or of some."""
         store = self.project.store
         with store.write() as connection:
             now = store.now(connection)
@@ -69,7 +84,7 @@ class Lane:
                 connection,
                 now=now,
                 lane=self.name,
-                scorer_pks=list(self._scorers),
+                scorer_pks=list(self._scorers) if scorer_pks is None else scorer_pks,
                 owner=self.owner,
                 limit=limit,
                 lease_s=self.lease_s,

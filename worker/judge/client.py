@@ -15,8 +15,10 @@ import orjson
 from pydantic import SecretStr
 
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
-from worker.judge.complaint import Complaint, error_for, one_line, read_complaint, retry_after_s
+from worker.judge.complaint import Complaint, error_for, one_line, read_complaint, retry_after_s, used_up_s
+from worker.judge.gate import Gate
 from worker.judge.ladder import LIMITS, Plan, easier, request_body
+from worker.judge.pace import Pace
 from worker.records import Judging, Question, Reply
 
 if TYPE_CHECKING:
@@ -53,6 +55,13 @@ class _Answered(NamedTuple):
     headers: Mapping[str, str]
     raw: bytes
     latency_ms: float
+
+
+class _Refused(NamedTuple):
+    """What a server said instead of an answer, and what to raise for it."""
+
+    complaint: Complaint
+    error: JudgeError
 
 
 def preload() -> None:
@@ -107,9 +116,9 @@ class ChatJudge:
         self._price = price
         self._user_agent = user_agent
         self._plans: dict[str, Plan] = {}
+        self._gates: dict[str, Gate] = {}
         self._client: AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots = asyncio.Semaphore(concurrency)
 
     def __repr__(self) -> str:
         return f"ChatJudge({self._shown!r})"
@@ -128,31 +137,72 @@ class ChatJudge:
             JudgeRefusesUs: Key, quota, address or model are refused; a person has to act.
             VerdictUnreadable: This question will never be answered: `too_long`, `content_filter` or `bad_request`.
         """
-        client = self._connected()
-        async with self._slots:
-            plan = self._plans.get(question.model) or self._first_plan()
-            for _ in range(TRIES_LIMIT):
-                body, effective = request_body(question, plan)
-                answered = await self._post(client, body)
-                if answered.status == 200:
-                    reply = self._read(question, answered, effective)
-                    # Kept only now: a plan that led nowhere says nothing about the server.
-                    self._plans[question.model] = plan.joined(self._plans.get(question.model, plan))
-                    return reply
-                complaint = read_complaint(answered.raw)
-                error = self._error(question.model, answered, complaint)
-                if isinstance(error, JudgeUnavailable):
-                    error.is_for_all |= not self._plans  # a server that answered before may dislike this question
-                next_plan = easier(plan, complaint, effective) if _is_bad_request(error) else None
-                if next_plan is None:
-                    raise error
-                plan = next_plan
-            raise error
+        client, gate = self._connected(), self.gate(question.model)
+        plan = self._plans.get(question.model) or self._first_plan()
+        for _ in range(TRIES_LIMIT):
+            body, effective = request_body(question, plan)
+            told = await self._in_turn(client, gate, question, body, effective)
+            if isinstance(told, Reply):
+                # Kept only now: a plan that led nowhere says nothing about the server.
+                self._plans[question.model] = plan.joined(self._plans.get(question.model, plan))
+                return told
+            error = told.error
+            next_plan = easier(plan, told.complaint, effective) if _is_bad_request(error) else None
+            if next_plan is None:
+                break
+            plan = next_plan
+        raise error
+
+    def gate(self, model: str) -> Gate:
+        """Where calls to a model wait for their turn."""
+        if model not in self._gates:
+            self._gates[model] = Gate(Pace(self.concurrency))
+        return self._gates[model]
+
+    async def _in_turn(
+        self, client: "AsyncOpenAI", gate: Gate, question: Question, body: bytes, effective: Mapping[str, Any]
+    ) -> "Reply | _Refused":
+        """One request when its turn has come; what becomes of it sets the pace of the others."""
+        look = await gate.enter()
+        try:
+            answered = await self._post(client, body)
+            if (wait_s := used_up_s(answered.headers)) is not None:
+                gate.pace.pause(gate.clock(), wait_s)
+            told = self._told(question, answered, effective)
+        except JudgeUnavailable:
+            gate.failed()
+            raise
+        except JudgeRefusesUs:
+            gate.shut()
+            raise
+        except BaseException:
+            gate.gave_up()
+            raise
+        match told:
+            case _Refused(error=JudgeRefusesUs()):
+                gate.shut()
+            case _Refused(error=JudgeUnavailable(is_refusal=True, retry_after_s=after_s)):
+                gate.refused(look, after_s, is_used_up=wait_s is not None)
+            case _Refused(error=JudgeUnavailable()):
+                gate.failed()
+            case _:
+                gate.answered(answered.latency_ms / 1000)
+        return told
+
+    def _told(self, question: Question, answered: _Answered, effective: Mapping[str, Any]) -> "Reply | _Refused":
+        if answered.status == 200:
+            return self._read(question, answered, effective)
+        complaint = read_complaint(answered.raw)
+        error = self._error(question.model, answered, complaint)
+        if isinstance(error, JudgeUnavailable):
+            error.is_for_all |= not self._plans  # a server that answered before may dislike this question
+        return _Refused(complaint, error)
 
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
         client, self._client, self._loop = self._client, None, None
-        self._slots = asyncio.Semaphore(self.concurrency)
+        for gate in self._gates.values():
+            gate.leave_loop()
         if client is not None:
             await client.close()
 

@@ -119,9 +119,13 @@ def error_for(
     if status == 413 or ((is_rejected or status == 429) and _TOO_LONG.search(about)):
         return VerdictUnreadable(f"too long for model {model!r} at {judge}: {said}", reason="too_long")
     if status in (408, 409, 425, 429) or status >= 500 or status < 300:
-        is_for_all = status == 429
+        # a 503 that says when to come back is a 429 by another name
+        is_refusal = status == 429 or (status in (503, 529) and wait_s is not None)
         return JudgeUnavailable(
-            f"the judge at {judge} answers {status}: {said}", retry_after_s=wait_s, is_for_all=is_for_all
+            f"the judge at {judge} answers {status}: {said}",
+            retry_after_s=wait_s,
+            is_for_all=status == 429,
+            is_refusal=is_refusal,
         )
     if _FILTERED.search(about):
         return VerdictUnreadable(f"the judge at {judge} will not read this run: {said}", reason="content_filter")
@@ -156,7 +160,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     waits = [
         _scaled(_number(headers.get("retry-after-ms")), 0.001),
         _seconds_or_date(headers.get("retry-after"), now),
-        max(filter(None, (_used_up(headers, kind) for kind in ("requests", "tokens"))), default=None),
+        used_up_s(headers),
         _until(_number(headers.get("x-ratelimit-reset")), now),
     ]
     wait_s = next((wait for wait in waits if wait is not None), None)
@@ -181,6 +185,11 @@ def _seconds_or_date(text: str | None, now: datetime) -> float | None:
         return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):  # the last three for dates that nobody tested email with
         return None
+
+
+def used_up_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until an allowance that is used up is filled again; None while something of each remains."""
+    return max(filter(None, (_used_up(headers, kind) for kind in ("requests", "tokens"))), default=None)
 
 
 def _used_up(headers: Mapping[str, str], kind: str) -> float | None:
