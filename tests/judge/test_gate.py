@@ -1,0 +1,157 @@
+"""The gate in a real event loop: turns in order, none lost when somebody gives up, a judge at its pace."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.judge.test_client import GOOD, a_question
+from worker.demo.judge_server import Answer, JudgeServer, refused
+from worker.errors import JudgeRefusesUs, JudgeUnavailable
+from worker.judge import paced
+from worker.judge.client import ChatJudge
+from worker.judge.gate import Gate
+from worker.judge.pace import Pace
+from worker.judge.paced import PacedJudge
+
+
+def test_turns_come_in_order_and_one_that_gives_up_is_passed_over() -> None:
+    async def run() -> list[int]:
+        gate = Gate(Pace(1))
+        order: list[int] = []
+
+        async def call(number: int) -> None:
+            await gate.enter()
+            order.append(number)
+            await asyncio.sleep(0.01)
+            gate.answered(0.01)
+
+        tasks = []
+        for number in range(5):
+            tasks.append(asyncio.create_task(call(number)))
+            await asyncio.sleep(0)
+        assert (gate.pace.in_flight, gate.waiting) == (1, 4)
+        tasks[2].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (gate.pace.in_flight, gate.waiting) == (0, 0)
+        return order
+
+    assert asyncio.run(run()) == [0, 1, 3, 4]
+
+
+def test_a_turn_that_was_given_to_somebody_who_is_gone_goes_to_the_next() -> None:
+    async def run() -> None:
+        gate = Gate(Pace(1))
+        await gate.enter()
+        waiting = [asyncio.create_task(gate.enter()) for _ in range(2)]
+        await asyncio.sleep(0)
+        gate.answered(0.01)  # the first has its turn, but has not woken up yet
+        waiting[0].cancel()
+        await asyncio.sleep(0.01)
+        assert waiting[0].cancelled()
+        assert waiting[1].done()
+        assert gate.pace.in_flight == 1
+
+    asyncio.run(run())
+
+
+def test_whoever_waits_for_a_rate_is_let_through_without_anybody_ending() -> None:
+    async def run() -> float:
+        gate = Gate(Pace(100, rate=50.0))
+        since = time.monotonic()
+        for _ in range(14):
+            await gate.enter()
+        return time.monotonic() - since
+
+    assert asyncio.run(run()) > 0.12  # five may be saved up
+
+
+def test_those_who_wait_are_sent_away_when_the_server_refuses_us() -> None:
+    async def run() -> None:
+        gate = Gate(Pace(1))
+        await gate.enter()
+        waiting = [asyncio.create_task(gate.enter()) for _ in range(3)]
+        await asyncio.sleep(0)
+        gate.shut()
+        await asyncio.wait(waiting)
+        assert all(task.cancelled() for task in waiting)
+        assert gate.appetite() == 0
+
+    asyncio.run(run())
+
+
+def asked(answers: list[Answer], most: int = 4) -> tuple[Any, int]:
+    """What a paced judge makes of these answers, the last one for ever; and how often it asked."""
+
+    def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    async def run() -> tuple[Any, int]:
+        async with JudgeServer(answer) as server:
+            judge = PacedJudge(ChatJudge(server.base_url, None, concurrency=most))
+            try:
+                told: Any = await judge.ask(a_question())
+            except (JudgeUnavailable, JudgeRefusesUs) as error:
+                told = error
+            await judge.close()
+            return told, server.requests.count
+
+    return asyncio.run(run())
+
+
+LATER = refused(429, "slow down")._replace(headers={"Retry-After": "0.05"})
+
+
+def test_a_refused_call_waits_for_another_turn_and_is_not_a_try() -> None:
+    told, count = asked([LATER, LATER, GOOD])
+    assert (told.content, count) == ('{"verdict":"pass"}', 3)
+
+
+def test_a_503_that_says_when_to_come_back_is_a_refusal() -> None:
+    busy = refused(503, "busy")
+    assert asked([busy._replace(headers={"Retry-After": "0.05"}), GOOD])[1] == 2
+    told, count = asked([busy, GOOD])
+    assert (type(told), count) == (JudgeUnavailable, 1)  # an error: the ledger's
+
+
+def test_one_that_is_refused_again_and_again_goes_back_to_the_ledger() -> None:
+    told, count = asked([LATER])
+    assert isinstance(told, JudgeUnavailable)
+    assert (told.is_refusal, count) == (True, paced.REFUSED_MOST + 1)
+
+
+def test_a_long_wait_is_the_ledgers() -> None:
+    told, count = asked([refused(429, "slow down")._replace(headers={"Retry-After": "120"}), GOOD])
+    assert (told.retry_after_s, count) == (120, 1)
+
+
+@pytest.mark.parametrize("code", [401, 404])
+def test_a_refusal_of_our_key_or_model_stops_everybody(code: int) -> None:
+    async def run() -> tuple[list[Any], int]:
+        async with JudgeServer(lambda request, headers: refused(code, "no such thing")) as server:
+            judge = PacedJudge(ChatJudge(server.base_url, None, concurrency=2))
+            asking = [asyncio.create_task(judge.ask(a_question())) for _ in range(20)]
+            told = await asyncio.gather(*asking, return_exceptions=True)
+            await judge.close()
+            return told, server.requests.count
+
+    told, count = asyncio.run(run())
+    assert count == 2
+    assert {type(one) for one in told} == {JudgeRefusesUs, asyncio.CancelledError}
+
+
+def test_an_allowance_that_an_answer_says_is_used_up_holds_back_the_next() -> None:
+    last = GOOD._replace(headers={"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"})
+
+    async def run() -> float:
+        async with JudgeServer(lambda request, headers: last) as server:
+            judge = PacedJudge(ChatJudge(server.base_url, None))
+            await judge.ask(a_question())
+            since = time.monotonic()
+            await judge.ask(a_question())
+            await judge.close()
+            return time.monotonic() - since
+
+    assert asyncio.run(run()) > 0.2

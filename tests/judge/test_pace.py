@@ -1,0 +1,234 @@
+"""The pace against made-up servers in made-up time: what it gets out of a limit, and what it costs to find it."""
+
+import heapq
+import itertools
+import random
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.judge.pace import OPEN_MOST_S, Pace
+
+
+class Server(NamedTuple):
+    """What a made-up server does with a call."""
+
+    latency_s: float = 0.3
+    rps: float = 0.0
+    """Hard limit, a token bucket; 0 without."""
+    burst: float = 5.0
+    most_in_flight: int = 0
+    refuses: float = 0.0
+    """Share of calls refused at any rate."""
+    fails: float = 0.0
+    retry_after_s: float = 1.0
+
+
+class Told(NamedTuple):
+    """What came of it."""
+
+    seconds: float
+    requests: int
+    refused: int
+    most_in_flight: int
+
+    def per_second(self, items: int) -> float:
+        return items / self.seconds
+
+
+def play(items: int, paces: list[Pace], server: Server, seed: int = 1) -> Told:
+    """So many items through some workers' paces, in the order of events; refused and failed ones come again."""
+    chance = random.Random(seed)
+    events: list[tuple[float, int, str, tuple[Any, ...]]] = []
+    number = itertools.count()
+    tokens, filled_at = server.burst, 0.0
+    left, done, requests, refused, most, now = items, 0, 0, 0, 0, 0.0
+    waiting: list[list[float]] = [[] for _ in paces]
+    woken = [-1.0] * len(paces)
+
+    def at(when: float, what: str, *about: Any) -> None:
+        heapq.heappush(events, (when, next(number), what, about))
+
+    def call(which: int) -> None:
+        nonlocal tokens, filled_at, requests, most
+        look = paces[which].begins(now)
+        requests += 1
+        under_way = sum(pace.in_flight for pace in paces)
+        most = max(most, under_way)
+        is_refused = chance.random() < server.refuses or 0 < server.most_in_flight < under_way
+        if server.rps:
+            tokens, filled_at = min(server.burst, tokens + server.rps * (now - filled_at)), now
+            is_refused |= tokens < 1
+            tokens -= not is_refused
+        latency_s = server.latency_s * chance.lognormvariate(0, 0.25)
+        if is_refused:
+            at(now + 0.005, "refused", which, look)
+        else:
+            at(now + latency_s, "failed" if chance.random() < server.fails else "answered", which, latency_s)
+
+    def fill() -> None:
+        nonlocal left
+        for which, pace in enumerate(paces):
+            while pace.room(now) > 0:
+                if waiting[which] and waiting[which][0] <= now:
+                    heapq.heappop(waiting[which])
+                elif left:
+                    left -= 1
+                else:
+                    break
+                call(which)
+            wait_s = pace.wait_s(now)
+            next_at = now + max(wait_s, 0.001) if wait_s is not None and (left or waiting[which]) else now
+            if waiting[which] and waiting[which][0] > now and not left:
+                next_at = max(next_at, waiting[which][0])
+            if next_at > now and not now < woken[which] <= next_at:
+                woken[which] = next_at
+                at(next_at, "wake")
+
+    fill()
+    while done < items:
+        now, _, what, about = heapq.heappop(events)
+        if what == "answered":
+            paces[about[0]].answered(now, about[1])
+            done += 1
+        elif what == "failed":
+            paces[about[0]].failed(now)
+            heapq.heappush(waiting[about[0]], now + chance.uniform(0, 1))
+        elif what == "refused":
+            refused += 1
+            paces[about[0]].refused(now, about[1], server.retry_after_s)
+            heapq.heappush(waiting[about[0]], now + server.retry_after_s * (1 + chance.random()))
+        fill()
+    return Told(now, requests, refused, most)
+
+
+def test_without_a_limit_it_is_as_fast_as_the_setting_allows() -> None:
+    told = play(5_000, [Pace(50), Pace(50)], Server())
+    assert told.per_second(5_000) > 0.9 * 100 / 0.31  # the mean of the latencies is .31
+    assert (told.requests, told.most_in_flight) == (5_000, 100)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hard_limit_is_used_and_hardly_ever_met(workers: int, seed: int) -> None:
+    paces = [Pace(100 // workers) for _ in range(workers)]
+    told = play(5_000, paces, Server(rps=50), seed)
+    used, each = told.per_second(5_000) / 50, told.requests / 5_000
+    assert (used > 0.93, each < 1.1) == (True, True) if workers < 4 else (used > 0.85, each < 1.25) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("server", "items", "least", "requests_each"),
+    [
+        (Server(rps=1, burst=60), 300, 1.0, 1.35),
+        (Server(rps=8, burst=8, retry_after_s=5), 1_000, 6.5, 1.35),
+        (Server(rps=8, burst=500, retry_after_s=30), 3_000, 7.8, 1.1),
+        (Server(most_in_flight=20), 3_000, 0.75 * 20 / 0.31, 1.2),
+        (Server(latency_s=20.0, most_in_flight=4), 100, 0.1, 2.2),
+    ],
+    ids=["1 a second", "8 a second", "500 at once, then 8 a second", "20 at once", "slow, 4 at once"],
+)
+def test_limits_of_other_shapes_are_found_too(server: Server, items: int, least: float, requests_each: float) -> None:
+    told = play(items, [Pace(16 if server.rps else 50)], server)
+    assert told.per_second(items) > least
+    assert told.requests / items < requests_each
+
+
+def test_refusals_and_failures_at_any_rate_are_no_limit() -> None:
+    free = play(5_000, [Pace(50), Pace(50)], Server()).seconds
+    assert play(5_000, [Pace(50), Pace(50)], Server(refuses=0.05, fails=0.05)).seconds < 1.5 * free
+    assert play(5_000, [Pace(50), Pace(50)], Server(refuses=0.20)).seconds < 2.2 * free
+
+
+def test_a_rate_that_is_set_is_never_exceeded() -> None:
+    told = play(1_000, [Pace(50, rate=20.0)], Server())
+    assert 19 < told.per_second(1_000) <= 20.1
+    assert told.refused == 0
+
+
+def test_a_storm_pauses_everything_for_as_long_as_asked() -> None:
+    pace = Pace(16)
+    looks = [pace.begins(0.0) for _ in range(16)]
+    assert pace.room(0.0) == 0
+    for look in looks[:12]:
+        pace.refused(0.01, look, 7.0)
+    assert pace.room(6.9) == 0
+    assert pace.wait_s(5.0) == pytest.approx(2.0, abs=0.1)
+    assert pace.room(7.1) > 0
+    assert pace.rate is not None
+
+
+def test_an_allowance_that_is_used_up_pauses_everything_but_never_longer_than_a_minute() -> None:
+    pace = Pace(16)
+    pace.refused(0.0, pace.begins(0.0), 3_600.0, is_used_up=True)
+    assert pace.room(59.0) == 0
+    assert pace.room(60.1) > 0
+
+
+def test_a_judge_that_answers_nobody_rests_and_is_asked_by_one_call_until_one_is_answered() -> None:
+    pace = Pace(16)
+    rests = []
+    now = 0.0
+    for _ in range(6):
+        pace.begins(now)
+        pace.failed(now)
+        rests.append(pace.trip(now))
+        assert pace.room(now + rests[-1] - 0.01) == 0
+        now += rests[-1]
+        assert (pace.room(now), pace.in_hand()) == (1, 1)
+    assert rests == [5, 10, 20, 40, OPEN_MOST_S, OPEN_MOST_S]
+    pace.begins(now)
+    assert pace.room(now) == 0
+    pace.answered(now + 0.3, 0.3)
+    assert pace.room(now + 0.3) > 1
+    pace.begins(now)
+    pace.failed(now)
+    assert pace.trip(now + 1) == 5  # it begins anew
+
+
+def test_a_call_of_an_earlier_look_says_nothing_about_this_one() -> None:
+    pace = Pace(16)
+    old = [pace.begins(0.0) for _ in range(16)]
+    for look in old[:8]:
+        pace.refused(0.01, look, None)
+    for look in old[8:12]:
+        pace.refused(0.02, look, None)
+    rate = pace.rate
+    for look in old[12:]:
+        pace.refused(0.03, look, None)
+    assert pace.rate == rate
+
+
+ACTS = st.lists(st.tuples(st.sampled_from(["begin", "answer", "refuse", "fail", "give up"]), st.floats(0, 3)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(acts=ACTS, most=st.integers(1, 40), rate=st.one_of(st.none(), st.floats(0.1, 100)))
+def test_whatever_happens_the_bounds_hold_and_it_never_stands_still_for_ever(
+    acts: list[tuple[str, float]], most: int, rate: float | None
+) -> None:
+    pace, now, looks = Pace(most, rate=rate), 0.0, []
+    for act, wait_s in acts:
+        now += wait_s
+        if act == "begin":
+            if pace.room(now):
+                looks.append(pace.begins(now))
+        elif looks:
+            look = looks.pop(0)
+            if act == "answer":
+                pace.answered(now, wait_s)
+            elif act == "refuse":
+                pace.refused(now, look, wait_s)
+            elif act == "fail":
+                pace.failed(now)
+            else:
+                pace.gave_up()
+        assert 0 <= pace.in_flight == len(looks) <= most
+        assert 1 <= pace.limit <= most
+        assert pace.rate is None or 0 < pace.rate <= (rate or float("inf"))
+        assert pace.in_hand() >= 1
+    for _ in looks:
+        pace.gave_up()
+    assert pace.room(now + 100.0) > 0
