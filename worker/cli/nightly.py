@@ -34,7 +34,7 @@ def score(wait: Wait = False, as_json: Json = False) -> None:
     wake = Waking(opened)
     _warn_without_judge(opened)
     reconcile(opened, now(), wake)
-    waiting = open_jobs(opened)
+    waiting = open_jobs(opened, in_force_only=wait)
     if not wait:
         _answer({"open": waiting}, wake.told(waiting), as_json=as_json)
         return
@@ -43,7 +43,7 @@ def score(wait: Wait = False, as_json: Json = False) -> None:
     settled = waiting - waited.still_open
     answer = {"settled": settled, "open": waited.still_open, "findings": [finding_json(one) for one in found]}
     _answer(answer, f"{counted(settled, 'job')} settled, {waited.still_open:,} still open", as_json=as_json)
-    _exit(waited)
+    _exit(opened, waited)
 
 
 def nightly(
@@ -101,7 +101,7 @@ def nightly(
                 say(line)
         if not found and nights and not waited.still_open:
             say("no drift found")
-    _exit(waited)
+    _exit(opened, waited)
     if found and fail_on_drift:
         raise typer.Exit(EXIT_DRIFT)
 
@@ -166,6 +166,12 @@ class _Waits:
                 )
 
 
+def _waiting_for_a_judge(opened: Project, left: int) -> None:
+    """Say that there are jobs that nobody can do now."""
+    if more := open_jobs(opened) - left:
+        note(f"{counted(more, 'job')} of a judge that is not configured now wait for it; they are kept")
+
+
 def _warn_without_judge(opened: Project) -> None:
     if not opened.settings.is_judge_configured and opened.settings.scoring.rubrics:
         note(
@@ -181,7 +187,8 @@ def _answer(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
         say(words)
 
 
-def _exit(waited: Waited) -> None:
+def _exit(opened: Project, waited: Waited) -> None:
+    _waiting_for_a_judge(opened, waited.still_open)
     silence = waited.drained.outage if waited.still_open else None
     left = f"{counted(waited.still_open, 'job')} left in the ledger, spotcheck score --wait goes on from there"
     if waited.drained.refused or silence:

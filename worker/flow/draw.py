@@ -60,7 +60,8 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
     """Draw a night once, and queue its jobs in the same transaction; repeating it adds nothing.
 
     A night that is drawn already keeps its thresholds: late runs are decided by them. With a rate above them the
-    stratum gets a new draw that supersedes the old one and only adds runs.
+    stratum gets a new draw that supersedes the old one and only adds runs. A judge that was not there when the night
+    was drawn takes it up.
 
     Returns:
         The strata as they stand after it.
@@ -78,6 +79,8 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
             enrol.enrol(connection, night, scorers, now)
         else:
             draws.add_samples(connection, night, now)
+            enrol.supersede(connection, night, scorers, now)
+            enrol.adopt(connection, night, scorers, now)
         _dispatch(connection, night, now)
         return _standing(connection, night)
 
@@ -91,7 +94,7 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
         Jobs added.
     """
     with project.store.read() as connection:
-        if not draws.has_late(connection, night) and not enrol.is_superseded(connection, night, scorers):
+        if not draws.has_late(connection, night) and enrol.is_settled(connection, night, scorers):
             return 0
     with project.store.write() as connection:
         if not draws.lock_night(connection, night):
@@ -99,7 +102,15 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
         _decide(project, connection, night, now, None, is_new=False)
         draws.add_samples(connection, night, now)
         enrol.supersede(connection, night, scorers, now)
-        return _dispatch(connection, night, now)
+        adopted = enrol.adopt(connection, night, scorers, now)
+        return adopted + _dispatch(connection, night, now)
+
+
+def retire(project: Project, night: date, now: datetime, scorers: Sequence[Registered]) -> None:
+    """On a night of long ago, whoever is in force now takes over what a scorer that is not any more left open."""
+    with project.store.write() as connection:
+        if draws.lock_night(connection, night):
+            enrol.supersede(connection, night, scorers, now)
 
 
 def _decide(

@@ -62,11 +62,12 @@ def draw_nights(
         on_night(night, draw_night(project, night, now))
 
 
-def open_jobs(project: Project, nights: tuple[date, date] | None = None) -> int:
-    """Jobs that are not resolved, of all nights or of some."""
+def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_force_only: bool = False) -> int:
+    """Jobs that are not resolved, of all nights or of some; of all scorers, or of those that somebody here can do."""
+    pks = [registered.pk for registered, _ in project.register()] if in_force_only else None
     with project.store.read() as connection:
         now = project.store.now(connection)
-        lanes = [ledger.waiting(connection, now, lane, nights) for lane in LANES]
+        lanes = [ledger.waiting(connection, now, lane, nights, pks) for lane in LANES]
     return sum(lane.due + lane.later + lane.leased for lane in lanes)
 
 
@@ -81,7 +82,7 @@ def wait_for_scores(
     on_trouble: Callable[[str], None] = lambda _: None,
     on_held: OnHeld = lambda _: None,
 ) -> Waited:
-    """Wait until every job is resolved; with no live worker to do it, do it here.
+    """Wait until every job that can be done is resolved; with no live worker to do it, do it here.
 
     Args:
         project: Whose ledger.
@@ -93,7 +94,7 @@ def wait_for_scores(
         on_trouble: Told when the judge answers nobody, before it is tried again.
         on_held: Told what nobody may take yet, while there is nothing else to do.
     """
-    total = left = open_jobs(project, nights)
+    total = left = open_jobs(project, nights, in_force_only=True)
     drained = Drained()
     silence = _Silence()
     woken_at = 0.0
@@ -111,7 +112,7 @@ def wait_for_scores(
             drained += done
             silence.after(done, began)
             if done.refused or silence.is_over():
-                left = open_jobs(project, nights)
+                left = open_jobs(project, nights, in_force_only=True)
                 break
             if done.outage:
                 on_trouble(done.outage)
@@ -119,7 +120,7 @@ def wait_for_scores(
                 on_held(_held(project))
         if not stop():
             time.sleep(_LOOK_S)
-        still = open_jobs(project, nights)
+        still = open_jobs(project, nights, in_force_only=True)
         total = max(total, still)
         if still != left:
             moved_at = time.monotonic()

@@ -5,11 +5,11 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from worker.flow.compare import compare_night
-from worker.flow.draw import decide_late
+from worker.flow.draw import decide_late, retire
 from worker.flow.project import Project
 from worker.flow.summarise import Stale, summarise
 from worker.records import Drift
-from worker.store import draws, ledger, summary
+from worker.store import draws, enrol, ledger, summary
 
 LANES = ("heuristic", "judge")
 Wake = Callable[[str, int], None]
@@ -32,7 +32,10 @@ def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     with project.store.read() as connection:
         recent = draws.drawn_nights(connection, since)
+        to_settle = enrol.nights_to_settle(connection, scorers)
     added = sum(decide_late(project, night, now, scorers) for night in recent)
+    for night in sorted(set(to_settle) - set(recent)):  # nobody would ever do them, and somebody may wait for them
+        retire(project, night, now, scorers)
     wake_due(project, wake)
     summarised, found = finish_nights(project, now)
     return Reconciled(added, summarised, found)

@@ -28,6 +28,11 @@ class Registered(NamedTuple):
         """The queue its jobs are drained from."""
         return self.key.kind
 
+    @property
+    def is_judgeless(self) -> bool:
+        """Whether it is a rubric for which no judge is configured: it can only say so."""
+        return self.key.kind == "judge" and self.key.spec.get("model") is None
+
 
 def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilter]], now: datetime) -> list[Registered]:
     """Make the scorers known, in order; a fingerprint that is known stays what it was."""
@@ -187,15 +192,77 @@ def _take_up(connection: Connection, night: date, *which: ColumnElement[bool]) -
         connection.execute(update(night_table).where(night_table.c.night == night).values(resolved=-1))
 
 
-def is_superseded(connection: Connection, night: date, current: Sequence[Registered]) -> bool:
-    """Whether a night has open jobs of a scorer that a newer one of its name takes over from. Uses job_counts."""
-    newest = {one.key.name: one.pk for one in current}
+def is_settled(connection: Connection, night: date, current: Sequence[Registered]) -> bool:
+    """Whether neither `supersede` nor `adopt` has anything to do for a night. Uses job_counts."""
     looking = registered(connection, enrolled(connection, [night])[night])
-    old = [one.pk for one in looking if newest.get(one.key.name, one.pk) != one.pk]
-    if not old:
-        return False
-    is_open = (job.c.night == night, job.c.scorer_pk.in_(old), job.c.state.in_(("queued", "leased")))
-    return connection.execute(select(job.c.pk).where(*is_open).limit(1)).first() is not None
+    retired = [one.pk for one in _retired(looking, current)]
+    is_open = (job.c.scorer_pk.in_(retired), job.c.state.in_(("queued", "leased")))
+    is_back = (job.c.scorer_pk.in_([one.pk for one in current]), job.c.state == "shed", job.c.reason == _RETIRED)
+    to_do = any(
+        connection.execute(select(job.c.pk).where(job.c.night == night, *which).limit(1)).first() is not None
+        for which in (is_open, is_back)
+    )
+    return not to_do and not _adoptable(looking, current)
+
+
+def nights_to_settle(connection: Connection, current: Sequence[Registered]) -> list[date]:
+    """Nights with open jobs of scorers that are not in force any more, oldest first. Uses job_counts a night."""
+    pks = [one.pk for one in _retired(registered(connection), current)]
+    is_open = (job.c.scorer_pk == enrolment.c.scorer_pk, job.c.state.in_(("queued", "leased")))
+    statement = (
+        select(enrolment.c.night)
+        .where(
+            enrolment.c.scorer_pk.in_(pks),
+            select(job.c.pk).where(job.c.night == enrolment.c.night, *is_open).exists(),
+        )
+        .distinct()
+        .order_by(enrolment.c.night)
+    )
+    return list(connection.execute(statement).scalars()) if pks else []
+
+
+_RETIRED = "retired"
+
+
+def _retired(known: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
+    """Scorers whose open jobs nobody will do. Without a judge, a judge's jobs only wait for one."""
+    in_force = {one.key.name: one for one in current}
+    return [
+        one
+        for one in known
+        if (new := in_force.get(one.key.name)) is None
+        or (new.pk != one.pk and (one.is_judgeless or not new.is_judgeless))
+    ]
+
+
+def _adoptable(looking: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
+    """Judges that are there now, for rubrics for which there was none when the night was drawn."""
+    enrolled_pks = {one.pk for one in looking}
+    judgeless = {one.key.name for one in looking if one.is_judgeless}
+    judged = {one.key.name for one in looking if one.key.kind == "judge" and not one.is_judgeless}
+    return [
+        one
+        for one in current
+        if one.key.name in judgeless - judged and one.pk not in enrolled_pks and not one.is_judgeless
+    ]
+
+
+def adopt(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
+    """A judge takes up a night that was drawn when none was configured; a scorer that is back, what it had left.
+
+    What was unscored for want of a judge stays so in the series that had none. The night is compared again, for the
+    streams that are new.
+
+    Returns:
+        Jobs added.
+    """
+    _take_up(connection, night, job.c.scorer_pk.in_([one.pk for one in current]), job.c.reason == _RETIRED)
+    new = _adoptable(registered(connection, enrolled(connection, [night])[night]), current)
+    if not new:
+        return 0
+    enrol(connection, night, new, now)
+    connection.execute(update(night_table).where(night_table.c.night == night).values(compared_at=None))
+    return enqueue(connection, night, new, now)
 
 
 def supersede(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
@@ -203,20 +270,20 @@ def supersede(connection: Connection, night: date, current: Sequence[Registered]
 
     The old scorer's open jobs are shed (`superseded`), and its series ends there in random order, so what it scored is
     still an unbiased sample. The new one looks at the whole sample of the night, and takes up again what it had left
-    when it was itself replaced.
+    when it was itself replaced. Jobs of a scorer that is not wanted any more are shed too (`retired`). Nothing is taken
+    over where there is no judge: then the jobs wait for one.
 
     Returns:
         Jobs that were shed.
     """
-    names = {one.key.name: one for one in current}
+    in_force = {one.key.name: one for one in current}
     total = 0
-    for old in registered(connection, enrolled(connection, [night])[night]):
-        new = names.get(old.key.name)
-        if new is None or new.pk == old.pk:
-            continue
-        count = shed(connection, now, "superseded", job.c.night == night, job.c.scorer_pk == old.pk)
-        if count > 0:
-            total += count
+    for old in _retired(registered(connection, enrolled(connection, [night])[night]), current):
+        new = in_force.get(old.key.name)
+        reason = _RETIRED if new is None else "superseded"
+        count = shed(connection, now, reason, job.c.night == night, job.c.scorer_pk == old.pk)
+        total += count
+        if count > 0 and new is not None:
             _take_up(connection, night, job.c.scorer_pk == new.pk, job.c.reason == "superseded")
             enrol(connection, night, [new], now)
             enqueue(connection, night, [new], now)

@@ -353,12 +353,19 @@ class Waiting(NamedTuple):
     """When the next back-off ends."""
 
 
-def waiting(connection: Connection, now: datetime, lane: str, nights: tuple[date, date] | None = None) -> Waiting:
-    """How much is open in a lane, of all nights or of some (bounds included).
+def waiting(
+    connection: Connection,
+    now: datetime,
+    lane: str,
+    nights: tuple[date, date] | None = None,
+    scorer_pks: Sequence[int] | None = None,
+) -> Waiting:
+    """How much is open in a lane, of all nights or of some (bounds included), of all scorers or of some.
 
     Uses the partial indexes job_queue and job_leases, so that what was resolved long ago costs nothing.
     """
     within = [job.c.lane == lane] + ([] if nights is None else [job.c.night.between(*nights)])
+    within += [] if scorer_pks is None else [job.c.scorer_pk.in_(list(scorer_pks))]
     is_due = or_(job.c.not_before.is_(None), job.c.not_before <= now)
     queued = select(
         func.count().filter(is_due),
