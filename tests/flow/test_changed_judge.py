@@ -1,4 +1,4 @@
-"""A judge, a rubric or a key that comes, goes or changes while nights are open: nothing is lost, nobody waits for ever."""
+"""A judge, a rubric or a key that comes, goes or changes while nights are open: nothing is lost or waited for."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

@@ -1,0 +1,364 @@
+"""The judge engine end to end: Celery, ledger, judge and write-back, on PostgreSQL + Redis, against a fast mock.
+
+    python -m bench.judge_engine                       # fault-free: 5,000 items, 300 ms, 2 processes, 100 calls
+    python -m bench.judge_engine --scenario faults     # 5 % 429, 2 % 500, resets, malformed, cut, truncated, hangs
+    python -m bench.judge_engine --scenario limit      # a hard limit of 50 requests a second
+    python -m bench.judge_engine --scenario all --rounds 3
+
+Needs ../shared/bench/mock_openai.py. Items a second are from the moment the jobs are in the ledger to the last one
+settled, workers being up; how long those took to start is told apart. CPU is that of the worker processes, children
+included; the ratio is to a bare `AsyncOpenAI.chat.completions.create` loop over the same prompts in the same run.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import func, select
+
+from bench import servers
+from bench.story import environment
+from worker.flow.draw import draw_night
+from worker.flow.project import Project
+from worker.flow.reconcile import wake_due
+from worker.flow.take import take
+from worker.ingest import jsonl
+from worker.records import Question
+from worker.scorers.rubric import RubricScorer
+from worker.settings import Settings
+from worker.store import runs as stored_runs
+from worker.store import workers
+from worker.store.tables import JobRow, RunRow, ScoreRow, core
+
+MOCK = Path(__file__).resolve().parents[2] / "shared" / "bench" / "mock_openai.py"
+MODEL = "mock"
+NIGHT = date(2026, 11, 20)
+DONE_S = 900.0
+job, score = core(JobRow), core(ScoreRow)
+FAULTS = {
+    "rate_429": 0.05,
+    "rate_500": 0.02,
+    "rate_reset": 0.01,
+    "rate_malformed": 0.01,
+    "rate_badjson": 0.01,
+    "rate_truncated": 0.01,
+    "rate_cut": 0.01,
+    "rate_hang": 0.001,
+}
+SCENARIOS: dict[str, dict[str, float]] = {"plain": {}, "faults": FAULTS, "limit": {"limit_rps": 50.0}}
+
+
+class Told(NamedTuple):
+    """What one round did."""
+
+    seconds: float
+    start_s: float
+    cpu_ms: float
+    """Of all worker processes, an item."""
+    states: dict[str, int]
+    reasons: dict[str, int]
+    requests: int
+    scores: int
+    peak_mb: float
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="plain")
+    parser.add_argument("--items", type=int, default=5_000)
+    parser.add_argument("--latency-ms", type=float, default=300)
+    parser.add_argument("--calls", type=int, default=100, help="calls under way, all processes together")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--timeout-s", type=float, default=4.0, help="[judge] timeout_s")
+    options = parser.parse_args()
+    names = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
+    with servers.postgres() as database, servers.redis() as broker, mock(options.latency_ms) as url:
+        print(
+            f"{options.items:,} items, {options.latency_ms:g} ms, {options.calls} calls under way,"
+            f" {options.processes} processes; ideal {1000 * options.calls / options.latency_ms:,.0f} a second\n"
+        )
+        print("| | items/s | wall s | CPU ms an item | requests an item | peak MB | workers up, s | outcome |")
+        print("|---|--:|--:|--:|--:|--:|--:|---|", flush=True)
+        for name in names:
+            rounds = []
+            for _ in range(options.rounds):
+                config(url, dict.fromkeys((*FAULTS, "limit_rps"), 0.0) | SCENARIOS[name])
+                rounds.append(measure(options, url, database(), broker()))
+                print(row(name, options.items, rounds[-1]), flush=True)
+            if len(rounds) > 1:
+                median = statistics.median(options.items / one.seconds for one in rounds)
+                print(f"| **{name}, median** | {median:.0f} | | | | | | |", flush=True)
+        config(url, dict.fromkeys((*FAULTS, "limit_rps"), 0.0))
+        for name, per_second, cpu_ms in bare(options, url):
+            print(f"| {name} | {per_second:.0f} | | {cpu_ms:.2f} | 1.000 | | | |", flush=True)
+
+
+def row(name: str, items: int, told: Told) -> str:
+    """A line of the table."""
+    lost = items - sum(told.states.values())
+    outcome = ", ".join(f"{count:,} {state}" for state, count in sorted(told.states.items()))
+    why = "; ".join(f"{count} {reason}" for reason, count in sorted(told.reasons.items()))
+    twice = "" if told.scores == items else f", {told.scores:,} SCORES"
+    figures = f"{items / told.seconds:.0f} | {told.seconds:.1f} | {told.cpu_ms:.2f} | {told.requests / items:.3f}"
+    told_of = f"{outcome}{f' ({why})' if why else ''}, {lost} lost{twice}"
+    return f"| {name} | {figures} | {told.peak_mb:.0f} | {told.start_s:.1f} | {told_of} |"
+
+
+@contextmanager
+def mock(latency_ms: float) -> Iterator[str]:
+    """The fast endpoint, in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(MOCK), "--port", str(port), "--latency-ms", str(latency_ms)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def config(url: str, values: dict[str, float]) -> None:
+    """Change the endpoint at run time, and count from zero."""
+    for path, body in (("/config", orjson.dumps(values)), ("/reset", b"{}")):
+        request = urllib.request.Request(url + path, data=body, headers={"Content-Type": "application/json"})
+        urllib.request.urlopen(request).read()
+
+
+def stats(url: str) -> dict[str, Any]:
+    """What the endpoint counted."""
+    found: dict[str, Any] = json.loads(urllib.request.urlopen(url + "/stats").read())
+    return found
+
+
+def measure(options: argparse.Namespace, url: str, database: str, broker: str) -> Told:
+    """One round in a database of its own."""
+    with tempfile.TemporaryDirectory(prefix="engine-") as name, ExitStack() as ends:
+        folder = Path(name)
+        toml = (
+            "[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\n"
+            f"[judge]\nconcurrency = {options.calls // options.processes}\ntimeout_s = {options.timeout_s}\n"
+            f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 0.1\noutput_usd_per_mtok = 0.4\n'
+        )
+        (folder / "spotcheck.toml").write_text(toml)
+        urls = {
+            "SPOTCHECK_DATABASE_URL": database,
+            "SPOTCHECK_BROKER_URL": broker,
+            "SPOTCHECK_JUDGE_MODEL": MODEL,
+            "OPENAI_BASE_URL": f"{url}/v1",
+        }
+        project = Project(Settings.read(urls, toml)).open()
+        ends.callback(project.store.close)
+        now = datetime.now(UTC)
+        lines = io.BytesIO(b"".join(documents(options.items)))
+        take(project, jsonl.read(lines, now=now, limits=project.settings.intake), now, on_rejected=_refuse)
+        environ = environment(str(folder), urls)
+        began = time.monotonic()
+        pids = [ends.enter_context(worker(folder, environ, number)) for number in range(options.processes)]
+        until(lambda: alive(project) >= options.processes, 60)
+        start_s = time.monotonic() - began
+        cpu, since = cpu_s(pids), time.monotonic()
+        draw_night(project, NIGHT, now)
+        from worker import celery  # the app keeps the first broker it is given: only here, after all is known
+
+        celery.use(project.settings)
+        wake_due(project, celery.wake)
+        until(lambda: open_jobs(project) == 0, DONE_S, on_wait=lambda: wake_due(project, celery.wake))
+        seconds, used = time.monotonic() - since, cpu_s(pids) - cpu
+        with project.store.read() as connection:
+            by = connection.execute(select(job.c.state, job.c.reason, func.count()).group_by(job.c.state, job.c.reason))
+            states: dict[str, int] = {}
+            reasons: dict[str, int] = {}
+            for state, reason, count in by:
+                states[state] = states.get(state, 0) + count
+                if state != "scored":
+                    reasons[str(reason)[:40]] = reasons.get(str(reason)[:40], 0) + count
+            scores = connection.execute(select(func.count()).where(score.c.criterion.is_(None))).scalar_one()
+        peak = max(peak_mb(pid) for pid in tree(pids))
+        requests = stats(url)["requests"]
+        return Told(seconds, start_s, 1000 * used / options.items, states, reasons, requests, scores, peak)
+
+
+def documents(count: int) -> Iterator[bytes]:
+    """Runs whose prompts are about 4 kB."""
+    for number in range(count):
+        ended = datetime(NIGHT.year, NIGHT.month, NIGHT.day, 6, tzinfo=UTC) + timedelta(seconds=number % 50_000)
+        yield orjson.dumps(
+            {
+                "run_id": f"item-{number}",
+                "task_type": "refund",
+                "status": "completed",
+                "ended_at": ended.isoformat(),
+                "input": f"Order {number}: please refund the lamp that came broken. " * 8,
+                "output": f"I have refunded order {number}; the money arrives in three days. " * 8,
+                "steps": [
+                    {"kind": "tool", "name": "issue_refund", "arguments": {"order": number}, "result": "issued " * 40}
+                ],
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+
+
+def _refuse(rejected: jsonl.Rejected) -> None:
+    raise AssertionError(rejected)
+
+
+@contextmanager
+def worker(folder: Path, environ: dict[str, str], number: int) -> Iterator[int]:
+    """A judge worker of one process."""
+    command = [sys.executable, "-m", "worker", "worker", "-Q", "judge", "-c", "1", "-n", f"judge-{number}@bench"]
+    with (folder / f"worker-{number}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        said = (folder / f"worker-{number}.log").read_text()
+        if "Traceback" in said or "Event loop" in said:
+            print(said[-3_000:], file=sys.stderr)
+
+
+def alive(project: Project) -> int:
+    """Workers that were seen."""
+    with project.store.read() as connection:
+        return len(workers.alive(connection, project.store.now(connection)))
+
+
+def open_jobs(project: Project) -> int:
+    """Jobs without an outcome."""
+    with project.store.read() as connection:
+        statement = select(func.count()).where(job.c.state.in_(("queued", "leased")))
+        return int(connection.execute(statement).scalar_one())
+
+
+def until(condition: Any, most_s: float, on_wait: Any = None) -> None:
+    """Wait; every half minute `on_wait` stands for beat."""
+    began = waked = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > most_s:
+            raise TimeoutError(f"not within {most_s:g} s")
+        if on_wait is not None and time.monotonic() - waked > 30:
+            waked = time.monotonic()
+            on_wait()
+        time.sleep(0.1)
+
+
+def tree(pids: Sequence[int]) -> list[int]:
+    """These processes and their children."""
+    found = list(pids)
+    for pid in pids:
+        found += [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return found
+
+
+def cpu_s(pids: Sequence[int]) -> float:
+    """CPU seconds of these processes and their living children."""
+    ticks = 0
+    for pid in tree(pids):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(pid: int) -> float:
+    """Most memory that a process had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
+
+
+def bare(options: argparse.Namespace, url: str) -> Iterator[tuple[str, float, float]]:
+    """The openai client's own `create` over the same prompts, in a process of its own; items a second and CPU."""
+    command = [sys.executable, "-c", "from bench.judge_engine import bare_here; bare_here()"]
+    given = json.dumps({"url": url, "items": min(options.items, 2_000), "calls": options.calls})
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    for _ in range(options.rounds):
+        done = subprocess.run(command, input=given.encode(), capture_output=True, check=True, env=environ)
+        told = json.loads(done.stdout)
+        yield "bare `create` loop", told["per_second"], told["cpu_ms"]
+
+
+def bare_here() -> None:
+    """What `bare` runs."""
+    asked = json.load(sys.stdin)
+    questions = _questions(asked["items"])
+
+    async def loop() -> tuple[float, float]:
+        import openai
+
+        client = openai.AsyncOpenAI(base_url=f"{asked['url']}/v1", api_key="x", max_retries=0)
+        waiting = iter(questions)
+
+        async def one() -> None:
+            for question in waiting:
+                schema: Any = {"name": question.schema_name, "strict": True, "schema": question.answer_schema}
+                messages: Any = [{"role": each.role, "content": each.content} for each in question.messages]
+                await client.chat.completions.create(
+                    model=MODEL,
+                    messages=messages,
+                    response_format={"type": "json_schema", "json_schema": schema},
+                    max_tokens=question.max_output_tokens,
+                )
+
+        cpu, wall = time.process_time(), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(asked["calls"]):
+                group.create_task(one())
+        return time.process_time() - cpu, time.perf_counter() - wall
+
+    cpu, wall = asyncio.run(loop())
+    print(json.dumps({"cpu_ms": 1000 * cpu / len(questions), "per_second": len(questions) / wall}))
+
+
+def _questions(count: int) -> list[Question]:
+    with tempfile.TemporaryDirectory() as folder:
+        urls = {
+            "SPOTCHECK_DATABASE_URL": f"sqlite:///{folder}/x.db",
+            "SPOTCHECK_JUDGE_MODEL": MODEL,
+            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+        }
+        project = Project(Settings.read(urls, "[scoring]\nheuristics = []\n")).open()
+        now = datetime.now(UTC)
+        take(
+            project,
+            jsonl.read(io.BytesIO(b"".join(documents(count))), now=now, limits=project.settings.intake),
+            now,
+            on_rejected=_refuse,
+        )
+        run = core(RunRow)
+        with project.store.read() as connection:
+            pks = list(connection.execute(select(run.c.pk)).scalars())
+            loaded = stored_runs.load(connection, pks)
+        scorer = next(one for one in project.scorers if isinstance(one, RubricScorer))
+        questions = [scorer.question(each.for_scorer()) for each in loaded.values()]
+        project.store.close()
+        return questions
+
+
+if __name__ == "__main__":
+    main()
