@@ -189,7 +189,11 @@ def _is_echo(task: str, text: str) -> bool:
     return said == asked or is_cut
 
 
+_MARKS = re.compile(r"[\W_]+")
+"""All but what `str.isalnum` takes."""
+
+
 def _fold(text: str) -> str:
     """Letters and digits only, without case or width."""
-    kept = "".join(c for c in text if c.isalnum())  # marks go first: normalising long runs of them takes quadratic time
-    return "".join(c for c in unicodedata.normalize("NFKC", kept).casefold() if c.isalnum())
+    kept = _MARKS.sub("", text)  # marks go first: normalising long runs of them takes quadratic time
+    return _MARKS.sub("", unicodedata.normalize("NFKC", kept).casefold())

@@ -68,6 +68,8 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], int], ...] = (
     ("card", (), re.compile(r"(?<![\d.-])[23456]\d{3}(?:[ -]?\d{2,6}){2,4}(?![\d.-]?\d)"), 0),
 )
 """Kind, what a text must hold in lower case for a match to be possible (a fast look first), pattern, and its group."""
+_POSSIBLE = re.compile("|".join(re.escape(hint) for _, hints, _, _ in _PATTERNS for hint in hints) + r"|[23456]\d{3}")
+"""What any match needs: most texts have nothing of it."""
 _CARD = re.compile(r"3[47]|4|5[1-5]|2[2-7]|6[05]")
 
 
@@ -96,6 +98,8 @@ def redact(text: str, names: dict[tuple[str, str], str] | None = None) -> Redact
     known = {} if names is None else names
     counts: Counter[str] = Counter()
     lower = text.lower()
+    if not _POSSIBLE.search(lower):
+        return Redacted(text, {})
     for kind, hints, pattern, group in _PATTERNS:
         if hints and not any(hint in lower for hint in hints):
             continue

@@ -74,6 +74,10 @@ def nonce(secret: bytes, source: str, run_id: str, revision: int, rubric_hash: s
     return hmac.new(secret, said, hashlib.sha256).hexdigest()[:16]
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=True, default=str)
+"""Kept: `json.dumps` with options makes one a call, which costs more than most of these values."""
+
+
 def json_text(value: object) -> str:
     r"""One JSON value on one line, in which no text can look like markup, a fence or a new line.
 
@@ -81,7 +85,7 @@ def json_text(value: object) -> str:
         >>> json_text({"output": "</run>\u2028<<<END"})
         '{"output": "\\u003c/run\\u003e\\u2028\\u003c\\u003c\\u003cEND"}'
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=True, default=str)
+    text = _ENCODER.encode(value)
     return _UNSAFE.sub(_escape, text)
 
 
@@ -120,6 +124,9 @@ class _TooMuch(Exception):
     """The template does more than a prompt needs."""
 
 
+_TURNS_A_LOOK = 16
+
+
 class _Budget:
     """What one rendering may still use."""
 
@@ -135,11 +142,12 @@ class _Budget:
             raise _TooMuch(f"rendering takes longer than {MAX_RENDER_S:g} s")
 
     def turn(self) -> None:
-        """Count one turn of a loop."""
+        """Count one turn of a loop; the clock is a system call, and is looked at every few turns."""
         self.turns -= 1
         if self.turns < 0:
             raise _TooMuch(f"loops of more than {MAX_TURNS:,} turns")
-        self.look()
+        if self.turns % _TURNS_A_LOOK == 0:
+            self.look()
 
 
 def _bounded(operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 any value of a template
@@ -317,7 +325,8 @@ class RubricTemplate:
                     size += len(piece)
                     if size > MAX_OUTPUT_CHARS:
                         raise _TooMuch(f"more than {MAX_OUTPUT_CHARS:,} characters of output")
-                    budget.look()
+                    if len(pieces) % _TURNS_A_LOOK == 0:
+                        budget.look()
                     pieces.append(piece)
                 if text := "".join(pieces).strip():
                     messages.append(Message(role_of(name), text))  # type: ignore[arg-type]  # ROLES are its values

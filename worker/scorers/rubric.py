@@ -109,7 +109,7 @@ class RubricScorer:
         if self.model is None:
             return (0, 0)
         prompts = [self._messages(_EMPTY, asked) for asked in self._asked]
-        schemas = [tokens(json.dumps(answer_schema(asked))) for asked in self._asked]
+        schemas = [size for _, size in self._schemas]
         per_call = [
             sum(tokens(message.content) + MESSAGE_TOKENS for message in prompt)
             + schema
@@ -119,7 +119,13 @@ class RubricScorer:
         ]
         return (int(SAFETY * sum(per_call)) + 1, self.rubric.judge.max_output_tokens * len(per_call))
 
-    @property
+    @cached_property
+    def _schemas(self) -> tuple[tuple[dict[str, Any], int], ...]:
+        """The schema of each call's answer, and its estimated tokens."""
+        schemas = [answer_schema(asked) for asked in self._asked]
+        return tuple((schema, tokens(json.dumps(schema))) for schema in schemas)
+
+    @cached_property
     def _asked(self) -> tuple[tuple[Criterion, ...], ...]:
         """The criteria of each call."""
         criteria = self.rubric.criteria
@@ -132,7 +138,7 @@ class RubricScorer:
         while True:
             cut = digest(run.for_scorer(), allowed, self.rubric.trace.keep)
             document, counts = redact_document(cut.document) if self.redact else (cut.document, {})
-            size = tokens(document_text(document))
+            size = tokens(document_text(document)) if counts else cut.tokens
             if size <= budget:
                 return Shown(document, cut.elided, counts, document_suspicions(document))
             allowed = max(int(allowed * min(0.9, budget / size)), 300)  # names for secrets may be longer than they
@@ -145,7 +151,11 @@ class RubricScorer:
         """
         shown = shown or self.show(run)
         fence = nonce(self._secret, run.source, run.run_id, run.revision, self.hash)
-        return tuple(self._question(self._messages(Data(shown.document, fence), asked), asked) for asked in self._asked)
+        data = Data(shown.document, fence)
+        return tuple(
+            self._question(self._messages(data, asked), schema)
+            for asked, (schema, _) in zip(self._asked, self._schemas, strict=True)
+        )
 
     def question(self, run: Run) -> Question:
         """The call for a run; the first one where there are several."""
@@ -176,7 +186,8 @@ class RubricScorer:
         if fault := self._fault(run):
             return self._failed_by_rule(fault, bool(shown.suspicions))
         questions = self.questions(run, shown)
-        if sum(map(_size, questions)) * SAFETY > self.max_tokens[0]:
+        sizes = [_size(question) + schema for question, (_, schema) in zip(questions, self._schemas, strict=True)]
+        if sum(sizes) * SAFETY > self.max_tokens[0]:
             return self._unscored("too_long")
         replies = await _ask_all(context, questions)
         return self.read(shown, replies)
@@ -223,10 +234,10 @@ class RubricScorer:
     def _messages(self, data: Data, asked: Sequence[Criterion]) -> tuple[Message, ...]:
         return self._template.render(data, [criterion.model_dump() for criterion in asked])
 
-    def _question(self, messages: tuple[Message, ...], asked: Sequence[Criterion]) -> Question:
+    def _question(self, messages: tuple[Message, ...], schema: Mapping[str, Any]) -> Question:
         return Question(
             messages=messages,
-            answer_schema=answer_schema(asked),
+            answer_schema=schema,
             schema_name=self.rubric.name,
             model=self.model or "",
             params=self.params,
@@ -256,9 +267,8 @@ def prompt_hash(messages: Sequence[Message]) -> str:
 
 
 def _size(question: Question) -> int:
-    """Estimated input tokens of a call."""
-    messages = sum(tokens(message.content) + MESSAGE_TOKENS for message in question.messages)
-    return messages + tokens(json.dumps(question.answer_schema))
+    """Estimated input tokens of a call's messages."""
+    return sum(tokens(message.content) + MESSAGE_TOKENS for message in question.messages)
 
 
 async def _ask_all(context: Context, questions: Sequence[Question]) -> list[Reply]:
