@@ -189,10 +189,17 @@ class Judge(Section):
     """Longest wait for one answer, seconds."""
     budget_usd_per_day: float | None = Field(default=None, ge=0)
     """What scoring may spend in a calendar day of the clock, replays included, US dollars; none by default."""
+    budget_usd_per_month: float | None = Field(default=None, ge=0)
+    """The same in a calendar month of the clock, US dollars; none by default."""
     unknown_price: Literal["allow", "refuse"] | None = None
     """A model without a known price: with a budget set it is refused unless allowed here."""
     prices: Mapping[str, ModelPrice] = Field(default_factory=dict)
     """Prices by model."""
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether scoring may not spend whatever it costs."""
+        return self.budget_usd_per_day is not None or self.budget_usd_per_month is not None
 
 
 class Schedule(Section):

@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 from datetime import date, timedelta
 
@@ -323,3 +324,57 @@ def test_two_claims_that_find_the_money_gone_do_not_lock_each_other_out(store: S
     assert sorted(told) == [0, 0, 0, 200]
     with store.read() as connection:
         assert connection.execute(select(func.count()).select_from(budget)).scalar_one() == 1
+
+
+LAST = date(2026, 11, 30)
+FIRST = date(2026, 12, 1)
+
+
+def monthly(usd: float, scorers: list[Registered], day: date, most: float = 0.3) -> Money:
+    return Money(day, math.inf, {one.pk: most for one in scorers}, usd)
+
+
+def test_a_months_cap_holds_over_its_days_and_the_next_month_brings_new_money(store: Store) -> None:
+    world, scorers, _ = drawn(store, 6)
+    first, second = world.claim(scorers, money=monthly(1.0, scorers, date(2026, 11, 1)), limit=2).jobs
+    world.settle([outcome(first, cost_usd=0.3), outcome(second, cost_usd=0.2)])
+    (third,) = world.claim(scorers, money=monthly(1.0, scorers, LAST)).jobs
+    assert world.claim(scorers, money=monthly(1.0, scorers, LAST)).must_wait
+    world.settle([outcome(third, cost_usd=0.3)])
+    assert world.claim(scorers, money=monthly(1.0, scorers, FIRST), limit=1).jobs
+    assert world.claim(scorers, money=monthly(1.0, scorers, LAST)).shed == 2
+
+
+def test_the_smaller_of_both_caps_counts(store: Store) -> None:
+    world, scorers, _ = drawn(store, 10)
+    both = Money(DAY, 0.5, {scorers[0].pk: 0.1}, 0.3)
+    assert len(world.claim(scorers, money=both).jobs) == 3
+    assert len(world.claim(scorers, money=both._replace(month_cap_usd=9.0)).jobs) == 2
+
+
+def test_what_a_job_holds_since_yesterday_is_its_own_in_the_month_too(store: Store) -> None:
+    world, scorers, _ = drawn(store, 1)
+    (one,) = world.claim(scorers, money=monthly(0.3, scorers, DAY)).jobs
+    world.retry([one], NOW)
+    (again,) = world.claim(scorers, money=monthly(0.3, scorers, NEXT_DAY)).jobs
+    assert (again.pk, again.reserved_day) == (one.pk, NEXT_DAY)
+    assert account(store) == Spent(0, 0, 0)
+    assert account(store, NEXT_DAY) == Spent(0, 0.3, 0)
+
+
+def test_a_months_cap_is_not_overspent_by_workers_on_both_sides_of_midnight(store: Store) -> None:
+    world, scorers, _ = drawn(store, 120)
+
+    def work(own: World, owner: str) -> None:
+        day = DAY if owner[-1] in "02" else NEXT_DAY
+        while True:
+            claim = own.claim(scorers, owner=owner, limit=3, money=monthly(1.0, scorers, day, 0.02))
+            if not claim.jobs and not claim.must_wait:
+                break
+            own.settle([outcome(one, cost_usd=0.02) for one in claim.jobs], owner=owner)
+
+    at_once(store, 4, work)
+    with store.read() as connection:
+        month = money.month_account(connection, DAY)
+    assert (round(month.spent_usd, 9), round(month.reserved_usd, 9)) == (1.0, 0.0)
+    assert Counter(each.state for each in world.jobs()) == {"scored": 50, "shed": 70}

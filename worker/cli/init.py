@@ -41,6 +41,7 @@ rubrics = ["task_completion"]                       # files in prompts/
 # concurrency = 16              # or SPOTCHECK_JUDGE_CONCURRENCY: calls in flight per process
 # timeout_s = 60                # longest wait for one answer
 # budget_usd_per_day = 5.0      # what scoring may spend in a calendar day; no limit when not given
+# budget_usd_per_month = 100.0  # … in a calendar month
 # unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
 # [judge.prices."my-model"]
 # input_usd_per_mtok = 0.1

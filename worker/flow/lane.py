@@ -1,5 +1,6 @@
 """One worker's hold on a lane of the ledger: claim with the runs, settle, give back. Each call is one transaction."""
 
+import math
 import os
 import secrets
 import socket
@@ -124,13 +125,14 @@ class Lane:
             return self.project.store.now(connection)
 
     def _money(self, now: datetime) -> Money | None:
-        cap = self.project.settings.judge.budget_usd_per_day
-        if self.name != "judge" or cap is None:
+        judge = self.project.settings.judge
+        if self.name != "judge" or not judge.has_budget:
             return None
+        cap = math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day
         most: Mapping[int, float] = {
             pk: self.project.max_usd(scorer) or 0.0 for pk, (_, scorer) in self._scorers.items()
         }
-        return Money(self.project.night_of(now), cap, most)
+        return Money(self.project.night_of(now), cap, most, judge.budget_usd_per_month)
 
     def _work(self, jobs: Sequence[Job]) -> list[Work]:
         if not jobs:

@@ -174,12 +174,12 @@ class Project:
             SettingsError: A budget is set, a judge's price is unknown, and that is not allowed.
         """
         judge = self.settings.judge
-        if judge.budget_usd_per_day is None or judge.unknown_price == "allow":
+        if not judge.has_budget or judge.unknown_price == "allow":
             return
         for one in self.scorers:
             if one.key.kind == "judge" and self.max_usd(one) is None:
                 raise SettingsError(
-                    f"judge.budget_usd_per_day is set, but the price of {judge.model!r} is unknown; give it in "
+                    f"a judge's budget is set, but the price of {judge.model!r} is unknown; give it in "
                     f'[judge.prices."{judge.model}"], or set judge.unknown_price = "allow"'
                 )
 

@@ -103,7 +103,8 @@ def claim(
         .with_for_update(skip_locked=True)
     )
     if money is not None:
-        purse.lock(connection, money.day)  # before any job: who cuts a night must not wait for who waits for the money
+        # before any job: who cuts a night must not wait for who waits for the money
+        purse.lock(connection, money.day, by_month=money.month_cap_usd is not None)
     jobs = [Job(*row) for row in connection.execute(due)]
     if money is not None and jobs:
         held, may_return = purse.reserve(connection, jobs, money)

@@ -1,11 +1,12 @@
-"""What judging may spend in a day: reserved before the call, settled with the score.
+"""What judging may spend in a day and in a month: reserved before the call, settled with the score.
 
 All of it inside the caller's transaction; the day's row is locked, so two workers cannot spend the same dollar.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
@@ -24,8 +25,11 @@ class Money(NamedTuple):
     day: date
     """Calendar day of the clock, in the schedule's time zone."""
     cap_usd: float
+    """Of the day; infinity without such a cap."""
     max_usd: Mapping[int, float]
     """The most one job can cost, US dollars, by scorer."""
+    month_cap_usd: float | None = None
+    """Of the day's calendar month; None without such a cap."""
 
 
 class Spent(NamedTuple):
@@ -60,10 +64,32 @@ def account(connection: Connection, day: date) -> Spent:
     return Spent(*row) if row else Spent(0.0, 0.0, 0.0)
 
 
-def lock(connection: Connection, day: date) -> None:
-    """Hold the accounts that a claim on a day may touch until the transaction ends, the oldest first as everywhere."""
-    _open(connection, day)
-    touched = or_(budget.c.day == day, budget.c.reserved_usd > 0)
+def month_account(connection: Connection, day: date) -> Spent:
+    """The account of a day's calendar month; zeros for a month without calls."""
+    first, next_first = _month(day)
+    sums = select(
+        func.coalesce(func.sum(budget.c.spent_usd), 0.0),
+        func.coalesce(func.sum(budget.c.reserved_usd), 0.0),
+        func.coalesce(func.sum(budget.c.presumed_usd), 0.0),
+    )
+    return Spent(*connection.execute(sums.where(budget.c.day >= first, budget.c.day < next_first)).one())
+
+
+def _month(day: date) -> tuple[date, date]:
+    """The first days of a day's month and of the next one."""
+    first = day.replace(day=1)
+    return first, (first + timedelta(days=31)).replace(day=1)
+
+
+def lock(connection: Connection, day: date, *, by_month: bool = False) -> None:
+    """Hold the accounts that a claim on a day may touch until the transaction ends, the oldest first as everywhere.
+
+    With a month's cap the first of the month is among them: around midnight two workers reserve on different days.
+    """
+    held = sorted({_month(day)[0], day}) if by_month else [day]
+    for each in held:
+        _open(connection, each)
+    touched = or_(budget.c.day.in_(held), budget.c.reserved_usd > 0)
     connection.execute(select(budget.c.day).where(touched).order_by(budget.c.day).with_for_update()).all()
 
 
@@ -78,15 +104,22 @@ def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tup
         back: then it is too early to say that the budget is spent.
     """
     before = account(connection, money.day)
-    left = money.cap_usd - before.spent_usd - before.reserved_usd
+    left, others_hold = money.cap_usd - before.spent_usd - before.reserved_usd, before.reserved_usd
+    first, left_month = money.day, math.inf
+    if money.month_cap_usd is not None:
+        month = month_account(connection, money.day)
+        first, left_month = _month(money.day)[0], money.month_cap_usd - month.spent_usd - month.reserved_usd
+        others_hold = month.reserved_usd
     held: list[float] = []
-    fresh = 0.0
+    fresh = fresh_month = 0.0
     for one in jobs:
+        most = money.max_usd.get(one.scorer_pk, 0.0)
         kept = one.reserved_usd if one.reserved_day == money.day else 0.0
-        need = max(0.0, money.max_usd.get(one.scorer_pk, 0.0) - kept)
-        if need > left - fresh + _DUST_USD:
+        kept_month = one.reserved_usd if one.reserved_day is not None and one.reserved_day >= first else 0.0
+        need, need_month = max(0.0, most - kept), max(0.0, most - kept_month)
+        if need > left - fresh + _DUST_USD or need_month > left_month - fresh_month + _DUST_USD:
             break
-        fresh += need
+        fresh, fresh_month = fresh + need, fresh_month + need_month
         held.append(kept + need)
     freed: dict[date, float] = defaultdict(float)
     for one in jobs[: len(held)]:
@@ -94,7 +127,7 @@ def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tup
             freed[one.reserved_day] -= one.reserved_usd
     for day, amount in sorted([*freed.items(), (money.day, fresh)]):
         add(connection, day, reserved=amount)
-    return held, before.reserved_usd > _DUST_USD
+    return held, others_hold > _DUST_USD
 
 
 def _open(connection: Connection, day: date) -> None:
