@@ -33,16 +33,20 @@ def a_question(asked_model: str = "judge", /, **params: Any) -> Question:
 class Picky:
     """A server that supports only these forms of answer and refuses these parameters."""
 
-    def __init__(self, *forms: str, refuses: Mapping[str, Answer] | None = None) -> None:
+    def __init__(
+        self, *forms: str, refuses: Mapping[str, Answer] | None = None, unknown_form: Answer | None = None
+    ) -> None:
         self.forms = forms
+        self.unknown_form = unknown_form
         self.refuses = refuses or {}
         self.asked: list[dict[str, Any]] = []
 
     def __call__(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         self.asked.append(request)
-        form = request.get("response_format", {}).get("type", "text")
+        form = form_of(request)
         if form not in self.forms:
-            return refused(400, f"response_format: type '{form}' is not supported")
+            what = "tools are" if form == "tool" else f"response_format: type '{form}' is"
+            return self.unknown_form or refused(400, f"{what} not supported")
         for name, answer in self.refuses.items():
             if name in request:
                 return answer
@@ -50,7 +54,11 @@ class Picky:
 
     @property
     def forms_asked(self) -> list[str]:
-        return [request.get("response_format", {}).get("type", "text") for request in self.asked]
+        return [form_of(request) for request in self.asked]
+
+
+def form_of(request: Mapping[str, Any]) -> str:
+    return "tool" if "tools" in request else str(request.get("response_format", {}).get("type", "text"))
 
 
 def replies(server_side: Picky, *questions: Question) -> list[Reply]:
@@ -68,9 +76,10 @@ def replies(server_side: Picky, *questions: Question) -> list[Reply]:
 @pytest.mark.parametrize(
     ("forms", "found", "first_asked"),
     [
-        (("json_schema", "json_object", "text"), "json_schema", ["json_schema"]),
-        (("json_object", "text"), "json_object", ["json_schema", "json_object"]),
-        (("text",), "prompt", ["json_schema", "json_object", "text"]),
+        (("json_schema", "tool", "json_object", "text"), "json_schema", ["json_schema"]),
+        (("tool", "json_object", "text"), "tool", ["json_schema", "tool"]),
+        (("json_object", "text"), "json_object", ["json_schema", "tool", "json_object"]),
+        (("text",), "prompt", ["json_schema", "tool", "json_object", "text"]),
     ],
 )
 def test_the_highest_rung_that_a_server_has_is_found_once(
@@ -97,7 +106,7 @@ def test_below_the_strict_rung_the_schema_ends_the_last_user_message() -> None:
 def test_each_model_has_its_own_rung() -> None:
     picky = Picky("text")
     replies(picky, a_question("one"), a_question("two"), a_question("one"))
-    assert picky.forms_asked == ["json_schema", "json_object", "text"] * 2 + ["text"]
+    assert picky.forms_asked == ["json_schema", "tool", "json_object", "text"] * 2 + ["text"]
 
 
 @pytest.mark.parametrize(
@@ -130,12 +139,13 @@ def test_several_weaknesses_are_found_one_after_the_other() -> None:
     picky = Picky("text", refuses={name: refused(400, f"{name} is not allowed", param=name) for name in names})
     (reply,) = replies(picky, a_question(temperature=0, seed=1))
     assert reply.judging.params_effective == {"response_format": "prompt"}
-    assert len(picky.asked) == 1 + 2 + len(names)
+    assert len(picky.asked) == 1 + 3 + len(names)
 
 
 def test_a_plan_that_led_nowhere_is_not_remembered() -> None:
     answers = [
         refused(400, "invalid schema in response_format"),
+        refused(400, "no tools today"),
         refused(400, "no json_object today"),
         refused(400, "no"),
     ]
@@ -156,7 +166,7 @@ def test_a_plan_that_led_nowhere_is_not_remembered() -> None:
                 await judge.close()
 
     assert asyncio.run(run()).judging.params_effective["response_format"] == "json_schema"
-    assert len(asked) == 4
+    assert len(asked) == 5
 
 
 def test_questions_asked_at_once_agree_on_what_the_server_can_do() -> None:
@@ -206,11 +216,89 @@ def test_openai_itself_is_first_asked_with_the_newer_name_of_the_cap() -> None:
 
 def test_without_a_user_message_the_schema_makes_one() -> None:
     question = a_question().model_copy(update={"messages": (Message("system", "Judge."),)})
-    body, _ = request_body(question, Plan(rung=2))
+    body, _ = request_body(question, Plan(rung=3))
     assert [message["role"] for message in orjson.loads(body)["messages"]] == ["system", "user"]
 
 
 def test_a_complaint_about_something_else_gives_no_easier_plan() -> None:
     sent = ("temperature", "max_tokens", "response_format")
     assert easier(Plan(), Complaint("bad role"), sent) is None
-    assert easier(Plan(rung=2), Complaint("response_format?", param="response_format"), sent) is None
+    assert easier(Plan(rung=3), Complaint("response_format?", param="response_format"), sent) is None
+
+
+PROSE = completion("The agent did well, I think: it passes.", prompt="x" * 40)
+
+
+def test_a_form_that_a_server_passes_over_in_silence_is_not_asked_for_again() -> None:
+    picky = Picky("json_object", "text", unknown_form=PROSE)
+    first, second = replies(picky, a_question(), a_question())
+    assert first.content == second.content == '{"verdict":"pass"}'
+    assert picky.forms_asked == ["json_schema", "tool", "json_object", "json_object"]
+    each = [reply.judging.input_tokens or 0 for reply in (first, second)]
+    assert each[0] == each[1] + 2 * 10, "what they cost is not forgotten"
+
+
+def test_a_server_that_only_talks_is_asked_once_a_rung_and_its_words_come_back() -> None:
+    (reply,) = replies(Picky(unknown_form=PROSE), a_question())
+    assert reply.content is not None
+    assert reply.content.startswith("The agent did well")
+
+
+@pytest.mark.parametrize("content", ['{"verdict":"pa', '```json\n{"verdict":"pass"}\n```', "", None])
+def test_a_slip_or_an_empty_answer_is_no_sign_of_another_form(content: str | None) -> None:
+    picky = Picky(unknown_form=completion(content))
+    assert len(replies(picky, a_question())) == 1
+    assert picky.forms_asked == ["json_schema"]
+
+
+def test_a_server_that_knows_the_form_is_not_doubted_for_one_answer_in_prose() -> None:
+    answers = [GOOD, PROSE, GOOD]
+    asked: list[str] = []
+
+    def script(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        asked.append(form_of(request))
+        return answers.pop(0)
+
+    async def run() -> list[Reply]:
+        async with JudgeServer(script) as server:
+            judge = ChatJudge(server.base_url, None)
+            told = [await judge.ask(a_question()) for _ in range(3)]
+            await judge.close()
+            return told
+
+    assert [reply.content == '{"verdict":"pass"}' for reply in asyncio.run(run())] == [True, False, True]
+    assert asked == ["json_schema"] * 3
+
+
+def test_a_500_about_tools_is_a_missing_form_and_not_an_outage() -> None:
+    jinja = refused(500, "tools param requires --jinja flag")
+    picky = Picky("json_object", refuses={"tools": jinja})
+    picky.forms = ("tool", "json_object")
+    (reply,) = replies(picky, a_question())
+    assert picky.forms_asked == ["json_schema", "tool", "json_object"]
+    assert reply.judging.params_effective["response_format"] == "json_object"
+
+
+def test_what_was_found_out_is_told_and_taken_up_again() -> None:
+    told: dict[str, Plan] = {}
+
+    async def ask(picky: Picky, remembered: Mapping[str, Plan]) -> None:
+        async with JudgeServer(picky) as server:
+            judge = ChatJudge(server.base_url, None, remembered=remembered, on_plan=told.__setitem__)
+            await judge.ask(a_question())
+            await judge.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    asyncio.run(ask(Picky("json_object", "text"), {}))
+    assert {model: plan.dumped()["rung"] for model, plan in told.items()} == {"judge": "json_object"}
+    kept = {model: Plan.loaded(plan.dumped()) for model, plan in told.items()}
+    assert kept == told
+    told.clear()
+    again = Picky("json_object", "text")
+    asyncio.run(ask(again, kept))
+    assert again.forms_asked == ["json_object"]
+    assert told == {}
+    worse = Picky("text")
+    asyncio.run(ask(worse, kept))
+    assert worse.forms_asked == ["json_object", "text"]
+    assert told["judge"].dumped()["rung"] == "prompt"

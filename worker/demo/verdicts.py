@@ -17,8 +17,8 @@ def simulated_verdict(request: Mapping[str, Any], p_pass_of: Callable[[str], flo
     Deterministic: the same prompt always gets the same verdict, in every process and order.
 
     Args:
-        request: The JSON of a chat-completions request. Without a schema in `response_format`, one that ends the last
-            message is used; without any, the answer is `{"verdict": …}`.
+        request: The JSON of a chat-completions request. Without a schema in `response_format` or of a tool, one that
+            ends the last message is used; without any, the answer is `{"verdict": …}`.
         p_pass_of: Probability 0..1 that a prompt (all messages, joined by newlines) deserves a pass.
 
     Example:
@@ -32,7 +32,8 @@ def simulated_verdict(request: Mapping[str, Any], p_pass_of: Callable[[str], flo
     draw = int.from_bytes(hashlib.blake2b(prompt.encode("utf-8", "replace"), digest_size=8).digest()) / 2**64
     schema = _asked_schema(request, texts)
     content = orjson.dumps(_fill(schema, schema, passes=draw < p_pass_of(prompt))).decode()
-    return completion(content, prompt=prompt)
+    function = _asked_function(request)
+    return completion(content, prompt=prompt, tool=None if function is None else str(function.get("name")))
 
 
 def _asked_schema(request: Mapping[str, Any], texts: list[str]) -> Mapping[str, Any]:
@@ -41,6 +42,9 @@ def _asked_schema(request: Mapping[str, Any], texts: list[str]) -> Mapping[str, 
         schema = asked.get("schema")
         if isinstance(schema, dict):
             return schema
+    function = _asked_function(request)
+    if function is not None and isinstance(function.get("parameters"), dict):
+        return dict(function["parameters"])
     tail = texts[-1].rpartition("\n")[2] if texts else ""
     try:
         found = orjson.loads(tail)
@@ -48,6 +52,14 @@ def _asked_schema(request: Mapping[str, Any], texts: list[str]) -> Mapping[str, 
         found = None
     default = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}}
     return found if isinstance(found, dict) and "properties" in found else default
+
+
+def _asked_function(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The function of the first tool."""
+    tools = request.get("tools")
+    first = tools[0] if isinstance(tools, list) and tools else None
+    function = first.get("function") if isinstance(first, dict) else None
+    return function if isinstance(function, dict) else None
 
 
 def _fill(schema: object, root: Mapping[str, Any], *, passes: bool, depth: int = 0) -> object:

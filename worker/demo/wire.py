@@ -34,12 +34,25 @@ def refused(status: int, message: str, *, code: str | None = None, param: str | 
 
 
 def completion(
-    content: object, *, prompt: str = "", model: str = MODEL, finish_reason: str = "stop", refusal: str | None = None
+    content: object,
+    *,
+    prompt: str = "",
+    model: str = MODEL,
+    finish_reason: str = "stop",
+    refusal: str | None = None,
+    tool: str | None = None,
 ) -> Answer:
-    """A chat completion with this content; tokens are counted as characters / 4."""
+    """A chat completion with this content, as the arguments of a call of `tool` where one is named.
+
+    Tokens are counted as characters / 4.
+    """
     tokens_in = len(prompt) // CHARS_PER_TOKEN
     tokens_out = len(content) // CHARS_PER_TOKEN if isinstance(content, str) else 0
-    message = {"role": "assistant", "content": content, "refusal": refusal}
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
+    if tool is not None:
+        call = {"id": "call-1", "type": "function", "function": {"name": tool, "arguments": content}}
+        message |= {"content": None, "tool_calls": [call]}
+        finish_reason = "tool_calls"
     return Answer(
         body={
             "id": "chatcmpl-simulated",

@@ -5,8 +5,10 @@ A judge client belongs to one event loop, and neither survives a fork: make a de
 
 import asyncio
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from types import TracebackType
 
+from worker.flow.capability import remembered, remembering
 from worker.flow.lane import Lane, Stop
 from worker.flow.project import Project
 from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge
@@ -96,6 +98,8 @@ class Desk:
                     timeout_s=settings.judge.timeout_s,
                     concurrency=settings.judge.concurrency,
                     price=self.project.price,
+                    remembered=remembered(self.project, datetime.now(UTC)),
+                    on_plan=remembering(self.project),
                 )
             )
         return self._judge

@@ -6,8 +6,9 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from pydantic import SecretStr
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
 from worker.judge.complaint import Complaint, error_for, one_line, read_complaint, retry_after_s, used_up_s
 from worker.judge.gate import Gate
-from worker.judge.ladder import LIMITS, Plan, easier, request_body
+from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, refuses_tools, request_body
 from worker.judge.pace import Pace
 from worker.records import Judging, Question, Reply
 
@@ -43,7 +44,7 @@ TOKENS_LIMIT = 1_000_000_000
 LABEL_LIMIT = 200
 SHOWN_LIMIT = 300
 TRIES_LIMIT = 12
-"""Requests for one question while the ladder is climbed down: two rungs and a handful of parameters."""
+"""Requests for one question while the ladder is climbed down: three rungs and a handful of parameters."""
 
 _SECRET_SHAPED = re.compile(r"\b(sk|pk|rk|key|gsk|xai)[-_][\w*.-]{6,}|(?i:bearer)\s+\S+")
 
@@ -94,6 +95,8 @@ class ChatJudge:
         concurrency: int = 16,
         price: Price | None = None,
         user_agent: str = "spotcheck",
+        remembered: Mapping[str, Plan] = MappingProxyType({}),
+        on_plan: Callable[[str, Plan], None] = lambda model, plan: None,
     ) -> None:
         """Prepare a judge; nothing is connected or imported yet.
 
@@ -104,6 +107,8 @@ class ChatJudge:
             concurrency: Requests under way at the same time; the others wait.
             price: What a call costs; None leaves the cost unknown.
             user_agent: What to be called in the server's logs.
+            remembered: What the server was found to support, by model, when it was last asked.
+            on_plan: Told what it is found to support now, where that is something new.
 
         Raises:
             SettingsError: The address is no http(s) URL or carries a password, or the key cannot stand in a header.
@@ -116,6 +121,7 @@ class ChatJudge:
         self._price = price
         self._user_agent = user_agent
         self._plans: dict[str, Plan] = {}
+        self._remembered, self._on_plan = remembered, on_plan
         self._gates: dict[str, Gate] = {}
         self._client: AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -138,20 +144,34 @@ class ChatJudge:
             VerdictUnreadable: This question will never be answered: `too_long`, `content_filter` or `bad_request`.
         """
         client, gate = self._connected(), self.gate(question.model)
-        plan = self._plans.get(question.model) or self._first_plan()
+        plan = self._plans.get(question.model) or self._remembered.get(question.model) or self._first_plan()
+        passed_over: list[Reply] = []
         for _ in range(TRIES_LIMIT):
             body, effective = request_body(question, plan)
             told = await self._in_turn(client, gate, question, body, effective)
             if isinstance(told, Reply):
-                # Kept only now: a plan that led nowhere says nothing about the server.
-                self._plans[question.model] = plan.joined(self._plans.get(question.model, plan))
-                return told
+                lower = plan.lower() if question.model not in self._plans and ignores_form(told) else None
+                if lower is not None:
+                    passed_over.append(told)
+                    plan = lower
+                    continue
+                self._keep(question.model, plan)
+                return _with_costs_of(told, passed_over)
             error = told.error
-            next_plan = easier(plan, told.complaint, effective) if _is_bad_request(error) else None
+            is_for_us = _is_bad_request(error) or (not _is_refusal(error) and refuses_tools(plan, told.complaint))
+            next_plan = easier(plan, told.complaint, effective) if is_for_us else None
             if next_plan is None:
                 break
             plan = next_plan
         raise error
+
+    def _keep(self, model: str, plan: Plan) -> None:
+        """A plan that led to an answer; one that led nowhere says nothing about the server."""
+        before = self._plans.get(model)
+        self._plans[model] = plan if before is None else plan.joined(before)
+        if self._plans[model] != before and self._plans[model] != self._remembered.get(model):
+            # beside the loop: it may write to a store that is busy
+            asyncio.get_running_loop().run_in_executor(None, self._on_plan, model, self._plans[model])
 
     def gate(self, model: str) -> Gate:
         """Where calls to a model wait for their turn."""
@@ -293,7 +313,7 @@ class ChatJudge:
             message = {}
         refusal = message.get("refusal")
         return Reply(
-            content=_text(message.get("content")),
+            content=_called_with(message) or _text(message.get("content")),
             finish_reason=_label(choice.get("finish_reason")),
             refusal=refusal if isinstance(refusal, str) and refusal else None,
             judging=self._judging(question, body, effective, answered.latency_ms),
@@ -381,12 +401,36 @@ def _label(value: object) -> str | None:
     return one_line(value)[:LABEL_LIMIT] if isinstance(value, str) and value else None
 
 
+def _called_with(message: Mapping[str, Any]) -> str | None:
+    """The arguments of the first tool call; None without one."""
+    calls = message.get("tool_calls")
+    function = calls[0].get("function") if isinstance(calls, list) and calls and isinstance(calls[0], dict) else None
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    return arguments if isinstance(arguments, str) and arguments else None
+
+
 def _text(content: object) -> str | None:
     """The text of a message: a string, or the text parts of a list."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str)) or None
     return content if isinstance(content, str) else None
+
+
+def _with_costs_of(reply: Reply, others: Sequence[Reply]) -> Reply:
+    """The reply, with what the answers before it cost; unknown where one is."""
+    if not others:
+        return reply
+    each = [one.judging for one in (reply, *others)]
+    sums: dict[str, Any] = {}
+    for field in ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms"):
+        values = [getattr(judging, field) for judging in each]
+        sums[field] = None if None in values else sum(values)
+    return reply.model_copy(update={"judging": reply.judging.model_copy(update=sums)})
+
+
+def _is_refusal(error: JudgeError) -> bool:
+    return isinstance(error, JudgeUnavailable) and error.is_refusal
 
 
 def _is_bad_request(error: JudgeError) -> bool:
