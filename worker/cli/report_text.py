@@ -10,6 +10,7 @@ from worker.core.contrast import Contrast
 from worker.core.report import Change, Report
 from worker.core.words import day, dollars, p_value, percent
 from worker.export.report_charts import shares_of
+from worker.export.report_html import tight
 
 _WIDTH, _NARROWEST, _WIDEST = 80, 40, 120
 _NAME = (12, 24)
@@ -52,22 +53,23 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, lead: str) -> list[str]:
     indent = " " * len(lead)
-    flat = " ".join(text.split())
+    flat = tight(" ".join(text.split()))
     found = textwrap.wrap(
         flat, width, initial_indent=lead, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    return found or [lead.rstrip()]
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in found] or [lead.rstrip()]
 
 
 def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
     one = change.drift
     today = report.window.until if report.window else one.found_night
-    said = "".join(story.headline(one, report.primary))
+    said = "".join(story.headline(change, report.primary))
     yield from _wrapped(f"{one.kind.upper()}  {said} since {story.since(one, today)}", wide, f"[{one.finding_id}] ")
-    state = "" if one.state == "open" else f" · {one.state}"
-    size = counted(one.window_nights, "night") if one.window_hours is None else counted(one.window_hours, "hour")
-    found = f"found {day(one.found_night)} over {size} · n {one.scored:,} · chance alone: {rarity(one.chance_per_year)}"
-    yield from _wrapped(found + state, wide, "    ")
+    found = story.found_as(change) or f"found {story.window(one)}"
+    rare = f"chance alone: {rarity(one.chance_per_year)}"
+    parts = [f"n {story.scored(change):,}", f"{found} ({day(one.found_night)})", rare, story.stayed(change)]
+    parts += ["" if one.state == "open" else one.state]
+    yield from _wrapped(" · ".join(part for part in parts if part), wide, "    ")
     for each in change.differs.found[:1]:
         yield from _wrapped(f"differs: {_contrast(each, change.bad_means, one.stream.task_type is None)}", wide, "    ")
     if change.worst:

@@ -7,6 +7,10 @@ from worker.core.contrast import Contrasts
 from worker.records import Alert, Drift, Estimate
 
 LOW_COVERAGE = 0.8
+FEWEST_LATER = 3
+"""Nights after a finding below which it is not said whether it has stayed."""
+MADE_UP = 0.25
+"""Part of the found change below which it is made up for: the rule by which `flow.follow` lets a finding go."""
 GOOD_FROM = 0.5
 """A run counts as good from this score of the primary rubric on."""
 LEARN_NIGHTS = 14
@@ -106,6 +110,18 @@ class RunRef(NamedTuple):
     """What it was chosen by: the score, the dollars or the steps; None where a status decided."""
 
 
+class Since(NamedTuple):
+    """A stream's level since a finding, in its unit: 0..1, US dollars or steps a run."""
+
+    whole: Estimate
+    """All nights from the first of the finding's window to the last of the report's."""
+    later: Estimate
+    """Only the nights after it was found: the window that raised the alarm was the worst of many, and exaggerates.
+    The interval is of what lies behind those runs, to be compared with the old level."""
+    nights: int
+    """Of those after it was found, the ones with scores or runs."""
+
+
 class Change(NamedTuple):
     """A finding, with what may explain it."""
 
@@ -117,6 +133,38 @@ class Change(NamedTuple):
     bad_means: str
     """What makes a run bad here, in words: `scored below 0.5`, `errored`."""
     worst: tuple[RunRef, ...]
+    since: Since | None = None
+    """None where it is not known, or the finding has recovered."""
+
+    @property
+    def size(self) -> Estimate | None:
+        """The level since, where that is what to tell; None where the finding's own window must do.
+
+        That is so where the nights since lie on the other side of the old level: a drop to more than before is none.
+        """
+        mean = None if self.since is None else self.since.whole.mean
+        if self.since is None or mean is None or self.part_left(mean) <= 0:
+            return None
+        return self.since.whole
+
+    @property
+    def has_stayed(self) -> bool | None:
+        """Whether the nights after it was found show the change without those that raised the alarm.
+
+        Their interval must exclude the old level, and a quarter of the change must be left: over many runs a change
+        too small to matter is excluded too. None where they are too few to say.
+        """
+        if self.since is None or self.since.nights < FEWEST_LATER:
+            return None
+        mean, low, high = self.since.later[:3]
+        if mean is None or low is None or high is None:
+            return None
+        return not low <= self.drift.before <= high and self.part_left(mean) >= MADE_UP
+
+    def part_left(self, level: float) -> float:
+        """How much of the found change is left at a level: 1 for all of it, 0 or less for none."""
+        found = self.drift.after - self.drift.before
+        return (level - self.drift.before) / found if found else 0.0
 
 
 class Group(NamedTuple):

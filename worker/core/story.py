@@ -16,8 +16,8 @@ from worker.core.report import (
     Upkeep,
     Window,
 )
-from worker.core.words import Unit, amount, counted, day, from_to, percent
-from worker.records import Drift
+from worker.core.words import Unit, amount, counted, day, from_to, percent, span
+from worker.records import Drift, Estimate
 
 _MOST = 3
 _QUALITY = ("agent", "judge", "mix")
@@ -60,7 +60,7 @@ def sentences(
         return (("No runs yet: take some in with spotcheck ingest.",),)
     if not window.runs:
         return ((f"No run ended in {window.label}.",),)
-    told = [_moved(change.drift, streams, upkeep, primary, window.until) for change in _top(changes)]
+    told = [_moved(change, streams, upkeep, primary, window.until) for change in _top(changes)]
     gaps = _gaps(tallies, primary, window)
     if told:
         rest = _rest(streams, changes, figures, len(told))
@@ -88,20 +88,67 @@ def _rank(change: Change, changes: Sequence[Change]) -> tuple[bool, bool, bool, 
     return one.state not in ("open", "muted") and not change.is_new, not change.is_new, is_echo, -one.z
 
 
-def headline(one: Drift, primary: str | None) -> Sentence:
-    """What moved, where, from what to what.
+def headline(change: Change, primary: str | None) -> Sentence:
+    """What moved, where, from what to what: to the mean of all nights since, where there are more than the found ones.
 
     Args:
-        one: The finding.
+        change: The finding.
         primary: The rubric that is called quality.
 
     Returns:
         Pieces of a sentence without its end.
     """
-    before, after = from_to(one.before, one.after, unit_of(one.stream.scorer))
+    one, size = change.drift, change.size
+    unit = unit_of(one.stream.scorer)
+    before, after = from_to(one.before, one.after if size is None or size.mean is None else size.mean, unit)
     verb = "fell" if one.after < one.before else "rose"
     of_runs = " of runs" if one.stream.scorer in ("error_rate", "abort_rate", "completion_rate") else ""
-    return (*_subject(one, primary), f" {verb} from {before} to {after}{of_runs}")
+    return (*_subject(one, primary), f" {verb} from {before} to {after}{_between(size, unit)}{of_runs}")
+
+
+def _between(one: Estimate | None, unit: Unit) -> str:
+    return "" if one is None or one.low is None or one.high is None else f" {span(one.low, one.high, unit)}"
+
+
+def scored(change: Change) -> int:
+    """How many runs the size in the headline is made of."""
+    return change.drift.scored if change.size is None else change.size.n
+
+
+def window(one: Drift) -> str:
+    """The window that raised the alarm: `on one night`, `over 3 nights`, `over 4 hours`."""
+    if one.window_hours is not None:
+        return f"over {counted(one.window_hours, 'hour')}"
+    return "on one night" if one.window_nights == 1 else f"over {counted(one.window_nights, 'night')}"
+
+
+def found_as(change: Change) -> str:
+    """What the alarm was raised by, in small print; empty where the headline tells just that.
+
+    Example:
+        "found on one night: 53 %, n 25".
+    """
+    one = change.drift
+    is_all = change.since is not None and not change.since.nights and one.window_hours is None
+    if change.size is None or is_all:
+        return ""
+    level = from_to(one.before, one.after, unit_of(one.stream.scorer))[1]
+    return f"found {window(one)}: {level}, n {one.scored:,}"
+
+
+def stayed(change: Change) -> str:
+    """Whether the nights after the alarm show the change by themselves; empty where they are too few to say.
+
+    Example:
+        "it has stayed: 75 % [71–79 %] over the 26 nights since".
+    """
+    if change.since is None or change.has_stayed is None or change.since.later.mean is None:
+        return ""
+    unit, later = unit_of(change.drift.stream.scorer), change.since.later
+    level = from_to(change.drift.before, change.since.later.mean, unit)[1] + _between(later, unit)
+    if change.has_stayed:
+        return f"it has stayed: {level} over the {counted(change.since.nights, 'night')} since"
+    return f"the {counted(change.since.nights, 'night')} since do not show it: {level}"
 
 
 def since(one: Drift, today: date) -> str:
@@ -110,16 +157,18 @@ def since(one: Drift, today: date) -> str:
 
 
 def _moved(
-    one: Drift, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, today: date
+    change: Change, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, today: date
 ) -> Sentence:
-    chance = f"n {one.scored:,}; chance alone: {rarity(one.chance_per_year)}"
-    if one.state == "recovered":
-        end = f" and has recovered ({chance})."
-    elif one.state == "accepted":
-        end = f", accepted as the new level ({chance})."
-    else:
-        end = f" ({chance}{_now(one, streams) or _now_in_all_runs(one, upkeep)})."
-    return (*headline(one, primary), f" since {since(one, today)}{end}")
+    one = change.drift
+    rare, after = f"chance alone: {rarity(one.chance_per_year)}", stayed(change)
+    if after:
+        rare += f", {'and' if change.has_stayed else 'but'} {after}"
+    said = [f"n {scored(change):,}", found_as(change), rare]
+    if one.state in _LIVING:
+        said.append(_now(change, streams) or _now_in_all_runs(change, upkeep))
+    why = "; ".join(part for part in said if part)
+    settled = {"recovered": " and has recovered", "accepted": ", accepted as the new level"}.get(one.state, "")
+    return (*headline(change, primary), f" since {since(one, today)}{settled} ({why}).")
 
 
 def _subject(one: Drift, primary: str | None) -> Sentence:
@@ -141,28 +190,40 @@ def _subject(one: Drift, primary: str | None) -> Sentence:
     return (*(("The judge's view: ",) if one.kind == "judge" else ()), *named, where)
 
 
-def _now(one: Drift, streams: Sequence[Stream]) -> str:
-    """The level of the newest week, where it is not the finding's own."""
-    own = next((s for s in streams if (s.task_type, s.scorer) == (one.stream.task_type, one.stream.scorer)), None)
+def _now(change: Change, streams: Sequence[Stream]) -> str:
+    """The level of the newest week, where the sentence does not say as much already."""
+    key = change.drift.stream
+    own = next((s for s in streams if (s.task_type, s.scorer) == (key.task_type, key.scorer)), None)
     newest = None if own is None else own.newest
     if newest is None or newest.mean is None or newest.low is None or newest.high is None:
         return ""
+    if not _is_news(change, newest.low, newest.high):
+        return ""
     low, high = percent(newest.low, digits=0).removesuffix(" %"), percent(newest.high, digits=0)
-    return f"; {newest.week[5:]}: {percent(newest.mean, digits=0)} [{low}–{high}], n {newest.scored:,}"
+    return f"{newest.week[5:]}: {percent(newest.mean, digits=0)} [{low}–{high}], n {newest.scored:,}"
 
 
-def _now_in_all_runs(one: Drift, upkeep: Sequence[Upkeep]) -> str:
+def _now_in_all_runs(change: Change, upkeep: Sequence[Upkeep]) -> str:
     """The same for cost, errors, steps and tools."""
-    own = next((each for each in upkeep if each.task_type == one.stream.task_type), None)
+    key = change.drift.stream
+    own = next((each for each in upkeep if each.task_type == key.task_type), None)
     if own is None:
         return ""
-    kind, _, tool = one.stream.scorer.partition(":")
+    kind, _, tool = key.scorer.partition(":")
     weeks = {"error_rate": own.errors, "abort_rate": own.aborts, "cost_per_run": own.cost, "steps_per_run": own.steps}
     figures = dict(own.tools).get(tool, ()) if tool else weeks.get(kind, ())
     newest = next((figure for figure in reversed(figures) if figure.value is not None), None)
-    if newest is None or newest.value is None:
+    if newest is None or newest.value is None or not _is_news(change, newest.low, newest.high):
         return ""
-    return f"; {newest.week[5:]}: {amount(newest.value, unit_of(one.stream.scorer))}, n {newest.n:,}"
+    return f"{newest.week[5:]}: {amount(newest.value, unit_of(key.scorer))}, n {newest.n:,}"
+
+
+def _is_news(change: Change, low: float | None, high: float | None) -> bool:
+    """Whether the newest week differs from all nights since, or those are not told."""
+    mean = None if change.size is None else change.size.mean
+    if mean is None:
+        return True
+    return low is not None and high is not None and not low <= mean <= high
 
 
 def _gaps(tallies: Sequence[Tally], primary: str | None, window: Window) -> list[Sentence]:

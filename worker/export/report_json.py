@@ -10,7 +10,8 @@
                   "marks": [{"night", "kind": "version|series|finding", "text"}]}],
      "findings": [{"finding_id", "stream": {"task_type", "scorer", "scorer_version", "criterion"}, "kind", "direction",
                    "before", "after", "window_nights", "window_hours", "scored", "z", "chance_per_year", "since",
-                   "found_night", "state", "is_new", "text", "bad_means", "compared_runs", "compared_facts",
+                   "found_night", "state", "is_new", "text", "level": LEVEL, "level_later": LEVEL, "nights_later",
+                   "has_stayed": null | true | false, "bad_means", "compared_runs", "compared_facts",
                    "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
      "alerts": [{"alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id"}],
      "cost": [{"task_type", "weeks": [{"week", "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE,
@@ -28,7 +29,9 @@
      "made_at", "store", "time_zone", "version"}
 
 A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
-which is not 0. FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with",
+which is not 0. `before` and `after` of a finding are as it was found; `level` is the mean of all nights since, and
+`level_later` of the `nights_later` after it was found, both null where it has recovered; LEVEL is {"n", "mean", "low",
+"high"}. FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with",
 "n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type", "status",
 "agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}: the texts
 are in `show RUN_ID --json`.
@@ -41,7 +44,7 @@ from worker.core import story
 from worker.core.contrast import Contrast
 from worker.core.report import Change, Figure, Group, Report, RunToRead, Stream, Tally, Upkeep
 from worker.export.report_charts import shares_of
-from worker.records import Alert
+from worker.records import Alert, Estimate
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -111,13 +114,21 @@ def _finding(change: Change, primary: str | None) -> dict[str, Any]:
         "stream": change.drift.stream._asdict(),
         **fields,
         "is_new": change.is_new,
-        "text": "".join(story.headline(change.drift, primary)),
+        "text": "".join(story.headline(change, primary)),
+        "level": None if change.since is None else _level(change.since.whole),
+        "level_later": None if change.since is None else _level(change.since.later),
+        "nights_later": None if change.since is None else change.since.nights,
+        "has_stayed": change.has_stayed,
         "bad_means": change.bad_means,
         "compared_runs": change.differs.runs,
         "compared_facts": change.differs.looked_at,
         "differs": [_contrast(one) for one in change.differs.found],
         "worst": [ref._asdict() for ref in change.worst],
     }
+
+
+def _level(one: Estimate) -> dict[str, Any]:
+    return {"n": one.n, "mean": one.mean, "low": one.low, "high": one.high}
 
 
 def _alert(one: Alert) -> dict[str, Any]:

@@ -70,12 +70,11 @@ def _sentence(pieces: Sentence) -> str:
 def _finding(change: Change, report: Report) -> Iterable[str]:
     one = change.drift
     today = report.window.until if report.window else one.found_night
-    state = "" if one.state == "open" else f", {one.state}"
-    yield (
-        f"- {_sentence(story.headline(one, report.primary))} since {story.since(one, today)} "
-        f"(finding {one.finding_id}, found {day(one.found_night)}, n {one.scored:,}, "
-        f"chance alone: {rarity(one.chance_per_year)}{state})"
-    )
+    said = [f"finding {one.finding_id}", f"found {day(one.found_night)}", f"n {story.scored(change):,}"]
+    said += [story.found_as(change), f"chance alone: {rarity(one.chance_per_year)}", story.stayed(change)]
+    said += ["" if one.state == "open" else one.state]
+    why = "; ".join(part for part in said if part)
+    yield f"- {_sentence(story.headline(change, report.primary))} since {story.since(one, today)} ({why})"
     for each in change.differs.found[:1]:
         where = f"{code(each.task_type)}, " if one.stream.task_type is None and each.task_type is not None else ""
         yield (

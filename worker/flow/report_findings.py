@@ -12,6 +12,7 @@ from worker.core.contrast import NOTHING, Contrasts, Seen, contrasts
 from worker.core.estimate import mix_shares, nightly_lines
 from worker.core.report import GOOD_FROM, Change, RunRef, Sensitivity, Stream, Window
 from worker.core.sensitivity import Watched, smallest_drop
+from worker.flow.report_since import with_levels
 from worker.records import Drift
 from worker.store import findings, summary
 from worker.store import report as stored
@@ -47,9 +48,11 @@ def changes_of(connection: Connection, window: Window, task_type: str | None, na
         and (one.found_night >= window.since or one.state in findings.ALIVE)
         and task_type in (None, one.stream.task_type)
     ][:MOST_CHANGES]
-    return tuple(
+    changes = [
         _change(connection, one, window, names, is_explained=place < MOST_EXPLAINED) for place, one in enumerate(found)
-    )
+    ]
+    series = {(name, version): pk for pk, (name, version, _) in names.items()}
+    return with_levels(connection, changes, window.until, series)
 
 
 def _change(connection: Connection, one: Drift, window: Window, names: Names, *, is_explained: bool) -> Change:
