@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from worker.cli.door import counted
 from worker.core import story
 from worker.core.alerting import rarity
+from worker.core.causes import leading
 from worker.core.contrast import Contrast
 from worker.core.report import Change, Report
 from worker.core.words import day, dollars, p_value, percent
@@ -36,7 +37,7 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
         yield from _wrapped("".join(sentence), wide, "* ")
     if report.window is None:
         return
-    for change in report.changes:
+    for change in leading(report.changes):
         yield ""
         yield from _finding(change, report, wide)
     if report.alerts:
@@ -70,6 +71,9 @@ def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
     parts = [f"n {story.scored(change):,}", f"{found} ({day(one.found_night)})", rare, story.stayed(change)]
     parts += ["" if one.state == "open" else one.state]
     yield from _wrapped(" · ".join(part for part in parts if part), wide, "    ")
+    also = "".join(story.also_seen(change, report.changes))
+    if also:
+        yield from _wrapped(f"also seen in: {also}", wide, "    ")
     for each in change.differs.found[:1]:
         yield from _wrapped(f"differs: {_contrast(each, change.bad_means, one.stream.task_type is None)}", wide, "    ")
     if change.worst:

@@ -135,6 +135,8 @@ class Change(NamedTuple):
     worst: tuple[RunRef, ...]
     since: Since | None = None
     """None where it is not known, or the finding has recovered."""
+    part_of: int | None = None
+    """The finding under which it is told, as one cause may have given both; None for one that stands by itself."""
 
     @property
     def size(self) -> Estimate | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from worker.core.alerting import figure, rarity
+from worker.core.causes import leading, parts
 from worker.core.report import (
     LEARN_NIGHTS,
     LOW_COVERAGE,
@@ -71,7 +72,7 @@ def sentences(
 
 def _top(changes: Sequence[Change]) -> list[Change]:
     """At most two to tell: of quality and of operations one each, where both changed."""
-    ranked = sorted((change for change in changes), key=lambda change: _rank(change, changes))
+    ranked = sorted(leading(changes), key=lambda change: _rank(change, changes))
     quality = [change for change in ranked if change.drift.kind in _QUALITY]
     others = [change for change in ranked if change.drift.kind not in _QUALITY]
     if quality and others:
@@ -149,6 +150,26 @@ def stayed(change: Change) -> str:
     if change.has_stayed:
         return f"it has stayed: {level} over the {counted(change.since.nights, 'night')} since"
     return f"the {counted(change.since.nights, 'night')} since do not show it: {level}"
+
+
+def also_seen(change: Change, changes: Sequence[Change]) -> Sentence:
+    """Where else one cause was seen, each with its number and size; empty where nowhere."""
+    found: list[Name | str] = []
+    for part in parts(change, changes):
+        one = part.drift
+        where: Name | str = "all task types" if one.stream.task_type is None else Name(one.stream.task_type)
+        if one.stream.task_type == change.drift.stream.task_type:
+            where = Name(one.stream.criterion or one.stream.scorer)
+        size = part.size
+        unit = unit_of(one.stream.scorer)
+        before, after = from_to(one.before, one.after if size is None or size.mean is None else size.mean, unit)
+        state = "" if one.state == "open" else f", {one.state}"
+        found += [
+            ", " if found else "",
+            where,
+            f" ({before} to {after}{_between(size, unit)}; finding {one.finding_id}{state})",
+        ]
+    return tuple(piece for piece in found if piece)
 
 
 def since(one: Drift, today: date) -> str:
@@ -269,7 +290,7 @@ def _rest(streams: Sequence[Stream], changes: Sequence[Change], figures: int, to
     tested, young = _tested(streams, changes)
     operational = sum(change.drift.kind not in _QUALITY and change.drift.state in _LIVING for change in changes)
     count = _count(tested, max(0, figures - operational))
-    more = len(changes) - told
+    more = len(leading(changes)) - told
     if not count:
         return [(f"{counted(more, 'more finding')} below.",)] if more else []
     start = f"{counted(more, 'more finding')} below; everything" if more else "Everything"

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from worker.core import story
 from worker.core.alerting import rarity
+from worker.core.causes import leading
 from worker.core.report import Figure, Group, Name, Report, Stream, Tally
 from worker.core.words import amount, counted, day, dollars, p_value, percent
 from worker.export import report_charts as charts
@@ -74,7 +75,8 @@ def render(report: Report, *, is_redacted: bool = True) -> str:
         style=Markup(style),  # noqa: S704 our own file
         policy=_policy(style),
         hatch=charts.HATCH,
-        leads=min(len(report.changes), 2),
+        leads=min(len(leading(report.changes)), 2),
+        findings=leading(report.changes),
         groups=_groups(report.streams, moved),
         spend=sum(one.cost[-1].total for one in report.upkeep if one.cost),
         unpriced=sum(one.runs - one.cost[-1].n for one in report.upkeep if one.cost),
@@ -142,6 +144,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         "headline": lambda change: story.headline(change, report.primary),
         "since": lambda change: story.since(change.drift, today),
         "scored": story.scored,
+        "also_seen": lambda change: story.also_seen(change, report.changes),
         "found_as": lambda change: tight(story.found_as(change) or f"found {story.window(change.drift)}"),
         "stayed": lambda change: tight(story.stayed(change)),
         "level": _level,

@@ -11,8 +11,8 @@
      "findings": [{"finding_id", "stream": {"task_type", "scorer", "scorer_version", "criterion"}, "kind", "direction",
                    "before", "after", "window_nights", "window_hours", "scored", "z", "chance_per_year", "since",
                    "found_night", "state", "is_new", "text", "level": LEVEL, "level_later": LEVEL, "nights_later",
-                   "has_stayed": null | true | false, "bad_means", "compared_runs", "compared_facts",
-                   "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
+                   "has_stayed": null | true | false, "part_of": null | NUMBER, "bad_means", "compared_runs",
+                   "compared_facts", "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
      "alerts": [{"alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id"}],
      "cost": [{"task_type", "weeks": [{"week", "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE,
                                         "steps": FIGURE}],
@@ -30,11 +30,11 @@
 
 A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
 which is not 0. `before` and `after` of a finding are as it was found; `level` is the mean of all nights since, and
-`level_later` of the `nights_later` after it was found, both null where it has recovered; LEVEL is {"n", "mean", "low",
-"high"}. FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with",
-"n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type", "status",
-"agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}: the texts
-are in `show RUN_ID --json`.
+`level_later` of the `nights_later` after it was found, all null where it has recovered. One with `part_of` is told
+under that other finding, as one cause may have given both. LEVEL is {"n", "mean", "low", "high"}; FIGURE is {"n",
+"value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with", "n_with", "bad_without",
+"n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type", "status", "agent_version", "score", "unscored",
+"scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}: the texts are in `show RUN_ID --json`.
 Shares and scores are 0..1, money is US dollars.
 """
 
@@ -119,6 +119,7 @@ def _finding(change: Change, primary: str | None) -> dict[str, Any]:
         "level_later": None if change.since is None else _level(change.since.later),
         "nights_later": None if change.since is None else change.since.nights,
         "has_stayed": change.has_stayed,
+        "part_of": change.part_of,
         "bad_means": change.bad_means,
         "compared_runs": change.differs.runs,
         "compared_facts": change.differs.looked_at,

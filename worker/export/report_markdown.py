@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from worker.core import story
 from worker.core.alerting import rarity
+from worker.core.causes import leading
 from worker.core.report import Change, Group, Name, Report, Sentence, Upkeep
 from worker.core.words import counted, day, dollars, percent
 from worker.export.report_charts import shares_of
@@ -29,8 +30,9 @@ def render(report: Report) -> str:
         return "\n".join(lines) + "\n"
     if report.changes:
         lines += ["", "**Findings**", ""]
-        lines += [line for change in report.changes[:_FINDINGS] for line in _finding(change, report)]
-        lines += _more(len(report.changes) - _FINDINGS, "more finding")
+        changes = leading(report.changes)
+        lines += [line for change in changes[:_FINDINGS] for line in _finding(change, report)]
+        lines += _more(len(changes) - _FINDINGS, "more finding")
     if report.alerts:
         lines += ["", "**Also told**", ""]
         lines += [f"- {day(one.night)}: {code(one.text, 200)}" for one in report.alerts[:_RUNS]]
@@ -75,6 +77,9 @@ def _finding(change: Change, report: Report) -> Iterable[str]:
     said += ["" if one.state == "open" else one.state]
     why = "; ".join(part for part in said if part)
     yield f"- {_sentence(story.headline(change, report.primary))} since {story.since(one, today)} ({why})"
+    also = story.also_seen(change, report.changes)
+    if also:
+        yield f"  - also seen in: {_sentence(also)}"
     for each in change.differs.found[:1]:
         where = f"{code(each.task_type)}, " if one.stream.task_type is None and each.task_type is not None else ""
         yield (

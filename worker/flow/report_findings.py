@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.core import alerting, drift
+from worker.core.causes import together
 from worker.core.contrast import NOTHING, Contrasts, Seen, contrasts
 from worker.core.estimate import mix_shares, nightly_lines
 from worker.core.report import GOOD_FROM, Change, RunRef, Sensitivity, Stream, Window
@@ -52,7 +53,7 @@ def changes_of(connection: Connection, window: Window, task_type: str | None, na
         _change(connection, one, window, names, is_explained=place < MOST_EXPLAINED) for place, one in enumerate(found)
     ]
     series = {(name, version): pk for pk, (name, version, _) in names.items()}
-    return with_levels(connection, changes, window.until, series)
+    return together(with_levels(connection, changes, window.until, series))
 
 
 def _change(connection: Connection, one: Drift, window: Window, names: Names, *, is_explained: bool) -> Change:
