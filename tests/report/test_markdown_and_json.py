@@ -133,6 +133,7 @@ SHAPE: dict[str, Any] = {
         "scorers": [COUNTS | {"reasons": []}],
         "judges": [keys("model verdicts priced cost_usd input_tokens output_tokens")],
         "smallest_drop": [keys("task_type drop nights")],
+        "no_smallest_drop": [keys("task_type reason")],
         "false_alarms_per_year": None,
     },
     "made_at": None,

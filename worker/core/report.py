@@ -331,6 +331,13 @@ class Sensitivity(NamedTuple):
     """0..1: so many more failed runs among those of the last nights; None where none would have been."""
 
 
+class Untold(NamedTuple):
+    """A stream of the primary rubric for which no smallest drop is told."""
+
+    task_type: str | None
+    reason: str
+
+
 class Sampled(NamedTuple):
     """What was sampled, whether it adds up, and what it cost."""
 
@@ -340,6 +347,8 @@ class Sampled(NamedTuple):
     """By model, most verdicts first."""
     sensitivity: tuple[Sensitivity, ...]
     """Of the primary rubric's streams that were tested and have no finding; overall first."""
+    untold: tuple[Untold, ...]
+    """The others of the primary rubric, with the reason; in the same order."""
     sensitivity_nights: int
     false_alarms_per_year: float
 

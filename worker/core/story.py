@@ -137,8 +137,12 @@ def found_as(change: Change) -> str:
     return f"found {window(one)}: {level}, n {one.scored:,}"
 
 
-def stayed(change: Change) -> str:
+def stayed(change: Change, *, is_short: bool = False) -> str:
     """Whether the nights after the alarm show the change by themselves; empty where they are too few to say.
+
+    Args:
+        change: The finding.
+        is_short: Without the interval where it has stayed: beside a headline that has one.
 
     Example:
         "it has stayed: 75 % [71–79 %] over the 26 nights since".
@@ -146,7 +150,9 @@ def stayed(change: Change) -> str:
     if change.since is None or change.has_stayed is None or change.since.later.mean is None:
         return ""
     unit, later = unit_of(change.drift.stream.scorer), change.since.later
-    level = from_to(change.drift.before, change.since.later.mean, unit)[1] + _between(later, unit)
+    level = from_to(change.drift.before, change.since.later.mean, unit)[1]
+    if not (is_short and change.has_stayed):
+        level += _between(later, unit)
     if change.has_stayed:
         return f"it has stayed: {level} over the {counted(change.since.nights, 'night')} since"
     return f"the {counted(change.since.nights, 'night')} since do not show it: {level}"
@@ -181,7 +187,7 @@ def _moved(
     change: Change, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, today: date
 ) -> Sentence:
     one = change.drift
-    rare, after = f"chance alone: {rarity(one.chance_per_year)}", stayed(change)
+    rare, after = f"chance alone: {rarity(one.chance_per_year)}", stayed(change, is_short=True)
     if after:
         rare += f", {'and' if change.has_stayed else 'but'} {after}"
     said = [f"n {scored(change):,}", found_as(change), rare]

@@ -25,7 +25,8 @@
                  "sampled_out", "scored", "unscored", "failed", "shed", "pending", "coverage",
                  "reasons": [{"state", "reason", "count"}]}],
                  "judges": [{"model", "verdicts", "priced", "cost_usd", "input_tokens", "output_tokens"}],
-                 "smallest_drop": [{"task_type", "drop", "nights"}], "false_alarms_per_year"},
+                 "smallest_drop": [{"task_type", "drop", "nights"}],
+                 "no_smallest_drop": [{"task_type", "reason"}], "false_alarms_per_year"},
      "made_at", "store", "time_zone", "version"}
 
 A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
@@ -82,6 +83,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 {"task_type": one.task_type, "drop": one.drop, "nights": report.sampled.sensitivity_nights}
                 for one in report.sampled.sensitivity
             ],
+            "no_smallest_drop": [one._asdict() for one in report.sampled.untold],
             "false_alarms_per_year": report.sampled.false_alarms_per_year,
         },
         "made_at": report.made_at.isoformat(),

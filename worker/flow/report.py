@@ -27,7 +27,7 @@ from worker.core.report import (
 from worker.core.sensitivity import NIGHTS as SENSITIVITY_NIGHTS
 from worker.core.story import sentences
 from worker.flow.project import Project
-from worker.flow.report_findings import changes_of, seen, sensitivity_of
+from worker.flow.report_findings import changes_of, seen, sensitivity_of, untold
 from worker.flow.report_reading import read_runs
 from worker.flow.report_streams import Scorers, streams_of
 from worker.records import Alert, Cell, Estimate
@@ -120,6 +120,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
         sampled=tallies._replace(
             judged=judged,
             sensitivity=could_have,
+            untold=untold(scorers.primary, streams, changes, could_have),
             false_alarms_per_year=project.settings.alerts.false_alarms_per_year,
         ),
         made_at=now,
@@ -168,7 +169,7 @@ def _empty(project: Project, asked: Asked, now: datetime) -> Report:
         upkeep=(),
         common=NOTHING,
         reading=Reading((), (), None),
-        sampled=Sampled((), True, (), (), SENSITIVITY_NIGHTS, allowed),
+        sampled=Sampled((), True, (), (), (), SENSITIVITY_NIGHTS, allowed),
         made_at=now,
         store=project.store.shown,
         time_zone=project.settings.schedule.time_zone,
@@ -196,7 +197,7 @@ def _tallies(
         for (name, series), own in sums.items()
     ]
     tallies.sort(key=lambda one: (not one.is_rubric, one.scorer != scorers.primary, one.scorer, one.series))
-    return Sampled(tuple(tallies), all(row.reconciles for row in rows), (), (), SENSITIVITY_NIGHTS, 0.0)
+    return Sampled(tuple(tallies), all(row.reconciles for row in rows), (), (), (), SENSITIVITY_NIGHTS, 0.0)
 
 
 def _alerts(connection: Connection, window: Window, task_type: str | None) -> tuple[Alert, ...]:
