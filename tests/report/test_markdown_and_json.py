@@ -100,7 +100,7 @@ COUNTS = keys(
     "scorer scorer_version ended filtered before_start sampled_out scored unscored failed shed pending coverage"
 )
 SHAPE: dict[str, Any] = {
-    "window": keys("since until label nights runs") | {"weeks": []},
+    "window": keys("since until label nights runs nights_over") | {"weeks": []},
     "task_type": None,
     "sentences": [],
     "primary": None,

@@ -1,13 +1,14 @@
 """Parts of the page: what is sorted says by what, every line has its label, nothing is left out without a word."""
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from tests.report.history import NOW, Made, document, make, night
 from tests.report.test_html import check
+from worker.cli import report_text
 from worker.core.report import Change, Mark, Stream, Untold, WeekPoint
-from worker.export import report_charts, report_html
+from worker.export import report_charts, report_html, report_json, report_markdown
 from worker.flow.report import Asked, gather
 from worker.store.engine import Store
 
@@ -111,3 +112,30 @@ def test_a_young_stream_is_called_young(fresh: Store) -> None:
     report = gather(make(fresh, [document("r-1")]).project, Asked(), NOW)
     assert report.sampled.untold == (Untold("refund", "too young to test"),)
     assert "no drop yet; not said for refund (too young to test)" in check(report_html.render(report)).words
+
+
+def test_a_week_that_still_runs_says_so_in_every_form(fresh: Store) -> None:
+    made = make(fresh, [document(f"r-{back}", night(back)) for back in range(4, 7)])
+    wednesday = datetime(2026, 11, 18, 6, 0, tzinfo=UTC)
+    report = gather(made.project, Asked(), wednesday)
+    assert report.window is not None
+    assert (report.window.nights, report.window.nights_over) == (3, 2)
+    assert "week 2026-W47 (2 of 7 nights so far)" in "".join(report.sentences[0])
+    words = check(report_html.render(report)).words
+    assert "still running: 2 of 7 nights so far" in words
+    assert "2026-W47 still runs: its points are of 2 of 7 nights so far" in words
+    assert "2026-W47, 2 of 7 nights so far: $0.060 in all" in words
+    assert report_markdown.render(report).startswith("**Spotcheck, week 2026-W47 (2 of 7 nights so far)**")
+    assert "; 2 of 7 nights so far" in " ".join(report_text.lines(report, 80))
+    assert report_json.as_json(report)["window"]["nights_over"] == 2
+
+
+def test_a_week_that_is_over_says_nothing_and_other_windows_count_their_own_nights(made: Made) -> None:
+    over = gather(made.project, Asked(), NOW)
+    assert over.window is not None
+    assert over.window.nights_over is None
+    assert "so far" not in report_html.render(over)
+    some = gather(made.project, Asked(night(2), night(-1)), NOW)
+    assert some.window is not None
+    assert some.window.so_far == "3 of 4 nights so far"
+    assert some.window.week_so_far == "", "its points are those of the whole week"

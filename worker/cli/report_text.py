@@ -31,6 +31,7 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
         window = report.window
         nights = f"{day(window.since)} to {day(window.until, year=True)} ({report.time_zone})"
         head = f"{window.label}, {nights}: {counted(window.runs, 'ended run')} in {counted(window.nights, 'night')}"
+        head += f"; {window.so_far}" if window.so_far else ""
         yield from _wrapped(f"{head}; only {report.task_type}" if report.task_type is not None else head, wide, "")
         yield ""
     for sentence in report.sentences:

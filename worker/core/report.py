@@ -4,6 +4,7 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from worker.core.contrast import Contrasts
+from worker.core.words import counted
 from worker.records import Alert, Drift, Estimate
 
 LOW_COVERAGE = 0.8
@@ -44,6 +45,25 @@ class Window(NamedTuple):
     """Nights of the window that have runs."""
     runs: int
     """Ended runs of the window."""
+    nights_over: int | None = None
+    """Nights of the window that are over, where it still runs; None for one that is over."""
+
+    @property
+    def so_far(self) -> str:
+        """How much of a window that still runs is over: `2 of 7 nights so far`; empty for one that is over."""
+        if self.nights_over is None:
+            return ""
+        return f"{self.nights_over} of {counted((self.until - self.since).days + 1, 'night')} so far"
+
+    @property
+    def week_so_far(self) -> str:
+        """The same where the window is a week: how much of its weekly points is there."""
+        return self.so_far if self.since.weekday() == 0 and (self.until - self.since).days == 6 else ""
+
+    @property
+    def said(self) -> str:
+        """Its name in a sentence, with how much of it is over where it still runs."""
+        return f"{self.label} ({self.so_far})" if self.so_far else self.label
 
 
 class WeekPoint(NamedTuple):

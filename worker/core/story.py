@@ -61,7 +61,7 @@ def sentences(
         return (("No runs yet: take some in with spotcheck ingest.",),)
     if not window.runs:
         return ((f"No run ended in {window.label}.",),)
-    told = [_moved(change, streams, upkeep, primary, window.until) for change in _top(changes)]
+    told = [_moved(change, streams, upkeep, primary, window) for change in _top(changes)]
     gaps = _gaps(tallies, primary, window)
     if told:
         rest = _rest(streams, changes, figures, len(told))
@@ -184,7 +184,7 @@ def since(one: Drift, today: date) -> str:
 
 
 def _moved(
-    change: Change, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, today: date
+    change: Change, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, window: Window
 ) -> Sentence:
     one = change.drift
     rare, after = f"chance alone: {rarity(one.chance_per_year)}", stayed(change, is_short=True)
@@ -192,10 +192,13 @@ def _moved(
         rare += f", {'and' if change.has_stayed else 'but'} {after}"
     said = [f"n {scored(change):,}", found_as(change), rare]
     if one.state in _LIVING:
-        said.append(_now(change, streams) or _now_in_all_runs(change, upkeep))
+        now = _now(change, streams) or _now_in_all_runs(change, upkeep)
+        said.append(
+            f"{now}, {window.week_so_far}" if window.week_so_far and now.startswith(window.weeks[-1][5:]) else now
+        )
     why = "; ".join(part for part in said if part)
     settled = {"recovered": " and has recovered", "accepted": ", accepted as the new level"}.get(one.state, "")
-    return (*headline(change, primary), f" since {since(one, today)}{settled} ({why}).")
+    return (*headline(change, primary), f" since {since(one, window.until)}{settled} ({why}).")
 
 
 def _subject(one: Drift, primary: str | None) -> Sentence:
@@ -269,7 +272,7 @@ def _gaps(tallies: Sequence[Tally], primary: str | None, window: Window) -> list
     count = reasons.get(most, 0)
     why = (", most often: ", Name(most.replace("_", " ")), f" ({count:,})") if count else ()
     if not scored:
-        said = f"Nothing is known of the quality in {window.label}: none of {drawn:,} sampled runs has a score"
+        said = f"Nothing is known of the quality in {window.said}: none of {drawn:,} sampled runs has a score"
     else:
         said = f"Only {percent(scored / drawn, digits=0)} of {drawn:,} sampled runs have a score of quality"
     return [(said, *why, ".")]
@@ -320,9 +323,9 @@ def _calm(
     if not count:
         known = max((one.nights for one in streams), default=0)
         why = f"{known} of {LEARN_NIGHTS} nights are learned" if known else "nothing has a score yet"
-        said = f"Too early to tell a change in {window.label}: {why}."
+        said = f"Too early to tell a change in {window.said}: {why}."
         return [(said,), *([(level,)] if level else [])]
-    said = f"Nothing changed beyond chance in {window.label}: {count}."
+    said = f"Nothing changed beyond chance in {window.said}: {count}."
     if young:
         said += f" {counted(young, 'more stream')} {'is' if young == 1 else 'are'} too young to test."
     return [(said,), *([(level,)] if level else []), *_would_have(sensitivity, nights)]

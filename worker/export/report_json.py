@@ -1,6 +1,7 @@
 """The report for machines. The schema is stable: fields are added, never renamed or taken away.
 
-    {"window": null | {"since", "until", "label", "weeks": [...], "nights", "runs"},
+    {"window": null | {"since", "until", "label", "weeks": [...], "nights", "runs",
+                       "nights_over": null | NUMBER},
      "task_type": null | "refund",
      "sentences": ["..."],
      "primary": null | "task_completion",
@@ -30,12 +31,13 @@
      "made_at", "store", "time_zone", "version"}
 
 A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
-which is not 0. `before` and `after` of a finding are as it was found; `level` is the mean of all nights since, and
-`level_later` of the `nights_later` after it was found, all null where it has recovered. One with `part_of` is told
-under that other finding, as one cause may have given both. LEVEL is {"n", "mean", "low", "high"}; FIGURE is {"n",
-"value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with", "n_with", "bad_without",
-"n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type", "status", "agent_version", "score", "unscored",
-"scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}: the texts are in `show RUN_ID --json`.
+which is not 0. `nights_over` is set where the window still runs. `before` and `after` of a finding are as it was
+found; `level` is the mean of all nights since, and `level_later` of the `nights_later` after it was found, all null
+where it has recovered. One with `part_of` is told under that other finding, as one cause may have given both. LEVEL is
+{"n", "mean", "low", "high"}; FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name",
+"task_type", "bad_with", "n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type",
+"status", "agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}:
+the texts are in `show RUN_ID --json`.
 Shares and scores are 0..1, money is US dollars.
 """
 

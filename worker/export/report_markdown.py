@@ -23,7 +23,7 @@ _ORDERS |= dict.fromkeys((9, 10, 11, 12, 13), " ")
 
 def render(report: Report) -> str:
     """The report as GitHub-flavoured Markdown, of bounded length: at most eight findings, twenty rows, five runs."""
-    title = report.window.label if report.window else "no runs yet"
+    title = report.window.said if report.window else "no runs yet"
     only = ["", f"Only {code(report.task_type)}."] if report.task_type is not None else []
     lines = [f"**Spotcheck, {title}**", *only, "", *(f"- {_sentence(one)}" for one in report.sentences)]
     if report.window is None:

@@ -67,7 +67,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
     rubrics = project.settings.scoring.rubrics
     with project.store.read() as connection:
         scorers = Scorers(stored.scorer_names(connection), rubrics[0] if rubrics else None)
-        window = _window(connection, asked)
+        window = _window(connection, asked, project.last_over(now))
         if window is None:
             return _empty(project, asked, now)
         ever = {one.key.fingerprint: one for one in registered(connection)}
@@ -130,8 +130,8 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
     )
 
 
-def _window(connection: Connection, asked: Asked) -> Window | None:
-    """The nights asked for; None for a store without runs."""
+def _window(connection: Connection, asked: Asked, last_over: date) -> Window | None:
+    """The nights asked for, and how many of them are over; None for a store without runs."""
     span = runs.span(connection)
     if span is None:
         return None
@@ -151,7 +151,8 @@ def _window(connection: Connection, asked: Asked) -> Window | None:
     nights = len({row.night for row in rows})
     first = calendar.week_of(span[0])
     kept = tuple(one for one in reversed(weeks) if one >= first) or (week,)
-    return Window(since, until, label, kept, nights, sum(row.runs for row in rows))
+    over = None if until <= last_over else max(0, (last_over - since).days + 1)
+    return Window(since, until, label, kept, nights, sum(row.runs for row in rows), over)
 
 
 def _empty(project: Project, asked: Asked, now: datetime) -> Report:
