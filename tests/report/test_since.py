@@ -44,7 +44,7 @@ def level(mean: float, n: int = 640, margin: float = 0.04) -> Estimate:
 
 def since(mean: float, nights: int = 26, later: float | None = None, **over: Any) -> Change:
     """The stranger's finding: 93 % to 53 % on one night of 25 runs, and a level of all nights since."""
-    plain = change(before=0.93, after=0.53, window_nights=1, scored=25, chance_per_year=0.8, **over)
+    plain = change(**{"before": 0.93, "after": 0.53, "window_nights": 1, "scored": 25, "chance_per_year": 0.8} | over)
     after = level(mean if later is None else later) if nights else NOTHING_LATER
     return plain._replace(since=Since(level(mean), after, nights))
 
@@ -168,9 +168,11 @@ def test_nothing_is_repeated_where_the_window_is_all_there_is() -> None:
         (since(0.75, nights=2), None),
         (since(0.75, later=0.90), False),
         (since(0.89, later=0.88), False),
+        (since(0.88, after=0.80), None),
+        (since(0.86, after=0.80), True),
         (change(), None),
     ],
-    ids=["clearly", "two nights", "the old level is within", "most is made up for", "not known"],
+    ids=["clearly", "two nights", "the old level is within", "most is made up for", "unclear", "clear", "not known"],
 )
 def test_it_has_stayed_only_where_the_nights_after_the_alarm_show_it(one: Change, has_stayed: bool | None) -> None:
     assert one.has_stayed is has_stayed

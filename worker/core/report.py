@@ -10,6 +10,9 @@ from worker.records import Alert, Drift, Estimate
 LOW_COVERAGE = 0.8
 FEWEST_LATER = 3
 """Nights after a finding below which it is not said whether it has stayed."""
+CLEARLY = 1.5
+"""How many times as far as its interval reaches a level must lie from the old one, which has an error of its own: were
+it learned from as many nights, both together would scatter by a root of two more."""
 MADE_UP = 0.25
 """Part of the found change below which it is made up for: the rule by which `flow.follow` lets a finding go."""
 GOOD_FROM = 0.5
@@ -173,15 +176,19 @@ class Change(NamedTuple):
     def has_stayed(self) -> bool | None:
         """Whether the nights after it was found show the change without those that raised the alarm.
 
-        Their interval must exclude the old level, and a quarter of the change must be left: over many runs a change
-        too small to matter is excluded too. None where they are too few to say.
+        They do where the old level lies clearly outside of their interval, and a quarter of the change is left: over
+        many runs a change too small to matter is seen too. None where they are too few to say, or it is not clear.
         """
         if self.since is None or self.since.nights < FEWEST_LATER:
             return None
         mean, low, high = self.since.later[:3]
         if mean is None or low is None or high is None:
             return None
-        return not low <= self.drift.before <= high and self.part_left(mean) >= MADE_UP
+        reach = high - mean if self.drift.before > mean else mean - low
+        away = abs(self.drift.before - mean)
+        if away <= reach or self.part_left(mean) < MADE_UP:
+            return False
+        return True if away >= CLEARLY * reach else None
 
     def part_left(self, level: float) -> float:
         """How much of the found change is left at a level: 1 for all of it, 0 or less for none."""

@@ -183,9 +183,10 @@ def _marks(marks: Sequence[Mark], weeks: Sequence[str]) -> tuple[list[Markup], i
             )
         )
         labels.append(
-            Markup('<g><title>{}</title><text class="{}-label" x="{:.1f}" y="{}">{}</text></g>').format(
-                said, mark.kind, start, y, short
-            )
+            Markup(
+                '<g><title>{}</title><rect class="behind" x="{:.1f}" y="{}" width="{}" height="{}"/>'
+                '<text class="{}-label" x="{:.1f}" y="{}">{}</text></g>'
+            ).format(said, start, y - 8, wide, _ROW_PX - 1, mark.kind, start, y, short)
         )
     return [*lines, *labels], highest - _FINDING_Y  # labels last: no line crosses one
 
