@@ -31,6 +31,8 @@ frame.onload = () => {
   const wide = [...page.querySelectorAll("body *")].filter(each => !each.closest(".scroll") &&
     each.getBoundingClientRect().right > WIDTH + 1).map(each => each.tagName + "." + each.className);
   document.body.insertAdjacentText("beforeend", `WIDE ${page.documentElement.scrollWidth} ${wide.slice(0, 5)} END`);
+  const aside = [...page.querySelectorAll(".scroll:has(> .stack)")].filter(each => each.scrollWidth > each.clientWidth);
+  document.body.insertAdjacentText("beforeend", `ASIDE ${aside.map(each => each.ariaLabel)} END`);
   document.body.insertAdjacentText("beforeend", `STYLED ${frame.contentWindow.getComputedStyle(page.body).margin} END`);
 };
 frame.src = "report.html"; document.body.append(frame);
@@ -90,6 +92,7 @@ def test_nothing_overflows_and_the_console_is_silent(made: Made, tmp_path: Path,
     assert found, dom[-500:]
     assert int(found[1]) <= width, found[2]
     assert found[2] == ""
+    assert "ASIDE  END" in dom, "no figure of a wide table is out of sight"
     assert "STYLED 0px END" in dom, "the policy lets the page's own style in"
     assert console == ""
     assert sorted(asked) == ["/probe.html", "/report.html"]

@@ -41,7 +41,8 @@ def test_a_ticket_holds_sentences_findings_a_table_and_five_runs(made: Made) -> 
     assert text.count("\n| `") == 2
     assert len(re.findall(r"^- `(refund|faq)-", text, re.MULTILINE)) == 5
     for change in report.changes:
-        assert f"finding {change.drift.finding_id}," in text
+        opening = "(" if change.part_of is None else "; "
+        assert f"{opening}finding {change.drift.finding_id}" in text
 
 
 def test_what_an_agent_wrote_makes_no_link_picture_heading_or_html(fresh: Store) -> None:
@@ -90,7 +91,7 @@ CONTRAST = keys("kind name task_type bad_with n_with bad_without n_without p_cor
 POINT = keys("week scorer_version population sampled scored unscored coverage mean low high raw_mean")
 FINDING = keys(
     "finding_id kind direction before after window_nights window_hours scored z chance_per_year since found_night state"
-    " is_new text bad_means compared_runs compared_facts"
+    " is_new text nights_later has_stayed part_of bad_means compared_runs compared_facts"
 )
 RUN = keys("run_id source task_type status agent_version score unscored") | {
     "scores": [keys("scorer criterion value reason rationale")]
@@ -99,7 +100,7 @@ COUNTS = keys(
     "scorer scorer_version ended filtered before_start sampled_out scored unscored failed shed pending coverage"
 )
 SHAPE: dict[str, Any] = {
-    "window": keys("since until label nights runs") | {"weeks": []},
+    "window": keys("since until label nights runs nights_over") | {"weeks": []},
     "task_type": None,
     "sentences": [],
     "primary": None,
@@ -108,6 +109,8 @@ SHAPE: dict[str, Any] = {
         FINDING
         | {
             "stream": keys("task_type scorer scorer_version criterion"),
+            "level": keys("n mean low high"),
+            "level_later": keys("n mean low high"),
             "differs": [CONTRAST],
             "worst": [keys("run_id source figure")],
         }
@@ -130,6 +133,7 @@ SHAPE: dict[str, Any] = {
         "scorers": [COUNTS | {"reasons": []}],
         "judges": [keys("model verdicts priced cost_usd input_tokens output_tokens")],
         "smallest_drop": [keys("task_type drop nights")],
+        "no_smallest_drop": [keys("task_type reason")],
         "false_alarms_per_year": None,
     },
     "made_at": None,

@@ -121,7 +121,7 @@ def test_what_was_settled_is_told_so(state: str, words: str) -> None:
 
 
 def test_a_name_from_outside_is_marked_as_one() -> None:
-    pieces = headline(change(task_type="<b>").drift, "quality")
+    pieces = headline(change(task_type="<b>"), "quality")
     assert [piece for piece in pieces if isinstance(piece, Name)] == ["<b>"]
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from worker.cli.door import counted
 from worker.core import story
 from worker.core.alerting import rarity
+from worker.core.causes import leading
 from worker.core.contrast import Contrast
 from worker.core.report import Change, Report
 from worker.core.words import day, dollars, p_value, percent
 from worker.export.report_charts import shares_of
+from worker.export.report_html import tight
 
 _WIDTH, _NARROWEST, _WIDEST = 80, 40, 120
 _NAME = (12, 24)
@@ -29,13 +31,14 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
         window = report.window
         nights = f"{day(window.since)} to {day(window.until, year=True)} ({report.time_zone})"
         head = f"{window.label}, {nights}: {counted(window.runs, 'ended run')} in {counted(window.nights, 'night')}"
+        head += f"; {window.so_far}" if window.so_far else ""
         yield from _wrapped(f"{head}; only {report.task_type}" if report.task_type is not None else head, wide, "")
         yield ""
     for sentence in report.sentences:
         yield from _wrapped("".join(sentence), wide, "* ")
     if report.window is None:
         return
-    for change in report.changes:
+    for change in leading(report.changes):
         yield ""
         yield from _finding(change, report, wide)
     if report.alerts:
@@ -52,22 +55,26 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, lead: str) -> list[str]:
     indent = " " * len(lead)
-    flat = " ".join(text.split())
+    flat = tight(" ".join(text.split()))
     found = textwrap.wrap(
         flat, width, initial_indent=lead, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    return found or [lead.rstrip()]
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in found] or [lead.rstrip()]
 
 
 def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
     one = change.drift
     today = report.window.until if report.window else one.found_night
-    said = "".join(story.headline(one, report.primary))
+    said = "".join(story.headline(change, report.primary))
     yield from _wrapped(f"{one.kind.upper()}  {said} since {story.since(one, today)}", wide, f"[{one.finding_id}] ")
-    state = "" if one.state == "open" else f" · {one.state}"
-    size = counted(one.window_nights, "night") if one.window_hours is None else counted(one.window_hours, "hour")
-    found = f"found {day(one.found_night)} over {size} · n {one.scored:,} · chance alone: {rarity(one.chance_per_year)}"
-    yield from _wrapped(found + state, wide, "    ")
+    found = story.found_as(change) or f"found {story.window(one)}"
+    rare = f"chance alone: {rarity(one.chance_per_year)}"
+    parts = [f"n {story.scored(change):,}", f"{found} ({day(one.found_night)})", rare, story.stayed(change)]
+    parts += ["" if one.state == "open" else one.state]
+    yield from _wrapped(" · ".join(part for part in parts if part), wide, "    ")
+    also = "".join(story.also_seen(change, report.changes))
+    if also:
+        yield from _wrapped(f"also seen in: {also}", wide, "    ")
     for each in change.differs.found[:1]:
         yield from _wrapped(f"differs: {_contrast(each, change.bad_means, one.stream.task_type is None)}", wide, "    ")
     if change.worst:

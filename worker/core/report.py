@@ -4,9 +4,17 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from worker.core.contrast import Contrasts
+from worker.core.words import counted
 from worker.records import Alert, Drift, Estimate
 
 LOW_COVERAGE = 0.8
+FEWEST_LATER = 3
+"""Nights after a finding below which it is not said whether it has stayed."""
+CLEARLY = 1.5
+"""How many times as far as its interval reaches a level must lie from the old one, which has an error of its own: were
+it learned from as many nights, both together would scatter by a root of two more."""
+MADE_UP = 0.25
+"""Part of the found change below which it is made up for: the rule by which `flow.follow` lets a finding go."""
 GOOD_FROM = 0.5
 """A run counts as good from this score of the primary rubric on."""
 LEARN_NIGHTS = 14
@@ -40,6 +48,25 @@ class Window(NamedTuple):
     """Nights of the window that have runs."""
     runs: int
     """Ended runs of the window."""
+    nights_over: int | None = None
+    """Nights of the window that are over, where it still runs; None for one that is over."""
+
+    @property
+    def so_far(self) -> str:
+        """How much of a window that still runs is over: `2 of 7 nights so far`; empty for one that is over."""
+        if self.nights_over is None:
+            return ""
+        return f"{self.nights_over} of {counted((self.until - self.since).days + 1, 'night')} so far"
+
+    @property
+    def week_so_far(self) -> str:
+        """The same where the window is a week: how much of its weekly points is there."""
+        return self.so_far if self.since.weekday() == 0 and (self.until - self.since).days == 6 else ""
+
+    @property
+    def said(self) -> str:
+        """Its name in a sentence, with how much of it is over where it still runs."""
+        return f"{self.label} ({self.so_far})" if self.so_far else self.label
 
 
 class WeekPoint(NamedTuple):
@@ -106,6 +133,18 @@ class RunRef(NamedTuple):
     """What it was chosen by: the score, the dollars or the steps; None where a status decided."""
 
 
+class Since(NamedTuple):
+    """A stream's level since a finding, in its unit: 0..1, US dollars or steps a run."""
+
+    whole: Estimate
+    """All nights from the first of the finding's window to the last of the report's."""
+    later: Estimate
+    """Only the nights after it was found: the window that raised the alarm was the worst of many, and exaggerates.
+    The interval is of what lies behind those runs, to be compared with the old level."""
+    nights: int
+    """Of those after it was found, the ones with scores or runs."""
+
+
 class Change(NamedTuple):
     """A finding, with what may explain it."""
 
@@ -117,6 +156,44 @@ class Change(NamedTuple):
     bad_means: str
     """What makes a run bad here, in words: `scored below 0.5`, `errored`."""
     worst: tuple[RunRef, ...]
+    since: Since | None = None
+    """None where it is not known, or the finding has recovered."""
+    part_of: int | None = None
+    """The finding under which it is told, as one cause may have given both; None for one that stands by itself."""
+
+    @property
+    def size(self) -> Estimate | None:
+        """The level since, where that is what to tell; None where the finding's own window must do.
+
+        That is so where the nights since lie on the other side of the old level: a drop to more than before is none.
+        """
+        mean = None if self.since is None else self.since.whole.mean
+        if self.since is None or mean is None or self.part_left(mean) <= 0:
+            return None
+        return self.since.whole
+
+    @property
+    def has_stayed(self) -> bool | None:
+        """Whether the nights after it was found show the change without those that raised the alarm.
+
+        They do where the old level lies clearly outside of their interval, and a quarter of the change is left: over
+        many runs a change too small to matter is seen too. None where they are too few to say, or it is not clear.
+        """
+        if self.since is None or self.since.nights < FEWEST_LATER:
+            return None
+        mean, low, high = self.since.later[:3]
+        if mean is None or low is None or high is None:
+            return None
+        reach = high - mean if self.drift.before > mean else mean - low
+        away = abs(self.drift.before - mean)
+        if away <= reach or self.part_left(mean) < MADE_UP:
+            return False
+        return True if away >= CLEARLY * reach else None
+
+    def part_left(self, level: float) -> float:
+        """How much of the found change is left at a level: 1 for all of it, 0 or less for none."""
+        found = self.drift.after - self.drift.before
+        return (level - self.drift.before) / found if found else 0.0
 
 
 class Group(NamedTuple):
@@ -281,6 +358,13 @@ class Sensitivity(NamedTuple):
     """0..1: so many more failed runs among those of the last nights; None where none would have been."""
 
 
+class Untold(NamedTuple):
+    """A stream of the primary rubric for which no smallest drop is told."""
+
+    task_type: str | None
+    reason: str
+
+
 class Sampled(NamedTuple):
     """What was sampled, whether it adds up, and what it cost."""
 
@@ -290,6 +374,8 @@ class Sampled(NamedTuple):
     """By model, most verdicts first."""
     sensitivity: tuple[Sensitivity, ...]
     """Of the primary rubric's streams that were tested and have no finding; overall first."""
+    untold: tuple[Untold, ...]
+    """The others of the primary rubric, with the reason; in the same order."""
     sensitivity_nights: int
     false_alarms_per_year: float
 

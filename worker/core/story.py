@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from worker.core.alerting import figure, rarity
+from worker.core.causes import leading, parts
 from worker.core.report import (
     LEARN_NIGHTS,
     LOW_COVERAGE,
@@ -16,8 +17,8 @@ from worker.core.report import (
     Upkeep,
     Window,
 )
-from worker.core.words import Unit, amount, counted, day, from_to, percent
-from worker.records import Drift
+from worker.core.words import Unit, amount, counted, day, from_to, percent, span
+from worker.records import Drift, Estimate
 
 _MOST = 3
 _QUALITY = ("agent", "judge", "mix")
@@ -60,7 +61,7 @@ def sentences(
         return (("No runs yet: take some in with spotcheck ingest.",),)
     if not window.runs:
         return ((f"No run ended in {window.label}.",),)
-    told = [_moved(change.drift, streams, upkeep, primary, window.until) for change in _top(changes)]
+    told = [_moved(change, streams, upkeep, primary, window) for change in _top(changes)]
     gaps = _gaps(tallies, primary, window)
     if told:
         rest = _rest(streams, changes, figures, len(told))
@@ -71,7 +72,7 @@ def sentences(
 
 def _top(changes: Sequence[Change]) -> list[Change]:
     """At most two to tell: of quality and of operations one each, where both changed."""
-    ranked = sorted((change for change in changes), key=lambda change: _rank(change, changes))
+    ranked = sorted(leading(changes), key=lambda change: _rank(change, changes))
     quality = [change for change in ranked if change.drift.kind in _QUALITY]
     others = [change for change in ranked if change.drift.kind not in _QUALITY]
     if quality and others:
@@ -88,20 +89,93 @@ def _rank(change: Change, changes: Sequence[Change]) -> tuple[bool, bool, bool, 
     return one.state not in ("open", "muted") and not change.is_new, not change.is_new, is_echo, -one.z
 
 
-def headline(one: Drift, primary: str | None) -> Sentence:
-    """What moved, where, from what to what.
+def headline(change: Change, primary: str | None) -> Sentence:
+    """What moved, where, from what to what: to the mean of all nights since, where there are more than the found ones.
 
     Args:
-        one: The finding.
+        change: The finding.
         primary: The rubric that is called quality.
 
     Returns:
         Pieces of a sentence without its end.
     """
-    before, after = from_to(one.before, one.after, unit_of(one.stream.scorer))
+    one, size = change.drift, change.size
+    unit = unit_of(one.stream.scorer)
+    before, after = from_to(one.before, one.after if size is None or size.mean is None else size.mean, unit)
     verb = "fell" if one.after < one.before else "rose"
     of_runs = " of runs" if one.stream.scorer in ("error_rate", "abort_rate", "completion_rate") else ""
-    return (*_subject(one, primary), f" {verb} from {before} to {after}{of_runs}")
+    return (*_subject(one, primary), f" {verb} from {before} to {after}{_between(size, unit)}{of_runs}")
+
+
+def _between(one: Estimate | None, unit: Unit) -> str:
+    return "" if one is None or one.low is None or one.high is None else f" {span(one.low, one.high, unit)}"
+
+
+def scored(change: Change) -> int:
+    """How many runs the size in the headline is made of."""
+    return change.drift.scored if change.size is None else change.size.n
+
+
+def window(one: Drift) -> str:
+    """The window that raised the alarm: `on one night`, `over 3 nights`, `over 4 hours`."""
+    if one.window_hours is not None:
+        return f"over {counted(one.window_hours, 'hour')}"
+    return "on one night" if one.window_nights == 1 else f"over {counted(one.window_nights, 'night')}"
+
+
+def found_as(change: Change) -> str:
+    """What the alarm was raised by, in small print; empty where the headline tells just that.
+
+    Example:
+        "found on one night: 53 %, n 25".
+    """
+    one = change.drift
+    is_all = change.since is not None and not change.since.nights and one.window_hours is None
+    if change.size is None or is_all:
+        return ""
+    level = from_to(one.before, one.after, unit_of(one.stream.scorer))[1]
+    return f"found {window(one)}: {level}, n {one.scored:,}"
+
+
+def stayed(change: Change, *, is_short: bool = False) -> str:
+    """Whether the nights after the alarm show the change by themselves; empty where they are too few to say.
+
+    Args:
+        change: The finding.
+        is_short: Without the interval where it has stayed: beside a headline that has one.
+
+    Example:
+        "it has stayed: 75 % [71–79 %] over the 26 nights since".
+    """
+    if change.since is None or change.has_stayed is None or change.since.later.mean is None:
+        return ""
+    unit, later = unit_of(change.drift.stream.scorer), change.since.later
+    level = from_to(change.drift.before, change.since.later.mean, unit)[1]
+    if not (is_short and change.has_stayed):
+        level += _between(later, unit)
+    if change.has_stayed:
+        return f"it has stayed: {level} over the {counted(change.since.nights, 'night')} since"
+    return f"the {counted(change.since.nights, 'night')} since do not show it: {level}"
+
+
+def also_seen(change: Change, changes: Sequence[Change]) -> Sentence:
+    """Where else one cause was seen, each with its number and size; empty where nowhere."""
+    found: list[Name | str] = []
+    for part in parts(change, changes):
+        one = part.drift
+        where: Name | str = "all task types" if one.stream.task_type is None else Name(one.stream.task_type)
+        if one.stream.task_type == change.drift.stream.task_type:
+            where = Name(one.stream.criterion or one.stream.scorer)
+        size = part.size
+        unit = unit_of(one.stream.scorer)
+        before, after = from_to(one.before, one.after if size is None or size.mean is None else size.mean, unit)
+        state = "" if one.state == "open" else f", {one.state}"
+        found += [
+            ", " if found else "",
+            where,
+            f" ({before} to {after}{_between(size, unit)}; finding {one.finding_id}{state})",
+        ]
+    return tuple(piece for piece in found if piece)
 
 
 def since(one: Drift, today: date) -> str:
@@ -110,16 +184,21 @@ def since(one: Drift, today: date) -> str:
 
 
 def _moved(
-    one: Drift, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, today: date
+    change: Change, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, window: Window
 ) -> Sentence:
-    chance = f"n {one.scored:,}; chance alone: {rarity(one.chance_per_year)}"
-    if one.state == "recovered":
-        end = f" and has recovered ({chance})."
-    elif one.state == "accepted":
-        end = f", accepted as the new level ({chance})."
-    else:
-        end = f" ({chance}{_now(one, streams) or _now_in_all_runs(one, upkeep)})."
-    return (*headline(one, primary), f" since {since(one, today)}{end}")
+    one = change.drift
+    rare, after = f"chance alone: {rarity(one.chance_per_year)}", stayed(change, is_short=True)
+    if after:
+        rare += f", {'and' if change.has_stayed else 'but'} {after}"
+    said = [f"n {scored(change):,}", found_as(change), rare]
+    if one.state in _LIVING:
+        now = _now(change, streams) or _now_in_all_runs(change, upkeep)
+        said.append(
+            f"{now}, {window.week_so_far}" if window.week_so_far and now.startswith(window.weeks[-1][5:]) else now
+        )
+    why = "; ".join(part for part in said if part)
+    settled = {"recovered": " and has recovered", "accepted": ", accepted as the new level"}.get(one.state, "")
+    return (*headline(change, primary), f" since {since(one, window.until)}{settled} ({why}).")
 
 
 def _subject(one: Drift, primary: str | None) -> Sentence:
@@ -141,28 +220,40 @@ def _subject(one: Drift, primary: str | None) -> Sentence:
     return (*(("The judge's view: ",) if one.kind == "judge" else ()), *named, where)
 
 
-def _now(one: Drift, streams: Sequence[Stream]) -> str:
-    """The level of the newest week, where it is not the finding's own."""
-    own = next((s for s in streams if (s.task_type, s.scorer) == (one.stream.task_type, one.stream.scorer)), None)
+def _now(change: Change, streams: Sequence[Stream]) -> str:
+    """The level of the newest week, where the sentence does not say as much already."""
+    key = change.drift.stream
+    own = next((s for s in streams if (s.task_type, s.scorer) == (key.task_type, key.scorer)), None)
     newest = None if own is None else own.newest
     if newest is None or newest.mean is None or newest.low is None or newest.high is None:
         return ""
+    if not _is_news(change, newest.low, newest.high):
+        return ""
     low, high = percent(newest.low, digits=0).removesuffix(" %"), percent(newest.high, digits=0)
-    return f"; {newest.week[5:]}: {percent(newest.mean, digits=0)} [{low}–{high}], n {newest.scored:,}"
+    return f"{newest.week[5:]}: {percent(newest.mean, digits=0)} [{low}–{high}], n {newest.scored:,}"
 
 
-def _now_in_all_runs(one: Drift, upkeep: Sequence[Upkeep]) -> str:
+def _now_in_all_runs(change: Change, upkeep: Sequence[Upkeep]) -> str:
     """The same for cost, errors, steps and tools."""
-    own = next((each for each in upkeep if each.task_type == one.stream.task_type), None)
+    key = change.drift.stream
+    own = next((each for each in upkeep if each.task_type == key.task_type), None)
     if own is None:
         return ""
-    kind, _, tool = one.stream.scorer.partition(":")
+    kind, _, tool = key.scorer.partition(":")
     weeks = {"error_rate": own.errors, "abort_rate": own.aborts, "cost_per_run": own.cost, "steps_per_run": own.steps}
     figures = dict(own.tools).get(tool, ()) if tool else weeks.get(kind, ())
     newest = next((figure for figure in reversed(figures) if figure.value is not None), None)
-    if newest is None or newest.value is None:
+    if newest is None or newest.value is None or not _is_news(change, newest.low, newest.high):
         return ""
-    return f"; {newest.week[5:]}: {amount(newest.value, unit_of(one.stream.scorer))}, n {newest.n:,}"
+    return f"{newest.week[5:]}: {amount(newest.value, unit_of(key.scorer))}, n {newest.n:,}"
+
+
+def _is_news(change: Change, low: float | None, high: float | None) -> bool:
+    """Whether the newest week differs from all nights since, or those are not told."""
+    mean = None if change.size is None else change.size.mean
+    if mean is None:
+        return True
+    return low is not None and high is not None and not low <= mean <= high
 
 
 def _gaps(tallies: Sequence[Tally], primary: str | None, window: Window) -> list[Sentence]:
@@ -181,7 +272,7 @@ def _gaps(tallies: Sequence[Tally], primary: str | None, window: Window) -> list
     count = reasons.get(most, 0)
     why = (", most often: ", Name(most.replace("_", " ")), f" ({count:,})") if count else ()
     if not scored:
-        said = f"Nothing is known of the quality in {window.label}: none of {drawn:,} sampled runs has a score"
+        said = f"Nothing is known of the quality in {window.said}: none of {drawn:,} sampled runs has a score"
     else:
         said = f"Only {percent(scored / drawn, digits=0)} of {drawn:,} sampled runs have a score of quality"
     return [(said, *why, ".")]
@@ -208,7 +299,7 @@ def _rest(streams: Sequence[Stream], changes: Sequence[Change], figures: int, to
     tested, young = _tested(streams, changes)
     operational = sum(change.drift.kind not in _QUALITY and change.drift.state in _LIVING for change in changes)
     count = _count(tested, max(0, figures - operational))
-    more = len(changes) - told
+    more = len(leading(changes)) - told
     if not count:
         return [(f"{counted(more, 'more finding')} below.",)] if more else []
     start = f"{counted(more, 'more finding')} below; everything" if more else "Everything"
@@ -232,9 +323,9 @@ def _calm(
     if not count:
         known = max((one.nights for one in streams), default=0)
         why = f"{known} of {LEARN_NIGHTS} nights are learned" if known else "nothing has a score yet"
-        said = f"Too early to tell a change in {window.label}: {why}."
+        said = f"Too early to tell a change in {window.said}: {why}."
         return [(said,), *([(level,)] if level else [])]
-    said = f"Nothing changed beyond chance in {window.label}: {count}."
+    said = f"Nothing changed beyond chance in {window.said}: {count}."
     if young:
         said += f" {counted(young, 'more stream')} {'is' if young == 1 else 'are'} too young to test."
     return [(said,), *([(level,)] if level else []), *_would_have(sensitivity, nights)]

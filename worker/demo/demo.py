@@ -46,7 +46,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Another number, another history.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The same answer for machines.")] = False,
 ) -> None:
-    """Eight weeks of a made-up support and research agent, night by night: no key, no server, about a minute.
+    """Eight weeks of a made-up support and research agent, night by night: no key, no server, about two minutes.
 
     Four changes are planted in the history; at its end stands what was found of them. The judge is simulated.
 

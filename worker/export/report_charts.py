@@ -1,5 +1,6 @@
 """The report's pictures as inline SVG, without script, font or image: everything that came from outside is escaped."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ _WIDTH, _HEIGHT = 320, 152
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 20
 _LABEL_PX, _LABEL_CHARS = 6, 12
 """About the width of a character, and how many of a version are shown; its title has all of it."""
+_FINDING_Y, _ROW_PX = 9, 11
+"""The row of the findings' labels; the next below is the versions', and those above are for what has no room there."""
 _WEEK_PX = 30
 """Room for the name of a week."""
 _FLOORS = (0.5, 0.4, 0.2, 0.0)
@@ -30,6 +33,8 @@ HATCH = Markup(
     "</defs></svg>"
 )
 """The patterns that all pictures of a page share."""
+
+_SAID = {"finding": "finding", "version": "first seen: version", "series": "new series of the scorer:"}
 
 
 class Axis(NamedTuple):
@@ -55,12 +60,13 @@ def panel(stream: Stream, weeks: Sequence[str], axis: Axis, name: str) -> Markup
     """One stream: weekly means with their intervals, versions, new series and findings as vertical marks."""
     places = {week: (place + 0.5) / len(weeks) for place, week in enumerate(weeks)}
     points = [point for point in stream.points if point.week in places]
-    parts = [_grid(axis), _thin(points, places, len(weeks)), *_marks(stream.marks, weeks)]
+    marks, top = _marks(stream.marks, weeks)
+    parts = [_grid(axis), _thin(points, places, len(weeks)), *marks]
     parts += [part for line in _lines(points, weeks) for part in _line(line, places, axis)]
     parts += [_missing(point, places) for point in points if point.mean is None and point.population]
     parts.append(_weeks(weeks))
-    return Markup('<svg class="panel" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _HEIGHT, _said(stream, points, name), Markup().join(parts)
+    return Markup('<svg class="panel" viewBox="0 {} {} {}" role="img" aria-label="{}">{}</svg>').format(
+        top, _WIDTH, _HEIGHT - top, _said(stream, points, name), Markup().join(parts)
     )
 
 
@@ -149,34 +155,40 @@ def _missing(point: WeekPoint, places: dict[str, float]) -> Markup:
     )
 
 
-def _marks(marks: Sequence[Mark], weeks: Sequence[str]) -> list[Markup]:
-    """Vertical lines with a label where there is room; the label of a finding always has it."""
+def _marks(marks: Sequence[Mark], weeks: Sequence[str]) -> tuple[list[Markup], int]:
+    """Vertical lines, each with a label; and the top of the picture, which grows where labels need more rows."""
     first = calendar.nights_of_week(weeks[0])[0]
-    found, ends = [], [-99.0, -99.0]
+    lines: list[Markup] = []
+    labels: list[Markup] = []
+    taken: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    highest = _FINDING_Y
     for mark in sorted(marks, key=lambda one: (one.kind != "finding", one.night)):
         place = ((mark.night - first).days + 0.5) / (7 * len(weeks))
         if not 0 <= place <= 1:
             continue
         x = _x(place)
-        row = 0 if mark.kind == "finding" else 1
         text = f"▼ {mark.text}" if mark.kind == "finding" else mark.text
         short = text if len(text) <= _LABEL_CHARS else text[: _LABEL_CHARS - 1] + "…"
-        start = min(x - 3, _WIDTH - _LABEL_PX * len(short) - 4)
-        label = Markup()
-        if start > ends[row]:
-            label = Markup('<text class="{}-label" x="{:.1f}" y="{}">{}</text>').format(
-                mark.kind, start, 9 + 11 * row, short
-            )
-            ends[row] = start + _LABEL_PX * len(short)
-        said = {"finding": "finding", "version": "first seen: version", "series": "new series of the scorer:"}[
-            mark.kind
-        ]
-        found.append(
-            Markup('<g><title>{}</title><path class="{}" d="M{:.1f} {}V{}"/>{}</g>').format(
-                f"{day(mark.night)}: {said} {mark.text}", mark.kind, x, _TOP - 3, _HEIGHT - _BOTTOM, label
+        wide = _LABEL_PX * len(short)
+        start = min(x - 3, _WIDTH - wide - 4)
+        y = _FINDING_Y if mark.kind == "finding" else _FINDING_Y + _ROW_PX
+        while any(start <= last and begin <= start + wide for begin, last in taken[y]):
+            y -= _ROW_PX
+        taken[y].append((start, start + wide))
+        highest = min(highest, y)
+        said = f"{day(mark.night)}: {_SAID[mark.kind]} {mark.text}"
+        lines.append(
+            Markup('<g><title>{}</title><path class="{}" d="M{:.1f} {}V{}"/></g>').format(
+                said, mark.kind, x, min(_TOP - 3, y + 3), _HEIGHT - _BOTTOM
             )
         )
-    return found
+        labels.append(
+            Markup(
+                '<g><title>{}</title><rect class="behind" x="{:.1f}" y="{}" width="{}" height="{}"/>'
+                '<text class="{}-label" x="{:.1f}" y="{}">{}</text></g>'
+            ).format(said, start, y - 8, wide, _ROW_PX - 1, mark.kind, start, y, short)
+        )
+    return [*lines, *labels], highest - _FINDING_Y  # labels last: no line crosses one
 
 
 def _weeks(weeks: Sequence[str]) -> Markup:

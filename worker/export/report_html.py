@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from worker.core import story
 from worker.core.alerting import rarity
-from worker.core.report import Change, Figure, Group, Name, Report, Stream, Tally
+from worker.core.causes import leading
+from worker.core.report import Figure, Group, Name, Report, Stream, Tally
 from worker.core.words import amount, counted, day, dollars, p_value, percent
 from worker.export import report_charts as charts
 from worker.records import Estimate
@@ -74,7 +75,8 @@ def render(report: Report, *, is_redacted: bool = True) -> str:
         style=Markup(style),  # noqa: S704 our own file
         policy=_policy(style),
         hatch=charts.HATCH,
-        leads=min(len(report.changes), 2),
+        leads=min(len(leading(report.changes)), 2),
+        findings=leading(report.changes),
         groups=_groups(report.streams, moved),
         spend=sum(one.cost[-1].total for one in report.upkeep if one.cost),
         unpriced=sum(one.runs - one.cost[-1].n for one in report.upkeep if one.cost),
@@ -139,9 +141,12 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         "glimpse": _glimpse,
         "panel": panel,
         "remark": _remark,
-        "headline": lambda change: story.headline(change.drift, report.primary),
+        "headline": lambda change: story.headline(change, report.primary),
         "since": lambda change: story.since(change.drift, today),
-        "window": window,
+        "scored": story.scored,
+        "also_seen": lambda change: story.also_seen(change, report.changes),
+        "found_as": lambda change: tight(story.found_as(change) or f"found {story.window(change.drift)}"),
+        "stayed": lambda change: tight(story.stayed(change)),
         "level": _level,
         "spark": charts.spark,
         "outcome_bar": charts.outcome_bar,
@@ -165,14 +170,6 @@ def tight(text: str) -> str:
         'from 91\xa0% to 72\xa0% (n\xa0150)'
     """
     return _LOOSE.sub(_FIXED, text)
-
-
-def window(change: Change) -> str:
-    """The window of a finding."""
-    one = change.drift
-    if one.window_hours is not None:
-        return counted(one.window_hours, "hour")
-    return counted(one.window_nights, "night")
 
 
 def _interval(one: Any) -> str:  # noqa: ANN401 anything with low and high

@@ -1,6 +1,7 @@
 """The report for machines. The schema is stable: fields are added, never renamed or taken away.
 
-    {"window": null | {"since", "until", "label", "weeks": [...], "nights", "runs"},
+    {"window": null | {"since", "until", "label", "weeks": [...], "nights", "runs",
+                       "nights_over": null | NUMBER},
      "task_type": null | "refund",
      "sentences": ["..."],
      "primary": null | "task_completion",
@@ -10,8 +11,9 @@
                   "marks": [{"night", "kind": "version|series|finding", "text"}]}],
      "findings": [{"finding_id", "stream": {"task_type", "scorer", "scorer_version", "criterion"}, "kind", "direction",
                    "before", "after", "window_nights", "window_hours", "scored", "z", "chance_per_year", "since",
-                   "found_night", "state", "is_new", "text", "bad_means", "compared_runs", "compared_facts",
-                   "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
+                   "found_night", "state", "is_new", "text", "level": LEVEL, "level_later": LEVEL, "nights_later",
+                   "has_stayed": null | true | false, "part_of": null | NUMBER, "bad_means", "compared_runs",
+                   "compared_facts", "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
      "alerts": [{"alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id"}],
      "cost": [{"task_type", "weeks": [{"week", "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE,
                                         "steps": FIGURE}],
@@ -24,14 +26,18 @@
                  "sampled_out", "scored", "unscored", "failed", "shed", "pending", "coverage",
                  "reasons": [{"state", "reason", "count"}]}],
                  "judges": [{"model", "verdicts", "priced", "cost_usd", "input_tokens", "output_tokens"}],
-                 "smallest_drop": [{"task_type", "drop", "nights"}], "false_alarms_per_year"},
+                 "smallest_drop": [{"task_type", "drop", "nights"}],
+                 "no_smallest_drop": [{"task_type", "reason"}], "false_alarms_per_year"},
      "made_at", "store", "time_zone", "version"}
 
 A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
-which is not 0. FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name", "task_type", "bad_with",
-"n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type", "status",
-"agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}: the texts
-are in `show RUN_ID --json`.
+which is not 0. `nights_over` is set where the window still runs. `before` and `after` of a finding are as it was
+found; `level` is the mean of all nights since, and `level_later` of the `nights_later` after it was found, all null
+where it has recovered. One with `part_of` is told under that other finding, as one cause may have given both. LEVEL is
+{"n", "mean", "low", "high"}; FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name",
+"task_type", "bad_with", "n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type",
+"status", "agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}:
+the texts are in `show RUN_ID --json`.
 Shares and scores are 0..1, money is US dollars.
 """
 
@@ -41,7 +47,7 @@ from worker.core import story
 from worker.core.contrast import Contrast
 from worker.core.report import Change, Figure, Group, Report, RunToRead, Stream, Tally, Upkeep
 from worker.export.report_charts import shares_of
-from worker.records import Alert
+from worker.records import Alert, Estimate
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -79,6 +85,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 {"task_type": one.task_type, "drop": one.drop, "nights": report.sampled.sensitivity_nights}
                 for one in report.sampled.sensitivity
             ],
+            "no_smallest_drop": [one._asdict() for one in report.sampled.untold],
             "false_alarms_per_year": report.sampled.false_alarms_per_year,
         },
         "made_at": report.made_at.isoformat(),
@@ -111,13 +118,22 @@ def _finding(change: Change, primary: str | None) -> dict[str, Any]:
         "stream": change.drift.stream._asdict(),
         **fields,
         "is_new": change.is_new,
-        "text": "".join(story.headline(change.drift, primary)),
+        "text": "".join(story.headline(change, primary)),
+        "level": None if change.since is None else _level(change.since.whole),
+        "level_later": None if change.since is None else _level(change.since.later),
+        "nights_later": None if change.since is None else change.since.nights,
+        "has_stayed": change.has_stayed,
+        "part_of": change.part_of,
         "bad_means": change.bad_means,
         "compared_runs": change.differs.runs,
         "compared_facts": change.differs.looked_at,
         "differs": [_contrast(one) for one in change.differs.found],
         "worst": [ref._asdict() for ref in change.worst],
     }
+
+
+def _level(one: Estimate) -> dict[str, Any]:
+    return {"n": one.n, "mean": one.mean, "low": one.low, "high": one.high}
 
 
 def _alert(one: Alert) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from worker.core import story
 from worker.core.alerting import rarity
+from worker.core.causes import leading
 from worker.core.report import Change, Group, Name, Report, Sentence, Upkeep
 from worker.core.words import counted, day, dollars, percent
 from worker.export.report_charts import shares_of
@@ -22,15 +23,16 @@ _ORDERS |= dict.fromkeys((9, 10, 11, 12, 13), " ")
 
 def render(report: Report) -> str:
     """The report as GitHub-flavoured Markdown, of bounded length: at most eight findings, twenty rows, five runs."""
-    title = report.window.label if report.window else "no runs yet"
+    title = report.window.said if report.window else "no runs yet"
     only = ["", f"Only {code(report.task_type)}."] if report.task_type is not None else []
     lines = [f"**Spotcheck, {title}**", *only, "", *(f"- {_sentence(one)}" for one in report.sentences)]
     if report.window is None:
         return "\n".join(lines) + "\n"
     if report.changes:
         lines += ["", "**Findings**", ""]
-        lines += [line for change in report.changes[:_FINDINGS] for line in _finding(change, report)]
-        lines += _more(len(report.changes) - _FINDINGS, "more finding")
+        changes = leading(report.changes)
+        lines += [line for change in changes[:_FINDINGS] for line in _finding(change, report)]
+        lines += _more(len(changes) - _FINDINGS, "more finding")
     if report.alerts:
         lines += ["", "**Also told**", ""]
         lines += [f"- {day(one.night)}: {code(one.text, 200)}" for one in report.alerts[:_RUNS]]
@@ -70,12 +72,14 @@ def _sentence(pieces: Sentence) -> str:
 def _finding(change: Change, report: Report) -> Iterable[str]:
     one = change.drift
     today = report.window.until if report.window else one.found_night
-    state = "" if one.state == "open" else f", {one.state}"
-    yield (
-        f"- {_sentence(story.headline(one, report.primary))} since {story.since(one, today)} "
-        f"(finding {one.finding_id}, found {day(one.found_night)}, n {one.scored:,}, "
-        f"chance alone: {rarity(one.chance_per_year)}{state})"
-    )
+    said = [f"finding {one.finding_id}", f"found {day(one.found_night)}", f"n {story.scored(change):,}"]
+    said += [story.found_as(change), f"chance alone: {rarity(one.chance_per_year)}", story.stayed(change)]
+    said += ["" if one.state == "open" else one.state]
+    why = "; ".join(part for part in said if part)
+    yield f"- {_sentence(story.headline(change, report.primary))} since {story.since(one, today)} ({why})"
+    also = story.also_seen(change, report.changes)
+    if also:
+        yield f"  - also seen in: {_sentence(also)}"
     for each in change.differs.found[:1]:
         where = f"{code(each.task_type)}, " if one.stream.task_type is None and each.task_type is not None else ""
         yield (

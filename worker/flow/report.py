@@ -27,7 +27,7 @@ from worker.core.report import (
 from worker.core.sensitivity import NIGHTS as SENSITIVITY_NIGHTS
 from worker.core.story import sentences
 from worker.flow.project import Project
-from worker.flow.report_findings import changes_of, seen, sensitivity_of
+from worker.flow.report_findings import changes_of, seen, sensitivity_of, untold
 from worker.flow.report_reading import read_runs
 from worker.flow.report_streams import Scorers, streams_of
 from worker.records import Alert, Cell, Estimate
@@ -67,7 +67,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
     rubrics = project.settings.scoring.rubrics
     with project.store.read() as connection:
         scorers = Scorers(stored.scorer_names(connection), rubrics[0] if rubrics else None)
-        window = _window(connection, asked)
+        window = _window(connection, asked, project.last_over(now))
         if window is None:
             return _empty(project, asked, now)
         ever = {one.key.fingerprint: one for one in registered(connection)}
@@ -120,6 +120,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
         sampled=tallies._replace(
             judged=judged,
             sensitivity=could_have,
+            untold=untold(scorers.primary, streams, changes, could_have),
             false_alarms_per_year=project.settings.alerts.false_alarms_per_year,
         ),
         made_at=now,
@@ -129,8 +130,8 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
     )
 
 
-def _window(connection: Connection, asked: Asked) -> Window | None:
-    """The nights asked for; None for a store without runs."""
+def _window(connection: Connection, asked: Asked, last_over: date) -> Window | None:
+    """The nights asked for, and how many of them are over; None for a store without runs."""
     span = runs.span(connection)
     if span is None:
         return None
@@ -150,7 +151,8 @@ def _window(connection: Connection, asked: Asked) -> Window | None:
     nights = len({row.night for row in rows})
     first = calendar.week_of(span[0])
     kept = tuple(one for one in reversed(weeks) if one >= first) or (week,)
-    return Window(since, until, label, kept, nights, sum(row.runs for row in rows))
+    over = None if until <= last_over else max(0, (last_over - since).days + 1)
+    return Window(since, until, label, kept, nights, sum(row.runs for row in rows), over)
 
 
 def _empty(project: Project, asked: Asked, now: datetime) -> Report:
@@ -168,7 +170,7 @@ def _empty(project: Project, asked: Asked, now: datetime) -> Report:
         upkeep=(),
         common=NOTHING,
         reading=Reading((), (), None),
-        sampled=Sampled((), True, (), (), SENSITIVITY_NIGHTS, allowed),
+        sampled=Sampled((), True, (), (), (), SENSITIVITY_NIGHTS, allowed),
         made_at=now,
         store=project.store.shown,
         time_zone=project.settings.schedule.time_zone,
@@ -196,7 +198,7 @@ def _tallies(
         for (name, series), own in sums.items()
     ]
     tallies.sort(key=lambda one: (not one.is_rubric, one.scorer != scorers.primary, one.scorer, one.series))
-    return Sampled(tuple(tallies), all(row.reconciles for row in rows), (), (), SENSITIVITY_NIGHTS, 0.0)
+    return Sampled(tuple(tallies), all(row.reconciles for row in rows), (), (), (), SENSITIVITY_NIGHTS, 0.0)
 
 
 def _alerts(connection: Connection, window: Window, task_type: str | None) -> tuple[Alert, ...]:

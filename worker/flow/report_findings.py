@@ -8,10 +8,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.core import alerting, drift
+from worker.core.causes import together
 from worker.core.contrast import NOTHING, Contrasts, Seen, contrasts
 from worker.core.estimate import mix_shares, nightly_lines
-from worker.core.report import GOOD_FROM, Change, RunRef, Sensitivity, Stream, Window
+from worker.core.report import GOOD_FROM, Change, RunRef, Sensitivity, Stream, Untold, Window
 from worker.core.sensitivity import Watched, smallest_drop
+from worker.flow.report_since import with_levels
 from worker.records import Drift
 from worker.store import findings, summary
 from worker.store import report as stored
@@ -38,6 +40,10 @@ class _Bad(NamedTuple):
     """Facts that say nothing but the same."""
 
 
+_ITSELF = ("flag", "status", "input")
+"""What a dear or a long run is by another name: flags of outliers, how it ended, the tokens that were paid for."""
+
+
 def changes_of(connection: Connection, window: Window, task_type: str | None, names: Names) -> tuple[Change, ...]:
     """The findings of the window, and older ones that nobody has settled; newest first."""
     found = [
@@ -47,9 +53,11 @@ def changes_of(connection: Connection, window: Window, task_type: str | None, na
         and (one.found_night >= window.since or one.state in findings.ALIVE)
         and task_type in (None, one.stream.task_type)
     ][:MOST_CHANGES]
-    return tuple(
+    changes = [
         _change(connection, one, window, names, is_explained=place < MOST_EXPLAINED) for place, one in enumerate(found)
-    )
+    ]
+    series = {(name, version): pk for pk, (name, version, _) in names.items()}
+    return together(with_levels(connection, changes, window.until, series))
 
 
 def _change(connection: Connection, one: Drift, window: Window, names: Names, *, is_explained: bool) -> Change:
@@ -71,8 +79,8 @@ def _bad(scorer: str) -> _Bad | None:
         "abort_rate": _Bad("aborted", None, ("status",)),
         "completion_rate": _Bad("did not complete", None, ("status",)),
         "tool_failure": _Bad(f"had a failed call of {tool}", None, ("status", "flag", "tool failed")),
-        "cost_per_run": _Bad("cost more than the median run before", "cost_usd", ("flag", "status")),
-        "steps_per_run": _Bad("took more steps than the median run before", "steps", ("flag", "status")),
+        "cost_per_run": _Bad("cost more than the median run before", "cost_usd", _ITSELF),
+        "steps_per_run": _Bad("took more steps than the median run before", "steps", _ITSELF),
     }.get(kind)
 
 
@@ -178,4 +186,26 @@ def sensitivity_of(
             n, s, ss = lines[task_type][1:]
             watched = Watched(n, s, ss, 1 / shares[task_type, primary], allowed)
             found.append(Sensitivity(task_type, smallest_drop(watched)))
+    return tuple(found)
+
+
+def untold(
+    primary: str | None, streams: Sequence[Stream], changes: Sequence[Change], told: Collection[Sensitivity]
+) -> tuple[Untold, ...]:
+    """The streams of the primary rubric that `sensitivity_of` says nothing of, each with the reason."""
+    known = {one.task_type for one in told}
+    numbers: dict[str | None, int | None] = {}
+    for one in changes:  # newest first
+        if one.drift.stream.scorer == primary:
+            numbers.setdefault(one.drift.stream.task_type, one.drift.finding_id)
+    found = []
+    for stream in streams:
+        if stream.scorer != primary or stream.task_type in known:
+            continue
+        reason = {"young": "too young to test", "unscored": "nothing scored"}.get(stream.state, "too few scores")
+        if stream.task_type in numbers:
+            reason = f"finding {numbers[stream.task_type]}"
+        elif stream.task_type is None and numbers:
+            reason = "moved by a finding"
+        found.append(Untold(stream.task_type, reason))
     return tuple(found)
