@@ -1,4 +1,4 @@
-"""Eight weeks in a minute, the way they would have gone: each night's runs taken in, drawn, scored, compared, watched.
+"""Eight weeks in minutes, the way they would have gone: each night's runs taken in, drawn, scored, compared, watched.
 
 Everything is the product's own: intake, draw, ledger, Celery tasks in a worker of this process, the openai client over
 HTTP, trends, scan and alerts. Only the clock is made up: it says the morning after the night in hand.

@@ -31,6 +31,7 @@ LOOK_S = 0.25
 """Shortest time between two looks at what the server said."""
 LOOK_CALLS = 48
 """Calls that a look wants to judge by; fewer where few are under way."""
+MEMORY_CALLS = 200
 CUT = 0.7
 FAR, NEAR = 1.25, 1.01
 """Growth with every look: far below what was too much, and close to it."""
@@ -99,6 +100,8 @@ class Pace:
         self._begun_here = self._answered_here = self._refused_here = self._failed_here = 0
         self._looked_at: float | None = None
         self._looks = 0
+        self._memory = (0.0, 0.0)
+        """Calls, and those refused, since the last cut; the older count half."""
         self._wait_s = 0.0
         self._anchor: _Anchor | None = None
         self._limit_was: float | None = None
@@ -257,7 +260,7 @@ class Pace:
         if not is_enough and not is_storm and span_s < _LOOK_MOST_S:
             return
         noise = 3 * math.sqrt(_NOISE / calls)
-        if refused > TOLERATED + noise:
+        if self._is_too_much(calls, refused):
             span_s = max(span_s, LOOK_S, self.latency_s)
             self._slow_down(now, refused, (self._begun_here - self._refused_here) / span_s)
         elif self.rate is not None:
@@ -271,6 +274,17 @@ class Pace:
         self._begun_here = self._answered_here = self._refused_here = self._failed_here = 0
         self._wait_s, self._looked_at = 0.0, max(now, self.paused_until)
         self._looks += 1
+
+    def _is_too_much(self, calls: int, refused: float) -> bool:
+        """Whether this look, or those since the last cut together, show more refusals than are accepted."""
+        if self._memory[0] > MEMORY_CALLS:
+            self._memory = (self._memory[0] / 2, self._memory[1] / 2)
+        begun, gone = self._memory = (self._memory[0] + calls, self._memory[1] + refused * calls)
+        shares = ((calls, refused), (begun, gone / begun))
+        is_too_much = any(share > TOLERATED + 3 * math.sqrt(_NOISE / count) for count, share in shares)
+        if is_too_much:
+            self._memory = (0.0, 0.0)
+        return is_too_much
 
     def _enough(self) -> float:
         """Calls that make a look worth it: all that may be under way, or a second's."""
