@@ -108,24 +108,24 @@ def test_a_picture_of_trends_is_a_png(world: World) -> None:
         ("nightly --wait", "1 night, 0 of 0 runs drawn; no job is open"),
     ],
 )
-def test_an_empty_project_says_what_to_do_and_is_no_error(shell: Shell, command: str, first: str) -> None:
-    said = shell(*command.split())
+def test_an_empty_project_says_what_to_do_and_is_no_error(empty: Shell, command: str, first: str) -> None:
+    said = empty(*command.split())
     assert said.code == 0
     assert said.out.splitlines()[0] == first
 
 
-def test_an_empty_project_reconciles(shell: Shell) -> None:
-    said = shell("status").out.splitlines()
+def test_an_empty_project_reconciles(empty: Shell) -> None:
+    said = empty("status").out.splitlines()
     assert said[0].endswith("every ended run is accounted for")
     assert said[1] == "no runs in this window"
 
 
-def test_json_on_an_empty_project_keeps_its_shape(shell: Shell) -> None:
-    assert shell("trends", "--json").json == {"points": []}
-    assert shell("drift", "--json").json == {"findings": []}
-    assert shell("runs", "--json").json == {"runs": []}
-    assert shell("sample", "--dry-run", "--json").json["strata"] == []
-    assert shell("status", "--json").json["scorers"] == []
+def test_json_on_an_empty_project_keeps_its_shape(empty: Shell) -> None:
+    assert empty("trends", "--json").json == {"points": []}
+    assert empty("drift", "--json").json == {"findings": []}
+    assert empty("runs", "--json").json == {"runs": []}
+    assert empty("sample", "--dry-run", "--json").json["strata"] == []
+    assert empty("status", "--json").json["scorers"] == []
 
 
 def test_without_a_judge_the_heuristics_run_and_one_line_says_what_is_missing(shell: Shell) -> None:

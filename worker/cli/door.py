@@ -49,9 +49,14 @@ Until = Annotated[str | None, typer.Option("--until", metavar="D", help="Last ni
 _opened: list[Store] = []
 
 
-def project() -> Project:
-    """The project of this folder and environment, with its schema in order; closed when the command ends."""
-    return unopened().open()
+def project(*, creates: bool = False) -> Project:
+    """The project of this folder and environment, with its schema in order; closed when the command ends.
+
+    Args:
+        creates: For commands that put something in: a database that is not there is made. All others only read, and
+            say that there is none: an all-clear from the wrong folder would be a lie.
+    """
+    return unopened().open(creates=creates)
 
 
 def unopened() -> Project:

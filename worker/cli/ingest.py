@@ -42,7 +42,7 @@ def ingest(
         raise SettingsError(f"--format {form!r} is not known; use auto or jsonl")
     for path in paths:
         _look(path)  # a wrong name is told before anything is taken
-    opened = project()
+    opened = project(creates=True)
     total = Tally()
     sides: list[str] = []
     for path in paths:

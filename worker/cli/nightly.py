@@ -29,7 +29,7 @@ def score(wait: Wait = False, as_json: Json = False) -> None:
 
     Examples: spotcheck score · spotcheck score --wait
     """
-    opened = project()
+    opened = project(creates=True)
     _check(opened)
     wake = Waking(opened)
     _warn_without_judge(opened)
@@ -65,7 +65,7 @@ def nightly(
     if on is not None and (since is not None or until is not None):
         raise SettingsError("give --date, or --since and --until, not both")
     night(on, "--date")
-    opened = project()
+    opened = project(creates=True)
     opened.is_replaying = since is not None or until is not None
     nights = nights_asked(opened, since or on, until or on)
     _check(opened)
