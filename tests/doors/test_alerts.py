@@ -26,7 +26,10 @@ def capped(tmp_path: Path) -> Shell:
 
 def test_nothing_found_is_said_and_nothing_else(empty: Shell) -> None:
     said = empty("alerts")
-    assert (said.code, said.out) == (0, "nothing needs you now\n")
+    assert (said.code, said.out) == (
+        0,
+        "nothing needs you now; nothing tested yet: no run was ever taken in (spotcheck ingest)\n",
+    )
     assert empty("alerts", "--json").json == {"alerts": [], "outbox": {}}
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.doors.conftest import Shell, a_document, lines
 from tests.docs.test_commands import commands
+from tests.doors.conftest import Shell, a_document, lines
 
 READERS = (
     *("trends", "drift", "alerts", "report", "runs", "show r-1", "explain r-1", "status", "sample --dry-run"),

@@ -101,7 +101,10 @@ def test_a_picture_of_trends_is_a_png(world: World) -> None:
     ("command", "first"),
     [
         ("trends", "no trend yet: take runs in (spotcheck ingest), then score nights (spotcheck nightly --wait)"),
-        ("drift", "no drift found (project budget: 2 false alarms a year)"),
+        (
+            "drift",
+            "nothing tested yet: no run was ever taken in (spotcheck ingest) (project budget: 2 false alarms a year)",
+        ),
         ("runs", "no runs; take some in with spotcheck ingest"),
         ("score", "no job is open"),
         ("nightly", "1 night, 0 of 0 runs drawn; no job is open"),

@@ -8,6 +8,7 @@ import typer
 
 from worker.cli.door import Json, counted, inline, now, project, say, show_json
 from worker.errors import EXIT_DRIFT, SettingsError
+from worker.flow.learning import learning, untested
 from worker.flow.project import Project
 from worker.records import Drift
 from worker.store import findings
@@ -40,7 +41,7 @@ def drift(
         show_json({"findings": [finding_json(one) for one in found]})
     else:
         allowed = opened.settings.alerts.false_alarms_per_year
-        count = counted(len(found), "finding") if found else "no drift found"
+        count = counted(len(found), "finding") if found else none_found(opened)
         say(f"{count} (project budget: {allowed:g} false alarms a year)")
         for one in found:
             say()
@@ -48,6 +49,15 @@ def drift(
                 say(line)
     if fail_on_drift and any(one.state == "open" for one in found):
         raise typer.Exit(EXIT_DRIFT)
+
+
+def none_found(opened: Project) -> str:
+    """That nothing was found, unless nothing was looked for yet."""
+    known = learning(opened)
+    missing = untested(known)
+    if missing is None:
+        return "no drift found"
+    return f"no drift found; {missing}" if known.is_tested else missing
 
 
 def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli.door import Json, Since, Stopping, Until, counted, night, note, now, progress, project, say, show_json
-from worker.cli.drift import describe, finding_json
+from worker.cli.drift import describe, finding_json, none_found
 from worker.cli.sample import nights_asked
 from worker.cli.unseen import warn_unseen
 from worker.cli.waking import Waking
@@ -100,7 +100,7 @@ def nightly(
             for line in describe(one):
                 say(line)
         if not found and nights and not waited.still_open:
-            say("no drift found")
+            say(none_found(opened))
     _exit(waited)
     if found and fail_on_drift:
         raise typer.Exit(EXIT_DRIFT)
