@@ -306,6 +306,12 @@ def mark_summarised(connection: Connection, night: date, resolved: int, ended: i
     )
 
 
+def summarised_nights(connection: Connection, since: date, until: date) -> int:
+    """How many of these nights (bounds included) are summarised, those without runs too."""
+    is_one = and_(night_table.c.night.between(since, until), night_table.c.summarised_at.is_not(None))
+    return connection.execute(select(func.count()).where(is_one)).scalar_one()
+
+
 def mark_compared(connection: Connection, night: date, now: datetime) -> None:
     """Note that drift was looked for on a night."""
     connection.execute(update(night_table).where(night_table.c.night == night).values(compared_at=now))
