@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from tests.doors.conftest import Shell, World, a_document, lines
 
@@ -59,9 +60,30 @@ def test_a_pipe_gets_whole_run_ids_however_long(shell: Shell) -> None:
     long = "run-" + "x" * 200
     shell("ingest", "-", stdin=lines(a_document(long)))
     assert long in shell("runs").out
-    folded = shell("runs", COLUMNS="80").out
-    assert max(widths(folded)) <= 80
-    assert folded.count("x") == 200
+    assert long in shell("runs", COLUMNS="80").out, "an id that is cut or folded cannot be copied"
+
+
+RUN_IDS = ("run-1124-27cc397d", "0d9f6f0e-3c5a-4b5e-9d0a-6c1f1f0b7a55", "订单-4711")
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 100])
+@pytest.mark.parametrize("run_id", RUN_IDS)
+def test_each_run_is_one_line_with_its_whole_id_and_other_columns_give_way(
+    shell: Shell, run_id: str, width: int
+) -> None:
+    failing = {"kind": "tool", "name": "look_up", "arguments": {}, "result": "", "error": "refused"}
+    run = a_document(run_id, task_type="a_rather_long_task_type", status="errored", cost_usd=0.01, steps=[failing] * 4)
+    shell("ingest", "-", stdin=lines(run, run | {"run_id": "r-2"}))
+    (flags,) = {row["flags"] for row in shell("runs", "--json").json["runs"]}
+    listed = shell("runs", COLUMNS=str(width)).out.splitlines()
+    assert len(listed) == 3
+    assert run_id in listed[1] + listed[2]
+    if width >= 60:
+        assert max(map(cell_len, listed)) <= width
+        assert "a_rather_" in listed[1] or "flags" not in listed[0]
+    whole = shell("runs").out.splitlines()
+    assert len(whole) == 3
+    assert all(part in whole[1] for part in ("a_rather_long_task_type", "errored", "$0.0100", flags))
 
 
 def test_an_agents_text_cannot_give_orders_to_the_terminal_or_to_the_tables(shell: Shell) -> None:

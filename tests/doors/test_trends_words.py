@@ -93,9 +93,21 @@ def test_the_picture_marks_it_too(short: Shell, monkeypatch: pytest.MonkeyPatch)
 )
 def test_traffic_is_blamed_only_for_what_it_did(mean: float, raw: float, half_width: float, is_told: bool) -> None:
     point = {
-        "week": "2026-W47", "task_type": None, "segment": None, "scorer": "s", "criterion": None,
-        "scorer_version": "1", "population": 100, "sampled": 50, "scored": 50, "unscored": 0, "coverage": 1.0,
-        "mean": mean, "low": mean - half_width, "high": mean + half_width, "raw_mean": raw,
+        "week": "2026-W47",
+        "task_type": None,
+        "segment": None,
+        "scorer": "s",
+        "criterion": None,
+        "scorer_version": "1",
+        "population": 100,
+        "sampled": 50,
+        "scored": 50,
+        "unscored": 0,
+        "coverage": 1.0,
+        "mean": mean,
+        "low": mean - half_width,
+        "high": mean + half_width,
+        "raw_mean": raw,
     }
     said = "\n".join(trends_table.lines([point], "task_type", 80, Beside("UTC", 0, None, {})))
     assert ("the difference is traffic" in said) == is_told

@@ -156,9 +156,9 @@ def add_row(table: Table, *cells: str) -> None:
     table.add_row(*(plain(" ".join(cell.split("\n"))) for cell in cells))
 
 
-def show_table(table: Table) -> None:
-    """A table of the result; in a pipe nothing is cut."""
-    _Console(width=max(_NARROW, columns() or _WIDE), highlight=False, emoji=False).print(table, markup=False)
+def show_table(table: Table, least: int = _NARROW) -> None:
+    """A table of the result; in a pipe nothing is cut, nor are its first `least` columns anywhere."""
+    _Console(width=max(least, columns() or _WIDE), highlight=False, emoji=False).print(table, markup=False)
 
 
 def counted(number: int, noun: str) -> str:
