@@ -19,7 +19,7 @@ from typing import ClassVar
 
 EXIT_OK = 0
 EXIT_USAGE = 2  # usage or settings
-EXIT_REJECTED = 3  # input was rejected and --strict was given
+EXIT_REJECTED = 3  # all input was rejected, or some and --strict was given
 EXIT_JUDGE = 4  # the judge is not available
 EXIT_STORE = 5
 EXIT_EXPORT = 6
