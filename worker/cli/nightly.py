@@ -19,6 +19,7 @@ from worker.flow.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
 from worker.flow.watch import watch
+from worker.store import runs
 from worker.store.ledger import Held
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")]
@@ -71,6 +72,8 @@ def nightly(
     _check(opened)
     wake = Waking(opened)
     opened.first_tick(now())
+    if on is None and not opened.is_replaying:
+        _warn_of_history(opened)
     _warn_without_judge(opened)
     strata = _draw(opened, nights)
     warn_unseen(opened, strata)
@@ -104,6 +107,19 @@ def nightly(
     _exit(waited)
     if found and fail_on_drift:
         raise typer.Exit(EXIT_DRIFT)
+
+
+def _warn_of_history(opened: Project) -> None:
+    """Tell of runs that were imported from before the project's start: nobody scores them unasked."""
+    start = opened.start_night()
+    if start is None:
+        return
+    with opened.store.read() as connection:
+        nights = runs.undrawn_nights(connection, start)
+    if nights:
+        told = counted(len(nights), "earlier night")
+        verb = "is" if len(nights) == 1 else "are"
+        note(f"{told} {verb} not scored; spotcheck nightly --since {nights[0]} --until {nights[-1]} --wait")
 
 
 def _check(opened: Project) -> None:
