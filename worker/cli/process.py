@@ -87,7 +87,8 @@ def beat(
     opened = project(creates=True)
     opened.store.close()
     Waking(opened)
-    celery.app.start(["beat", "--loglevel", loglevel])
+    note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · sending ticks")
+    celery.app.start(["--quiet", "beat", "--loglevel", loglevel])
 
 
 def health(
