@@ -10,7 +10,8 @@ SpotcheckError                 exit  retry
 │  ├─ JudgeRefusesUs            4    no    401, 403, unknown model: no retry helps until a person acts
 │  └─ VerdictUnreadable         -    no    becomes an unscored score, never a zero
 ├─ StoreError                   5    yes
-│  └─ SchemaOutdated            5    no
+│  ├─ SchemaOutdated            5    no
+│  └─ StoreMissing              5    no    a read makes no database
 └─ ExportError                  6    yes
 """
 
@@ -18,7 +19,7 @@ from typing import ClassVar
 
 EXIT_OK = 0
 EXIT_USAGE = 2  # usage or settings
-EXIT_REJECTED = 3  # input was rejected and --strict was given
+EXIT_REJECTED = 3  # all input was rejected, or some and --strict was given
 EXIT_JUDGE = 4  # the judge is not available
 EXIT_STORE = 5
 EXIT_EXPORT = 6
@@ -108,6 +109,12 @@ class StoreError(SpotcheckError):
 
 class SchemaOutdated(StoreError):
     """The database has another schema than this program; run `spotcheck db upgrade`."""
+
+    retry = False
+
+
+class StoreMissing(StoreError):
+    """There is no database yet; `spotcheck ingest` makes it."""
 
     retry = False
 

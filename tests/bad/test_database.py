@@ -54,7 +54,7 @@ def test_a_new_database_in_a_folder_without_rights_is_one_line(shell: Shell) -> 
     (shell.folder / "closed").mkdir()
     url = {"SPOTCHECK_DATABASE_URL": "sqlite:///closed/x.db"}
     with mode(shell.folder / "closed", 0o555):
-        assert "unable to open database file; check the path and its rights" in shell.refused("status", code=5, **url)
+        assert "unable to open database file; check the path and its rights" in shell.refused("score", code=5, **url)
     inner = {"SPOTCHECK_DATABASE_URL": "sqlite:///closed/inner/x.db"}
     with mode(shell.folder / "closed", 0):
         assert "folder 'closed/inner' cannot be looked at: Permission denied" in shell.refused(
@@ -180,7 +180,7 @@ def test_a_wrong_database_and_a_wrong_password_say_what_to_check(shell: Shell, p
         line = shell.refused("status", code=5, SPOTCHECK_DATABASE_URL=wrong)
         assert line.endswith("check user and password in SPOTCHECK_DATABASE_URL")
         assert "s3cret" not in line
-        assert "permission denied" in shell.refused("status", code=5, SPOTCHECK_DATABASE_URL=right)
+        assert "permission denied" in shell.refused("score", code=5, SPOTCHECK_DATABASE_URL=right)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def test_no_order_reaches_the_terminal(hostile: Shell, command: list[str]) -> No
 
 def test_reasons_for_rejecting_a_line_give_no_orders(hostile: Shell) -> None:
     said = hostile("ingest", "-", stdin=lines(a_document("x", status=ORDERS), a_document("y", ended_at=ORDERS)))
-    assert said.code == 0
+    assert said.code == 3
     assert not RAW.search(said.err)
     assert said.err.count("\n") == 3
 

@@ -198,7 +198,8 @@ def test_a_process_that_is_told_to_stop_says_one_line_and_its_shell_sees_it(
     assert said.startswith(words[signs[0]])
     assert running.returncode == (143 if signs[0] == signal.SIGTERM else 130)
     assert_whole(shell)
-    assert shell("ingest", "stdin.rejected.jsonl").code == 0, "what was rejected so far is kept"
+    kept = shell("ingest", "stdin.rejected.jsonl", "--json")
+    assert (kept.code, kept.json["rejected"]) == (3, 1), "what was rejected so far is kept"
     assert shell("ingest", "-", stdin=lines(*(a_document(f"r-{number}") for number in range(1_200)))).code == 0
     assert len(ids(shell)) == 1_200
 

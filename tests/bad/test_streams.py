@@ -117,7 +117,7 @@ def test_a_current_folder_that_may_not_be_written_is_told_by_what_would_write(sh
     inside = Shell(here, {"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path}/x.db"})
     with mode(here, 0o555):
         assert inside("ingest", "../good.jsonl").code == 0
-        line = inside.refused("status", code=5, SPOTCHECK_DATABASE_URL="sqlite:///spotcheck.db")
+        line = inside.refused("score", code=5, SPOTCHECK_DATABASE_URL="sqlite:///spotcheck.db")
         assert "unable to open database file; check the path and its rights" in line
         said = inside("ingest", "../runs.jsonl")
         assert said.code == 2

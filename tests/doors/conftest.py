@@ -73,6 +73,13 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.fixture
+def empty(shell: Shell) -> Shell:
+    """A shell beside a database that holds nothing."""
+    assert shell("db", "upgrade").code == 0
+    return shell
+
+
 def a_document(run_id: str, **over: Any) -> dict[str, Any]:
     return {
         "run_id": run_id,

@@ -24,10 +24,13 @@ def capped(tmp_path: Path) -> Shell:
     return shell
 
 
-def test_nothing_found_is_said_and_nothing_else(shell: Shell) -> None:
-    said = shell("alerts")
-    assert (said.code, said.out) == (0, "nothing needs you now\n")
-    assert shell("alerts", "--json").json == {"alerts": [], "outbox": {}}
+def test_nothing_found_is_said_and_nothing_else(empty: Shell) -> None:
+    said = empty("alerts")
+    assert (said.code, said.out) == (
+        0,
+        "nothing needs you now; nothing tested yet: no run was ever taken in (spotcheck ingest)\n",
+    )
+    assert empty("alerts", "--json").json == {"alerts": [], "outbox": {}}
 
 
 def test_a_run_above_the_cap_is_listed_first_and_named(capped: Shell) -> None:

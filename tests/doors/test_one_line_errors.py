@@ -50,8 +50,8 @@ from tests.doors.conftest import Shell, World, a_document, lines
         ("init /proc/nope", "cannot be written"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_line_and_exit_2(shell: Shell, command: str, said: str) -> None:
-    assert said in shell.refused(*command.split())
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_2(empty: Shell, command: str, said: str) -> None:
+    assert said in empty.refused(*command.split())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(
     shell: Shell, url: str, code: int, said: str
 ) -> None:
     (shell.folder / "text.db").write_text("this is a text, not a database, and longer than a header" * 20)
-    line = shell.refused("status", code=code, SPOTCHECK_DATABASE_URL=url)
+    line = shell.refused("score", code=code, SPOTCHECK_DATABASE_URL=url)
     assert said in line
     assert "s3cret" not in line
 
@@ -166,19 +166,19 @@ def test_a_folder_where_the_settings_should_be_is_one_line(shell: Shell) -> None
     assert shell.refused("settings") == "spotcheck: spotcheck.toml cannot be read: Is a directory"
 
 
-def test_an_unexpected_error_is_one_line_too_and_the_traceback_on_demand(shell: Shell) -> None:
+def test_an_unexpected_error_is_one_line_too_and_the_traceback_on_demand(empty: Shell) -> None:
     bad_id = os.fsdecode(b"\xff")  # no UTF-8: SQLite cannot take it
-    line = shell.refused("show", bad_id, code=1)
+    line = empty.refused("show", bad_id, code=1)
     assert line.startswith("spotcheck: unexpected UnicodeEncodeError")
     assert line.endswith("--traceback shows where")
-    shown = shell("show", bad_id, "--traceback")
+    shown = empty("show", bad_id, "--traceback")
     assert shown.code == 1
     assert "Traceback (most recent call last)" in shown.err
 
 
-def test_a_traceback_is_shown_wherever_the_option_stands(shell: Shell) -> None:
+def test_a_traceback_is_shown_wherever_the_option_stands(empty: Shell) -> None:
     for command in (["--traceback", "show", "nope"], ["show", "nope", "--traceback"]):
-        assert "SettingsError" in shell(*command).err
+        assert "SettingsError" in empty(*command).err
 
 
 def test_init_never_overwrites_unasked(shell: Shell) -> None:

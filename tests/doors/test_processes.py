@@ -130,7 +130,7 @@ def test_ctrl_c_while_runs_come_in_keeps_what_was_stored(tmp_path: Path) -> None
     _, said = running.communicate(timeout=60)
     assert said.decode() == "interrupted; what was stored stands, and repeating the command goes on from there\n"
     assert running.returncode == 130
-    assert shell("ingest", "stdin.rejected.jsonl").code == 0
+    assert shell("ingest", "stdin.rejected.jsonl", "--json").json["rejected"] == 1, "the side file is whole"
 
 
 def test_two_at_once_on_one_file_store_each_run_once(tmp_path: Path) -> None:

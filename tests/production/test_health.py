@@ -237,7 +237,7 @@ def test_the_short_way_and_the_command_answer_alike(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell = Shell(tmp_path)
-    shell("status")
+    shell("db", "upgrade")
     monkeypatch.chdir(tmp_path)
     for arguments in (
         [],
@@ -267,7 +267,7 @@ def test_the_short_way_and_the_command_answer_alike(
 
 
 def test_it_says_when_a_rehearsal_is_on(tmp_path: Path) -> None:
-    Shell(tmp_path)("status")
+    Shell(tmp_path)("db", "upgrade")
     clock = {"SPOTCHECK_CLOCK": "2026-11-16T00:00Z@2026-11-16T00:00Z x2"}
     command = [sys.executable, "-m", "worker", "health"]
     said = subprocess.run(
@@ -286,7 +286,7 @@ HEAVY = {"celery", "kombu", "openai", "sqlalchemy", "pydantic", "typer", "numpy"
 
 
 def test_asking_loads_next_to_nothing(tmp_path: Path, database_url: str) -> None:
-    Shell(tmp_path, {"SPOTCHECK_DATABASE_URL": database_url})("status")
+    Shell(tmp_path, {"SPOTCHECK_DATABASE_URL": database_url})("db", "upgrade")
     code = (
         "import sys; sys.argv = ['spotcheck', 'health']\n"
         "from worker.cli import main\n"

@@ -102,6 +102,7 @@ def test_mistakes_are_one_line(shell: Shell, arguments: str, said: str) -> None:
 
 def test_an_empty_project_says_what_to_do(tmp_path: Path) -> None:
     empty = Shell(tmp_path)
+    assert empty("db", "upgrade").code == 0
     assert empty("report").out == "* No runs yet: take some in with spotcheck ingest.\n"
     assert empty("report", "--html", "r.html", "--markdown", "r.md").code == 0
     assert empty("report", "--json").json["window"] is None

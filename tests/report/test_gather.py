@@ -302,7 +302,7 @@ def test_a_new_version_of_the_rubric_is_a_new_series_in_the_same_picture(fresh: 
 
 
 def test_the_heuristics_that_are_watched_elsewhere_are_those_that_compare_leaves_out() -> None:
-    assert frozenset(compare._OPERATIONAL) == ELSEWHERE
+    assert frozenset(compare.OPERATIONAL) == ELSEWHERE
 
 
 def test_what_would_have_been_found_would_have_been(made: Made) -> None:

@@ -9,6 +9,7 @@ import typer
 from worker.cli.door import Json, counted, now, project, say, show_json
 from worker.errors import EXIT_DRIFT, SettingsError
 from worker.flow.deliver import deliver
+from worker.flow.learning import learning, untested
 from worker.flow.project import Project
 from worker.flow.watch import watch
 from worker.records import Alert
@@ -80,7 +81,8 @@ def _tell(opened: Project, found: Sequence[Alert], outbox: dict[str, int]) -> No
     open_now = sum(1 for one in found if one.urgency == "now" and one.state == "open")
     told = f"{counted(open_now, 'alert')} to look at now" if open_now else "nothing needs you now"
     rest = sum(1 for one in found if one.urgency == "review")
-    say(told + (f", {rest:,} for the weekly review" if rest else ""))
+    missing = None if found else untested(learning(opened))
+    say(told + (f", {rest:,} for the weekly review" if rest else "") + (f"; {missing}" if missing else ""))
     for one in found:
         say()
         say(f"[{one.alert_id}] {one.urgency.upper():<6} {one.text}")

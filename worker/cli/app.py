@@ -23,8 +23,8 @@ EXIT_TERMINATED = 143
 _UsageError: Any = typer.BadParameter.__base__
 """Every mistake on the command line; typer exports only this child of it."""
 EPILOG = (
-    "Exit codes: 0 fine · 2 usage or settings · 3 input rejected under --strict · 4 judge unavailable · 5 store · "
-    "6 export · 10 drift found with --fail-on-drift · 130 interrupted. Settings: `spotcheck settings`."
+    "Exit codes: 0 fine · 2 usage or settings · 3 all input rejected, or any under --strict · 4 judge unavailable · "
+    "5 store · 6 export · 10 drift found with --fail-on-drift · 130 interrupted. Settings: `spotcheck settings`."
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli.door import inline, plain
+from worker.cli.trends_table import SoFar
 from worker.errors import SettingsError
 
 _MOST_PANELS = 24
@@ -14,12 +15,13 @@ _COLUMNS = 3
 _INK, _BAND, _MUTED = "#1f4e79", "#9dc3e6", "#8a8a8a"
 
 
-def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
+def draw(points: Sequence[dict[str, Any]], path: Path, so_far: SoFar | None = None) -> None:
     """Draw every line that has scores; low coverage is hatched.
 
     Args:
         points: As `trends --json` gives them.
         path: Where the PNG goes.
+        so_far: The newest week, where it is not whole; its points are hollow.
 
     Raises:
         SettingsError: matplotlib is not installed, or nothing was scored.
@@ -47,7 +49,7 @@ def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
     )
     weeks = sorted({point["week"] for point in points})
     for axis, (key, rows) in zip(axes.flat, shown, strict=False):
-        _panel(axis, key, rows, weeks)
+        _panel(axis, key, rows, weeks, so_far)
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_visible(False)
     more = f"; {left_out} more lines: name one with --scorer" if left_out else ""
@@ -59,7 +61,13 @@ def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def _panel(axis: Any, key: tuple[str, ...], rows: Sequence[dict[str, Any]], weeks: Sequence[str]) -> None:  # noqa: ANN401 matplotlib's Axes
+def _panel(
+    axis: Any,  # noqa: ANN401 matplotlib's Axes
+    key: tuple[str, ...],
+    rows: Sequence[dict[str, Any]],
+    weeks: Sequence[str],
+    so_far: SoFar | None,
+) -> None:
     scorer, criterion, _, name = key
     known = sorted((row for row in rows if row["mean"] is not None), key=lambda row: row["week"])
     x = [weeks.index(row["week"]) for row in known]
@@ -71,7 +79,11 @@ def _panel(axis: Any, key: tuple[str, ...], rows: Sequence[dict[str, Any]], week
             axis.axvspan(at - 0.5, at + 0.5, facecolor="none", edgecolor=_MUTED, hatch="///", lw=0, alpha=0.5)
     said = f"{newest['mean']:.2f} [{newest['low']:.2f}–{newest['high']:.2f}] n {newest['scored']:,}"
     axis.set_title(f"{name} · {scorer} {criterion}".rstrip(), fontsize=9, loc="left")
-    axis.text(0.02, 0.05, f"{newest['week'][5:]}  {said}", transform=axis.transAxes, fontsize=8, color=_INK)
+    label = f"{newest['week'][5:]}  {said}"
+    if so_far is not None and so_far.week == newest["week"]:
+        axis.plot(x[-1:], [newest["mean"]], color=_INK, marker="o", ms=3.5, mfc="white")
+        label = f"{so_far.said}\n{said}"
+    axis.text(0.02, 0.05, label, transform=axis.transAxes, fontsize=8, color=_INK)
     axis.set_ylim(0, 1.05)
     axis.set_xlim(-0.5, len(weeks) - 0.5)
     step = max(1, len(weeks) // 6)

@@ -49,9 +49,14 @@ Until = Annotated[str | None, typer.Option("--until", metavar="D", help="Last ni
 _opened: list[Store] = []
 
 
-def project() -> Project:
-    """The project of this folder and environment, with its schema in order; closed when the command ends."""
-    return unopened().open()
+def project(*, creates: bool = False) -> Project:
+    """The project of this folder and environment, with its schema in order; closed when the command ends.
+
+    Args:
+        creates: For commands that put something in: a database that is not there is made. All others only read, and
+            say that there is none: an all-clear from the wrong folder would be a lie.
+    """
+    return unopened().open(creates=creates)
 
 
 def unopened() -> Project:
@@ -151,9 +156,9 @@ def add_row(table: Table, *cells: str) -> None:
     table.add_row(*(plain(" ".join(cell.split("\n"))) for cell in cells))
 
 
-def show_table(table: Table) -> None:
-    """A table of the result; in a pipe nothing is cut."""
-    _Console(width=max(_NARROW, columns() or _WIDE), highlight=False, emoji=False).print(table, markup=False)
+def show_table(table: Table, least: int = _NARROW) -> None:
+    """A table of the result; in a pipe nothing is cut, nor are its first `least` columns anywhere."""
+    _Console(width=max(least, columns() or _WIDE), highlight=False, emoji=False).print(table, markup=False)
 
 
 def counted(number: int, noun: str) -> str:

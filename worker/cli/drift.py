@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli.door import Json, counted, inline, now, project, say, show_json
+from worker.core import alerting
 from worker.errors import EXIT_DRIFT, SettingsError
+from worker.flow.learning import learning, untested
 from worker.flow.project import Project
 from worker.records import Drift
 from worker.store import findings
@@ -40,7 +42,7 @@ def drift(
         show_json({"findings": [finding_json(one) for one in found]})
     else:
         allowed = opened.settings.alerts.false_alarms_per_year
-        count = counted(len(found), "finding") if found else "no drift found"
+        count = counted(len(found), "finding") if found else none_found(opened)
         say(f"{count} (project budget: {allowed:g} false alarms a year)")
         for one in found:
             say()
@@ -48,6 +50,15 @@ def drift(
                 say(line)
     if fail_on_drift and any(one.state == "open" for one in found):
         raise typer.Exit(EXIT_DRIFT)
+
+
+def none_found(opened: Project) -> str:
+    """That nothing was found, unless nothing was looked for yet."""
+    known = learning(opened)
+    missing = untested(known)
+    if missing is None:
+        return "no drift found"
+    return f"no drift found; {missing}" if known.is_tested else missing
 
 
 def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> None:
@@ -62,25 +73,27 @@ def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> 
                 raise SettingsError(f"there is no finding {number}; see `spotcheck drift --all`")
 
 
+_WHAT = {"agent": "QUALITY", "judge": "JUDGE", "mix": "TRAFFIC MIX"}
+"""Kinds that their own names do not explain."""
+
+
 def describe(one: Drift) -> list[str]:
-    """A finding in words, two lines."""
+    """A finding in words, two lines; levels in the units that `spotcheck alerts` has.
+
+    Example:
+        "[3] COST  refund · cost per run   $0.0126 → $0.0173 over 3 nights to 2026-11-12 (n 145)".
+    """
     where = inline(one.stream.task_type or "all task types, same mix")
+    what = _WHAT.get(one.kind, one.kind.upper())
+    figure = inline(alerting.figure(one.stream.scorer))
+    before, after = (alerting.level(one.kind, value) for value in (one.before, one.after))
+    over = counted(one.window_nights, "night") if one.window_hours is None else counted(one.window_hours, "hour")
     state = "" if one.state == "open" else f" · {one.state}"
     head = (
-        f"[{one.finding_id}] {one.kind.upper()}  {where} · {one.stream.scorer}   {one.before:.2f} → {one.after:.2f} "
-        f"over {counted(one.window_nights, 'night')} to {one.found_night} (n {one.scored}){state}"
+        f"[{one.finding_id}] {what}  {where} · {figure}   {before} → {after} over {over} to {one.found_night} "
+        f"(n {one.scored}){state}"
     )
-    return [head, f"    since {one.since} · chance alone: {rarity(one.chance_per_year)}"]
-
-
-def rarity(per_year: float) -> str:
-    """How often chance shows something, in words."""
-    if per_year >= 1:
-        return f"{per_year:.1f} times a year"
-    years = 1 / per_year
-    return (
-        "less than once in 50 years" if years >= 50 else f"once in {years:.0f} years" if years >= 2 else "once a year"
-    )
+    return [head, f"    since {one.since} · chance alone: {alerting.rarity(one.chance_per_year)}"]
 
 
 def finding_json(one: Drift) -> dict[str, Any]:

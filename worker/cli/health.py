@@ -17,6 +17,8 @@ from worker.store.vitals import Vitals
 
 LANES = {"judge": "judge", "heuristics": "heuristic", "control": "control", "beat": None}
 """What may be asked about, and the name that workers serve it under."""
+NAMES = {lane: name for name, lane in LANES.items() if lane is not None}
+"""The lanes of the ledger as people see them, here and everywhere."""
 MINUTES = 5.0
 TICK_S = 60.0
 _TICKS, _TICKS_LEAST_S = 3, 15.0

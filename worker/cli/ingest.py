@@ -26,7 +26,7 @@ _SHOWN = 5
 def ingest(
     paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Run files, plain or gzip; - is stdin.")],
     form: Annotated[str, typer.Option("--format", help="auto or jsonl.")] = "auto",
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a line was rejected.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when any line was rejected.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take in runs: one JSON object a line (spotcheck.run/1), plain or gzip.
@@ -34,7 +34,8 @@ def ingest(
     Safe to repeat: what is known already is counted as duplicate, a run with other content becomes a new revision.
     Of a key that stands twice in one object the last counts, as in every JSON reader.
     Rejected lines go to FILE.rejected.jsonl in this folder, with line number and reason; the rest goes on. Taking
-    the same file again replaces them; those of another file or of stdin are never overwritten.
+    the same file again replaces them; those of another file or of stdin are never overwritten. Exit 3 when every line
+    was rejected; with --strict when one was.
 
     Examples: spotcheck ingest runs.jsonl.gz · zcat old/*.gz | spotcheck ingest -
     """
@@ -42,7 +43,7 @@ def ingest(
         raise SettingsError(f"--format {form!r} is not known; use auto or jsonl")
     for path in paths:
         _look(path)  # a wrong name is told before anything is taken
-    opened = project()
+    opened = project(creates=True)
     total = Tally()
     sides: list[str] = []
     for path in paths:
@@ -58,7 +59,8 @@ def ingest(
         )
     else:
         say("nothing to take: the input is empty")
-    if strict and total.rejected:
+    took = total.accepted + total.revised + total.duplicate
+    if total.rejected and (strict or not took):  # nothing was taken: that is a failure, asked for or not
         raise typer.Exit(EXIT_REJECTED)
 
 

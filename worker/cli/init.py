@@ -66,6 +66,16 @@ false_alarms_per_year = 2   # drift findings that chance may cause, for the whol
 """
 
 
+_NEXT = (
+    ("spotcheck ingest RUNS.jsonl", "takes runs in"),
+    ("spotcheck sample --since DAY --dry-run", "what scoring them would cost"),
+    ("spotcheck nightly --since DAY --until DAY --wait", "scores the history"),
+    ("spotcheck trends", "weekly means"),
+    ("spotcheck up", "each night from now on"),
+    ("spotcheck nightly --wait", "the same from cron"),
+)
+
+
 def _copy_prompts(prompts: Path) -> None:
     """The folder whole, or nothing of it: interrupted half-way, `init` can be repeated."""
     if prompts.exists():
@@ -102,4 +112,6 @@ def init(
     except OSError as error:
         raise SettingsError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
     say(f"wrote {toml} and {prompts}/")
-    say("next: spotcheck ingest RUNS.jsonl · spotcheck sample --dry-run · spotcheck nightly --wait")
+    say("next:")
+    for command, does in _NEXT:
+        say(f"  {command:<48}  {does}")

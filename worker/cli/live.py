@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.cli.door import now, plain
+from worker.cli.health import NAMES
 from worker.errors import StoreError
 from worker.flow.nightly import due_nights
 from worker.flow.project import Project
@@ -112,7 +113,7 @@ def _rows(settings: Settings, found: Figures | None) -> list[tuple[str, str]]:
     if found is None:
         return [("store", "not read yet")]
     rows = [("store", found.error)] if found.error else []
-    rows += [(f"{lane} queue", _queue(found.queue[lane])) for lane in reversed(LANES)]
+    rows += [(f"{NAMES[lane]} queue", _queue(found.queue[lane])) for lane in reversed(LANES)]
     open_jobs = sum(found.states.get(state, 0) for state in ("queued", "leased"))
     outcomes = ("scored", "unscored", "failed", "shed")
     counted = [

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli.door import Json, Since, Stopping, Until, counted, night, note, now, progress, project, say, show_json
-from worker.cli.drift import describe, finding_json
+from worker.cli.drift import describe, finding_json, none_found
 from worker.cli.sample import nights_asked
 from worker.cli.unseen import warn_unseen
 from worker.cli.waking import Waking
@@ -19,6 +19,7 @@ from worker.flow.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
 from worker.flow.watch import watch
+from worker.store import runs
 from worker.store.ledger import Held
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")]
@@ -29,7 +30,7 @@ def score(wait: Wait = False, as_json: Json = False) -> None:
 
     Examples: spotcheck score · spotcheck score --wait
     """
-    opened = project()
+    opened = project(creates=True)
     _check(opened)
     wake = Waking(opened)
     _warn_without_judge(opened)
@@ -65,12 +66,14 @@ def nightly(
     if on is not None and (since is not None or until is not None):
         raise SettingsError("give --date, or --since and --until, not both")
     night(on, "--date")
-    opened = project()
+    opened = project(creates=True)
     opened.is_replaying = since is not None or until is not None
     nights = nights_asked(opened, since or on, until or on)
     _check(opened)
     wake = Waking(opened)
     opened.first_tick(now())
+    if on is None and not opened.is_replaying:
+        _warn_of_history(opened)
     _warn_without_judge(opened)
     strata = _draw(opened, nights)
     warn_unseen(opened, strata)
@@ -100,10 +103,23 @@ def nightly(
             for line in describe(one):
                 say(line)
         if not found and nights and not waited.still_open:
-            say("no drift found")
+            say(none_found(opened))
     _exit(opened, waited)
     if found and fail_on_drift:
         raise typer.Exit(EXIT_DRIFT)
+
+
+def _warn_of_history(opened: Project) -> None:
+    """Tell of runs that were imported from before the project's start: nobody scores them unasked."""
+    start = opened.start_night()
+    if start is None:
+        return
+    with opened.store.read() as connection:
+        nights = runs.undrawn_nights(connection, start)
+    if nights:
+        told = counted(len(nights), "earlier night")
+        verb = "is" if len(nights) == 1 else "are"
+        note(f"{told} {verb} not scored; spotcheck nightly --since {nights[0]} --until {nights[-1]} --wait")
 
 
 def _check(opened: Project) -> None:

@@ -42,7 +42,7 @@ def worker(
             raise SettingsError(f"--queues: {queue!r} is not known{near(queue, celery.QUEUES.values())}")
     if not asked:
         raise SettingsError("--queues names none; use judge, heuristics or control")
-    opened = ready(project())
+    opened = ready(project(creates=True))
     if opened.settings.broker.startswith("memory://"):
         raise SettingsError(
             "SPOTCHECK_BROKER_URL is memory://, which no other process can reach; use redis:// or a folder"
@@ -84,10 +84,11 @@ def beat(
     Examples: spotcheck beat
     """
     known_level(loglevel)
-    opened = project()
+    opened = project(creates=True)
     opened.store.close()
     Waking(opened)
-    celery.app.start(["beat", "--loglevel", loglevel])
+    note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · sending ticks")
+    celery.app.start(["--quiet", "beat", "--loglevel", loglevel])
 
 
 def health(

@@ -1,16 +1,20 @@
 """`spotcheck runs`, `show` and `explain`: runs to list, one to read, the decisions about it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, get_args
 
 import orjson
 import typer
+from rich.cells import cell_len
 from rich.table import Table
+from sqlalchemy import RowMapping
 
 from worker.cli.door import (
     Json,
     Since,
     Until,
     add_row,
+    columns,
     counted,
     inline,
     near,
@@ -58,21 +62,68 @@ def runs(
     if not rows:
         say(_nothing(opened, task_type))
         return
-    table = Table(box=None, header_style="", pad_edge=False)
-    table.add_column("night", no_wrap=True)
-    table.add_column("run", overflow="fold")  # an id that is cut cannot be copied
-    table.add_column("task type", no_wrap=True, overflow="ellipsis")
-    table.add_column("status", no_wrap=True)
-    table.add_column("steps", no_wrap=True, justify="right")
-    table.add_column("cost", no_wrap=True, justify="right")
-    table.add_column("flags", overflow="fold")
-    for row in rows:
-        cost = "" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
-        cells = (str(row["night"]), row["run_id"], row["task_type"], row["status"], str(row["steps"]), cost)
-        add_row(table, *cells, row["flags"])
-    show_table(table)
+    _list(rows)
     if len(rows) == limit:
         note(f"the newest {limit:,}; --limit shows more")
+
+
+_HEADS = ("night", "run", "task type", "status", "steps", "cost", "flags")
+_RIGHT = ("steps", "cost")
+_CUT = {"flags": 8, "task type": 10}
+"""What is cut with … on a narrow terminal, in this order, and to how many columns at most."""
+_LEFT_OUT = ("steps", "cost", "flags", "status", "task type")
+"""What goes where that is not enough; the id never does, for one that is cut cannot be copied."""
+
+
+def _list(rows: Sequence[RowMapping]) -> None:
+    """One run a line."""
+    cells = []
+    for row in rows:
+        cost = "" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
+        values = (str(row["night"]), row["run_id"], row["task_type"], row["status"], str(row["steps"]), cost)
+        cells.append(dict(zip(_HEADS, (*values, row["flags"]), strict=True)))
+    widths = _widths({name: max(map(cell_len, (name, *(cell[name] for cell in cells)))) for name in _HEADS}, columns())
+    table = Table(box=None, header_style="", pad_edge=False)
+    for name, width in widths.items():
+        table.add_column(name, no_wrap=True, justify="right" if name in _RIGHT else "left", width=width)
+    for cell in cells:
+        add_row(table, *(cell[name] for name in widths))
+    show_table(table, least=_wide(widths))
+
+
+def _wide(widths: Mapping[str, int]) -> int:
+    """Columns of a line, with two between its cells."""
+    return sum(widths.values()) + 2 * (len(widths) - 1)
+
+
+def _widths(longest: Mapping[str, int], room: int | None) -> dict[str, int]:
+    """The columns that there is room for, and how wide each is.
+
+    Example:
+        >>> _widths({"night": 10, "run": 17, "task type": 16, "status": 9, "flags": 40}, 80)
+        {'night': 10, 'run': 17, 'task type': 16, 'status': 9, 'flags': 20}
+        >>> _widths({"night": 10, "run": 60, "task type": 16, "status": 9, "flags": 40}, 80)
+        {'night': 10, 'run': 60}
+    """
+    widths = dict(longest)
+    if room is None:
+        return widths
+
+    def over() -> int:
+        return _wide(widths) - room
+
+    def cut() -> None:
+        for name, least in _CUT.items():
+            if name in widths and over() > 0:
+                widths[name] = max(min(widths[name], least), widths[name] - over())
+
+    cut()
+    for name in _LEFT_OUT:
+        if over() > 0:
+            widths.pop(name, None)
+            widths |= {other: longest[other] for other in _CUT if other in widths}
+            cut()
+    return widths
 
 
 def _nothing(opened: Project, task_type: str | None) -> str:

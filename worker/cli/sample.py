@@ -69,7 +69,7 @@ def sample(
 
     Examples: spotcheck sample --since 2026-11-01 --dry-run · spotcheck sample --since 2026-11-22 --rate 0.2
     """
-    opened = project()
+    opened = project(creates=not dry_run)
     nights = nights_asked(opened, since, until, dry_run=dry_run)
     strata: list[Drawn] = []
     with progress("sample") as bar:

@@ -2,24 +2,57 @@
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, NamedTuple, TextIO
 
 import typer
 
 from worker.cli import chart, trends_table
-from worker.cli.door import DISK_FULL, Json, columns, inline, is_full, near, plain, project, replacing, say, show_json
+from worker.cli.door import (
+    DISK_FULL,
+    Json,
+    columns,
+    counted,
+    inline,
+    is_full,
+    near,
+    now,
+    plain,
+    project,
+    replacing,
+    say,
+    show_json,
+)
+from worker.cli.trends_table import Beside, SoFar
 from worker.core import calendar
 from worker.core.trend import DIMENSIONS
 from worker.errors import ExportError, SettingsError
 from worker.flow.project import Project
 from worker.records import TrendPoint
-from worker.store import findings, runs, summary
+from worker.store import counts, findings, runs, summary
+from worker.store.counts import Standing
 
 FIELDS = tuple(TrendPoint.model_fields)
 _PNG = Path("trends.png")
+_WEEK = 7
+_NONE = "no trend yet: take runs in (spotcheck ingest), then score nights (spotcheck nightly --wait)"
 _FORMULA = tuple("=+-@＝＋－＠")  # spreadsheets fold the wide ones
+
+
+class Asked(NamedTuple):
+    """Which points."""
+
+    by: str
+    scorer: str | None
+    task_type: str | None
+    weeks: int
+
+    def oldest_week(self, newest: date) -> str:
+        """The first week, by the newest night with runs."""
+        return calendar.week_of(calendar.back(newest, self.weeks - 1))
 
 
 def trends(
@@ -48,16 +81,21 @@ def trends(
     if output is not None and form not in ("csv", "png"):
         raise SettingsError(f"--output is for csv and png, not {form}; redirect the others with >")
     opened = project()
-    points = read(opened, by=by, scorer=scorer, task_type=task_type, weeks=weeks)
-    if not points:
-        _complain_of_names(opened, by, weeks, scorer=scorer, task_type=task_type)
+    asked = Asked(by, scorer, task_type, weeks)
+    points = read(opened, **asked._asdict())
+    why = _why(_standing(opened, asked).values()) if not points else None
+    if not points and not why:
+        _complain_of_names(opened, asked)
     if form == "json":
         show_json({"points": points})
         return
     if not criteria:
         points = [point for point in points if point["criterion"] is None]
     try:
-        _show(opened, points, form, output, by)
+        if points or form == "csv":
+            _show(opened, points, form, output, asked)
+        else:
+            say(why or _NONE)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -69,33 +107,82 @@ def trends(
         raise SettingsError(f"--output {output} cannot be written: {error.strerror or error}") from None
 
 
-def _show(opened: Project, points: Sequence[dict[str, Any]], form: str, output: Path | None, by: str) -> None:
+def _show(opened: Project, points: Sequence[dict[str, Any]], form: str, output: Path | None, asked: Asked) -> None:
     if form == "csv":
         _csv(points, output)
-    elif not points:
-        say("no trend yet: take runs in (spotcheck ingest), then score nights (spotcheck nightly --wait)")
     elif form == "png":
         path = output or _PNG
         with replacing(path) as part:
-            chart.draw(points, part)
+            chart.draw(points, part, _so_far(opened, points))
         say(str(path))
     else:
         with opened.store.read() as connection:
             findings_open = len([one for one in findings.listing(connection) if one.state == "open"])
         first = set(opened.settings.scoring.rubrics)
         ordered = sorted(points, key=lambda point: point["scorer"] not in first)
-        for line in trends_table.lines(ordered, by, columns(), opened.settings.schedule.time_zone, findings_open):
+        beside = Beside(
+            opened.settings.schedule.time_zone,
+            findings_open,
+            _so_far(opened, points),
+            {key: _why([one]) for key, one in _standing(opened, asked).items()},
+        )
+        for line in trends_table.lines(ordered, asked.by, columns(), beside):
             say(line)
 
 
-def _complain_of_names(opened: Project, by: str, weeks: int, *, scorer: str | None, task_type: str | None) -> None:
+def _so_far(opened: Project, points: Sequence[dict[str, Any]]) -> SoFar | None:
+    """The newest week, where not all of its nights are summarised."""
+    week = max(point["week"] for point in points)
+    monday, sunday = calendar.nights_of_week(week)
+    with opened.store.read() as connection:
+        nights = summary.summarised_nights(connection, monday, sunday)
+    return SoFar(week, nights, is_over=opened.last_over(now()) >= sunday) if nights < _WEEK else None
+
+
+def _standing(opened: Project, asked: Asked) -> dict[tuple[str, str], Standing]:
+    """What is open and unscored in the weeks asked for, by name and version of each scorer asked for."""
+    with opened.store.read() as connection:
+        span = runs.span(connection)
+        if span is None:
+            return {}
+        since = calendar.nights_of_week(asked.oldest_week(span[1]))[0]
+        found = counts.standing(connection, since=since, task_type=asked.task_type)
+    return {key: one for key, one in found.items() if asked.scorer in (None, key[0])}
+
+
+def _why(found: Collection[Standing]) -> str:
+    """Why there is no score, in words; empty when nothing is known.
+
+    Example:
+        >>> _why([Standing({"judge": 23, "heuristic": 4}, {})]), _why([Standing({}, {"no_judge_configured": 334})])
+        ('23 jobs wait for a judge: spotcheck score --wait', '334 runs are unscored: no_judge_configured')
+    """
+    waiting: Counter[str] = Counter()
+    unscored: Counter[str] = Counter()
+    for one in found:
+        waiting.update(one.waiting)
+        unscored.update(one.unscored)
+    for lane, whom in (("judge", "judge"), ("heuristic", "worker")):
+        if count := waiting[lane]:
+            return f"{counted(count, 'job')} wait{'s' if count == 1 else ''} for a {whom}: spotcheck score --wait"
+    if not unscored:
+        return ""
+    total = sum(unscored.values())
+    reasons = [reason if len(unscored) == 1 else f"{reason} {count:,}" for reason, count in unscored.most_common()]
+    return f"{counted(total, 'run')} {'is' if total == 1 else 'are'} unscored: {inline(', '.join(reasons))}"
+
+
+def _complain_of_names(opened: Project, asked: Asked) -> None:
     """A name that has no points because it is mistyped.
 
     Raises:
         SettingsError: Says what was probably meant.
     """
-    everything = read(opened, by=by, scorer=None, task_type=None, weeks=weeks)
-    for option, field, name in (("--scorer", "scorer", scorer), ("--task-type", "task_type", task_type)):
+    everything = read(opened, **asked._replace(scorer=None, task_type=None)._asdict())
+    for option, field, name in (
+        ("--scorer", "scorer", asked.scorer),
+        ("--task-type", "task_type", asked.task_type),
+    ):
         known = {point[field] for point in everything if point[field] is not None}
         if name is not None and known and name not in known:
             raise SettingsError(f"{option} {name!r} has no scores in these weeks{near(name, known)}")
@@ -107,7 +194,7 @@ def read(opened: Project, *, by: str, scorer: str | None, task_type: str | None,
         span = runs.span(connection)
         if span is None:
             return []
-        oldest = calendar.week_of(calendar.back(span[1], weeks - 1))
+        oldest = Asked(by, scorer, task_type, weeks).oldest_week(span[1])
         rows = summary.points(connection, dimension=by, scorer_name=scorer, task_type=task_type, since_week=oldest)
     found = []
     for row in rows:

@@ -8,6 +8,8 @@ from worker.cli.door import counted, inline
 
 _BARS = "▁▂▃▄▅▆▇█"
 _LOW_COVERAGE = 0.8
+_LEAST_TRAFFIC = 0.02
+"""Points between a week's own mix and the reference's below which there is nothing to explain."""
 _WEEK = 6
 _LEAST_WEEKS = 6
 _NAME = (14, 30)
@@ -23,15 +25,46 @@ class _Line(NamedTuple):
     newest: Mapping[str, Any]
 
 
-def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, zone: str, findings_open: int) -> Iterator[str]:
+class SoFar(NamedTuple):
+    """The newest week, of which not all nights are in."""
+
+    week: str
+    nights: int
+    is_over: bool
+    """Whether the calendar has gone beyond it, so that no more nights will come by themselves."""
+
+    @property
+    def said(self) -> str:
+        """In words.
+
+        Example:
+            >>> SoFar("2026-W48", 2, is_over=False).said, SoFar("2026-W40", 5, is_over=True).said
+            ('W48 so far: 2 of 7 nights', 'W40: 5 of 7 nights')
+        """
+        return f"{self.week[5:]}{'' if self.is_over else ' so far'}: {self.nights} of 7 nights"
+
+
+class Beside(NamedTuple):
+    """What a table says beside its numbers."""
+
+    zone: str
+    """The time zone of the weeks."""
+    findings_open: int
+    """How many findings nobody has decided about."""
+    so_far: SoFar | None
+    """None where the newest week is whole."""
+    why: Mapping[tuple[str, str], str]
+    """Of a scorer's name and version, why it has no scores."""
+
+
+def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: Beside) -> Iterator[str]:
     """The table, line by line; the first says how far it goes and whether a finding is open.
 
     Args:
         points: As `trends --json` gives them, in the order of their scorers.
         by: The dimension that names the lines.
         width: Columns; None for any.
-        zone: The time zone of the weeks.
-        findings_open: How many findings nobody has decided about.
+        beside: What else there is to say.
     """
     blocks: dict[tuple[str, str, str], list[_Line]] = {}
     unscored: dict[tuple[str, str, str], int] = {}
@@ -46,8 +79,11 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, zone: st
             unscored[scorer] = sum(point["unscored"] for point in own if point["task_type"] is None)
     weeks = sorted({point["week"] for point in points})
     shown, name_width = _room([line for block in blocks.values() for line in block], weeks, width or _PIPE)
-    state = "no finding is open" if not findings_open else f"{counted(findings_open, 'finding')} open: spotcheck drift"
-    yield f"weekly means to {weeks[-1]} (ISO weeks, {zone}); {state}"
+    is_open = beside.findings_open
+    state = f"{counted(is_open, 'finding')} open: spotcheck drift" if is_open else "no finding is open"
+    yield f"weekly means to {weeks[-1]} (ISO weeks, {beside.zone}); {state}"
+    if beside.so_far is not None:
+        yield beside.so_far.said
     yield "at the end of a line: 95 % interval and n of its newest week; ! coverage < 80 %"
     if len(shown) < len(weeks):
         yield f"the newest {len(shown)} of {len(weeks)} weeks fit in {width} columns; --format csv has all"
@@ -65,7 +101,8 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, zone: st
     if unscored:
         yield ""
     for scorer, count in unscored.items():
-        yield f"{' '.join(part for part in scorer if part)}: nothing scored ({count:,} unscored)"
+        reason = beside.why.get((scorer[0], scorer[2])) or f"{count:,} unscored"
+        yield f"{' '.join(part for part in scorer if part)}: nothing scored; {reason}"
 
 
 def _scored(points: Sequence[dict[str, Any]], by: str) -> Iterator[_Line]:
@@ -117,5 +154,6 @@ def _told(line: _Line, weeks: Sequence[str], name_width: int, *, has_bars: bool)
     name = line.name if len(line.name) <= name_width else line.name[: name_width - 1] + "…"
     yield f"  {name:<{name_width}}{cells} {bars + ' ' if has_bars else ''}{line.tail}"
     raw, mean = line.newest["raw_mean"], line.newest["mean"]
-    if raw is not None and abs(raw - mean) >= 0.005:
+    half_width = (line.newest["high"] - line.newest["low"]) / 2
+    if raw is not None and abs(raw - mean) >= max(_LEAST_TRAFFIC, half_width):  # else chance may have made it
         yield f"  {'':<{name_width}} this week's own mix: {raw:.2f}; the difference is traffic, not quality"

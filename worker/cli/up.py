@@ -57,7 +57,7 @@ def up(
     Examples: spotcheck up · spotcheck up --concurrency 32 --quiet
     """
     known_level(loglevel)
-    opened = ready(_wider(project(), concurrency))
+    opened = ready(_wider(project(creates=True), concurrency))
     note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · all lanes and beat in this process")
     stopping = _Stopping()
     with ExitStack() as ends:

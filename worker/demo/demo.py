@@ -178,7 +178,7 @@ def _tell(answer: dict[str, Any]) -> None:
     tell.traffic(answer["mix"], line)
     tell.ledger(answer, line)
     line()
-    tell.next_steps(answer, place.elsewhere(os.environ), line)
+    tell.next_steps(answer, place.elsewhere(os.environ), place.call(Path(answer["folder"])), line)
 
 
 def _trends(folder: Path) -> str:

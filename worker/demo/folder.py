@@ -1,6 +1,9 @@
 """A demo's folder: whose it is, what lies in it, and settings that tell a stranger what they look at."""
 
+import os
+import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -64,6 +67,28 @@ def elsewhere(environ: Mapping[str, str]) -> list[str]:
     """Variables of a shell that would lead commands in the folder away from it."""
     names = ("SPOTCHECK_DATABASE_URL", "SPOTCHECK_JUDGE_MODEL", "SPOTCHECK_PROMPTS", "SPOTCHECK_CLOCK")
     return [name for name in names if environ.get(name, "").strip()]
+
+
+def call(folder: Path, started: str | None = None, python: str | None = None) -> str:
+    """How to start this same Spotcheck in the demo's folder: by name where the shell finds it, else by its path.
+
+    Args:
+        folder: Where the reader will be.
+        started: What this process was started as; `sys.argv[0]`.
+        python: Its interpreter; `sys.executable`.
+    """
+    started, python = started or sys.argv[0], python or sys.executable
+    own = Path(started) if Path(started).name == "spotcheck" else Path(python).with_name("spotcheck")
+    found = shutil.which("spotcheck")
+    if not own.is_file():
+        return "spotcheck" if found else f"{_from(folder, Path(python))} -m worker"
+    return "spotcheck" if found and own.samefile(found) else _from(folder, own)
+
+
+def _from(folder: Path, program: Path) -> str:
+    """A program's path as one would type it in a folder; its own link is kept, for it makes a virtual environment."""
+    whole = program.absolute().parent.resolve() / program.name
+    return shlex.quote(min(os.path.relpath(whole, folder.resolve()), str(whole), key=len))
 
 
 def text(seed: int, last: date) -> str:

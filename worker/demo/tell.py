@@ -1,5 +1,6 @@
 """A demo's outcome in words, for a terminal of 80 columns or more."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -93,15 +94,22 @@ def ledger(answer: Mapping[str, Any], say: Say) -> None:
     )
 
 
-def next_steps(answer: Mapping[str, Any], shadowing: Sequence[str], say: Say) -> None:
-    """Where to look, and what would lead away from there."""
+def next_steps(answer: Mapping[str, Any], shadowing: Sequence[str], call: str, say: Say) -> None:
+    """Where to look, and what would lead away from there.
+
+    Args:
+        answer: The demo's.
+        shadowing: Variables of this shell that would lead elsewhere.
+        call: How `spotcheck` is started in the demo's folder.
+        say: Takes a line.
+    """
     if answer.get("report"):
         say(f"the weekly review: {answer['report']}")
-    say(f"look around:  cd {answer['folder']}")
+    say(f"look around:  cd {shlex.quote(answer['folder'])}")
     worst = next((one for one in answer["planted"] if one["what"] == "quality drop"), None)
-    say("    spotcheck drift")
+    say(f"    {call} drift")
     if worst is not None:
-        say(f"    spotcheck runs --task-type {worst['task_type']} --since {worst['night']}")
-    say(f"    spotcheck explain {answer['example_run']}")
+        say(f"    {call} runs --task-type {worst['task_type']} --since {worst['night']}")
+    say(f"    {call} explain {answer['example_run']}")
     if shadowing:
         say(f"but first: unset {' '.join(shadowing)}   (commands would look elsewhere)")

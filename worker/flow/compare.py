@@ -17,7 +17,7 @@ from worker.records import Drift, Stream
 from worker.store import draws, enrol, findings, summary
 
 _REACH_NIGHTS = drift.NIGHTS.reach
-_OPERATIONAL = ("completed", "tool_success", "cost_in_range", "steps_in_range")
+OPERATIONAL = ("completed", "tool_success", "cost_in_range", "steps_in_range")
 """Heuristics whose figure `flow.watch` reads off all ended runs: looked at in the sample too, each change would be told
 twice, and their streams would take from the others' false alarms. Their trends stay."""
 
@@ -68,7 +68,7 @@ def _streams(connection: Connection, night: date) -> list[Scanned]:
     found = []
     for each in summary.cells(connection, since, night, pks, aggregates_only=True):
         key = keys[each.scorer_pk]
-        if key.name in _OPERATIONAL:
+        if key.name in OPERATIONAL:
             continue
         weight = alerting.RUBRIC_WEIGHT if key.kind == "judge" else 1.0
         span = (min(cell.night for cell in each.cells), night)

@@ -37,13 +37,17 @@ class Project:
         self.is_replaying = False
         """While history is replayed night by night: what is found is stored, and nothing leaves for outside."""
 
-    def open(self) -> "Project":
+    def open(self, *, creates: bool = True) -> "Project":
         """Create the schema in an empty database, or insist on the right one.
+
+        Args:
+            creates: Whether a database that is missing or empty is made.
 
         Raises:
             SchemaOutdated: The database belongs to another version.
+            StoreMissing: There is none, and none may be made.
         """
-        schema.ensure(self.store)
+        schema.ensure(self.store, creates=creates)
         return self
 
     @cached_property

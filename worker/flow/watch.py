@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 SERIES = "1"
 """Version of the operational streams: another number when a figure comes to mean something else."""
 _WATCHED_HOUR = "watched_hour"
-_FEWEST_RUNS = 50
+FEWEST_RUNS = 50
 """Runs in the reach of the scan below which a stream is not looked at, and takes no share of the false alarms."""
 
 
@@ -167,7 +167,7 @@ def _lines(placed: Iterable[tuple[int, Pulse]], steps: int, grid: Grid) -> list[
     found = []
     for (task_type, measure, subject), rows in sorted(by_stream.items()):
         what = _WATCHED.get(measure)
-        if what is None or sum(row.n for _, row in rows) < _FEWEST_RUNS:
+        if what is None or sum(row.n for _, row in rows) < FEWEST_RUNS:
             continue
         scorer = f"{what.scorer}:{subject}" if subject else what.scorer
         found.append(_line(Stream(task_type, scorer, SERIES), what, rows, steps, grid))

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, func, select
 
 from worker.records import RunFilter
 from worker.store.enrol import Registered, enrolled, registered
-from worker.store.tables import DrawRow, JobRow, NightRow, RunRow, SampleRow, ScoreRow, core
+from worker.store.tables import DrawRow, JobRow, NightRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
 
-run, draw, sample, job, score, night_table = (
-    core(row) for row in (RunRow, DrawRow, SampleRow, JobRow, ScoreRow, NightRow)
+run, draw, sample, job, score, scorer, night_table = (
+    core(row) for row in (RunRow, DrawRow, SampleRow, JobRow, ScoreRow, ScorerRow, NightRow)
 )
 
 
@@ -99,6 +99,52 @@ def counts(
                 parts += [states.get("failed", 0), states.get("shed", 0), pending]
             found.append(NightCounts(one.key.name, one.key.series, night, total, *parts))
     return found
+
+
+class Standing(NamedTuple):
+    """Why a scorer has no score to show."""
+
+    waiting: dict[str, int]
+    """Open jobs by lane."""
+    unscored: dict[str, int]
+    """Runs without a value, by reason."""
+
+
+def standing(connection: Connection, *, since: date, task_type: str | None) -> dict[tuple[str, str], Standing]:
+    """What is open and what is unscored of every scorer, by its name and series.
+
+    Args:
+        connection: A read transaction.
+        since: First night.
+        task_type: Only this one; None for all.
+    """
+    found: dict[tuple[str, str], Standing] = defaultdict(lambda: Standing({}, {}))
+    by = (scorer.c.name, scorer.c.series)
+    open_jobs = (
+        select(*by, job.c.lane, func.count())
+        .join(scorer, scorer.c.pk == job.c.scorer_pk)
+        .where(job.c.night >= since, job.c.state.in_(("queued", "leased")))
+        .group_by(*by, job.c.lane)
+    )
+    without = (
+        select(*by, func.coalesce(score.c.reason, "unknown"), func.count(score.c.run_pk.distinct()))
+        .join(scorer, scorer.c.pk == score.c.scorer_pk)
+        .where(
+            score.c.night >= since,
+            score.c.criterion.is_(None),
+            score.c.purpose == "production",
+            score.c.outcome == "unscored",
+        )
+        .group_by(*by, func.coalesce(score.c.reason, "unknown"))
+    )
+    if task_type is not None:
+        open_jobs = open_jobs.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
+        without = without.join(run, run.c.pk == score.c.run_pk).where(run.c.task_type == task_type)
+    for name, series, lane, count in connection.execute(open_jobs):
+        found[name, series].waiting[lane] = count
+    for name, series, reason, count in connection.execute(without):
+        found[name, series].unscored[reason] = count
+    return dict(found)
 
 
 def _admitted(by_facts: Mapping[Facts, int], applies_to: RunFilter) -> int:

@@ -56,6 +56,25 @@ class Store:
         return self._url.set(query=query).render_as_string(hide_password=True)
 
     @property
+    def missing(self) -> Path | None:
+        """The file that nobody has made yet, and that opening would make; None where there is a database to ask.
+
+        Raises:
+            StoreError: Its folder is not there either.
+        """
+        if self.dialect == "postgresql":
+            return None
+        _insist_on_folder(self._url)
+        path = Path(str(self._url.database).removeprefix("file:"))
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return path
+        except OSError:  # opening it says why
+            return None
+        return None
+
+    @property
     def engine(self) -> Engine:
         """This process's engine."""
         if self._engine is None or self._pid != os.getpid():

@@ -178,6 +178,25 @@ def unwatched(connection: Connection, until: date) -> list[date]:
     return list(connection.execute(statement).scalars())
 
 
+def watched_spans(connection: Connection) -> list[tuple[date, date, int, int]]:
+    """Streams of figures, up to the newest night that was compared with its past; none before the first.
+
+    Returns:
+        First night with a figure, that newest night, how many nights have one, and of how many runs.
+    """
+    newest = connection.execute(
+        select(func.max(pulse_night.c.night)).where(pulse_night.c.watched_at.is_not(None))
+    ).scalar_one()
+    if newest is None:
+        return []
+    statement = (
+        select(func.min(pulse.c.night), func.count(pulse.c.night.distinct()), func.sum(pulse.c.n))
+        .where(pulse.c.grain == "night", pulse.c.n > 0, pulse.c.night <= newest)
+        .group_by(pulse.c.task_type, pulse.c.measure, pulse.c.subject)
+    )
+    return [(first, newest, nights, int(count)) for first, nights, count in connection.execute(statement)]
+
+
 def mark_watched(connection: Connection, night: date, now: datetime) -> bool:
     """Note that a night was compared; False when somebody else did it first."""
     statement = (

@@ -288,6 +288,13 @@ def span(connection: Connection) -> tuple[date, date] | None:
     return None if first is None else (first, last)
 
 
+def undrawn_nights(connection: Connection, before: date) -> list[date]:
+    """Nights before another that have runs and were never drawn, oldest first. Reads run_by_facts of those nights."""
+    drawn = select(night_table.c.night).where(night_table.c.drawn_at.is_not(None))
+    with_runs = select(run.c.night).where(run.c.night < before, run.c.night.not_in(drawn)).distinct()
+    return sorted(connection.execute(with_runs).scalars())
+
+
 def task_types(connection: Connection) -> set[str]:
     """Every task type that any run has. Reads the whole of run_by_key, a tenth of a second a million runs."""
     return set(connection.execute(select(run.c.task_type).distinct()).scalars())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import Connection, inspect
 
-from worker.errors import SchemaOutdated, StoreError
+from worker.errors import SchemaOutdated, StoreError, StoreMissing
 from worker.store.engine import Store
 
 # Alembic is imported where it is needed: it costs a fifth of a second, and a schema that is right needs none of it.
@@ -30,7 +30,9 @@ def head() -> str:
 
 
 def state(store: Store) -> State:
-    """How the database's schema stands to this program's."""
+    """How the database's schema stands to this program's; a file that is not there is empty, and is not made."""
+    if store.missing is not None:
+        return "empty"
     with store.read() as connection:
         seen = inspect(connection)
         version = None
@@ -63,13 +65,20 @@ def _run(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def ensure(store: Store) -> None:
+def ensure(store: Store, *, creates: bool = True) -> None:
     """Create the schema in an empty database; otherwise insist on the right version.
+
+    Args:
+        store: The database.
+        creates: Whether an empty or missing one is filled; a read must not, or it would give the all-clear on nothing.
 
     Raises:
         SchemaOutdated: Older: `spotcheck db upgrade` helps. Newer, or tables of something else: a person must decide.
+        StoreMissing: There is none, and none may be made.
     """
     found = state(store)
+    if found == "empty" and not creates:
+        raise StoreMissing(_nothing_there(store))
     if found == "empty":
         upgrade(store)
     elif found == "older":
@@ -79,6 +88,14 @@ def ensure(store: Store) -> None:
             f"{store.shown} was made by a newer Spotcheck or by another program; "
             "install that version, or point SPOTCHECK_DATABASE_URL elsewhere"
         )
+
+
+def _nothing_there(store: Store) -> str:
+    path = store.missing
+    if path is None:
+        return f"{store.shown} is empty; ingest fills it (spotcheck ingest), or is this the wrong database?"
+    shown, doubt = (path, "file") if path.is_absolute() else (f"./{path}", "folder")
+    return f"no database at {shown}; ingest makes it (spotcheck ingest), or is this the wrong {doubt}?"
 
 
 __all__ = ["State", "StoreError", "ensure", "head", "state", "upgrade"]

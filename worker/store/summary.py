@@ -157,6 +157,22 @@ def unscored(connection: Connection, since: date, until: date) -> dict[tuple[Any
     return {tuple(row[:-1]): int(row[-1]) for row in connection.execute(statement)}
 
 
+def compared_spans(connection: Connection) -> list[tuple[str, date, date, int]]:
+    """Streams in which drift was looked for, by scorer and task type.
+
+    Returns:
+        Scorer's name, first night with a score, last such night, and how many there are.
+    """
+    statement = (
+        select(scorer.c.name, func.min(cell.c.night), func.max(cell.c.night), func.count(cell.c.night.distinct()))
+        .join(scorer, scorer.c.pk == cell.c.scorer_pk)
+        .join(night_table, night_table.c.night == cell.c.night)
+        .where(cell.c.criterion.is_(None), cell.c.scored > 0, night_table.c.compared_at.is_not(None))
+        .group_by(cell.c.scorer_pk, scorer.c.name, cell.c.task_type)
+    )
+    return [(name, first, last, nights) for name, first, last, nights in connection.execute(statement)]
+
+
 def first_nights(connection: Connection) -> dict[str, date]:
     """The first summarised night of each task type that had runs."""
     statement = (
@@ -288,6 +304,12 @@ def mark_summarised(connection: Connection, night: date, resolved: int, ended: i
         .where(night_table.c.night == night)
         .values(resolved=resolved, ended=ended, summarised_at=now, had_open_jobs=is_open)
     )
+
+
+def summarised_nights(connection: Connection, since: date, until: date) -> int:
+    """How many of these nights (bounds included) are summarised, those without runs too."""
+    is_one = and_(night_table.c.night.between(since, until), night_table.c.summarised_at.is_not(None))
+    return connection.execute(select(func.count()).where(is_one)).scalar_one()
 
 
 def mark_compared(connection: Connection, night: date, now: datetime) -> None:
