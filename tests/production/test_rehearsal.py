@@ -100,8 +100,8 @@ def test_the_status_of_up_is_that_of_the_ledger(project: Project, monkeypatch: p
         assert today(connection, now - timedelta(hours=1)).states == {"queued": 21}
         assert today(connection, now + timedelta(hours=1)).states == {}
     for words in (
-        "judge queue: 7 due, 0 in flight",
-        "heuristics queue: 14 due, 0 in flight",
+        "judge queue: 7 due, 0 in hand",
+        "heuristics queue: 14 due, 0 in hand",
         "drawn today: 0 scored, 21 open",
         "spent today: $0.0000 of $5.00",
         "2026-11-19 drawn last; 2026-11-20 is due Sat 02:00, in 13 h 00 min",

@@ -34,6 +34,8 @@ from worker.store.vitals import LAST_TICK, TURN
 
 pytestmark = pytest.mark.slow
 RUNS = 40
+IN_HAND = 6
+"""Jobs that a worker holds with four calls under way: two are ready for the next turns."""
 TOML = """\
 [sampling]
 rate = 1.0
@@ -146,7 +148,7 @@ def test_a_judge_that_takes_its_time_holds_neither_tick_nor_heuristics_back(hous
         seen = set()
         house.until(lambda: seen.add(house.fact(LAST_TICK)) or len(seen) >= 6, "ticks come")  # type: ignore[func-returns-value]
         assert house.judge.waiting == 4
-        assert house.jobs("judge") == {"leased": 4, "queued": RUNS - 4}
+        assert house.jobs("judge") == {"leased": IN_HAND, "queued": RUNS - IN_HAND}
         house.judge.open.set()
         house.until(lambda: house.jobs("judge") == {"scored": RUNS}, "the judge's jobs are scored")
     assert "REHEARSAL" in house.said()
@@ -187,7 +189,7 @@ def test_killed_and_started_again_it_goes_on(house: House) -> None:
         house.until(lambda: house.jobs("heuristic") == {"scored": 2 * RUNS}, "heuristics are scored")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert house.jobs("judge") == {"leased": 4, "queued": RUNS - 4}
+    assert house.jobs("judge") == {"leased": IN_HAND, "queued": RUNS - IN_HAND}
     house.judge.open.set()
     with house.up() as process:
         house.until(lambda: house.jobs("judge") == {"scored": RUNS}, "the rest is scored")
@@ -225,7 +227,7 @@ def test_on_a_terminal_the_status_is_live_and_ctrl_c_leaves_it_clean(house: Hous
         def screen() -> str:
             return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode(errors="replace"))
 
-        until(lambda: f"{RUNS - 4} due, 4 in flight" in screen(), "the queue is shown")
+        until(lambda: f"{RUNS - IN_HAND} due, {IN_HAND} in hand" in screen(), "the queue is shown")
         until(lambda: f"{2 * RUNS} scored, {RUNS} open" in screen(), "what was scored is shown")
         assert f"{house.night} drawn last; {house.night + timedelta(days=1)} is due" in screen()
         assert "0 findings, 0 alerts now" in screen()

@@ -134,7 +134,7 @@ def _queue(waiting: Waiting) -> str:
     if not (waiting.due or waiting.later or waiting.leased):
         return "nothing waits"
     later = f", {waiting.later:,} waiting out a back-off" if waiting.later else ""
-    return f"{waiting.due:,} due, {waiting.leased:,} in flight{later}"
+    return f"{waiting.due:,} due, {waiting.leased:,} in hand{later}"
 
 
 def _nights(settings: Settings, found: Figures) -> str:
