@@ -73,10 +73,6 @@ def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> 
                 raise SettingsError(f"there is no finding {number}; see `spotcheck drift --all`")
 
 
-_WHAT = {"agent": "QUALITY", "judge": "JUDGE", "mix": "TRAFFIC MIX"}
-"""Kinds that their own names do not explain."""
-
-
 def describe(one: Drift) -> list[str]:
     """A finding in words, two lines; levels in the units that `spotcheck alerts` has.
 
@@ -84,7 +80,7 @@ def describe(one: Drift) -> list[str]:
         "[3] COST  refund · cost per run   $0.0126 → $0.0173 over 3 nights to 2026-11-12 (n 145)".
     """
     where = inline(one.stream.task_type or "all task types, same mix")
-    what = _WHAT.get(one.kind, one.kind.upper())
+    what = alerting.kind_word(one.kind).upper()
     figure = inline(alerting.figure(one.stream.scorer))
     before, after = (alerting.level(one.kind, value) for value in (one.before, one.after))
     over = counted(one.window_nights, "night") if one.window_hours is None else counted(one.window_hours, "hour")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from worker.cli.door import counted
 from worker.core import story
-from worker.core.alerting import rarity
+from worker.core.alerting import kind_word, rarity
 from worker.core.causes import leading
 from worker.core.contrast import Contrast
 from worker.core.report import Change, Report
@@ -66,7 +66,9 @@ def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
     one = change.drift
     today = report.window.until if report.window else one.found_night
     said = "".join(story.headline(change, report.primary))
-    yield from _wrapped(f"{one.kind.upper()}  {said} since {story.since(one, today)}", wide, f"[{one.finding_id}] ")
+    yield from _wrapped(
+        f"{kind_word(one.kind).upper()}  {said} since {story.since(one, today)}", wide, f"[{one.finding_id}] "
+    )
     found = story.found_as(change) or f"found {story.window(one)}"
     rare = f"chance alone: {rarity(one.chance_per_year)}"
     parts = [f"n {story.scored(change):,}", f"{found} ({day(one.found_night)})", rare, story.stayed(change)]

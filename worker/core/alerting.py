@@ -143,6 +143,16 @@ def money(usd: float) -> str:
     return f"${usd:.{2 - math.floor(math.log10(abs(usd)))}f}"
 
 
+def kind_word(kind: str) -> str:
+    """What a kind of finding is called where people read it.
+
+    Example:
+        >>> kind_word("agent"), kind_word("tool")
+        ('quality', 'tool')
+    """
+    return {"agent": "quality", "mix": "traffic mix"}.get(kind, kind)
+
+
 def level(kind: str, value: float) -> str:
     """A level in the unit of its kind.
 

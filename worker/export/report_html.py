@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from worker.core import story
-from worker.core.alerting import rarity
+from worker.core.alerting import kind_word, rarity
 from worker.core.causes import leading
 from worker.core.report import Figure, Group, Name, Report, Stream, Tally
 from worker.core.words import amount, counted, day, dollars, p_value, percent
@@ -125,6 +125,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         return charts.panel(stream, report.window.weeks if report.window else (), axis, name)
 
     made.filters |= {
+        "kind_word": kind_word,
         "pct": lambda share: tight(percent(share)),
         "pct0": lambda share: tight(percent(share, digits=0)),
         "tight": tight,
