@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=float, default=4.0, help="[judge] timeout_s")
     options = parser.parse_args()
     names = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
-    with servers.postgres() as database, servers.redis() as broker, mock(options.latency_ms) as url:
+    with servers.postgres() as database, servers.redis() as fresh, mock(options.latency_ms) as url:
+        broker = fresh()  # one for all rounds: Celery keeps the first that it is shown
         print(
             f"{options.items:,} items, {options.latency_ms:g} ms, {options.calls} calls under way,"
             f" {options.processes} processes; ideal {1000 * options.calls / options.latency_ms:,.0f} a second\n"
@@ -102,7 +103,7 @@ def main() -> None:
             rounds = []
             for _ in range(options.rounds):
                 config(url, dict.fromkeys((*FAULTS, "limit_rps"), 0.0) | SCENARIOS[name])
-                rounds.append(measure(options, url, database(), broker()))
+                rounds.append(measure(options, url, database(), broker))
                 print(row(name, options.items, rounds[-1]), flush=True)
             if len(rounds) > 1:
                 median = statistics.median(options.items / one.seconds for one in rounds)
