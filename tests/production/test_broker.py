@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import Empty
@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import redis
+from kombu.connection import Connection
 
 from bench.servers import free_port
 from tests.doors.conftest import Shell
 from tests.production.conftest import ROOT
 from worker import broker, celery
+from worker.broker import redis as redis_broker
 from worker.errors import SettingsError
 from worker.settings import Settings
 
@@ -226,3 +228,21 @@ def test_beat_sends_everything_at_its_start_and_keeps_no_file(folder: Path, monk
     assert "control.msg" in made
     assert made <= {"control.msg", "exchange", "lock"}
     assert len(list((folder / "queue").glob("*.control.msg"))) == len(ticker.schedule)
+
+
+def test_a_message_in_hand_when_redis_is_let_go_of_is_a_lost_connection(redis_url: Callable[[], str]) -> None:
+    """What Celery does when Redis goes away, in its order, without the race that a killed server is."""
+    connect: Any = Connection  # typed in part
+    connection = connect(redis_url())
+    queue = connection.SimpleQueue("held")
+    queue.put("work")
+    message = queue.get(timeout=5)
+    channel, transport = message.channel, message.channel.connection
+    assert type(transport) is redis_broker.Transport
+    channel._disconnect_pools()
+    transport.client = None
+    with pytest.raises(connection.connection_errors, match="was closed"):
+        message.ack()
+    transport.client = connection
+    message.ack()
+    connection.release()
