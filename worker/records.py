@@ -151,6 +151,8 @@ class Judging(Record):
     digest_version: str = ""
     params_effective: Mapping[str, Any] = Field(default_factory=dict)
     """Parameters the server really took; a refused one is absent."""
+    service_tier: str | None = None
+    """How it was bought: default, flex or batch, as the server says; `cache` where it was paid before."""
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None

@@ -13,7 +13,6 @@ from tests.store.world import (
     NIGHT,
     NOW,
     World,
-    budget,
     draw_strata,
     even_keys,
     given_up,
@@ -24,8 +23,9 @@ from tests.store.world import (
     outcome,
     score,
     small_run,
+    spend,
 )
-from worker.store import counts, draws, enrol, ledger, runs
+from worker.store import counts, draws, enrol, ledger, money, runs
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
@@ -187,16 +187,20 @@ def check(connection: Connection, scorers: list[Registered]) -> None:
         .having(func.count() > 1)
     )
     assert connection.execute(doubled).all() == []
-    held: dict[Any, float] = dict(
-        connection.execute(
-            select(job.c.reserved_day, func.sum(job.c.reserved_usd))
+    held = {
+        (day, pk): usd
+        for day, pk, usd in connection.execute(
+            select(job.c.reserved_day, job.c.scorer_pk, func.sum(job.c.reserved_usd))
             .where(job.c.reserved_day.is_not(None))
-            .group_by(job.c.reserved_day)
-        ).all()
-    )
-    for day in connection.execute(select(budget)):
-        assert day.reserved_usd == pytest.approx(held.get(day.day, 0.0), abs=1e-9), "every dollar held is some job's"
-        assert day.spent_usd + day.reserved_usd <= CAP_USD + 1e-9
+            .group_by(job.c.reserved_day, job.c.scorer_pk)
+        )
+    }
+    for own in connection.execute(select(spend)):
+        there = held.get((own.day, own.scorer_pk), 0.0)
+        assert own.reserved_usd == pytest.approx(there, abs=1e-9), "every dollar held is some job's"
+    for day in connection.execute(select(spend.c.day).distinct()).scalars():
+        account = money.account(connection, day)
+        assert account.spent_usd + account.reserved_usd <= CAP_USD + 1e-9
     loose = select(func.count()).where(job.c.state == "queued", job.c.lease_owner.is_not(None))
     assert connection.execute(loose).scalar_one() == 0
 

@@ -11,13 +11,13 @@ from tests.store.world import (
     NOW,
     World,
     at_once,
-    budget,
     heuristic,
     incoming,
     job,
     judge,
     outcome,
     small_run,
+    spend,
 )
 from worker.store import draws, enrol, money, summary
 from worker.store.draws import draw
@@ -323,7 +323,7 @@ def test_two_claims_that_find_the_money_gone_do_not_lock_each_other_out(store: S
     at_once(store, 4, lambda own, owner: told.append(own.claim(scorers, owner=owner, limit=40, money=purse).shed))
     assert sorted(told) == [0, 0, 0, 200]
     with store.read() as connection:
-        assert connection.execute(select(func.count()).select_from(budget)).scalar_one() == 1
+        assert connection.execute(select(func.count()).select_from(spend)).scalar_one() == 1
 
 
 LAST = date(2026, 11, 30)

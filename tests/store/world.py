@@ -18,13 +18,13 @@ from worker.store.enrol import Registered
 from worker.store.ledger import Claim, Job, Settled
 from worker.store.money import Money
 from worker.store.runs import Counts, Incoming
-from worker.store.tables import BudgetRow, JobRow, RunRow, ScoreRow, core
+from worker.store.tables import JobRow, RunRow, ScoreRow, SpendRow, core
 
 NIGHT = date(2026, 11, 20)
 NOW = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
 LEASE_S = 90.0
 
-job, score, run, budget = core(JobRow), core(ScoreRow), core(RunRow), core(BudgetRow)
+job, score, run, spend = core(JobRow), core(ScoreRow), core(RunRow), core(SpendRow)
 _numbers = itertools.count()
 
 

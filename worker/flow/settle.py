@@ -55,6 +55,7 @@ def _row(job: Job, run: Run, scorer: ScorerKey, outcome: Outcome, judging: Judgi
         "model_served": judging.model_served if judging else None,
         "fingerprint": judging.fingerprint if judging else None,
         "params_effective": dict(aggregate_only.params_effective) if aggregate_only else None,
+        "service_tier": aggregate_only.service_tier if aggregate_only else None,
         "input_tokens": aggregate_only.input_tokens if aggregate_only else None,
         "cached_tokens": aggregate_only.cached_tokens if aggregate_only else None,
         "output_tokens": aggregate_only.output_tokens if aggregate_only else None,

@@ -34,6 +34,14 @@ class Shown(NamedTuple):
     suspicions: tuple[str, ...]
 
 
+class Prepared(NamedTuple):
+    """A run that is ready to be asked about."""
+
+    shown: Shown
+    questions: tuple[Question, ...]
+    """One call, or one a criterion."""
+
+
 class Preview(NamedTuple):
     """The exact calls for a run, and where their tokens go; nothing is sent."""
 
@@ -178,7 +186,20 @@ class RubricScorer:
 
         Without a judge every run is unscored, those too that fail by rule: else the only scores would be zeros.
         """
-        if context.ask is None or self.model is None:
+        if context.ask is None:
+            return self._unscored("no_judge_configured")
+        prepared = self.prepare(run)
+        if isinstance(prepared, Scoring):
+            return prepared
+        replies = await _ask_all(context, prepared.questions)
+        return self.read(prepared.shown, replies)
+
+    def prepare(self, run: Run) -> "Scoring | Prepared":
+        """What has to be asked about a run; or its scores, where nothing has to.
+
+        The same run gives the same questions, so that answers may come much later, and to another process.
+        """
+        if self.model is None:
             return self._unscored("no_judge_configured")
         if missing := self.missing(run):
             return self._unscored(f"missing:{missing}")
@@ -189,8 +210,7 @@ class RubricScorer:
         sizes = [_size(question) + schema for question, (_, schema) in zip(questions, self._schemas, strict=True)]
         if sum(sizes) * SAFETY > self.max_tokens[0]:
             return self._unscored("too_long")
-        replies = await _ask_all(context, questions)
-        return self.read(shown, replies)
+        return Prepared(shown, questions)
 
     def read(self, shown: Shown, replies: Sequence[Reply]) -> Scoring:
         """Outcomes from the replies to `questions`, in their order."""

@@ -155,20 +155,20 @@ def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
         Jobs taken back. Uses the partial index job_leases.
     """
     expired = connection.execute(
-        select(job.c.pk, job.c.attempt, job.c.called_at, job.c.reserved_usd, job.c.reserved_day)
+        select(job.c.pk, job.c.scorer_pk, job.c.attempt, job.c.called_at, job.c.reserved_usd, job.c.reserved_day)
         .where(job.c.state == "leased", job.c.lease_until < now)
         .limit(_REAP_AT_ONCE)
         .with_for_update(skip_locked=True)
     ).all()
     again: list[int] = []
     over: list[int] = []
-    presumed: dict[date, float] = defaultdict(float)
-    for pk, attempt, called_at, reserved_usd, reserved_day in expired:
+    presumed: purse.Bookings = defaultdict(float)
+    for pk, scorer_pk, attempt, called_at, reserved_usd, reserved_day in expired:
         (over if attempt >= max_attempts else again).append(pk)
         if called_at is not None and reserved_day is not None:
-            presumed[reserved_day] += reserved_usd
-    for day, amount in sorted(presumed.items()):
-        purse.add(connection, day, spent=amount, reserved=-amount, presumed=amount)
+            presumed[reserved_day, scorer_pk] += reserved_usd
+    for account_of, amount in sorted(presumed.items()):
+        purse.add(connection, *account_of, spent=amount, reserved=-amount, presumed=amount)
     free = {"lease_owner": None, "lease_until": None, "called_at": None, "reserved_usd": 0.0, "reserved_day": None}
     if again:
         connection.execute(update(job).where(job.c.pk.in_(again)).values(state="queued", **free))
@@ -210,12 +210,12 @@ def give_back(
     ours = _ours(connection, jobs, owner)
     if not ours:
         return 0
-    returned: dict[date, float] = defaultdict(float)
+    returned: purse.Bookings = defaultdict(float)
     for one in jobs:
         if (one.pk, one.attempt) in ours and one.reserved_day is not None:
-            returned[one.reserved_day] += one.reserved_usd
-    for day, amount in sorted(returned.items()):
-        purse.add(connection, day, reserved=-amount)
+            returned[one.reserved_day, one.scorer_pk] += one.reserved_usd
+    for account_of, amount in sorted(returned.items()):
+        purse.add(connection, *account_of, reserved=-amount)
     connection.execute(
         update(job)
         .where(job.c.pk.in_([pk for pk, _ in ours]))
@@ -280,14 +280,14 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
     connection.execute(
         statement, [{"b_pk": one.job.pk, "b_state": one.state, "b_reason": one.reason} for one in counted]
     )
-    spent: dict[date, float] = defaultdict(float)
-    freed: dict[date, float] = defaultdict(float)
+    spent: purse.Bookings = defaultdict(float)
+    freed: purse.Bookings = defaultdict(float)
     for one in counted:
-        booked_on = one.job.reserved_day or day
+        booked_on = (one.job.reserved_day or day, one.job.scorer_pk)
         spent[booked_on] += one.job.reserved_usd if one.cost_usd is None else one.cost_usd
         freed[booked_on] += one.job.reserved_usd
     for booked_on in sorted(spent):
-        purse.add(connection, booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
+        purse.add(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
     return len(counted)
 
 

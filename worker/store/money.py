@@ -1,6 +1,7 @@
 """What judging may spend in a day and in a month: reserved before the call, settled with the score.
 
-All of it inside the caller's transaction; the day's row is locked, so two workers cannot spend the same dollar.
+All of it inside the caller's transaction; the day is locked, so two workers cannot spend the same dollar. Accounts are
+kept by day and scorer; a day has spent what its scorers have.
 """
 
 import math
@@ -12,9 +13,17 @@ from typing import NamedTuple, Protocol
 from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 
 from worker.store.runs import insert_ignore
-from worker.store.tables import BudgetRow, CutRow, DrawRow, JobRow, core
+from worker.store.tables import CutRow, DrawRow, JobRow, SpendRow, core
 
-budget, job, draw, cut = (core(row) for row in (BudgetRow, JobRow, DrawRow, CutRow))
+spend, job, draw, cut = (core(row) for row in (SpendRow, JobRow, DrawRow, CutRow))
+_NOBODY = 0
+"""The account under no scorer's name; every locked day has one."""
+_SUMS = select(
+    *(
+        func.coalesce(func.sum(column), 0.0)
+        for column in (spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)
+    )
+)
 _DUST_USD = 1e-9
 """Rounding left over by many small sums; far below one token of any model."""
 
@@ -58,21 +67,23 @@ class Priced(Protocol):
 
 def account(connection: Connection, day: date) -> Spent:
     """A day's account; zeros for a day without calls."""
-    row = connection.execute(
-        select(budget.c.spent_usd, budget.c.reserved_usd, budget.c.presumed_usd).where(budget.c.day == day)
-    ).one_or_none()
-    return Spent(*row) if row else Spent(0.0, 0.0, 0.0)
+    return Spent(*connection.execute(_SUMS.where(spend.c.day == day)).one())
 
 
 def month_account(connection: Connection, day: date) -> Spent:
     """The account of a day's calendar month; zeros for a month without calls."""
     first, next_first = _month(day)
-    sums = select(
-        func.coalesce(func.sum(budget.c.spent_usd), 0.0),
-        func.coalesce(func.sum(budget.c.reserved_usd), 0.0),
-        func.coalesce(func.sum(budget.c.presumed_usd), 0.0),
+    return Spent(*connection.execute(_SUMS.where(spend.c.day >= first, spend.c.day < next_first)).one())
+
+
+def by_scorer(connection: Connection, day: date) -> dict[int, Spent]:
+    """A day's accounts by scorer; 0 is what was booked before accounts were kept by scorer."""
+    rows = connection.execute(
+        select(spend.c.scorer_pk, spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)
+        .where(spend.c.day == day)
+        .order_by(spend.c.scorer_pk)
     )
-    return Spent(*connection.execute(sums.where(budget.c.day >= first, budget.c.day < next_first)).one())
+    return {row[0]: Spent(*row[1:]) for row in rows}
 
 
 def _month(day: date) -> tuple[date, date]:
@@ -88,9 +99,10 @@ def lock(connection: Connection, day: date, *, by_month: bool = False) -> None:
     """
     held = sorted({_month(day)[0], day}) if by_month else [day]
     for each in held:
-        _open(connection, each)
-    touched = or_(budget.c.day.in_(held), budget.c.reserved_usd > 0)
-    connection.execute(select(budget.c.day).where(touched).order_by(budget.c.day).with_for_update()).all()
+        _open(connection, each, _NOBODY)
+    touched = or_(spend.c.day.in_(held), spend.c.reserved_usd > 0)
+    statement = select(spend.c.day).where(touched).order_by(spend.c.day, spend.c.scorer_pk)
+    connection.execute(statement.with_for_update()).all()
 
 
 def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tuple[list[float], bool]:
@@ -121,34 +133,47 @@ def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tup
             break
         fresh, fresh_month = fresh + need, fresh_month + need_month
         held.append(kept + need)
-    freed: dict[date, float] = defaultdict(float)
-    for one in jobs[: len(held)]:
-        if one.reserved_day is not None and one.reserved_day != money.day:
-            freed[one.reserved_day] -= one.reserved_usd
-    for day, amount in sorted([*freed.items(), (money.day, fresh)]):
-        add(connection, day, reserved=amount)
+    booked: Bookings = defaultdict(float)
+    for one, amount in zip(jobs, held, strict=False):
+        if one.reserved_day is not None:
+            booked[one.reserved_day, one.scorer_pk] -= one.reserved_usd
+        booked[money.day, one.scorer_pk] += amount
+    for account_of, amount in sorted(booked.items()):
+        add(connection, *account_of, reserved=amount)
     return held, others_hold > _DUST_USD
 
 
-def _open(connection: Connection, day: date) -> None:
-    values = {"day": day, "spent_usd": 0.0, "reserved_usd": 0.0, "presumed_usd": 0.0}
-    connection.execute(insert_ignore(connection, budget), [values])
+Bookings = defaultdict[tuple[date, int], float]
+"""US dollars by day and scorer; booked in that order, as everywhere."""
 
 
-def add(connection: Connection, day: date, *, spent: float = 0.0, reserved: float = 0.0, presumed: float = 0.0) -> None:
-    """Book amounts on a day, US dollars, negative to take back; a reservation never falls below zero."""
+def _open(connection: Connection, day: date, scorer_pk: int) -> None:
+    values = {"day": day, "scorer_pk": scorer_pk, "spent_usd": 0.0, "reserved_usd": 0.0, "presumed_usd": 0.0}
+    connection.execute(insert_ignore(connection, spend), [values])
+
+
+def add(
+    connection: Connection,
+    day: date,
+    scorer_pk: int,
+    *,
+    spent: float = 0.0,
+    reserved: float = 0.0,
+    presumed: float = 0.0,
+) -> None:
+    """Book amounts on a scorer's day, US dollars, negative to take back; a reservation never falls below zero."""
     if not (spent or reserved or presumed):
         return
-    _open(connection, day)
-    left = budget.c.reserved_usd + reserved
+    _open(connection, day, scorer_pk)
+    left = spend.c.reserved_usd + reserved
     maximum = func.max if connection.dialect.name == "sqlite" else func.greatest
     connection.execute(
-        update(budget)
-        .where(budget.c.day == day)
+        update(spend)
+        .where(spend.c.day == day, spend.c.scorer_pk == scorer_pk)
         .values(
-            spent_usd=budget.c.spent_usd + spent,
+            spent_usd=spend.c.spent_usd + spent,
             reserved_usd=maximum(0.0, left),
-            presumed_usd=budget.c.presumed_usd + presumed,
+            presumed_usd=spend.c.presumed_usd + presumed,
         )
     )
 
@@ -196,11 +221,13 @@ def shed(connection: Connection, now: datetime, reason: str, *which: ColumnEleme
         Jobs shed.
     """
     queued = (job.c.state == "queued", *which)
-    freed: dict[date, float] = defaultdict(float)
-    held = select(job.c.reserved_day, job.c.reserved_usd).where(*queued, job.c.reserved_day.is_not(None))
-    for day, amount in connection.execute(held.with_for_update()):
-        freed[day] -= amount
-    for day, amount in sorted(freed.items()):
-        add(connection, day, reserved=amount)
+    freed: Bookings = defaultdict(float)
+    held = select(job.c.reserved_day, job.c.scorer_pk, job.c.reserved_usd)
+    for day, scorer_pk, amount in connection.execute(
+        held.where(*queued, job.c.reserved_day.is_not(None)).with_for_update()
+    ):
+        freed[day, scorer_pk] -= amount
+    for account_of, amount in sorted(freed.items()):
+        add(connection, *account_of, reserved=amount)
     values = {"state": "shed", "reason": reason, "resolved_at": now, "reserved_usd": 0.0, "reserved_day": None}
     return connection.execute(update(job).where(*queued).values(**values)).rowcount

@@ -217,7 +217,7 @@ class JobRow(SQLModel, table=True):
     replicate: int
     night: date
     lane: str
-    """`heuristic` or `judge`: the queue it is drained from."""
+    """`heuristic`, `judge` or `batch`: the queue it is drained from."""
     u: float
     """Sample key ÷ threshold: the order of work, so that a cut shrinks all strata alike."""
     state: str
@@ -254,15 +254,94 @@ class CutRow(SQLModel, table=True):
     cut_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class BudgetRow(SQLModel, table=True):
-    """What judging has spent and reserved in one calendar day of the clock."""
+class SpendRow(SQLModel, table=True):
+    """What one scorer's judging has spent and reserved in one calendar day of the clock; a day's account is the sum."""
 
-    __tablename__: ClassVar[Any] = "budget"
+    __tablename__: ClassVar[Any] = "spend"
     day: date = Field(primary_key=True)
+    scorer_pk: int = Field(primary_key=True)
+    """0 for what was booked before accounts were kept by scorer; that row is also the day's lock."""
     spent_usd: float = 0.0
     reserved_usd: float = 0.0
     presumed_usd: float = 0.0
     """Reservations of calls whose worker died: presumed spent, counted in `spent_usd` too."""
+
+
+class BatchRow(SQLModel, table=True):
+    """One batch of questions on its way through a judge's batch lane; its jobs are leased to `batch:PK`."""
+
+    __tablename__: ClassVar[Any] = "batch"
+    __table_args__ = (Index("batch_by_state", "state"),)
+    pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
+    server: str
+    """Hash of the judge's address: another server knows nothing of it."""
+    model: str
+    state: str
+    """filling · uploaded · running · collecting · done."""
+    jobs: int
+    file_id: str | None = Field(default=None, sa_type=CleanText)
+    """The server's id of the file of questions."""
+    batch_id: str | None = Field(default=None, sa_type=CleanText)
+    """The server's id of the batch."""
+    server_state: str | None = Field(default=None, sa_type=CleanText)
+    """What the server last called it."""
+    completed: int = 0
+    """Requests that the server said were answered."""
+    trouble: str | None = Field(default=None, sa_type=CleanText)
+    """What went wrong last."""
+    tries: int = 0
+    """Steps that failed in a row."""
+    collected: int = 0
+    """Jobs that got their outcome from it."""
+    cost_usd: float = 0.0
+    """What those cost, as far as known."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    submitted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    deadline_at: datetime = Field(sa_type=UtcDateTime)
+    """What is missing then goes to the synchronous lane."""
+    look_at: datetime = Field(sa_type=UtcDateTime)
+    """When to look again; also whose turn it is: a process moves it on before it works."""
+    done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AnswerRow(SQLModel, table=True):
+    """A judge's answer, kept so that the same question is not paid twice."""
+
+    __tablename__: ClassVar[Any] = "answer"
+    key: str = Field(primary_key=True)
+    """SHA-256 over server, model, backend, parameters, schema and messages."""
+    reply: bytes = Field(sa_type=LargeBinary)
+    """The reply as packed JSON."""
+    created_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class PaceRow(SQLModel, table=True):
+    """How fast one worker process asks one model, as it last said."""
+
+    __tablename__: ClassVar[Any] = "pace"
+    worker: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    server: str
+    """The judge's address as it may be shown."""
+    at: datetime = Field(sa_type=UtcDateTime)
+    since_at: datetime = Field(sa_type=UtcDateTime)
+    """Start of the counts."""
+    in_flight: int
+    waiting: int
+    """Calls that are ready and wait for their turn."""
+    limit: int
+    """Calls that may be under way at the moment."""
+    per_second: float | None = None
+    """Calls that may start in a second; None while nothing bounds them."""
+    answered: int
+    """Calls of this process since `since_at`."""
+    refused: int
+    failed: int
+    latency_s: float | None = None
+    """Of an answer, lately."""
+    resumes_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the next call may start, where the server is left alone."""
+    trouble: str | None = Field(default=None, sa_type=CleanText)
 
 
 class ScoreRow(SQLModel, table=True):
@@ -297,6 +376,8 @@ class ScoreRow(SQLModel, table=True):
     model_served: str | None = Field(default=None, sa_type=CleanText)
     fingerprint: str | None = Field(default=None, sa_type=CleanText)
     params_effective: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    service_tier: str | None = Field(default=None, sa_type=CleanText)
+    """How it was bought: default, flex or batch as the server says; `cache` where it was paid before."""
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
