@@ -12,7 +12,9 @@ from worker.demo.judge_server import Answer, JudgeServer, completion, refused, s
 from worker.errors import VerdictUnreadable
 from worker.judge.client import ChatJudge
 from worker.judge.complaint import Complaint
-from worker.judge.ladder import LIMITS, SCHEMA_REQUEST, Plan, easier, request_body
+from worker.judge.ladder import LIMITS, Plan, easier
+from worker.judge.wire import SCHEMA_REQUEST
+from worker.judge.wire_chat import ChatWire
 from worker.records import Message, Question, Reply
 
 SCHEMA = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}, "required": ["verdict"]}
@@ -201,7 +203,7 @@ def test_a_server_that_refuses_everything_ends_the_climb() -> None:
 
 
 def test_a_rubric_cannot_change_how_the_answer_arrives() -> None:
-    body, effective = request_body(a_question(stream=True, n=5, messages=[], model="other", max_tokens=9), Plan())
+    body, effective = ChatWire().body(a_question(stream=True, n=5, messages=[], model="other", max_tokens=9), Plan())
     request = orjson.loads(body)
     assert "stream" not in request
     assert "n" not in request
@@ -210,13 +212,13 @@ def test_a_rubric_cannot_change_how_the_answer_arrives() -> None:
 
 
 def test_openai_itself_is_first_asked_with_the_newer_name_of_the_cap() -> None:
-    _, effective = request_body(a_question(), Plan(limits=LIMITS[::-1]))
+    _, effective = ChatWire().body(a_question(), Plan(limits=LIMITS[::-1]))
     assert effective["max_completion_tokens"] == 1200
 
 
 def test_without_a_user_message_the_schema_makes_one() -> None:
     question = a_question().model_copy(update={"messages": (Message("system", "Judge."),)})
-    body, _ = request_body(question, Plan(rung=3))
+    body, _ = ChatWire().body(question, Plan(rung=3))
     assert [message["role"] for message in orjson.loads(body)["messages"]] == ["system", "user"]
 
 

@@ -18,16 +18,15 @@ from pydantic import SecretStr
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
 from worker.judge.complaint import Complaint, error_for, one_line, read_complaint, retry_after_s, used_up_s
 from worker.judge.gate import Gate
-from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, refuses_tools, request_body
+from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, refuses_tools
 from worker.judge.pace import Pace
-from worker.records import Judging, Question, Reply
+from worker.judge.wire import NoCompletion, Price, Wire
+from worker.judge.wire_chat import ChatWire
+from worker.records import Question, Reply
 
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
-
-Price = Callable[[str, int, int, int], float | None]
-"""US dollars for (model, input tokens, cached among them, output tokens); None when unknown."""
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer; a verdict has a few thousand."""
@@ -40,8 +39,6 @@ SDK_HEADERS = tuple(
     f"X-Stainless-{name}" for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
 )
 
-TOKENS_LIMIT = 1_000_000_000
-LABEL_LIMIT = 200
 SHOWN_LIMIT = 300
 TRIES_LIMIT = 12
 """Requests for one question while the ladder is climbed down: three rungs and a handful of parameters."""
@@ -119,6 +116,7 @@ class ChatJudge:
         self._key = _usable_key(api_key)
         self._shown = _shown_url(self.base_url)
         self._price = price
+        self._wire: Wire = ChatWire()
         self._user_agent = user_agent
         self._plans: dict[str, Plan] = {}
         self._remembered, self._on_plan = remembered, on_plan
@@ -147,7 +145,7 @@ class ChatJudge:
         plan = self._plans.get(question.model) or self._remembered.get(question.model) or self._first_plan()
         passed_over: list[Reply] = []
         for _ in range(TRIES_LIMIT):
-            body, effective = request_body(question, plan)
+            body, effective = self._wire.body(question, plan)
             told = await self._in_turn(client, gate, question, body, effective)
             if isinstance(told, Reply):
                 lower = plan.lower() if question.model not in self._plans and ignores_form(told) else None
@@ -277,7 +275,7 @@ class ChatJudge:
         try:
             async with asyncio.timeout(self.timeout_s):
                 response = await client.post(
-                    "/chat/completions", content=body, cast_to=httpx2.Response, options={"headers": headers}
+                    self._wire.path, content=body, cast_to=httpx2.Response, options={"headers": headers}
                 )
         except openai.APIStatusError as exc:
             response = exc.response
@@ -305,19 +303,10 @@ class ChatJudge:
             body = orjson.loads(answered.raw)
         except orjson.JSONDecodeError:
             body = None
-        if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+        try:
+            return self._wire.read(body, question, effective, latency_ms=answered.latency_ms, price=self._price)
+        except NoCompletion:
             self._raise_for_no_completion(question.model, answered, body)
-        choice = next((choice for choice in body["choices"] if isinstance(choice, dict)), {})
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            message = {}
-        refusal = message.get("refusal")
-        return Reply(
-            content=_called_with(message) or _text(message.get("content")),
-            finish_reason=_label(choice.get("finish_reason")),
-            refusal=refusal if isinstance(refusal, str) and refusal else None,
-            judging=self._judging(question, body, effective, answered.latency_ms),
-        )
 
     def _raise_for_no_completion(self, model: str, answered: _Answered, body: object) -> NoReturn:
         complaint = read_complaint(answered.raw)
@@ -332,35 +321,6 @@ class ChatJudge:
             raise JudgeRefusesUs(said)
         raise JudgeUnavailable(said, is_for_all=not self._plans)
 
-    def _judging(
-        self, question: Question, body: Mapping[str, Any], effective: Mapping[str, Any], latency_ms: float
-    ) -> Judging:
-        usage = body.get("usage")
-        tokens = _tokens(usage if isinstance(usage, dict) else {})
-        served = _label(body.get("model"))
-        return Judging(
-            model_requested=question.model,
-            model_served=served,
-            fingerprint=_label(body.get("system_fingerprint")),
-            prompt_hash=question.prompt_hash,
-            digest_version=question.digest_version,
-            params_effective=effective,
-            input_tokens=tokens.input,
-            cached_tokens=tokens.cached,
-            output_tokens=tokens.output,
-            cost_usd=self._cost(question.model, served, tokens),
-            latency_ms=latency_ms,
-        )
-
-    def _cost(self, requested: str, served: str | None, tokens: "_Tokens") -> float | None:
-        if self._price is None or tokens.input is None or tokens.output is None:
-            return None
-        counts = (tokens.input, tokens.cached or 0, tokens.output)
-        cost = self._price(requested, *counts)
-        if cost is None and served is not None and served != requested:
-            return self._price(served, *counts)
-        return cost
-
     def _error(self, model: str, answered: _Answered, complaint: Complaint) -> JudgeError:
         said = self._scrubbed(complaint.message) or "without a word"
         wait_s = retry_after_s(answered.headers, datetime.now(UTC))
@@ -372,49 +332,6 @@ class ChatJudge:
         if self._key:
             line = line.replace(self._key, "[key]")
         return _SECRET_SHAPED.sub("[key]", line)[:SHOWN_LIMIT]
-
-
-class _Tokens(NamedTuple):
-    """Counts of one call; None where the server did not say, or said nonsense."""
-
-    input: int | None
-    cached: int | None
-    output: int | None
-
-
-def _tokens(usage: Mapping[str, Any]) -> _Tokens:
-    read = _count(usage.get("prompt_tokens"))
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    if cached is not None and cached > (read or 0):
-        cached = None
-    return _Tokens(read, cached, _count(usage.get("completion_tokens")))
-
-
-def _count(value: object) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value < TOKENS_LIMIT else None
-
-
-def _label(value: object) -> str | None:
-    return one_line(value)[:LABEL_LIMIT] if isinstance(value, str) and value else None
-
-
-def _called_with(message: Mapping[str, Any]) -> str | None:
-    """The arguments of the first tool call; None without one."""
-    calls = message.get("tool_calls")
-    function = calls[0].get("function") if isinstance(calls, list) and calls and isinstance(calls[0], dict) else None
-    arguments = function.get("arguments") if isinstance(function, dict) else None
-    return arguments if isinstance(arguments, str) and arguments else None
-
-
-def _text(content: object) -> str | None:
-    """The text of a message: a string, or the text parts of a list."""
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(part for part in parts if isinstance(part, str)) or None
-    return content if isinstance(content, str) else None
 
 
 def _with_costs_of(reply: Reply, others: Sequence[Reply]) -> Reply:

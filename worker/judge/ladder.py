@@ -7,23 +7,14 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
-import orjson
-
 from worker.judge.complaint import Complaint
-from worker.records import Question, Reply
+from worker.records import Reply
 
 Rung = Literal["json_schema", "tool", "json_object", "prompt"]
 RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Both names of the output cap; the first is the one that older servers know."""
-
-RESERVED = frozenset(
-    {"messages", "model", "response_format", "stream", "stream_options", "n", "tools", "tool_choice", *LIMITS}
-)
-"""What a rubric's parameters cannot set: it would change what is asked or how the answer arrives."""
-
-SCHEMA_REQUEST = "Answer with one JSON object that satisfies this JSON Schema, and with nothing else:\n"
 
 _FORMAT = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
 _TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECASE)
@@ -60,52 +51,6 @@ class Plan(NamedTuple):
     def joined(self, other: Self) -> "Plan":
         """The plan that avoids what either of two had to avoid."""
         return Plan(max(self.rung, other.rung), self.refused | other.refused, self.limits)
-
-
-def request_body(question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
-    """The JSON of one request, and the parameters it holds (`params_effective`).
-
-    Below the strict rung the schema goes to the end of the last user message, behind everything that could be cached.
-    """
-    params = {
-        name: value for name, value in question.params.items() if name not in RESERVED and name not in plan.refused
-    }
-    limit = next((name for name in plan.limits if name not in plan.refused), None)
-    if limit is not None:
-        params[limit] = question.max_output_tokens
-    messages = [{"role": message.role, "content": message.content} for message in question.messages]
-    rung = RUNGS[plan.rung]
-    body: dict[str, Any] = {"model": question.model, "messages": messages, **params}
-    if rung == "tool":
-        function = {"name": question.schema_name, "parameters": question.answer_schema}
-        body["tools"] = [{"type": "function", "function": function}]
-        body["tool_choice"] = {"type": "function", "function": {"name": question.schema_name}}
-    elif rung == "json_schema":
-        schema = {"name": question.schema_name, "strict": True, "schema": question.answer_schema}
-        body["response_format"] = {"type": rung, "json_schema": schema}
-    else:
-        _append_schema(messages, question.answer_schema)
-        if rung == "json_object":
-            body["response_format"] = {"type": rung}
-    return _dumped(body, messages), {**params, "response_format": rung}
-
-
-def _append_schema(messages: list[dict[str, str]], schema: Mapping[str, Any]) -> None:
-    request = SCHEMA_REQUEST + orjson.dumps(schema, default=dict).decode()
-    last = next((message for message in reversed(messages) if message["role"] == "user"), None)
-    if last is None:
-        messages.append({"role": "user", "content": request})
-    else:
-        last["content"] = f"{last['content']}\n\n{request}"
-
-
-def _dumped(body: dict[str, Any], messages: list[dict[str, str]]) -> bytes:
-    try:
-        return orjson.dumps(body, default=dict)
-    except orjson.JSONEncodeError:  # a lone surrogate from some run, which UTF-8 cannot carry
-        for message in messages:
-            message["content"] = message["content"].encode("utf-8", "replace").decode()
-        return orjson.dumps(body, default=dict)
 
 
 def refuses_tools(plan: Plan, complaint: Complaint) -> bool:
