@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-from urllib.parse import urlsplit
 
 import orjson
 from pydantic import SecretStr
 
-from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
-from worker.judge.complaint import Complaint, error_for, one_line, read_complaint, retry_after_s, used_up_s
+from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
+from worker.judge.address import SHOWN_LIMIT, scrubbed, shown_url, usable_key
+from worker.judge.complaint import Complaint, error_for, read_complaint, retry_after_s, used_up_s
 from worker.judge.gate import Gate
 from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, refuses_tools
 from worker.judge.pace import Pace
@@ -39,11 +39,8 @@ SDK_HEADERS = tuple(
     f"X-Stainless-{name}" for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
 )
 
-SHOWN_LIMIT = 300
 TRIES_LIMIT = 12
 """Requests for one question while the ladder is climbed down: three rungs and a handful of parameters."""
-
-_SECRET_SHAPED = re.compile(r"\b(sk|pk|rk|key|gsk|xai)[-_][\w*.-]{6,}|(?i:bearer)\s+\S+")
 
 
 class _Answered(NamedTuple):
@@ -113,8 +110,8 @@ class ChatJudge:
         self.base_url = base_url or None
         self.timeout_s = timeout_s
         self.concurrency = concurrency
-        self._key = _usable_key(api_key)
-        self._shown = _shown_url(self.base_url)
+        self._key = usable_key(api_key)
+        self._shown = shown_url(self.base_url)
         self._price = price
         self._wire: Wire = ChatWire()
         self._user_agent = user_agent
@@ -327,11 +324,7 @@ class ChatJudge:
         return error_for(answered.status, complaint, judge=self._shown, model=model, said=said, wait_s=wait_s)
 
     def _scrubbed(self, text: str) -> str:
-        """What may be shown of a server's words: one line, short, without the key or anything that looks like one."""
-        line = one_line(text)
-        if self._key:
-            line = line.replace(self._key, "[key]")
-        return _SECRET_SHAPED.sub("[key]", line)[:SHOWN_LIMIT]
+        return scrubbed(text, self._key)
 
 
 def _with_costs_of(reply: Reply, others: Sequence[Reply]) -> Reply:
@@ -352,29 +345,6 @@ def _is_refusal(error: JudgeError) -> bool:
 
 def _is_bad_request(error: JudgeError) -> bool:
     return isinstance(error, VerdictUnreadable) and error.reason == "bad_request"
-
-
-def _usable_key(api_key: SecretStr | None) -> str:
-    key = api_key.get_secret_value().strip() if api_key is not None else ""
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise SettingsError("the judge's key holds characters that cannot stand in a header; check OPENAI_API_KEY")
-    return key
-
-
-def _shown_url(base_url: str | None) -> str:
-    """The address as messages show it: without the query, where some servers want a key."""
-    if base_url is None:
-        return "the default address"
-    try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise SettingsError("the judge's address is not an http or https URL; check OPENAI_BASE_URL")
-    if parts.username is not None or parts.password is not None:
-        raise SettingsError("the judge's address holds a user or password; put the key into OPENAI_API_KEY instead")
-    return one_line(f"{parts.scheme}://{parts.netloc}{parts.path}")
 
 
 async def _cap(response: "httpx2.Response") -> None:
