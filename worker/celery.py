@@ -38,7 +38,13 @@ from worker.store.vitals import LAST_TICK, TURN
 log = logging.getLogger("spotcheck")
 QUEUES = {"judge": "judge", "heuristic": "heuristics", "control": "control"}
 """Lanes of the ledger, and the queue each is woken through."""
-_TASKS = {"judge": "spotcheck.drain_judge", "heuristic": "spotcheck.drain_heuristics"}
+_TASKS = {
+    "judge": "spotcheck.drain_judge",
+    "heuristic": "spotcheck.drain_heuristics",
+    "batch": "spotcheck.drain_batches",
+}
+_QUEUE_OF = QUEUES | {"batch": QUEUES["judge"]}
+"""Batches are made and taken in by those who ask the judge: it is their key, and takes as long."""
 _JOBS_A_WAKE = 200
 _MOST_WAKES = 16
 _BEAT_S = 15.0
@@ -81,6 +87,7 @@ def configure(celery: Celery, settings: Settings) -> None:
         task_routes={
             _TASKS["judge"]: {"queue": QUEUES["judge"]},
             _TASKS["heuristic"]: {"queue": QUEUES["heuristic"]},
+            _TASKS["batch"]: {"queue": _QUEUE_OF["batch"]},
         },
         beat_scheduler=f"{__name__}:Ticker",
         beat_schedule={
@@ -162,12 +169,14 @@ def wake(lane: str, due: int = 1) -> None:
     if time.monotonic() < _here.get("quiet_until", 0.0):
         return
     settings = _settings()
-    count = min(_MOST_WAKES, 1 + due // _JOBS_A_WAKE, broker.room(settings, QUEUES[lane]))
+    queue = _QUEUE_OF[lane]
+    most = 1 if lane == "batch" else _MOST_WAKES
+    count = min(most, 1 + due // _JOBS_A_WAKE, broker.room(settings, queue))
     try:
         if not _here.get("is_broker_up"):
             broker.knock(app, settings)
         for _ in range(count):
-            app.send_task(_TASKS[lane], queue=QUEUES[lane], expires=60, retry=False, ignore_result=True)
+            app.send_task(_TASKS[lane], queue=queue, expires=60, retry=False, ignore_result=True)
     except (KombuError, OSError, ValueError) as error:
         _here["quiet_until"] = time.monotonic() + _QUIET_S
         _here["is_broker_up"] = False
@@ -208,6 +217,12 @@ def drain_judge() -> None:
 def drain_heuristics() -> None:
     """Work off the heuristics for a while. Idempotent: the ledger leases each job to one worker. Limit 600 s."""
     _drain("heuristic")
+
+
+@app.task(name=_TASKS["batch"])
+def drain_batches() -> None:
+    """Move batches on. Idempotent: a batch is worked on by one process at a time. Limit 600 s."""
+    _drain("batch")
 
 
 def _drain(lane: str) -> None:

@@ -176,6 +176,26 @@ class ModelPrice(Section):
     """US dollars per million tokens sent that the server had in its cache; as others when not given."""
 
 
+class BatchPolicy(Section):
+    """How the batch lane is used: questions that are answered within a day, at a discount."""
+
+    deadline_h: float = Field(default=24, gt=0, le=168)
+    """Hours after which what a batch has not answered is asked at once."""
+    gather_s: float = Field(default=300, ge=0, le=86_400)
+    """Seconds that the oldest job waits for company before a batch is made, however few there are."""
+    max_jobs: int = Field(default=10_000, ge=1, le=25_000)
+    """Jobs of one batch; there may be several at a time."""
+    max_bytes: int = Field(default=50_000_000, ge=100_000, le=200_000_000)
+    """Bytes of one batch's questions; servers take 200 MB, and a worker is told to stop while it sends them."""
+    poll_s: float = Field(default=30, gt=0, le=3600)
+    """Shortest time between two looks at a running batch, seconds; one that takes longer is looked at less often."""
+    price_factor: float = Field(default=0.5, gt=0, le=1)
+    """What a call in a batch costs, as a share of its price at once."""
+
+
+JudgeLane = Literal["now", "batch"]
+
+
 class Judge(Section):
     """The judge's model, endpoint and budget."""
 
@@ -195,6 +215,19 @@ class Judge(Section):
     """A model without a known price: with a budget set it is refused unless allowed here."""
     prices: Mapping[str, ModelPrice] = Field(default_factory=dict)
     """Prices by model."""
+    lane: JudgeLane = "now"
+    """How new nights are judged: now, or in batches, which cost half and take up to a day."""
+    backfill_lane: JudgeLane | None = None
+    """The same for nights of long ago and for replays; as `lane` when not given."""
+    lanes: Mapping[str, JudgeLane] = Field(default_factory=dict)
+    """Rubrics that go another way than `lane` says, for new nights and old ones."""
+    batch: BatchPolicy = BatchPolicy()
+    """How the batch lane is used."""
+
+    def lane_of(self, rubric: str, *, is_backfill: bool) -> JudgeLane:
+        """How a rubric's jobs are asked."""
+        usual = self.backfill_lane or self.lane if is_backfill else self.lane
+        return self.lanes.get(rubric, usual)
 
     @property
     def has_budget(self) -> bool:

@@ -17,7 +17,7 @@ from worker.store.vitals import Vitals
 
 LANES = {"judge": "judge", "heuristics": "heuristic", "control": "control", "beat": None}
 """What may be asked about, and the name that workers serve it under."""
-NAMES = {lane: name for name, lane in LANES.items() if lane is not None}
+NAMES = {lane: name for name, lane in LANES.items() if lane is not None} | {"batch": "batches"}
 """The lanes of the ledger as people see them, here and everywhere."""
 MINUTES = 5.0
 TICK_S = 60.0

@@ -21,6 +21,8 @@ from worker.demo.wire import MODEL, Answer, Answerer, completion, refused
 
 __all__ = ["MODEL", "Answer", "Answerer", "JudgeServer", "completion", "refused", "simulated_verdict"]
 
+Elsewhere = Callable[[str, str, Mapping[str, str], bytes], Answer | None]
+"""Method, path with query, headers and body to an answer."""
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 16 * 1024 * 1024
 
@@ -53,6 +55,8 @@ class JudgeServer:
     def __init__(self, answer: Answerer, *, port: int = 0) -> None:
         """Prepare a server; port 0 takes any free one."""
         self.answer = answer
+        self.elsewhere: Elsewhere = lambda method, path, headers, body: None
+        """Answers what is no chat completion; None for a 404."""
         self.port = port
         self.requests = Requests()
         self.open: set[_Connection] = set()
@@ -222,7 +226,7 @@ class _Connection(asyncio.Protocol):
             model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "spotcheck"}
             return Answer(body={"object": "list", "data": [model]})
         if route != ("POST", "/v1/chat/completions"):
-            return refused(404, f"no {method} {path} here")
+            return self.server.elsewhere(method, path, headers, body) or refused(404, f"no {method} {path} here")
         try:
             request = orjson.loads(body)
         except orjson.JSONDecodeError:

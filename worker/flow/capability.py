@@ -49,8 +49,13 @@ def remembering(project: Project) -> Callable[[str, Plan], None]:
 
 def _key(project: Project) -> str:
     """By server; its address may hold what belongs in no database."""
+    return f"{_KEY}:{server_of(project)}"
+
+
+def server_of(project: Project) -> str:
+    """A name for the judge's address that tells nothing of it; 16 hex digits."""
     address = project.settings.judge.base_url or ""
-    return f"{_KEY}:{hashlib.sha256(address.encode()).hexdigest()[:16]}"
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 def _read(said: str | None) -> Mapping[str, dict[str, str]]:

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 
+from worker.flow.batch import BatchLane
 from worker.flow.capability import remembered, remembering
-from worker.flow.lane import Lane, Stop
+from worker.flow.lane import Lane, Stop, Work
 from worker.flow.project import Project
-from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge
+from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge, score_one
 from worker.judge.client import ChatJudge
 from worker.judge.paced import PacedJudge
 
@@ -35,6 +36,7 @@ class Desk:
         self.project = project
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
+        self._batches: BatchLane | None = None
 
     def drain(
         self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
@@ -42,7 +44,7 @@ class Desk:
         """Work off what is due in a lane.
 
         Args:
-            lane: `heuristic` or `judge`.
+            lane: `heuristic`, `judge` or `batch`.
             budget_s: Seconds after which no more is claimed.
             stop: Asked often; once true, the work in hand is finished or given back within a few seconds.
             on_progress: Told how many jobs were settled each time.
@@ -54,13 +56,13 @@ class Desk:
         place = Lane(self.project, lane)
         if place.is_empty:
             return Drained()
+        if lane == "batch":
+            return self._drain_batches(budget_s, stop, on_progress)
         if lane == "heuristic":
             return drain_heuristics(place, budget_s=budget_s, stop=stop, on_progress=on_progress)
         self.project.check_prices()
-        if self._runner is None:
-            self._runner = asyncio.Runner()
         policy = self.project.settings.judge
-        return self._runner.run(
+        return self._loop().run(
             drain_judge(
                 place,
                 self._judging(),
@@ -86,6 +88,30 @@ class Desk:
                 total += self.drain(lane, budget_s=budget_s, stop=stop, on_progress=on_progress)
         return total
 
+    def _drain_batches(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> Drained:
+        judge = self._judging()
+        if judge is None:
+            return Drained()
+        self.project.check_prices()
+        if self._batches is None:
+            self._batches = BatchLane(self.project, self._ask_now, judge.plan)
+        return self._batches.advance(budget_s, stop, on_progress)
+
+    def _ask_now(self, place: Lane, work: Work) -> None:
+        """Score one claimed job here and now, and store what came of it.
+
+        Raises:
+            JudgeUnavailable, JudgeRefusesUs: The judge answers nobody; the job stays claimed.
+        """
+        judge = self._judging()
+        assert judge is not None
+        place.settle([self._loop().run(score_one(work, judge))])
+
+    def _loop(self) -> asyncio.Runner:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner
+
     def _judging(self) -> PacedJudge | None:
         settings = self.project.settings
         if not settings.is_judge_configured:
@@ -106,6 +132,9 @@ class Desk:
 
     def close(self) -> None:
         """Close the judge's connections and the loop."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
         if self._runner is not None:
             if self._judge is not None:
                 self._runner.run(self._judge.close())

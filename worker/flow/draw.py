@@ -82,6 +82,7 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
             enrol.supersede(connection, night, scorers, now)
             enrol.adopt(connection, night, scorers, now)
         _dispatch(connection, night, now)
+        _choose_lanes(project, connection, night, now)
         return _standing(connection, night)
 
 
@@ -103,7 +104,9 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
         draws.add_samples(connection, night, now)
         enrol.supersede(connection, night, scorers, now)
         adopted = enrol.adopt(connection, night, scorers, now)
-        return adopted + _dispatch(connection, night, now)
+        added = adopted + _dispatch(connection, night, now)
+        _choose_lanes(project, connection, night, now)
+        return added
 
 
 def retire(project: Project, night: date, now: datetime, scorers: Sequence[Registered]) -> None:
@@ -111,6 +114,14 @@ def retire(project: Project, night: date, now: datetime, scorers: Sequence[Regis
     with project.store.write() as connection:
         if draws.lock_night(connection, night):
             enrol.supersede(connection, night, scorers, now)
+            _choose_lanes(project, connection, night, now)
+
+
+def _choose_lanes(project: Project, connection: Connection, night: date, now: datetime) -> None:
+    """New jobs of a judge that may wait go to the batch lane."""
+    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    is_backfill = project.is_replaying or night < since
+    enrol.send_new(connection, night, project.in_batches(is_backfill=is_backfill))
 
 
 def _decide(

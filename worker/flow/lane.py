@@ -41,20 +41,22 @@ class Taken(NamedTuple):
 class Lane:
     """A named worker at a lane. No connection is held between calls, none across a judge call."""
 
-    def __init__(self, project: Project, name: str) -> None:
+    def __init__(self, project: Project, name: str, owner: str | None = None) -> None:
         """Take a place at a lane.
 
         Args:
             project: Whose ledger.
-            name: `heuristic` or `judge`.
+            name: `heuristic`, `judge` or `batch`, where a judge's jobs wait for each other.
+            owner: Who holds what is claimed here; this process when not given.
         """
         self.project = project
         self.name = name
         self.lease_s = project.settings.scoring.lease_s
         """Seconds a claimed job is ours; the loop renews at a third of it."""
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        kind = "judge" if name == "batch" else name
         self._scorers: dict[int, tuple[Registered, Scorer]] = {
-            registered.pk: (registered, scorer) for registered, scorer in project.register() if registered.lane == name
+            registered.pk: (registered, scorer) for registered, scorer in project.register() if registered.lane == kind
         }
 
     @property
@@ -76,7 +78,7 @@ class Lane:
         model = self._scorers[job.scorer_pk][0].key.spec.get("model")
         return None if model is None else str(model)
 
-    def claim(self, limit: int, scorer_pks: Sequence[int] | None = None) -> Taken:
+    def claim(self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None) -> Taken:
         """Lease due jobs and load their runs; of all scorers of this lane, or of some."""
         store = self.project.store
         with store.write() as connection:
@@ -88,11 +90,11 @@ class Lane:
                 scorer_pks=list(self._scorers) if scorer_pks is None else scorer_pks,
                 owner=self.owner,
                 limit=limit,
-                lease_s=self.lease_s,
+                lease_s=self.lease_s if lease_s is None else lease_s,
                 max_attempts=self.project.settings.scoring.max_attempts,
                 money=self._money(now),
             )
-        return Taken(self._work(claimed.jobs), claimed.shed, claimed.must_wait)
+        return Taken(self.load(claimed.jobs), claimed.shed, claimed.must_wait)
 
     def settle(self, done: Sequence[Settled]) -> int:
         """Store outcomes; those that another worker has taken over do not count."""
@@ -126,15 +128,18 @@ class Lane:
 
     def _money(self, now: datetime) -> Money | None:
         judge = self.project.settings.judge
-        if self.name != "judge" or not judge.has_budget:
+        if self.name == "heuristic" or not judge.has_budget:
             return None
         cap = math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day
+        factor = judge.batch.price_factor if self.name == "batch" else 1.0
         most: Mapping[int, float] = {
-            pk: self.project.max_usd(scorer) or 0.0 for pk, (_, scorer) in self._scorers.items()
+            pk: factor * (self.project.max_usd(scorer) or 0.0) for pk, (_, scorer) in self._scorers.items()
         }
         return Money(self.project.night_of(now), cap, most, judge.budget_usd_per_month)
 
-    def _work(self, jobs: Sequence[Job]) -> list[Work]:
+    def load(self, jobs: Sequence[Job]) -> list[Work]:
+        """Claimed jobs with their runs, as they are now; without those of scorers that are not in force any more."""
+        jobs = [job for job in jobs if job.scorer_pk in self._scorers]
         if not jobs:
             return []
         with self.project.store.read() as connection:

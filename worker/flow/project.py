@@ -15,7 +15,7 @@ from worker.errors import SettingsError
 from worker.flow import schedule
 from worker.judge.price import PriceOverride, price
 from worker.records import Reference
-from worker.settings import Settings
+from worker.settings import JudgeLane, Settings
 from worker.store import draws, enrol, runs, schema
 from worker.store.engine import Store
 from worker.store.enrol import Registered
@@ -34,6 +34,8 @@ class Project:
         """Name a project; nothing is opened yet."""
         self.settings = settings
         self.store = store or Store(settings.database)
+        self.lane: JudgeLane | None = None
+        """How judges are asked where a person said so for once; None as the settings have it."""
         self.is_replaying = False
         """While history is replayed night by night: what is found is stored, and nothing leaves for outside."""
 
@@ -109,6 +111,18 @@ class Project:
                 found = enrol.register(connection, wanted, self.store.now(connection))
             known = {one.key.fingerprint: one for one in found}
         return [(known[one.key.fingerprint], one) for one in self.scorers]
+
+    def in_batches(self, *, is_backfill: bool) -> list[int]:
+        """Keys of the scorers whose jobs go to the batch lane."""
+        if not self.settings.is_judge_configured:
+            return []
+        return [
+            registered.pk
+            for registered, scorer in self.register()
+            if registered.key.kind == "judge"
+            and scorer.is_batchable
+            and (self.lane or self.settings.judge.lane_of(registered.key.name, is_backfill=is_backfill)) == "batch"
+        ]
 
     def contexts(self, nights_and_types: set[tuple[date, str]]) -> "dict[tuple[date, str], Context]":
         """What scorers may know besides a run, by night and task type; without a way to a judge."""

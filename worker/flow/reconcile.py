@@ -9,9 +9,9 @@ from worker.flow.draw import decide_late, retire
 from worker.flow.project import Project
 from worker.flow.summarise import Stale, summarise
 from worker.records import Drift
-from worker.store import draws, enrol, ledger, summary
+from worker.store import batches, draws, enrol, ledger, summary
 
-LANES = ("heuristic", "judge")
+LANES = ("heuristic", "judge", "batch")
 Wake = Callable[[str, int], None]
 """Wakes workers of a lane in which so many jobs are due; carries nothing, and losing it costs only time."""
 _SUMMARISE_ANYWAY_H = 24
@@ -46,6 +46,9 @@ def wake_due(project: Project, wake: Wake) -> None:
     with project.store.read() as connection:
         now = project.store.now(connection)
         due = {lane: ledger.waiting(connection, now, lane).due for lane in LANES}
+        look_at = batches.next_look(connection)
+    if look_at is not None and look_at <= now:
+        due["batch"] += 1
     for lane, count in due.items():
         if count:
             wake(lane, count)

@@ -140,6 +140,21 @@ async def drain_judge(
     return await _Pump(lane, judge, concurrency, on_progress).run(budget_s, stop)
 
 
+async def score_one(work: Work, judge: AtPace) -> Settled:
+    """One judge's job alone, outside of any turn.
+
+    Raises:
+        JudgeUnavailable, JudgeRefusesUs: The judge gives no answer, to nobody.
+    """
+    if work.run is None:
+        return _pruned(work.job)
+    try:
+        scoring = await work.scorer.score(work.run, work.context._replace(ask=judge.ask))
+    except VerdictUnreadable as error:
+        return settled_without(work.job, work.run, work.scorer.key, error.reason, was_called=True)
+    return settled(work.job, work.run, work.scorer.key, scoring)
+
+
 class _Pump:
     """The loop's state: calls in flight, outcomes not yet stored."""
 

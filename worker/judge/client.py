@@ -168,6 +168,10 @@ class ChatJudge:
             # beside the loop: it may write to a store that is busy
             asyncio.get_running_loop().run_in_executor(None, self._on_plan, model, self._plans[model])
 
+    def plan(self, model: str) -> Plan | None:
+        """What a model is known to support; None before its first answer."""
+        return self._plans.get(model) or self._remembered.get(model)
+
     def gate(self, model: str) -> Gate:
         """Where calls to a model wait for their turn."""
         if model not in self._gates:

@@ -7,6 +7,7 @@ from typing import Protocol
 from worker.errors import JudgeUnavailable
 from worker.judge.client import ChatJudge
 from worker.judge.gate import Gate
+from worker.judge.ladder import Plan
 from worker.records import Question, Reply
 
 REFUSED_MOST = 4
@@ -52,6 +53,10 @@ class PacedJudge:
                     raise
             await asyncio.sleep(wait_s + random.uniform(0, max(0.2, wait_s)))  # noqa: S311 no secret
         return await self._judge.ask(question)
+
+    def plan(self, model: str) -> Plan | None:
+        """What a model is known to support; None before its first answer."""
+        return self._judge.plan(model)
 
     def gate(self, model: str) -> Gate:
         """Where calls to a model wait for their turn."""

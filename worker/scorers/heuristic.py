@@ -38,6 +38,11 @@ class Heuristic(ABC):
         return RunFilter()
 
     @property
+    def is_batchable(self) -> bool:
+        """No: it asks nobody."""
+        return False
+
+    @property
     def max_tokens(self) -> tuple[int, int]:
         """None: it asks nobody."""
         return (0, 0)

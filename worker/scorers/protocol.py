@@ -29,6 +29,10 @@ class Scorer(Protocol):
         """Which runs form its population."""
 
     @property
+    def is_batchable(self) -> bool:
+        """Whether a judge's answers may come hours after the questions; False for who asks none."""
+
+    @property
     def max_tokens(self) -> tuple[int, int]:
         """The most a score can use, (input, output) tokens over all its calls; (0, 0) when it makes none."""
 

@@ -111,6 +111,11 @@ class RubricScorer:
         applies = self.rubric.applies_to
         return RunFilter(applies.task_types, applies.statuses, applies.agents)
 
+    @property
+    def is_batchable(self) -> bool:
+        """Whether its questions can be asked in a batch."""
+        return self.model is not None and self.rubric.judge.backend != "decisions"
+
     @cached_property
     def max_tokens(self) -> tuple[int, int]:
         """The most a score can use, all calls together: 1.5 times the estimate of the longest prompt allowed."""

@@ -1,6 +1,6 @@
 """Which scorers look at a night, and the jobs that follow from it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -149,6 +149,30 @@ def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], 
         connection.execute(update(night_table).where(night_table.c.night == night).values(had_open_jobs=True))
     _shed_beyond_cuts(connection, night, now)
     return added
+
+
+def send(connection: Connection, to: str, *which: ColumnElement[bool]) -> int:
+    """Have queued jobs of a judge asked another way.
+
+    Args:
+        connection: A write transaction.
+        to: `judge` or `batch`.
+        which: Of them, these only.
+
+    Returns:
+        Jobs that go another way now.
+    """
+    other = "judge" if to == "batch" else "batch"
+    statement = update(job).where(job.c.state == "queued", job.c.lane == other, *which)
+    return connection.execute(statement.values(lane=to)).rowcount
+
+
+def send_new(connection: Connection, night: date, scorer_pks: Collection[int]) -> int:
+    """Have what was never tried of a night, for these scorers, asked in batches."""
+    if not scorer_pks:
+        return 0
+    new = (job.c.night == night, job.c.attempt == 0, job.c.scorer_pk.in_(list(scorer_pks)))
+    return send(connection, "batch", *new)
 
 
 def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> None:

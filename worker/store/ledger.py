@@ -79,7 +79,7 @@ def claim(
     Args:
         connection: A write transaction.
         now: The store's time.
-        lane: `heuristic` or `judge`.
+        lane: `heuristic`, `judge` or `batch`.
         scorer_pks: Scorers this worker can do.
         owner: Unique name of the worker process.
         limit: Most jobs to lease.
@@ -120,7 +120,7 @@ def claim(
             one._replace(reserved_usd=amount, reserved_day=money.day) for one, amount in zip(jobs, held, strict=False)
         ]
     jobs = [one._replace(attempt=one.attempt + 1) for one in jobs]
-    _lease(connection, jobs, owner, now, lease_s, is_call=lane == "judge")
+    _lease(connection, jobs, owner, now, lease_s, is_call=lane != "heuristic")
     return Claim(jobs)
 
 
@@ -229,6 +229,36 @@ def give_back(
             not_before=not_before,
         )
     )
+    return len(ours)
+
+
+def release(
+    connection: Connection, jobs: Sequence[Job], owner: str, lane: str, reason: str | None, *, is_spent: bool
+) -> int:
+    """Queue jobs in another lane: what was asked there has come to nothing. The try counts.
+
+    Args:
+        connection: A write transaction.
+        jobs: As they were claimed.
+        owner: Who holds them.
+        lane: Where they go.
+        reason: Why.
+        is_spent: Whether what was reserved is presumed spent; else it is free again.
+
+    Returns:
+        How many were still the owner's.
+    """
+    ours = _ours(connection, jobs, owner)
+    held: purse.Bookings = defaultdict(float)
+    for one in jobs:
+        if (one.pk, one.attempt) in ours and one.reserved_day is not None:
+            held[one.reserved_day, one.scorer_pk] += one.reserved_usd
+    for account_of, amount in sorted(held.items()):
+        spent = amount if is_spent else 0.0
+        purse.add(connection, *account_of, spent=spent, reserved=-amount, presumed=spent)
+    if ours:
+        values = {"state": "queued", "lane": lane, "reason": reason, "reserved_usd": 0.0, "reserved_day": None}
+        connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**_FREE, **values))
     return len(ours)
 
 

@@ -189,7 +189,7 @@ def cut_night(connection: Connection, night: date, now: datetime) -> int:
     """
     smallest = connection.execute(
         select(job.c.scorer_pk, func.min(job.c.u))
-        .where(job.c.night == night, job.c.lane == "judge", job.c.state.in_(("queued", "leased")))
+        .where(job.c.night == night, job.c.lane != "heuristic", job.c.state.in_(("queued", "leased")))
         .group_by(job.c.scorer_pk)
     ).all()
     draws = connection.execute(

@@ -295,6 +295,8 @@ class BatchRow(SQLModel, table=True):
     """Jobs that got their outcome from it."""
     cost_usd: float = 0.0
     """What those cost, as far as known."""
+    cost_at_once_usd: float = 0.0
+    """What they would have cost without a batch."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     submitted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     deadline_at: datetime = Field(sa_type=UtcDateTime)

@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("collected", sa.Integer(), nullable=False),
         sa.Column("cost_usd", sa.Float(), nullable=False),
+        sa.Column("cost_at_once_usd", sa.Float(), nullable=False),
         sa.Column("created_at", tables.UtcDateTime(timezone=True), nullable=False),
         sa.Column("submitted_at", tables.UtcDateTime(timezone=True), nullable=True),
         sa.Column("deadline_at", tables.UtcDateTime(timezone=True), nullable=False),

@@ -1,0 +1,130 @@
+"""A server's files and batches, run by hand: a test says when a batch ends, how, and with which rows."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from worker.demo.judge_server import Answer, JudgeServer, refused
+
+Spoil = Callable[[dict[str, Any]], list[bytes]]
+"""A good row to the lines that stand in the file instead of it."""
+
+
+class BatchOffice:
+    """Answers batches with what its judge answers; counts what is asked of it."""
+
+    def __init__(self, judge: JudgeServer) -> None:
+        self.judge = judge
+        judge.elsewhere = self._route
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.calls: Counter[str] = Counter()
+        self.instead: Callable[[str, str], Answer | None] = lambda method, path: None
+        """What to answer instead, before anything is done."""
+        self.after: Callable[[str, str], Answer | None] = lambda method, path: None
+        """What to answer instead, after it was done: a process that dies before it hears of it."""
+        self.deleted: list[str] = []
+        self._random = random.Random(4)
+
+    def lines(self, batch_id: str) -> list[dict[str, Any]]:
+        """The questions of a batch."""
+        content = self.files[self.batches[batch_id]["input_file_id"]]
+        return [orjson.loads(line) for line in content.splitlines()]
+
+    def end(
+        self,
+        status: str = "completed",
+        *,
+        batch_id: str | None = None,
+        only: Callable[[int], bool] = lambda number: True,
+        spoil: Spoil | None = None,
+    ) -> None:
+        """End the newest batch, or that one.
+
+        Args:
+            status: How.
+            batch_id: Which.
+            only: Which of its questions are answered, by number.
+            spoil: What stands in the file instead of a good row.
+        """
+        batch = self.batches[batch_id or max(self.batches)]
+        rows: list[bytes] = []
+        answered = 0
+        for number, line in enumerate(self.lines(batch["id"])):
+            if only(number):
+                answered += 1
+                good = self._row(line)
+                rows += [orjson.dumps(good)] if spoil is None else spoil(good)
+        self._random.shuffle(rows)
+        batch["output_file_id"] = self.keep(b"\n".join(rows) + b"\n") if rows else None
+        batch["request_counts"] = {"total": len(self.lines(batch["id"])), "completed": answered, "failed": 0}
+        batch["status"] = status
+
+    def keep(self, content: bytes) -> str:
+        """A file of that content; gives its id."""
+        name = f"file-{len(self.files) + 1:04}"
+        self.files[name] = content
+        return name
+
+    def _row(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        answer = self.judge.answer(line["body"], {})
+        assert isinstance(answer, Answer)
+        body = orjson.loads(answer.body) if isinstance(answer.body, bytes) else answer.body
+        response = {"status_code": answer.status, "request_id": "r", "body": body}
+        return {"id": "batch_req", "custom_id": line["custom_id"], "response": response, "error": None}
+
+    def _route(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        path = path.partition("?")[0]
+        what = f"{method} {'/'.join(part for part in path.split('/') if not part.startswith(('file-', 'batch_')))}"
+        self.calls[what] += 1
+        instead = self.instead(method, path)
+        if instead is not None:
+            return instead
+        answer = self._do(what, path, headers, body)
+        return self.after(method, path) or answer
+
+    def _do(self, what: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        name = next((part for part in path.split("/") if part.startswith(("file-", "batch_"))), "")
+        match what:
+            case "POST /v1/files":
+                return Answer(body={"id": self.keep(_uploaded(headers["content-type"], body)), "object": "file"})
+            case "GET /v1/files/content" if name in self.files:
+                return Answer(body=self.files[name])
+            case "DELETE /v1/files" if name in self.files:
+                del self.files[name]
+                self.deleted.append(name)
+                return Answer(body={"id": name, "deleted": True})
+            case "POST /v1/batches":
+                return Answer(body=self._create(orjson.loads(body)))
+            case "GET /v1/batches" if not name:
+                return Answer(body={"object": "list", "data": list(self.batches.values())[::-1]})
+            case "GET /v1/batches" if name in self.batches:
+                return Answer(body=self.batches[name])
+            case "POST /v1/batches/cancel" if name in self.batches:
+                self.batches[name]["status"] = "cancelling"
+                return Answer(body=self.batches[name])
+        return refused(404, f"no such thing: {path}")
+
+    def _create(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        made = f"batch_{len(self.batches) + 1:04}"
+        self.batches[made] = {
+            "id": made,
+            "object": "batch",
+            "status": "in_progress",
+            "errors": None,
+            "output_file_id": None,
+            "error_file_id": None,
+            "request_counts": None,
+            **asked,
+        }
+        return self.batches[made]
+
+
+def _uploaded(content_type: str, body: bytes) -> bytes:
+    """The file in a multipart body."""
+    boundary = b"--" + content_type.partition("boundary=")[2].encode()
+    part = next(part for part in body.split(boundary) if b'filename="' in part)
+    return part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")

@@ -1,0 +1,341 @@
+"""One process's turn at one batch: fill it, start it, look after it, take in what was answered."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from worker.errors import JudgeError
+from worker.flow.batch_answers import Read, read_answers
+from worker.flow.batch_file import Answers, lines_of
+from worker.flow.lane import Lane, Stop, Work
+from worker.flow.project import Project
+from worker.flow.score import Drained, OnProgress
+from worker.flow.settle import failed, settled
+from worker.judge.batch import BatchServer, Look
+from worker.judge.ladder import Plan
+from worker.judge.wire_chat import ChatWire
+from worker.records import Scoring
+from worker.scorers.rubric import Prepared, RubricScorer
+from worker.store import batches, ledger
+from worker.store.batches import HOLD_S, Batch
+from worker.store.ledger import Job, Settled
+
+log = logging.getLogger("spotcheck")
+_AT_ONCE = 200
+"""Jobs a transaction."""
+_LOOK_MOST_S = 300.0
+"""A batch that takes hours is looked at this often."""
+_CANCEL_S = 3600.0
+"""How long a batch that was cancelled at its deadline may take to end."""
+
+AskNow = Callable[[Lane, Work], None]
+"""Scores one claimed job at once and stores it, which shows what the server can do."""
+
+
+class Stopped(Exception):
+    """The process is told to stop; the batch stays as far as it is."""
+
+
+class Turn:
+    """A batch that is held, and the steps it can take. Every write checks that it is still held."""
+
+    def __init__(
+        self,
+        project: Project,
+        server: BatchServer,
+        held: Batch,
+        ask_now: AskNow,
+        plan_of: Callable[[str], Plan | None],
+        stop: Stop,
+        on_progress: OnProgress,
+    ) -> None:
+        """Take a turn; see `BatchLane` for what it is given."""
+        self.held = held
+        self.done = Drained()
+        self.is_empty = False
+        """Whether nothing could be taken for it, and it was forgotten."""
+        self._project, self._server, self._ask_now, self._plan_of = project, server, ask_now, plan_of
+        self._stop, self._on_progress = stop, on_progress
+        self._policy = project.settings.judge.batch
+        self._place = Lane(project, "batch", owner=held.owner)
+        self._wire = ChatWire()
+
+    def run(self) -> None:
+        """Every step that can be taken now.
+
+        Raises:
+            Stopped: Told to stop between two chunks.
+            BatchTaken: It took longer than the batch was held, and another process goes on with it.
+            JudgeError: What the server said instead.
+        """
+        steps = {"filling": self._fill, "uploaded": self._start, "running": self._look, "collecting": self._collect}
+        before = None
+        while self.held.state != before and self.held.state in steps:
+            before = self.held.state
+            steps[before]()
+
+    def leave(self) -> None:
+        """Let go of the batch: whoever comes next may have it."""
+        self._set(look_at=self._now())
+
+    def put_off(self, trouble: str, wait_s: float) -> None:
+        """Try the same step again later."""
+        at = self._now() + timedelta(seconds=wait_s)
+        self._set(trouble=trouble[:300], tries=self.held.tries + 1, look_at=at)
+
+    def give_up(self, why: str, *, is_spent: bool) -> None:
+        """All jobs that are still the batch's go to the synchronous lane.
+
+        Args:
+            why: Kept with the batch.
+            is_spent: Whether the server may have answered, and bills it.
+        """
+        store = self._project.store
+        with store.write() as connection:
+            jobs, count = batches.jobs_of(connection, self.held.pk), 0
+            for start in range(0, len(jobs), _AT_ONCE):
+                some = jobs[start : start + _AT_ONCE]
+                count += ledger.release(connection, some, self.held.owner, "judge", why[:300], is_spent=is_spent)
+            now = store.now(connection)
+            self.held = batches.change(connection, self.held, state="done", done_at=now, trouble=why[:300])
+        self.done += Drained(retried=count)
+        log.warning("batch %d: %s; %d jobs are asked at once instead", self.held.pk, why, count)
+
+    # filling
+
+    def _fill(self) -> None:
+        """Write the questions of as many jobs as a batch may have, and send the file."""
+        if self._is_late():
+            self.give_up("no batch was made of them in time", is_spent=False)
+            return
+        with tempfile.TemporaryDirectory(prefix="spotcheck-batch-") as folder:
+            path = Path(folder) / "questions.jsonl"
+            jobs = self._write(path)
+            if not jobs:
+                with self._project.store.write() as connection:
+                    self.held = batches.drop(connection, self.held)
+                self.is_empty = self.done == Drained()
+                return
+            file_id = self._server.upload(path, f"spotcheck-batch-{self.held.pk}.jsonl")
+        self._set(state="uploaded", file_id=file_id, jobs=jobs, trouble=None, tries=0)
+
+    def _write(self, path: Path) -> int:
+        """The file of questions; gives how many jobs are in it."""
+        jobs = size = 0
+        with path.open("wb") as file:
+            for work in self._taken():
+                lines, rest = self._lines(work, self._policy.max_bytes - size)
+                file.writelines(lines)
+                jobs, size = jobs + len(lines), size + sum(map(len, lines))
+                self._hold(jobs=jobs)
+                if rest:
+                    self._place.give_back(rest)
+                    break
+                self._pause()
+        return jobs
+
+    def _taken(self) -> Iterator[list[Work]]:
+        """Jobs that a process that died had taken for the batch already, then new ones."""
+        with self._project.store.read() as connection:
+            taken = batches.jobs_of(connection, self.held.pk)
+        for start in range(0, len(taken), _AT_ONCE):
+            yield self._loaded(taken[start : start + _AT_ONCE])
+        pks = self._place.models.get(self.held.model, [])
+        left = self._policy.max_jobs - len(taken)
+        while left > 0 and pks:
+            claimed = self._place.claim(min(left, _AT_ONCE), pks, lease_s=batches.LEASE_S)
+            self.done += Drained(shed=claimed.shed)
+            if not claimed.work:
+                break
+            left -= len(claimed.work)
+            yield claimed.work
+
+    def _loaded(self, jobs: Sequence[Job]) -> list[Work]:
+        """Jobs with their runs; those whose rubric or judge has changed since are left to whoever is in force."""
+        work = self._place.load(jobs)
+        known = {one.job.pk for one in work}
+        if lost := [job for job in jobs if job.pk not in known]:
+            with self._project.store.write() as connection:
+                is_spent = self.held.batch_id is not None
+                ledger.release(connection, lost, self.held.owner, "judge", "superseded", is_spent=is_spent)
+        return work
+
+    def _lines(self, work: Sequence[Work], room: int) -> tuple[list[bytes], list[Job]]:
+        """Lines of each job that is to be asked, and jobs that do not fit; what needs no asking is settled."""
+        lines: list[bytes] = []
+        done: list[Settled] = []
+        rest: list[Job] = []
+        for one in sorted(work, key=lambda one: one.job.scorer_pk):  # a rubric's together: servers cache their start
+            prepared = _prepared(one)
+            if rest:
+                rest.append(one.job)
+            elif isinstance(prepared, Settled):
+                done.append(prepared)
+            elif (plan := self._plan_of(self.held.model)) is None:
+                self._ask_now(self._place, one)
+                self._count(1)
+            else:
+                assert one.run is not None
+                made = lines_of(one.job, one.run, prepared.questions, self._wire, plan)
+                if len(made) <= room:
+                    lines.append(made)
+                    room -= len(made)
+                else:
+                    rest.append(one.job)
+        if done:
+            self._count(self._place.settle(done))
+        return lines, rest
+
+    # uploaded, running
+
+    def _start(self) -> None:
+        """Start the batch, unless a process that died had started it."""
+        if self._is_late():
+            self.give_up("no batch was started in time", is_spent=False)
+            return
+        assert self.held.file_id is not None
+        look = self._server.find(self.held.file_id)
+        if look is None:
+            self._hold()  # nobody else may start it until this is noted
+            look = self._server.create(self.held.file_id, f"/v1{self._wire.path}", self.held.owner)
+        now = self._now()
+        log.info("batch %d: %d jobs given to %s as %s", self.held.pk, self.held.jobs, self.held.model, look.batch_id)
+        began = {"state": "running", "submitted_at": now, "batch_id": look.batch_id, "tries": 0, "trouble": None}
+        self._set(**began, **_seen(look))
+
+    def _look(self) -> None:
+        """How the server gets on with it; at the deadline it is told to end."""
+        assert self.held.batch_id is not None
+        look = self._server.look(self.held.batch_id)
+        if look.has_ended:
+            self._set(state="collecting", **_seen(look), tries=0)
+            return
+        now = self._now()
+        if now > self.held.deadline_at + timedelta(seconds=_CANCEL_S):
+            self.give_up("it did not end when it was cancelled", is_spent=True)
+            return
+        if self._is_late() and look.state != "cancelling":
+            look = self._server.cancel(self.held.batch_id)
+            said = "batch %d is cancelled at its deadline: %d of %d answered"
+            log.warning(said, self.held.pk, look.completed, self.held.jobs)
+        self._set(**_seen(look), tries=0, trouble=None, look_at=self._next_look(now))
+
+    def _next_look(self, now: datetime) -> datetime:
+        """Seldom while it takes long, but at its deadline."""
+        age = now - (self.held.submitted_at or now)
+        soonest = now + timedelta(seconds=self._policy.poll_s)
+        at = now + min(timedelta(seconds=_LOOK_MOST_S), age / 10)
+        return max(soonest, min(at, self.held.deadline_at))
+
+    # collecting
+
+    def _collect(self) -> None:
+        """Take in what was answered; what was not goes to the synchronous lane."""
+        assert self.held.batch_id is not None
+        look = self._server.look(self.held.batch_id)
+        self._hold()
+        with self._project.store.read() as connection:
+            jobs = batches.jobs_of(connection, self.held.pk)
+        with self._answers(look) as answers:
+            plan = self._plan_of(self.held.model) or Plan()
+            for start in range(0, len(jobs), _AT_ONCE):
+                work = self._loaded(jobs[start : start + _AT_ONCE])
+                self._store(
+                    read_answers(work, answers, self._wire, plan, partial(self._price, self._policy.price_factor))
+                )
+                self._pause()
+            lost = f"{answers.nonsense} lines of its answers could not be read" if answers.nonsense else None
+        trouble = look.said or lost
+        self._set(state="done", done_at=self._now(), trouble=trouble, **_seen(look))
+        log.info(
+            "batch %d ended as %s: %d of %d jobs have an outcome, for $%.4f ($%.4f at once); the rest is asked again",
+            *(self.held.pk, look.state, self.held.collected, self.held.jobs, self.held.cost_usd),
+            self.held.cost_at_once_usd,
+        )
+        for file_id in (self.held.file_id, look.output_file_id, look.error_file_id):
+            if file_id is not None:
+                with suppress(JudgeError):  # texts of runs need not lie there any longer
+                    self._server.delete(file_id)
+
+    def _store(self, read: Read) -> None:
+        """A chunk's outcomes, what they cost, and the jobs that are asked again: one transaction."""
+        store = self._project.store
+        with store.write() as connection:
+            now = store.now(connection)
+            counted = ledger.settle(connection, read.settled, self.held.owner, now, self._project.night_of(now))
+            for jobs, is_spent in ((read.again, False), (read.wasted, True)):
+                reason = "not answered in its batch"
+                ledger.release(connection, jobs, self.held.owner, "judge", reason, is_spent=is_spent)
+            self.held = batches.change(
+                connection,
+                self.held,
+                collected=self.held.collected + counted,
+                cost_usd=self.held.cost_usd + read.cost_usd,
+                cost_at_once_usd=self.held.cost_at_once_usd + read.cost_at_once_usd(partial(self._price, 1.0)),
+                look_at=now + timedelta(seconds=HOLD_S),
+            )
+        self.done += Drained(retried=len(read.again) + len(read.wasted))
+        self._count(counted)
+
+    @contextmanager
+    def _answers(self, look: Look) -> Iterator[Answers]:
+        with tempfile.TemporaryDirectory(prefix="spotcheck-batch-") as folder:
+            paths = []
+            for name, file_id in (("answers", look.output_file_id), ("errors", look.error_file_id)):
+                if file_id is not None:
+                    paths.append(Path(folder) / name)
+                    self._server.download(file_id, paths[-1])
+            answers = Answers(paths)
+            try:
+                yield answers
+            finally:
+                answers.close()
+
+    # all steps
+
+    def _count(self, settled_jobs: int) -> None:
+        self.done += Drained(settled=settled_jobs)
+        self._on_progress(settled_jobs)
+
+    def _hold(self, **values: Any) -> None:  # noqa: ANN401 the fields of a batch
+        self._set(look_at=self._now() + timedelta(seconds=HOLD_S), **values)
+
+    def _set(self, **values: Any) -> None:  # noqa: ANN401 the fields of a batch
+        with self._project.store.write() as connection:
+            self.held = batches.change(connection, self.held, **values)
+
+    def _is_late(self) -> bool:
+        return self._now() >= self.held.deadline_at
+
+    def _now(self) -> datetime:
+        with self._project.store.read() as connection:
+            return self._project.store.now(connection)
+
+    def _pause(self) -> None:
+        if self._stop():
+            raise Stopped
+
+    def _price(self, factor: float, model: str, read: int, cached: int, written: int) -> float | None:
+        usd = self._project.price(model, read, cached, written)
+        return None if usd is None else usd * factor
+
+
+def _seen(look: Look) -> dict[str, Any]:
+    return {"server_state": look.state, "completed": look.completed}
+
+
+def _prepared(work: Work) -> Prepared | Settled:
+    """What is to be asked; or the outcome, where nothing is."""
+    if work.run is None:
+        return failed(work.job, "pruned: the run's texts are gone", was_called=False)
+    assert isinstance(work.scorer, RubricScorer)
+    try:
+        prepared = work.scorer.prepare(work.run)
+    except Exception as error:  # noqa: BLE001 one run's trouble must not cost the batch
+        return failed(work.job, f"scorer_error: {type(error).__name__}: {error}", was_called=False)
+    return settled(work.job, work.run, work.scorer.key, prepared) if isinstance(prepared, Scoring) else prepared
