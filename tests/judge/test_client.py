@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from worker.demo.judge_server import Answer, Answerer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
-from worker.judge.client import ANSWER_LIMIT, ChatJudge
+from worker.judge.client import ChatJudge
+from worker.judge.transport import ANSWER_LIMIT
 from worker.records import Message, Question, Reply
 
 KEY = "sk-Very_Secret.0123456789"
