@@ -191,6 +191,8 @@ class Judge(Section):
     """What scoring may spend in a calendar day of the clock, replays included, US dollars; none by default."""
     budget_usd_per_month: float | None = Field(default=None, ge=0)
     """The same in a calendar month of the clock, US dollars; none by default."""
+    repair: bool = False
+    """Ask once more when an answer is not the agreed JSON and the server enforces none; reserves twice the money."""
     unknown_price: Literal["allow", "refuse"] | None = None
     """A model without a known price: with a budget set it is refused unless allowed here."""
     prices: Mapping[str, ModelPrice] = Field(default_factory=dict)

@@ -94,7 +94,13 @@ class Project:
         rubrics = load(self.prompt_folders)
         model = self.settings.judge.model if self.settings.is_judge_configured else None
         judged = [
-            RubricScorer(rubrics[_known("scoring.rubrics", name, rubrics)], model, self.secret, redact=policy.redact)
+            RubricScorer(
+                rubrics[_known("scoring.rubrics", name, rubrics)],
+                model,
+                self.secret,
+                redact=policy.redact,
+                repair=self.settings.judge.repair,
+            )
             for name in policy.rubrics
         ]
         return (*heuristics, *judged)
