@@ -165,6 +165,10 @@ class Scoring(Section):
     """JSON Schema of the output, by task type, for the `valid_json` heuristic."""
 
 
+TIER_PRICES: Mapping[str, float] = {"flex": 0.5, "batch": 0.5, "priority": 2.0}
+"""Of OpenAI's list price; priority costs 1.7 to 2 times as much, by model."""
+
+
 class ModelPrice(Section):
     """What a model costs, US dollars per million tokens; overrides the built-in table."""
 
@@ -197,6 +201,10 @@ class Judge(Section):
     """A model without a known price: with a budget set it is refused unless allowed here."""
     prices: Mapping[str, ModelPrice] = Field(default_factory=dict)
     """Prices by model."""
+    tier_prices: Annotated[
+        Mapping[str, Annotated[float, Field(ge=0, le=100)]], AfterValidator(lambda own: {**TIER_PRICES, **own})
+    ] = Field(default_factory=dict, validate_default=True)
+    """What a service tier costs, as a multiple of the model's price."""
 
     @property
     def has_budget(self) -> bool:

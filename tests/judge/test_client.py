@@ -82,7 +82,7 @@ def error_of(*answers: Answer, **over: Any) -> JudgeError:
 
 def test_a_reply_carries_content_tokens_cost_and_how_it_came_about() -> None:
     # 400 characters in = 100 tokens, 18 characters out = 4 tokens; 100 * 0.01 + 4 * 0.1 = 1.4
-    reply = reply_to(GOOD, price=lambda model, read, cached, written: read * 0.01 + written * 0.1)
+    reply = reply_to(GOOD, price=lambda model, read, cached, written, tier: read * 0.01 + written * 0.1)
     assert reply.content == '{"verdict":"pass"}'
     assert reply.finish_reason == "stop"
     assert reply.refusal is None

@@ -158,9 +158,12 @@ class Project:
                 known = date.fromisoformat(draws.set_meta_once(connection, _START, self.last_over(now).isoformat()))
         return known
 
-    def price(self, model: str, input_tokens: int, cached_tokens: int, output_tokens: int) -> float | None:
-        """What a call costs, US dollars; None when unknown."""
-        return price(model, input_tokens, cached_tokens, output_tokens, self._overrides)
+    def price(
+        self, model: str, input_tokens: int, cached_tokens: int, output_tokens: int, tier: str | None = None
+    ) -> float | None:
+        """What a call costs that was served on this tier, US dollars; None when unknown."""
+        times = self.settings.judge.tier_prices.get(tier or "", 1.0)
+        return price(model, input_tokens, cached_tokens, output_tokens, self._overrides, times)
 
     @cached_property
     def _overrides(self) -> Mapping[str, PriceOverride]:
@@ -169,13 +172,23 @@ class Project:
             for model, own in self.settings.judge.prices.items()
         }
 
-    def max_usd(self, scorer: "Scorer") -> float | None:
-        """The most one score of a scorer can cost, US dollars; None when the price is unknown."""
+    def max_usd(self, scorer: "Scorer", tier: str | None = None) -> float | None:
+        """The most one score of a scorer can cost, US dollars; None when the price is unknown.
+
+        Args:
+            scorer: Which one.
+            tier: Where nothing else can serve it, as in a batch. None is the full price, or that of a dearer tier
+                that the rubric asks for: what was to be flex may be served by default.
+        """
         model = scorer.key.spec.get("model")
         tokens_in, tokens_out = scorer.max_tokens
         if not model or (tokens_in == 0 and tokens_out == 0):
             return 0.0
-        return self.price(str(model), tokens_in, 0, tokens_out)
+        most = self.price(str(model), tokens_in, 0, tokens_out, tier)
+        if tier is not None or most is None:
+            return most
+        asked = str(scorer.key.spec.get("service_tier"))
+        return most * max(1.0, self.settings.judge.tier_prices.get(asked, 1.0))
 
     def check_prices(self) -> None:
         """Refuse a budget that cannot be kept.
