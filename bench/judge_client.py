@@ -22,8 +22,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from worker.judge.client import ChatJudge, preload
+from worker.judge.client import ChatJudge
 from worker.judge.price import PriceOverride, price
+from worker.judge.transport import preload
 from worker.records import Message, Question
 
 MOCK = Path(__file__).parent.parent.parent / "shared" / "bench" / "mock_openai.py"

@@ -29,7 +29,7 @@ from worker.flow.nightly import due_nights
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
 from worker.flow.watch import watch
-from worker.judge.client import preload
+from worker.judge.transport import preload
 from worker.records import Drift
 from worker.settings import Settings, read_here
 from worker.store import draws, workers

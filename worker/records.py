@@ -15,6 +15,7 @@ StepKind = Literal["model", "tool", "agent", "other"]
 Content = Literal["full", "partial", "none"]
 CostSource = Literal["client", "price_table", "unknown"]
 ScorerKind = Literal["heuristic", "judge"]
+Backend = Literal["chat", "responses", "decisions"]
 Purpose = Literal["production", "backfill", "bridge", "escalation"]
 Why = Literal["rate", "floor", "all", "flagged", "backfill"]
 DriftKind = Literal["agent", "judge", "mix", "errors", "cost", "tool", "steps"]
@@ -168,8 +169,20 @@ class Message(NamedTuple):
     content: str
 
 
+class Asked(NamedTuple):
+    """One thing that a judge decides, apart from the prompt."""
+
+    criterion: str
+    question: str
+    options: Mapping[str, str]
+    """When each verdict is right, by its word, `unknown` included."""
+
+
 class Question(Record):
     """One call to a judge, ready to send."""
+
+    backend: Backend = "chat"
+    """Which form of request it takes."""
 
     messages: tuple[Message, ...]
     answer_schema: Mapping[str, Any]
@@ -180,6 +193,14 @@ class Question(Record):
     params: Mapping[str, Any] = Field(default_factory=dict)
     """Sampling parameters such as temperature; a server may refuse some."""
     max_output_tokens: int = Field(default=1200, ge=1)
+    service_tier: str | None = None
+    """How the call is bought, for example flex; None leaves it to the server."""
+    wants_probabilities: bool = False
+    """Whether the server is asked for the probabilities of what it writes; its answers are many times larger then."""
+    may_repair: bool = False
+    """Whether an answer that is not the agreed JSON may be asked for once more, where no form of JSON is enforced."""
+    asked: tuple[Asked, ...] = ()
+    """The criteria one by one, in order; only for `decisions`, which puts them as questions of their own."""
     prompt_hash: str
     """SHA-256 of the messages, first 16 hex."""
     digest_version: str = ""
@@ -193,6 +214,10 @@ class Reply(Record):
     finish_reason: str | None = None
     """`stop`, `length`, `content_filter`, as the server said it."""
     refusal: str | None = None
+    refused: tuple[str, ...] = ()
+    """Criteria that the judge declined to decide, where it answered about the others; they are not in `content`."""
+    probabilities: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
+    """Probability 0..1 of each verdict that was offered, by criterion; they add up to 1. Empty where not known."""
     judging: Judging
 
 

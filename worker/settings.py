@@ -165,6 +165,10 @@ class Scoring(Section):
     """JSON Schema of the output, by task type, for the `valid_json` heuristic."""
 
 
+TIER_PRICES: Mapping[str, float] = {"flex": 0.5, "batch": 0.5, "priority": 2.0}
+"""Of OpenAI's list price; priority costs 1.7 to 2 times as much, by model."""
+
+
 class ModelPrice(Section):
     """What a model costs, US dollars per million tokens; overrides the built-in table."""
 
@@ -189,8 +193,6 @@ class BatchPolicy(Section):
     """Bytes of one batch's questions; servers take 200 MB, and a worker is told to stop while it sends them."""
     poll_s: float = Field(default=30, gt=0, le=3600)
     """Shortest time between two looks at a running batch, seconds; one that takes longer is looked at less often."""
-    price_factor: float = Field(default=0.5, gt=0, le=1)
-    """What a call in a batch costs, as a share of its price at once."""
 
 
 JudgeLane = Literal["now", "batch"]
@@ -211,10 +213,16 @@ class Judge(Section):
     """What scoring may spend in a calendar day of the clock, replays included, US dollars; none by default."""
     budget_usd_per_month: float | None = Field(default=None, ge=0)
     """The same in a calendar month of the clock, US dollars; none by default."""
+    repair: bool = False
+    """Ask once more when an answer is not the agreed JSON and the server enforces none; reserves twice the money."""
     unknown_price: Literal["allow", "refuse"] | None = None
     """A model without a known price: with a budget set it is refused unless allowed here."""
     prices: Mapping[str, ModelPrice] = Field(default_factory=dict)
     """Prices by model."""
+    tier_prices: Annotated[
+        Mapping[str, Annotated[float, Field(ge=0, le=100)]], AfterValidator(lambda own: {**TIER_PRICES, **own})
+    ] = Field(default_factory=dict, validate_default=True)
+    """What a service tier costs, as a multiple of the model's price."""
     lane: JudgeLane = "now"
     """How new nights are judged: now, or in batches, which cost half and take up to a day."""
     backfill_lane: JudgeLane | None = None

@@ -146,6 +146,73 @@ def test_the_aggregate_is_the_weighted_mean_and_passes_from_the_threshold() -> N
     assert whole.rationale == "two fail: no second"
 
 
+def test_probabilities_say_how_sure_a_verdict_was_and_change_none() -> None:
+    said = {"one": {"pass": 0.3, "fail": 0.6, "unknown": 0.1}}
+    one, two = outcomes({"one": say("fail"), "two": say("pass")}, probabilities=said)
+    assert one.value == 0.0
+    assert one.p_pass == pytest.approx(1 / 3)
+    assert (two.value, two.p_pass) == (1.0, None)
+
+
+def test_an_undecided_criterion_has_no_p_pass() -> None:
+    said = {"one": {"pass": 0.3, "fail": 0.1, "unknown": 0.6}}
+    one, _ = outcomes({"one": say("unknown"), "two": say("pass")}, probabilities=said)
+    assert (one.value, one.reason, one.p_pass) == (None, "unknown", None)
+
+
+ORDINAL = """---
+name: demo
+version: 1.0.0
+scale: ordinal
+criteria:
+  - id: how
+    question: "How?"
+    required: true
+    levels: [{label: bad, when: It is bad.}, {label: fair, when: It is fair.}, {label: good, when: It is good.}]
+  - id: what
+    question: "What?"
+    levels: [{label: bad, when: It is bad.}, {label: fair, when: It is fair.}, {label: good, when: It is good.}]
+pass: {threshold: 0.7}
+---
+{% chat role="system" %}x{% endchat %}{% chat role="user" %}{{ run | fenced }}{% endchat %}
+"""
+
+
+def test_on_a_scale_the_probabilities_give_the_expected_value() -> None:
+    rubric = parse(ORDINAL, "x")
+    said = {"how": {"bad": 0.2, "fair": 0.2, "good": 0.4, "unknown": 0.2}, "what": {"bad": 0.0, "good": 1.0}}
+    reply = a_reply({"how": say("good"), "what": say("good")}, probabilities=said)
+    each = read(reply, rubric.criteria, SEEN)
+    # how, without unknown: a quarter bad, a quarter fair, half good: 0.25 * 0.5 + 0.5
+    assert [one.p_pass for one in each] == pytest.approx([0.625, 1.0])
+    # how stands with 0.75 and is 0.625 / 0.75 then; times 0.75 and the mean with 1.0
+    assert aggregate(rubric, each, said).p_pass == pytest.approx(0.75 * (0.625 / 0.75 + 1.0) / 2)
+
+
+@pytest.mark.parametrize(("on", "label"), [("p_pass", "fail"), ("value", "pass")])
+def test_the_threshold_is_on_the_probability_unless_the_rubric_says_otherwise(on: str, label: str) -> None:
+    rubric = parse(FRONT.replace("{threshold: 0.7}", f"{{threshold: 0.7, on: {on}}}"), "x")
+    said = {name: {"pass": 0.6, "fail": 0.4} for name in ("one", "two")}
+    reply = a_reply({"one": say("pass"), "two": say("pass")}, probabilities=said)
+    whole = aggregate(rubric, read(reply, rubric.criteria, SEEN), said)
+    # 0.6 that one stands, and then (3 * 1 + 1 * 0.6) / 4
+    assert (whole.value, whole.label) == (1.0, label)
+    assert whole.p_pass == pytest.approx(0.54)
+
+
+def test_one_criterion_without_probabilities_leaves_the_whole_without() -> None:
+    said = {"one": {"pass": 0.6, "fail": 0.4}}
+    whole = aggregate(a_rubric(), outcomes({"one": say("pass"), "two": say("pass")}, probabilities=said), said)
+    assert (whole.p_pass, whole.label) == (None, "pass")
+
+
+def test_a_judge_may_decline_one_question_and_answer_the_others() -> None:
+    one, two = outcomes({"two": say("pass")}, refused=("one",))
+    assert (one.value, one.reason, two.value) == (None, "refusal", 1.0)
+    assert aggregate(a_rubric(), (one, two)).reason == "refusal"
+    assert [one.reason for one in outcomes({"one": say("pass"), "two": say("pass")}, refused=("one",))] == ["parse"] * 2
+
+
 def test_a_required_criterion_that_fails_fails_the_whole() -> None:
     whole = aggregate(a_rubric(), outcomes({"one": say("fail", reason="no first"), "two": say("pass")}))
     assert (whole.value, whole.label, whole.rationale) == (0.0, "fail", "one fail: no first")

@@ -89,6 +89,8 @@ SHAPES = {
             )
         ),
         estimated_cost_usd=USD,
+        estimated_cost_at_once_usd=USD,
+        estimated_cost_in_batches_usd=USD,
     ),
     "settings": shape(settings=some(shape(name=TEXT, value={"type": "string"}, source=TEXT, help=TEXT))),
     "db check": shape(database=TEXT, state={"const": "current"}, head=TEXT),

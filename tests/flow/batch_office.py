@@ -28,6 +28,7 @@ class BatchOffice:
         """What to answer instead, after it was done: a process that dies before it hears of it."""
         self.deleted: list[str] = []
         self._random = random.Random(4)
+        self._made = 0
 
     def lines(self, batch_id: str) -> list[dict[str, Any]]:
         """The questions of a batch."""
@@ -65,7 +66,8 @@ class BatchOffice:
 
     def keep(self, content: bytes) -> str:
         """A file of that content; gives its id."""
-        name = f"file-{len(self.files) + 1:04}"
+        self._made += 1
+        name = f"file-{self._made:04}"
         self.files[name] = content
         return name
 

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from worker.demo.judge_server import Answer, Answerer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
-from worker.judge.client import ANSWER_LIMIT, ChatJudge
+from worker.judge.client import ChatJudge
+from worker.judge.transport import ANSWER_LIMIT
 from worker.records import Message, Question, Reply
 
 KEY = "sk-Very_Secret.0123456789"
@@ -81,7 +82,7 @@ def error_of(*answers: Answer, **over: Any) -> JudgeError:
 
 def test_a_reply_carries_content_tokens_cost_and_how_it_came_about() -> None:
     # 400 characters in = 100 tokens, 18 characters out = 4 tokens; 100 * 0.01 + 4 * 0.1 = 1.4
-    reply = reply_to(GOOD, price=lambda model, read, cached, written: read * 0.01 + written * 0.1)
+    reply = reply_to(GOOD, price=lambda model, read, cached, written, tier: read * 0.01 + written * 0.1)
     assert reply.content == '{"verdict":"pass"}'
     assert reply.finish_reason == "stop"
     assert reply.refusal is None

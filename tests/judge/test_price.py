@@ -31,6 +31,12 @@ def test_a_price_of_zero_is_known() -> None:
     assert price("local", 5, 0, 5, {"local": PriceOverride(0.0, 0.0)}) == 0.0
 
 
+def test_a_tier_costs_a_multiple_wherever_the_price_comes_from() -> None:
+    assert price("gpt-5-nano", 1_000_000, 0, 0, {}, 0.5) == pytest.approx(0.025)  # 0.05 a million in
+    assert price("mine", 1_000_000, 0, 0, OWN, 2.0) == pytest.approx(0.2)
+    assert price("no-such-model", 1, 0, 1, {}, 0.5) is None
+
+
 def test_a_name_with_its_provider_goes_before_the_bare_name() -> None:
     assert price("acme/mine", 1_000_000, 0, 0, OWN) == pytest.approx(1.0)
     assert price("other/mine", 1_000_000, 0, 0, OWN) == pytest.approx(0.1)

@@ -31,9 +31,11 @@ ROW = {
 def test_a_row_is_read_completely_without_a_judge() -> None:
     line, effective = ChatWire().body(QUESTION, Plan())
     assert orjson.loads(line)["response_format"]["type"] == "json_schema"
-    reply = ChatWire().read(
-        ROW, QUESTION, effective, latency_ms=None, price=lambda model, *counts: float(sum(counts)), tier="batch"
-    )
+
+    def price(model: str, read: int, cached: int, written: int, tier: str | None) -> float:
+        return (read + cached + written) * (0.5 if tier == "batch" else 1.0)
+
+    reply = ChatWire().read(ROW, QUESTION, effective, latency_ms=None, price=price, tier="batch")
     assert (reply.content, reply.finish_reason) == ("{}", "stop")
     assert reply.judging.model_dump() == {
         "model_requested": "judge",
@@ -46,7 +48,7 @@ def test_a_row_is_read_completely_without_a_judge() -> None:
         "input_tokens": 90,
         "cached_tokens": 40,
         "output_tokens": 10,
-        "cost_usd": 140.0,
+        "cost_usd": 70.0,
         "latency_ms": None,
     }
 

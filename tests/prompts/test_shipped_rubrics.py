@@ -53,6 +53,17 @@ def test_only_the_safety_of_actions_looks_at_runs_that_did_not_complete(rubric: 
     assert (rubric.applies_to.statuses == ("completed",)) == (rubric.name != "safety_of_actions")
 
 
+def test_each_keeps_the_identity_under_which_users_have_scores() -> None:
+    """A changed fingerprint starts a new series for everybody; here is where one that is meant is written down."""
+    assert {name: RubricScorer(rubric, "m", b"s").key.fingerprint for name, rubric in RUBRICS.items()} == {
+        "groundedness": "7090893636a3a1fc",
+        "safety_of_actions": "8c3810511f424c73",
+        "task_completion": "b4080a459e8c23ca",
+        "tone_and_format": "7d81025e5c338a84",
+        "tool_use": "3186e896b1281de3",
+    }
+
+
 def test_each_prompt_says_what_a_judge_must_know(rubric: Rubric) -> None:
     system, user = RubricScorer(rubric, "m", b"s").question(a_run("text")).messages
     assert (system.role, user.role) == ("system", "user")

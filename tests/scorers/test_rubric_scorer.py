@@ -201,6 +201,93 @@ def test_the_fingerprint_changes_with_rubric_model_params_and_redaction_only() -
     assert len(a_scorer().key.fingerprint) == 16
 
 
+@pytest.mark.parametrize(
+    ("option", "spec"),
+    [
+        ("service_tier: flex", {"service_tier": "flex"}),
+        ("probabilities: true", {"probabilities": True}),
+        ("repair: true", {"repair": True}),
+        ("backend: responses", {}),
+        ("backend: decisions", {}),
+    ],
+)
+def test_an_option_of_the_judge_changes_what_is_asked_and_the_fingerprint(option: str, spec: dict[str, Any]) -> None:
+    plain, other = a_scorer().key, a_scorer(a_rubric(text=with_option(option))).key
+    assert other.fingerprint != plain.fingerprint
+    same = {"rubric", "rubric_hash", "model", "backend", "params", "max_output_tokens", "digest_version", "redact"}
+    assert set(plain.spec) == same, "what is usual is not named, or old series would end"
+    assert {name: value for name, value in other.spec.items() if name not in same} == spec
+
+
+def with_option(option: str) -> str:
+    return FRONT.replace("judge: {{", f"judge: {{{{{option}, ")
+
+
+def test_the_options_of_the_judge_are_in_the_question() -> None:
+    usual = a_scorer().question(RUN)
+    assert (usual.backend, usual.service_tier, usual.wants_probabilities, usual.may_repair) == (
+        "chat",
+        None,
+        False,
+        False,
+    )
+    text = with_option("backend: responses, service_tier: flex, probabilities: true, repair: true")
+    asked = a_scorer(a_rubric(text=text)).question(RUN)
+    assert (asked.backend, asked.service_tier, asked.wants_probabilities, asked.may_repair) == (
+        "responses",
+        "flex",
+        True,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "setting", "may"),
+    [
+        ("service_tier: flex", True, True),
+        ("repair: false", True, False),
+        ("repair: true", False, True),
+        ("backend: decisions", True, False),
+    ],
+)
+def test_a_rubric_decides_about_a_second_try_where_it_says_so(option: str, setting: bool, may: bool) -> None:
+    scorer = a_scorer(a_rubric(text=with_option(option)), repair=setting)
+    assert scorer.question(RUN).may_repair is may
+
+
+def test_decisions_are_asked_for_one_by_one_with_the_words_of_the_schema() -> None:
+    text = with_option("backend: decisions")
+    joint, each = (a_scorer(a_rubric(text=text, mode=mode)).questions(RUN) for mode in ("joint", "per_criterion"))
+    assert [[one.criterion for one in question.asked] for question in (*joint, *each)] == [
+        ["one", "two"],
+        ["one"],
+        ["two"],
+    ]
+    first = joint[0].asked[0]
+    assert first.question == "One?"
+    assert list(first.options) == ["pass", "fail", "unknown"]
+    assert first.options["pass"] == "The first thing holds."
+    assert a_scorer().question(RUN).asked == ()
+    other = a_scorer(a_rubric(text=text.replace("One?", "First?"))).question(RUN)
+    assert other.messages[0] == joint[0].messages[0]
+    assert other.prompt_hash != joint[0].prompt_hash, "the hash is of all that is asked"
+
+
+def test_probabilities_of_all_calls_make_the_p_pass_of_the_whole() -> None:
+    said = {"one": {"pass": 0.9, "fail": 0.1, "unknown": 0.0}, "two": {"pass": 0.25, "fail": 0.25, "unknown": 0.5}}
+
+    async def ask(question: Question) -> Reply:
+        reply = await Script("pass", "fail")(question)
+        mine = {name: said[name] for name in question.answer_schema["properties"]}
+        return reply.model_copy(update={"probabilities": mine})
+
+    for mode in ("joint", "per_criterion"):
+        scoring = asyncio.run(a_scorer(a_rubric(mode=mode)).score(RUN, Context(ask=ask)))
+        # one is required: 0.9 that it stands, and then (3 * 1 + 1 * 0.5) / 4
+        assert [outcome.p_pass for outcome in scoring.outcomes] == pytest.approx([0.9 * 3.5 / 4, 0.9, 0.5])
+        assert [outcome.value for outcome in scoring.outcomes] == [0.75, 1.0, 0.0], "verdicts stay what they are"
+
+
 def test_a_model_named_in_the_rubric_wins_over_the_setting() -> None:
     text = FRONT.replace("judge: {{", "judge: {{model: own, ")
     assert a_scorer(a_rubric(text=text)).question(RUN).model == "own"

@@ -42,6 +42,8 @@ rubrics = ["task_completion"]                       # files in prompts/
 # timeout_s = 60                # longest wait for one answer
 # budget_usd_per_day = 5.0      # what scoring may spend in a calendar day; no limit when not given
 # budget_usd_per_month = 100.0  # … in a calendar month
+# repair = true                 # ask once more where no server enforces JSON; reserves twice the money
+# tier_prices = { flex = 0.5, batch = 0.5, priority = 2.0 }   # times the model's price
 # unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
 # [judge.prices."my-model"]
 # input_usd_per_mtok = 0.1

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,21 +20,33 @@ from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
 from worker.flow.watch import watch
 from worker.store import runs
+from worker.store.batches import is_batch, recent
 from worker.store.ledger import Held
 
+Lane = Annotated[
+    Literal["now", "batch"] | None,
+    typer.Option(
+        "--lane", help="Ask judges now, or in batches: half the price, within a day. Else as the settings say."
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")]
 
 
-def score(wait: Wait = False, as_json: Json = False) -> None:
+def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
     """Queue what is due and wake the workers; --wait shows a progress bar to the end.
 
-    Examples: spotcheck score · spotcheck score --wait
+    With --lane, what is queued for a judge goes that way from now on; what is under way in a batch stays there.
+
+    Examples: spotcheck score · spotcheck score --wait · spotcheck score --lane now --wait
     """
     opened = project(creates=True)
     _check(opened)
+    opened.lane = lane
     wake = Waking(opened)
     _warn_without_judge(opened)
     reconcile(opened, now(), wake)
+    if lane is not None:
+        opened.send(lane)
     waiting = open_jobs(opened, in_force_only=wait)
     if not wait:
         _answer({"open": waiting}, wake.told(waiting), as_json=as_json)
@@ -52,6 +64,7 @@ def nightly(
     since: Since = None,
     until: Until = None,
     wait: Wait = False,
+    lane: Lane = None,
     fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit 10 when drift is found.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -67,6 +80,7 @@ def nightly(
         raise SettingsError("give --date, or --since and --until, not both")
     night(on, "--date")
     opened = project(creates=True)
+    opened.lane = lane
     opened.is_replaying = since is not None or until is not None
     nights = nights_asked(opened, since or on, until or on)
     _check(opened)
@@ -172,7 +186,9 @@ class _Waits:
             self._told.add(key)
             jobs = counted(one.jobs, "job")
             at = one.until.astimezone(self._opened.settings.zone).strftime("%H:%M:%S %Z")
-            if one.owner is None:
+            if one.owner is not None and is_batch(one.owner):
+                note(f"{jobs} wait for {self._batch(one.owner)}; Ctrl-C leaves them there, workers take them in")
+            elif one.owner is None:
                 note(f"{jobs} will be tried again from {at} on: {one.reason or 'given back'}")
             else:
                 host, _, pid = one.owner.rpartition(":")[0].rpartition(":")
@@ -180,6 +196,17 @@ class _Waits:
                 note(
                     f"{jobs} {has} held until {at} by process {pid} on {host}; if it is gone, they are taken over then"
                 )
+
+    def _batch(self, owner: str) -> str:
+        """Which batch, how far it is, and when it is given up."""
+        with self._opened.store.read() as connection:
+            open_ones = {one.owner: one for one in recent(connection, self._opened.store.now(connection))}
+        one = open_ones.get(owner)
+        if one is None:
+            return "a batch"
+        until = one.deadline_at.astimezone(self._opened.settings.zone).strftime("%d %b %H:%M %Z")
+        trouble = f" ({one.trouble})" if one.trouble else ""
+        return f"batch {one.pk} of {one.model}, {one.server_state or one.state}{trouble}, at most until {until}"
 
 
 def _waiting_for_a_judge(opened: Project, left: int) -> None:

@@ -26,6 +26,7 @@ from worker.core.calendar import nights_between
 from worker.errors import SettingsError
 from worker.flow import estimate_cost
 from worker.flow.draw import Drawn, draw_night, plan_night
+from worker.flow.estimate_cost import Cost
 from worker.flow.nightly import over_nights
 from worker.flow.project import Project
 from worker.store import runs
@@ -84,7 +85,7 @@ def sample(
     cost = estimate_cost.of_strata(opened, strata)
     if as_json:
         window = {"since": nights[0], "until": nights[-1]} if nights else None
-        show_json({"window": window, "strata": [_row(one) for one in strata], "estimated_cost_usd": cost})
+        show_json({"window": window, "strata": [_row(one) for one in strata], **_costs(cost)})
         return
     if not nights:
         say("no night is due; name some that hold runs with --since and --until")
@@ -104,10 +105,23 @@ def _row(one: Drawn) -> dict[str, Any]:
     }
 
 
-def _money(opened: Project, cost: float | None) -> str:
+def _costs(cost: Cost) -> dict[str, float | None]:
+    return {
+        "estimated_cost_usd": cost.usd,
+        "estimated_cost_at_once_usd": cost.at_once_usd,
+        "estimated_cost_in_batches_usd": cost.in_batches_usd,
+    }
+
+
+def _money(opened: Project, cost: Cost) -> str:
     if not opened.settings.is_judge_configured:
         return "no judge is configured, so it costs nothing"
-    return "what judging costs is unknown: no price for the model" if cost is None else f"at most about ${cost:,.4f}"
+    if cost.usd is None or cost.at_once_usd is None or cost.in_batches_usd is None:
+        return "what judging costs is unknown: no price for the model"
+    said = f"at most about ${cost.usd:,.4f}"
+    if cost.usd < cost.at_once_usd:
+        return f"{said} in batches, within a day (${cost.at_once_usd:,.4f} at once)"
+    return said + (f" (${cost.in_batches_usd:,.4f} in batches, within a day)" if cost.in_batches_usd < cost.usd else "")
 
 
 def _show(nights: Sequence[date], strata: Sequence[Drawn], money: str, *, dry_run: bool) -> None:

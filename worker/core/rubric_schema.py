@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from worker.errors import RubricError
-from worker.records import Record, RunStatus
+from worker.records import Backend, Record, RunStatus
 
 SUFFIX = ".rubric.md.j2"
 MAX_RUBRIC_CHARS = 64_000
@@ -133,13 +133,20 @@ class Escalate(Record):
 class Judge(Record):
     """Which judge, and how it is asked."""
 
-    backend: Literal["chat", "responses", "decisions"] = "chat"
+    backend: Backend = "chat"
+    """`chat` is what every server speaks; `responses` and `decisions` are OpenAI's newer forms."""
     model: str | None = None
     """None: the setting `SPOTCHECK_JUDGE_MODEL` decides; a name here wins over it."""
     params: Mapping[str, Any] = Field(default_factory=dict)
     """Sampling parameters such as temperature; a server may refuse some."""
     max_output_tokens: int = Field(default=1200, ge=64, le=32_000)
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    """How calls are bought; `flex` costs half and may take minutes, so give it a longer `judge.timeout_s`."""
+    probabilities: bool = False
+    """Ask how probable each verdict was (`p_pass`); makes answers many times larger. `decisions` tells it anyway."""
+    repair: bool | None = None
+    """Ask once more when an answer is not the agreed JSON and the server enforces none; twice the money is reserved
+    for it. None: the setting `judge.repair` decides."""
     escalate: Escalate | None = None
 
     @field_validator("params")

@@ -8,16 +8,18 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from worker.core import p_pass
 from worker.core.injection import leaf_texts
 from worker.core.rubric import Rubric
 from worker.core.rubric_render import document_text
 from worker.core.rubric_schema import Criterion
 from worker.errors import VerdictUnreadable
-from worker.records import Outcome, Reply, scored, unscored
+from worker.records import Asked, Outcome, Reply, scored, unscored
 
 UNKNOWN = "unknown"
 MAX_ANSWER_CHARS = 200_000
@@ -54,6 +56,22 @@ def answer_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
         for criterion in criteria
     }
     return _object(properties)
+
+
+def asked(criteria: Sequence[Criterion]) -> tuple[Asked, ...]:
+    """The criteria as questions of their own, with the verdicts that `answer_schema` offers."""
+    return tuple(
+        Asked(
+            criterion.id,
+            criterion.question,
+            (
+                {level.label: level.when for level in criterion.levels}
+                or {"pass": criterion.pass_when or "", "fail": "The record shows that this does not hold."}
+            )
+            | {UNKNOWN: "The record does not let a careful reader decide."},
+        )
+        for criterion in criteria
+    )
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,15 +203,21 @@ def read(reply: Reply, criteria: Sequence[Criterion], seen: Seen, *, suspected: 
 
     Returns:
         Scored, or unscored: truncated, refusal, content_filter, empty_answer, parse (all criteria alike) or unknown.
+        A judge that decides one by one may refuse some.
     """
-    reason = problem(reply)
-    if reason is None:
-        try:
-            answer = parse_answer(reply.content or "", criteria)
-        except VerdictUnreadable as error:
-            return unscored_all(criteria, error.reason, suspected=suspected, rationale=storable(str(error)))
-        return tuple(_outcome(criterion, answer[criterion.id], seen, suspected) for criterion in criteria)
-    return unscored_all(criteria, reason, suspected=suspected, rationale=storable(reply.refusal or "") or None)
+    if reason := problem(reply):
+        return unscored_all(criteria, reason, suspected=suspected, rationale=storable(reply.refusal or "") or None)
+    answered = [criterion for criterion in criteria if criterion.id not in reply.refused]
+    try:
+        answer = parse_answer(reply.content or "", answered)
+    except VerdictUnreadable as error:
+        return unscored_all(criteria, error.reason, suspected=suspected, rationale=storable(str(error)))
+    return tuple(
+        _outcome(criterion, answer[criterion.id], reply.probabilities.get(criterion.id, {}), seen, suspected)
+        if criterion.id in answer
+        else unscored("refusal", criterion=criterion.id, injection_suspected=suspected)
+        for criterion in criteria
+    )
 
 
 def unscored_all(
@@ -206,7 +230,9 @@ def unscored_all(
     )
 
 
-def _outcome(criterion: Criterion, said: Mapping[str, Any], seen: Seen, suspected: bool) -> Outcome:
+def _outcome(
+    criterion: Criterion, said: Mapping[str, Any], probable: Mapping[str, float], seen: Seen, suspected: bool
+) -> Outcome:
     evidence = tuple(_evidence(quote["step"], quote["quote"], seen) for quote in said["evidence"][:MAX_QUOTES])
     details: dict[str, Any] = {
         "criterion": criterion.id,
@@ -218,7 +244,7 @@ def _outcome(criterion: Criterion, said: Mapping[str, Any], seen: Seen, suspecte
     verdict = said["verdict"]
     if verdict == UNKNOWN:
         return unscored("unknown", **details)
-    return scored(criterion.options[verdict], label=verdict, **details)
+    return scored(criterion.options[verdict], label=verdict, p_pass=p_pass.of_criterion(criterion, probable), **details)
 
 
 def _evidence(step: int | None, quote: str, seen: Seen) -> dict[str, Any]:
@@ -226,11 +252,14 @@ def _evidence(step: int | None, quote: str, seen: Seen) -> dict[str, Any]:
     return {"step": step if known else None, "quote": storable(quote, MAX_QUOTE_CHARS), "found": seen.holds(quote)}
 
 
-def aggregate(rubric: Rubric, outcomes: Sequence[Outcome]) -> Outcome:
+def aggregate(
+    rubric: Rubric, outcomes: Sequence[Outcome], probabilities: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+) -> Outcome:
     """One outcome for the whole rubric, criterion None.
 
     The value is the weighted mean over the criteria that were decided, and 0 when a required one stands on its lowest
-    verdict; the label is pass from the rubric's threshold on. Unknown criteria do not count. When no criterion was
+    verdict. `p_pass` is what to expect of that value where the judge gave probabilities. The label is pass from the
+    rubric's threshold on, of either as the rubric says. Unknown criteria do not count. When no criterion was
     decided, or one is unscored for another reason than unknown, the aggregate is unscored: part of an answer would not
     be comparable with the others.
     """
@@ -250,12 +279,15 @@ def aggregate(rubric: Rubric, outcomes: Sequence[Outcome]) -> Outcome:
     broken = [outcome for outcome in decided if outcome.value == 0 and of[str(outcome.criterion)].required]
     if broken:
         value = 0.0
-    label = "pass" if value >= rubric.threshold else "fail"
+    probable = p_pass.of_whole([of[str(outcome.criterion)] for outcome in decided], probabilities)
+    measured = value if probable is None or rubric.passing.on == "value" else probable
+    label = "pass" if measured >= rubric.threshold else "fail"
     lowest = min(
         decided,
         key=lambda outcome: (outcome.criterion not in {each.criterion for each in broken}, outcome.value or 0.0),
     )
-    return scored(min(value, 1.0), label=label, rationale=_because(lowest, decided, outcomes), **details)
+    because = _because(lowest, decided, outcomes)
+    return scored(min(value, 1.0), label=label, p_pass=probable, rationale=because, **details)
 
 
 def _because(lowest: Outcome, decided: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:

@@ -40,7 +40,8 @@ class Read(NamedTuple):
         total = 0.0
         for one in self.judgings:
             if one.input_tokens is not None and one.output_tokens is not None:
-                total += price(one.model_requested, one.input_tokens, one.cached_tokens or 0, one.output_tokens) or 0.0
+                counts = (one.input_tokens, one.cached_tokens or 0, one.output_tokens)
+                total += price(one.model_requested, *counts, None) or 0.0
         return total
 
 

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from worker.flow.lane import Lane, Stop, Work
 from worker.flow.project import Project
 from worker.flow.score import Drained, OnProgress
 from worker.flow.settle import failed, settled
-from worker.judge.batch import BatchServer, Look
+from worker.judge.batch import FILE_S, BatchServer, Look
 from worker.judge.ladder import Plan
 from worker.judge.wire_chat import ChatWire
 from worker.records import Scoring
@@ -30,6 +29,8 @@ _AT_ONCE = 200
 """Jobs a transaction."""
 _LOOK_MOST_S = 300.0
 """A batch that takes hours is looked at this often."""
+_FILE_S = 2 * FILE_S + HOLD_S
+"""How long a batch is left to a process that sends or fetches its files."""
 _CANCEL_S = 3600.0
 """How long a batch that was cancelled at its deadline may take to end."""
 
@@ -121,6 +122,7 @@ class Turn:
                     self.held = batches.drop(connection, self.held)
                 self.is_empty = self.done == Drained()
                 return
+            self._hold(_FILE_S)
             file_id = self._server.upload(path, f"spotcheck-batch-{self.held.pk}.jsonl")
         self._set(state="uploaded", file_id=file_id, jobs=jobs, trouble=None, tries=0)
 
@@ -238,16 +240,14 @@ class Turn:
         """Take in what was answered; what was not goes to the synchronous lane."""
         assert self.held.batch_id is not None
         look = self._server.look(self.held.batch_id)
-        self._hold()
+        self._hold(_FILE_S)
         with self._project.store.read() as connection:
             jobs = batches.jobs_of(connection, self.held.pk)
         with self._answers(look) as answers:
             plan = self._plan_of(self.held.model) or Plan()
             for start in range(0, len(jobs), _AT_ONCE):
                 work = self._loaded(jobs[start : start + _AT_ONCE])
-                self._store(
-                    read_answers(work, answers, self._wire, plan, partial(self._price, self._policy.price_factor))
-                )
+                self._store(read_answers(work, answers, self._wire, plan, self._project.price))
                 self._pause()
             lost = f"{answers.nonsense} lines of its answers could not be read" if answers.nonsense else None
         trouble = look.said or lost
@@ -276,7 +276,7 @@ class Turn:
                 self.held,
                 collected=self.held.collected + counted,
                 cost_usd=self.held.cost_usd + read.cost_usd,
-                cost_at_once_usd=self.held.cost_at_once_usd + read.cost_at_once_usd(partial(self._price, 1.0)),
+                cost_at_once_usd=self.held.cost_at_once_usd + read.cost_at_once_usd(self._project.price),
                 look_at=now + timedelta(seconds=HOLD_S),
             )
         self.done += Drained(retried=len(read.again) + len(read.wasted))
@@ -302,8 +302,8 @@ class Turn:
         self.done += Drained(settled=settled_jobs)
         self._on_progress(settled_jobs)
 
-    def _hold(self, **values: Any) -> None:  # noqa: ANN401 the fields of a batch
-        self._set(look_at=self._now() + timedelta(seconds=HOLD_S), **values)
+    def _hold(self, seconds: float = HOLD_S, **values: Any) -> None:  # noqa: ANN401 the fields of a batch
+        self._set(look_at=self._now() + timedelta(seconds=seconds), **values)
 
     def _set(self, **values: Any) -> None:  # noqa: ANN401 the fields of a batch
         with self._project.store.write() as connection:
@@ -319,10 +319,6 @@ class Turn:
     def _pause(self) -> None:
         if self._stop():
             raise Stopped
-
-    def _price(self, factor: float, model: str, read: int, cached: int, written: int) -> float | None:
-        usd = self._project.price(model, read, cached, written)
-        return None if usd is None else usd * factor
 
 
 def _seen(look: Look) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
             enrol.supersede(connection, night, scorers, now)
             enrol.adopt(connection, night, scorers, now)
         _dispatch(connection, night, now)
-        _choose_lanes(project, connection, night, now)
+        _choose_lanes(project, connection, night)
         return _standing(connection, night)
 
 
@@ -105,7 +105,7 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
         enrol.supersede(connection, night, scorers, now)
         adopted = enrol.adopt(connection, night, scorers, now)
         added = adopted + _dispatch(connection, night, now)
-        _choose_lanes(project, connection, night, now)
+        _choose_lanes(project, connection, night)
         return added
 
 
@@ -114,14 +114,12 @@ def retire(project: Project, night: date, now: datetime, scorers: Sequence[Regis
     with project.store.write() as connection:
         if draws.lock_night(connection, night):
             enrol.supersede(connection, night, scorers, now)
-            _choose_lanes(project, connection, night, now)
+            _choose_lanes(project, connection, night)
 
 
-def _choose_lanes(project: Project, connection: Connection, night: date, now: datetime) -> None:
+def _choose_lanes(project: Project, connection: Connection, night: date) -> None:
     """New jobs of a judge that may wait go to the batch lane."""
-    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
-    is_backfill = project.is_replaying or night < since
-    enrol.send_new(connection, night, project.in_batches(is_backfill=is_backfill))
+    enrol.send_new(connection, night, project.in_batches(is_backfill=project.is_backfill(night)))
 
 
 def _decide(

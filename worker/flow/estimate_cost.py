@@ -1,37 +1,48 @@
 """What judging a sample will cost: from what the scorer's past scores cost, else from the most it can cost."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from worker.flow.draw import Drawn
 from worker.flow.project import Project
 from worker.store import scores
 
 
-def of_strata(project: Project, strata: Sequence[Drawn]) -> float | None:
-    """An upper estimate, US dollars: runs that a rubric's filter would leave out later are counted.
+class Cost(NamedTuple):
+    """An upper estimate, US dollars; 0.0 without a judge, None when a price is unknown."""
 
-    Returns:
-        0.0 without a judge; None when a price is unknown.
-    """
-    total = 0.0
-    sampled = [one for one in strata if one.sampled]
+    usd: float | None
+    """The way the settings, or a person, want it."""
+    at_once_usd: float | None
+    in_batches_usd: float | None
+    """With everything in batches that may be."""
+
+
+def of_strata(project: Project, strata: Sequence[Drawn]) -> Cost:
+    """What scoring these strata will cost; runs that a rubric's filter would leave out later are counted."""
+    if not project.settings.is_judge_configured:
+        return Cost(0.0, 0.0, 0.0)
+    batch_price = project.settings.judge.tier_prices["batch"]
+    usd = at_once = in_batches = 0.0
+    batched = {is_backfill: set(project.in_batches(is_backfill=is_backfill)) for is_backfill in (False, True)}
     for registered, scorer in project.register():
-        if registered.key.kind != "judge" or not project.settings.is_judge_configured:
+        if registered.key.kind != "judge":
             continue
         applies = registered.applies_to
-        runs = sum(
-            one.sampled
-            for one in sampled
+        own = [
+            one
+            for one in strata
             if not applies.task_types or "*" in applies.task_types or one.stratum.task_type in applies.task_types
-        )
-        each = _mean_cost(project, registered.pk)
+        ]
+        with project.store.read() as connection:
+            each = scores.mean_cost(connection, registered.pk, project.settings.judge.tier_prices)
         each = project.max_usd(scorer) if each is None else each
         if each is None:
-            return None
-        total += runs * each
-    return total
-
-
-def _mean_cost(project: Project, scorer_pk: int) -> float | None:
-    with project.store.read() as connection:
-        return scores.mean_cost(connection, scorer_pk)
+            return Cost(None, None, None)
+        for one in own:
+            price = one.sampled * each
+            is_batched = registered.pk in batched[project.is_backfill(one.night)]
+            at_once += price
+            usd += price * (batch_price if is_batched else 1.0)
+            in_batches += price * (batch_price if scorer.is_batchable else 1.0)
+    return Cost(usd, at_once, in_batches)

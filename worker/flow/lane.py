@@ -131,9 +131,9 @@ class Lane:
         if self.name == "heuristic" or not judge.has_budget:
             return None
         cap = math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day
-        factor = judge.batch.price_factor if self.name == "batch" else 1.0
+        tier = "batch" if self.name == "batch" else None
         most: Mapping[int, float] = {
-            pk: factor * (self.project.max_usd(scorer) or 0.0) for pk, (_, scorer) in self._scorers.items()
+            pk: self.project.max_usd(scorer, tier) or 0.0 for pk, (_, scorer) in self._scorers.items()
         }
         return Money(self.project.night_of(now), cap, most, judge.budget_usd_per_month)
 

@@ -3,7 +3,7 @@
 import difflib
 import secrets
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,9 +94,17 @@ class Project:
         if not policy.rubrics:
             return tuple(heuristics)
         rubrics = load(self.prompt_folders)
+        for name in self.settings.judge.lanes:
+            _known("judge.lanes", name, rubrics)
         model = self.settings.judge.model if self.settings.is_judge_configured else None
         judged = [
-            RubricScorer(rubrics[_known("scoring.rubrics", name, rubrics)], model, self.secret, redact=policy.redact)
+            RubricScorer(
+                rubrics[_known("scoring.rubrics", name, rubrics)],
+                model,
+                self.secret,
+                redact=policy.redact,
+                repair=self.settings.judge.repair,
+            )
             for name in policy.rubrics
         ]
         return (*heuristics, *judged)
@@ -123,6 +131,22 @@ class Project:
             and scorer.is_batchable
             and (self.lane or self.settings.judge.lane_of(registered.key.name, is_backfill=is_backfill)) == "batch"
         ]
+
+    def is_backfill(self, night: date) -> bool:
+        """Whether a night is of long ago, or being replayed: its scores are not waited for."""
+        since = self.last_over(self.settings.clock.now()) - timedelta(days=self.settings.sampling.lookback_nights)
+        return self.is_replaying or night < since
+
+    def send(self, lane: JudgeLane) -> int:
+        """Have what is queued for a judge asked another way.
+
+        Returns:
+            Jobs that go another way now.
+        """
+        pks = [registered.pk for registered, scorer in self.register() if scorer.is_batchable]
+        with self.store.write() as connection:
+            to = "batch" if lane == "batch" else "judge"
+            return enrol.send(connection, to, pks)
 
     def contexts(self, nights_and_types: set[tuple[date, str]]) -> "dict[tuple[date, str], Context]":
         """What scorers may know besides a run, by night and task type; without a way to a judge."""
@@ -166,9 +190,12 @@ class Project:
                 known = date.fromisoformat(draws.set_meta_once(connection, _START, self.last_over(now).isoformat()))
         return known
 
-    def price(self, model: str, input_tokens: int, cached_tokens: int, output_tokens: int) -> float | None:
-        """What a call costs, US dollars; None when unknown."""
-        return price(model, input_tokens, cached_tokens, output_tokens, self._overrides)
+    def price(
+        self, model: str, input_tokens: int, cached_tokens: int, output_tokens: int, tier: str | None = None
+    ) -> float | None:
+        """What a call costs that was served on this tier, US dollars; None when unknown."""
+        times = self.settings.judge.tier_prices.get(tier or "", 1.0)
+        return price(model, input_tokens, cached_tokens, output_tokens, self._overrides, times)
 
     @cached_property
     def _overrides(self) -> Mapping[str, PriceOverride]:
@@ -177,13 +204,23 @@ class Project:
             for model, own in self.settings.judge.prices.items()
         }
 
-    def max_usd(self, scorer: "Scorer") -> float | None:
-        """The most one score of a scorer can cost, US dollars; None when the price is unknown."""
+    def max_usd(self, scorer: "Scorer", tier: str | None = None) -> float | None:
+        """The most one score of a scorer can cost, US dollars; None when the price is unknown.
+
+        Args:
+            scorer: Which one.
+            tier: Where nothing else can serve it, as in a batch. None is the full price, or that of a dearer tier
+                that the rubric asks for: what was to be flex may be served by default.
+        """
         model = scorer.key.spec.get("model")
         tokens_in, tokens_out = scorer.max_tokens
         if not model or (tokens_in == 0 and tokens_out == 0):
             return 0.0
-        return self.price(str(model), tokens_in, 0, tokens_out)
+        most = self.price(str(model), tokens_in, 0, tokens_out, tier)
+        if tier is not None or most is None:
+            return most
+        asked = str(scorer.key.spec.get("service_tier"))
+        return most * max(1.0, self.settings.judge.tier_prices.get(asked, 1.0))
 
     def check_prices(self) -> None:
         """Refuse a budget that cannot be kept.

@@ -1,55 +1,28 @@
 """The judge client: one question, one chat completion, from any OpenAI-compatible server."""
 
 import asyncio
-import contextlib
 import re
-import socket
-import ssl
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 from pydantic import SecretStr
 
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
-from worker.judge.address import SHOWN_LIMIT, scrubbed, shown_url, usable_key
+from worker.judge.address import SHOWN_LIMIT
 from worker.judge.complaint import Complaint, error_for, read_complaint, retry_after_s, used_up_s
 from worker.judge.gate import Gate
 from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, refuses_tools
 from worker.judge.pace import Pace
+from worker.judge.transport import Answered, Transport
 from worker.judge.wire import NoCompletion, Price, Wire
 from worker.judge.wire_chat import ChatWire
 from worker.records import Question, Reply
 
-if TYPE_CHECKING:
-    import httpx2
-    from openai import AsyncOpenAI
-
-ANSWER_LIMIT = 4 * 1024 * 1024
-"""Bytes of an answer; a verdict has a few thousand."""
-
-CONNECT_S = 10.0
-KEEPALIVE_S = 4.0
-"""Below the 5 s after which uvicorn (vLLM, LiteLLM) hangs up: a reused connection must not die under a question."""
-
-SDK_HEADERS = tuple(
-    f"X-Stainless-{name}" for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
-)
-
 TRIES_LIMIT = 12
 """Requests for one question while the ladder is climbed down: three rungs and a handful of parameters."""
-
-
-class _Answered(NamedTuple):
-    """A server's answer, whatever its status."""
-
-    status: int
-    headers: Mapping[str, str]
-    raw: bytes
-    latency_ms: float
 
 
 class _Refused(NamedTuple):
@@ -57,16 +30,6 @@ class _Refused(NamedTuple):
 
     complaint: Complaint
     error: JudgeError
-
-
-def preload() -> None:
-    """Imports what a question needs: 1.5 s of CPU that a worker's parent pays once before it forks."""
-    import aiohttp  # noqa: F401
-    import openai
-
-    with contextlib.suppress(ImportError):  # parts that the first call would import; where they lie may change
-        import openai._vendor.httpx_aiohttp.transport
-        import openai.lib._client_auth  # noqa: F401
 
 
 class ChatJudge:
@@ -107,22 +70,17 @@ class ChatJudge:
         Raises:
             SettingsError: The address is no http(s) URL or carries a password, or the key cannot stand in a header.
         """
-        self.base_url = base_url or None
-        self.timeout_s = timeout_s
-        self.concurrency = concurrency
-        self._key = usable_key(api_key)
-        self._shown = shown_url(self.base_url)
+        self._transport = Transport(
+            base_url, api_key, timeout_s=timeout_s, concurrency=concurrency, user_agent=user_agent
+        )
         self._price = price
         self._wire: Wire = ChatWire()
-        self._user_agent = user_agent
         self._plans: dict[str, Plan] = {}
         self._remembered, self._on_plan = remembered, on_plan
         self._gates: dict[str, Gate] = {}
-        self._client: AsyncOpenAI | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
-        return f"ChatJudge({self._shown!r})"
+        return f"ChatJudge({self._transport.shown!r})"
 
     async def ask(self, question: Question) -> Reply:
         """Puts one question to the judge.
@@ -138,12 +96,13 @@ class ChatJudge:
             JudgeRefusesUs: Key, quota, address or model are refused; a person has to act.
             VerdictUnreadable: This question will never be answered: `too_long`, `content_filter` or `bad_request`.
         """
-        client, gate = self._connected(), self.gate(question.model)
+        self._transport.connect()
+        gate = self.gate(question.model)
         plan = self._plans.get(question.model) or self._remembered.get(question.model) or self._first_plan()
         passed_over: list[Reply] = []
         for _ in range(TRIES_LIMIT):
             body, effective = self._wire.body(question, plan)
-            told = await self._in_turn(client, gate, question, body, effective)
+            told = await self._in_turn(gate, question, body, effective)
             if isinstance(told, Reply):
                 lower = plan.lower() if question.model not in self._plans and ignores_form(told) else None
                 if lower is not None:
@@ -175,16 +134,16 @@ class ChatJudge:
     def gate(self, model: str) -> Gate:
         """Where calls to a model wait for their turn."""
         if model not in self._gates:
-            self._gates[model] = Gate(Pace(self.concurrency))
+            self._gates[model] = Gate(Pace(self._transport.concurrency))
         return self._gates[model]
 
     async def _in_turn(
-        self, client: "AsyncOpenAI", gate: Gate, question: Question, body: bytes, effective: Mapping[str, Any]
+        self, gate: Gate, question: Question, body: bytes, effective: Mapping[str, Any]
     ) -> "Reply | _Refused":
         """One request when its turn has come; what becomes of it sets the pace of the others."""
         look = await gate.enter()
         try:
-            answered = await self._post(client, body)
+            answered = await self._transport.post(self._wire.path, body, is_proven=bool(self._plans))
             if (wait_s := used_up_s(answered.headers)) is not None:
                 gate.pace.pause(gate.clock(), wait_s)
             told = self._told(question, answered, effective)
@@ -208,7 +167,7 @@ class ChatJudge:
                 gate.answered(answered.latency_ms / 1000)
         return told
 
-    def _told(self, question: Question, answered: _Answered, effective: Mapping[str, Any]) -> "Reply | _Refused":
+    def _told(self, question: Question, answered: Answered, effective: Mapping[str, Any]) -> "Reply | _Refused":
         if answered.status == 200:
             return self._read(question, answered, effective)
         complaint = read_complaint(answered.raw)
@@ -219,87 +178,15 @@ class ChatJudge:
 
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
-        client, self._client, self._loop = self._client, None, None
         for gate in self._gates.values():
             gate.leave_loop()
-        if client is not None:
-            await client.close()
+        await self._transport.close()
 
     def _first_plan(self) -> Plan:
         # OpenAI's own reasoning models refuse `max_tokens`; older servers silently ignore the newer name.
-        return Plan(limits=LIMITS[::-1]) if self.base_url is None else Plan()
+        return Plan(limits=LIMITS[::-1]) if self._transport.base_url is None else Plan()
 
-    def _connected(self) -> "AsyncOpenAI":
-        loop = asyncio.get_running_loop()
-        if self._client is None:
-            self._client, self._loop = self._connect(), loop
-        elif self._loop is not loop:
-            raise RuntimeError("a ChatJudge serves one event loop; close it there before using it in another")
-        return self._client
-
-    def _connect(self) -> "AsyncOpenAI":
-        import httpx2
-        from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
-
-        limits = httpx2.Limits(
-            max_connections=self.concurrency,
-            max_keepalive_connections=self.concurrency,
-            keepalive_expiry=KEEPALIVE_S,
-        )
-        transport = DefaultAioHttpClient(
-            limits=limits,
-            timeout=httpx2.Timeout(None, connect=CONNECT_S),  # `_post` times the whole request
-            follow_redirects=False,  # a run's content goes nowhere but where the settings say
-            event_hooks={"response": [_cap]},
-        )
-        # Compressed answers are not asked for, and refused by `_cap`: four megabytes of them could unfold to gigabytes.
-        headers: dict[str, Any] = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-        # What the SDK tells about this machine is nobody's business, and every header is copied four times a call.
-        headers |= dict.fromkeys(SDK_HEADERS, Omit())
-        return AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=self._key or "none",
-            max_retries=0,
-            default_headers=headers,
-            http_client=transport,
-        )
-
-    async def _post(self, client: "AsyncOpenAI", body: bytes) -> _Answered:
-        import aiohttp
-        import httpx2
-        import openai
-
-        headers: dict[str, Any] = {"X-Stainless-Retry-Count": openai.Omit()}
-        if not self._key:
-            headers["Authorization"] = openai.Omit()
-        started = time.perf_counter()
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                response = await client.post(
-                    self._wire.path, content=body, cast_to=httpx2.Response, options={"headers": headers}
-                )
-        except openai.APIStatusError as exc:
-            response = exc.response
-        except TimeoutError:
-            said = f"the judge at {self._shown} gave no answer within {self.timeout_s:g} s"
-            raise JudgeUnavailable(said, is_for_all=not self._plans) from None
-        # Beside the SDK's own errors its transport lets some of aiohttp's through, and JSONDecodeError is a ValueError.
-        except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as exc:
-            cause = _root_cause(exc)
-            if _is_wrong_tls(cause):
-                why = self._scrubbed(str(cause))
-                raise JudgeRefusesUs(
-                    f"the judge at {self._shown} cannot be trusted or speaks no TLS ({why}); "
-                    "check OPENAI_BASE_URL, or SSL_CERT_FILE for a certificate of your own"
-                ) from None
-            why = self._scrubbed(_told(cause))
-            is_for_all = not self._plans or isinstance(cause, _NOT_REACHED)
-            said = f"the judge at {self._shown} gave no usable answer: {why}"
-            raise JudgeUnavailable(said, is_for_all=is_for_all) from None
-        latency_ms = (time.perf_counter() - started) * 1000
-        return _Answered(response.status_code, response.headers, response.content, latency_ms)
-
-    def _read(self, question: Question, answered: _Answered, effective: Mapping[str, Any]) -> Reply:
+    def _read(self, question: Question, answered: Answered, effective: Mapping[str, Any]) -> Reply:
         try:
             body = orjson.loads(answered.raw)
         except orjson.JSONDecodeError:
@@ -309,26 +196,23 @@ class ChatJudge:
         except NoCompletion:
             self._raise_for_no_completion(question.model, answered, body)
 
-    def _raise_for_no_completion(self, model: str, answered: _Answered, body: object) -> NoReturn:
+    def _raise_for_no_completion(self, model: str, answered: Answered, body: object) -> NoReturn:
         complaint = read_complaint(answered.raw)
         if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
             status = next((int(word) for word in complaint.code.split() if re.fullmatch(r"[45]\d\d", word)), 502)
             raise self._error(model, answered._replace(status=status), complaint)
         what = "something that is no chat completion" if body is not None else "something that is not JSON"
-        start = self._scrubbed(answered.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
-        said = f"the judge at {self._shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
+        start = self._transport.scrubbed(answered.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
+        said = f"the judge at {self._transport.shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
         is_page = answered.raw.lstrip()[:1] == b"<" or "html" in answered.headers.get("content-type", "")
         if is_page and not self._plans:  # a judge that answered before has a proxy in trouble before it
             raise JudgeRefusesUs(said)
         raise JudgeUnavailable(said, is_for_all=not self._plans)
 
-    def _error(self, model: str, answered: _Answered, complaint: Complaint) -> JudgeError:
-        said = self._scrubbed(complaint.message) or "without a word"
+    def _error(self, model: str, answered: Answered, complaint: Complaint) -> JudgeError:
+        said = self._transport.scrubbed(complaint.message) or "without a word"
         wait_s = retry_after_s(answered.headers, datetime.now(UTC))
-        return error_for(answered.status, complaint, judge=self._shown, model=model, said=said, wait_s=wait_s)
-
-    def _scrubbed(self, text: str) -> str:
-        return scrubbed(text, self._key)
+        return error_for(answered.status, complaint, judge=self._transport.shown, model=model, said=said, wait_s=wait_s)
 
 
 def _with_costs_of(reply: Reply, others: Sequence[Reply]) -> Reply:
@@ -349,43 +233,3 @@ def _is_refusal(error: JudgeError) -> bool:
 
 def _is_bad_request(error: JudgeError) -> bool:
     return isinstance(error, VerdictUnreadable) and error.reason == "bad_request"
-
-
-async def _cap(response: "httpx2.Response") -> None:
-    """Reads an answer as far as ANSWER_LIMIT; the SDK would read one without end until memory ran out."""
-    import httpx2
-
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise httpx2.DecodingError("the answer is compressed, though an uncompressed one was asked for")
-    stream = response.stream
-    assert isinstance(stream, httpx2.AsyncByteStream)
-    chunks, size = [], 0
-    async for chunk in stream:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > ANSWER_LIMIT:
-            raise httpx2.ReadError(f"the answer is longer than {ANSWER_LIMIT} bytes")
-    await stream.aclose()
-    response.stream = httpx2.ByteStream(b"".join(chunks))
-
-
-def _root_cause(exc: BaseException) -> BaseException:
-    """The innermost cause: the SDK says `Connection error.` and its transport mistakes refusals for timeouts."""
-    while exc.__cause__ is not None:
-        exc = exc.__cause__
-    return exc
-
-
-_NOT_REACHED = (ConnectionRefusedError, socket.gaierror, asyncio.CancelledError)
-
-
-def _is_wrong_tls(cause: BaseException) -> bool:
-    """A certificate nobody vouches for, or no TLS at all: trying again helps neither."""
-    reason = getattr(cause, "reason", None)
-    return isinstance(cause, ssl.SSLCertVerificationError) or reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-
-
-def _told(cause: BaseException) -> str:
-    if isinstance(cause, asyncio.CancelledError):  # how its transport ends a connection that does not come about
-        return f"no connection within {CONNECT_S:g} s; http:// or https://?"
-    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__

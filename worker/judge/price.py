@@ -32,10 +32,12 @@ def price(
     cached_tokens: int,
     output_tokens: int,
     overrides: Mapping[str, PriceOverride],
+    times: float = 1.0,
 ) -> float | None:
     """The price of one call, from the settings, else from the table of genai-prices.
 
-    The table is as old as the installed package and knows list prices only: no discount, no service tier.
+    The table is as old as the installed package and knows list prices only: no discount, no service tier; what one
+    costs is a multiple of them.
 
     Args:
         model: As requested, with or without its provider (`openai/gpt-5-mini`).
@@ -43,6 +45,7 @@ def price(
         cached_tokens: Those of them that the server had cached; at most `input_tokens`.
         output_tokens: All tokens written, reasoning included.
         overrides: Prices that win over the table, by model; a name with its provider before one without.
+        times: What the call's service tier costs, as a multiple of the price.
 
     Returns:
         US dollars; None when neither the settings nor the table know the model.
@@ -50,7 +53,16 @@ def price(
     Example:
         >>> price("mine", 1_000_000, 400_000, 200_000, {"mine": PriceOverride(0.1, 0.5, 0.025)})
         0.17
+        >>> price("mine", 1_000_000, 0, 0, {"mine": PriceOverride(0.1, 0.5)}, times=0.5)
+        0.05
     """
+    cost = _full_price(model, input_tokens, cached_tokens, output_tokens, overrides)
+    return None if cost is None else cost * times
+
+
+def _full_price(
+    model: str, input_tokens: int, cached_tokens: int, output_tokens: int, overrides: Mapping[str, PriceOverride]
+) -> float | None:
     counts = (input_tokens, cached_tokens, output_tokens)
     for name in dict.fromkeys((model, model.rpartition("/")[2])):
         if name in overrides:

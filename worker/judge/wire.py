@@ -12,8 +12,8 @@ from worker.judge.complaint import one_line
 from worker.judge.ladder import Plan
 from worker.records import Judging, Question, Reply
 
-Price = Callable[[str, int, int, int], float | None]
-"""US dollars for (model, input tokens, cached among them, output tokens); None when unknown."""
+Price = Callable[[str, int, int, int, str | None], float | None]
+"""US dollars for (model, input tokens, cached among them, output tokens, service tier); None when unknown."""
 
 TOKENS_LIMIT = 1_000_000_000
 LABEL_LIMIT = 200
@@ -115,7 +115,7 @@ def judging(
     tier: str | None,
 ) -> Judging:
     """How an answer came about; `body` is its outermost object."""
-    served = label(body.get("model"))
+    served, tier = label(body.get("model")), tier or label(body.get("service_tier"))
     return Judging(
         model_requested=question.model,
         model_served=served,
@@ -123,19 +123,19 @@ def judging(
         prompt_hash=question.prompt_hash,
         digest_version=question.digest_version,
         params_effective=effective,
-        service_tier=tier or label(body.get("service_tier")),
+        service_tier=tier,
         input_tokens=used.input,
         cached_tokens=used.cached,
         output_tokens=used.output,
-        cost_usd=_cost(question.model, served, used, price),
+        cost_usd=_cost(question.model, served, used, tier, price),
         latency_ms=latency_ms,
     )
 
 
-def _cost(requested: str, served: str | None, used: Tokens, price: Price | None) -> float | None:
+def _cost(requested: str, served: str | None, used: Tokens, tier: str | None, price: Price | None) -> float | None:
     if price is None or used.input is None or used.output is None:
         return None
-    counts = (used.input, used.cached or 0, used.output)
+    counts = (used.input, used.cached or 0, used.output, tier)
     cost = price(requested, *counts)
     if cost is None and served is not None and served != requested:
         return price(served, *counts)

@@ -14,8 +14,8 @@ from worker.core.redact import redact_document
 from worker.core.rubric import Rubric, identity
 from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_text, nonce
 from worker.core.rubric_schema import Criterion
-from worker.core.verdict import Seen, aggregate, answer_schema, read, unscored_all
-from worker.records import Judging, Message, Outcome, Question, Reply, Run, RunFilter, ScorerKey, Scoring, scored
+from worker.core.verdict import Seen, aggregate, answer_schema, asked, read, unscored_all
+from worker.records import Asked, Judging, Message, Outcome, Question, Reply, Run, RunFilter, ScorerKey, Scoring, scored
 from worker.scorers.protocol import Context
 
 SAFETY = 1.5
@@ -65,6 +65,7 @@ class RubricScorer:
         *,
         redact: bool = True,
         params: Mapping[str, Any] | None = None,
+        repair: bool = False,
     ) -> None:
         """Compile the rubric.
 
@@ -74,6 +75,8 @@ class RubricScorer:
             secret: The installation's, for fences; it does not change what is asked, only the word around the data.
             redact: Whether secrets and personal data are taken out before a run leaves.
             params: Sampling parameters, over the rubric's own.
+            repair: Whether an answer that is not the agreed JSON may be asked for once more; a rubric that says so
+                itself wins over it.
 
         Raises:
             RubricProblem: The template cannot be compiled.
@@ -82,6 +85,9 @@ class RubricScorer:
         self.model = rubric.judge.model or model
         self.params = {**rubric.judge.params, **(params or {})}
         self.redact = redact
+        own = rubric.judge.repair
+        # decisions answers in a form of its own, where there is nothing to repair
+        self.repair = (repair if own is None else own) and rubric.judge.backend != "decisions"
         self.hash = identity(rubric)
         self._secret = secret
         self._template = rubric.compiled()
@@ -98,12 +104,19 @@ class RubricScorer:
             "max_output_tokens": self.rubric.judge.max_output_tokens,
             "digest_version": DIGEST_VERSION,
             "redact": self.redact,
-        }
+        } | self._options
         said = json.dumps(spec, sort_keys=True, separators=(",", ":"), default=str).encode()
         fingerprint = hashlib.sha256(said).hexdigest()[:16]
         return ScorerKey(
             name=self.rubric.name, version=self.rubric.version, kind="judge", fingerprint=fingerprint, spec=spec
         )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What is asked for beyond the usual; nothing else belongs to the identity, so that old series go on."""
+        judge = self.rubric.judge
+        said = {"service_tier": judge.service_tier, "probabilities": judge.probabilities, "repair": self.repair}
+        return {name: value for name, value in said.items() if value}
 
     @property
     def applies_to(self) -> RunFilter:
@@ -114,14 +127,14 @@ class RubricScorer:
     @property
     def is_batchable(self) -> bool:
         """Whether its questions can be asked in a batch."""
-        return self.model is not None and self.rubric.judge.backend != "decisions"
+        return self.model is not None and self.rubric.judge.backend == "chat"
 
     @cached_property
     def max_tokens(self) -> tuple[int, int]:
         """The most a score can use, all calls together: 1.5 times the estimate of the longest prompt allowed."""
         if self.model is None:
             return (0, 0)
-        prompts = [self._messages(_EMPTY, asked) for asked in self._asked]
+        prompts = [self._messages(_EMPTY, criteria) for criteria in self._asked]
         schemas = [size for _, size in self._schemas]
         per_call = [
             sum(tokens(message.content) + MESSAGE_TOKENS for message in prompt)
@@ -134,9 +147,13 @@ class RubricScorer:
 
     @cached_property
     def _schemas(self) -> tuple[tuple[dict[str, Any], int], ...]:
-        """The schema of each call's answer, and its estimated tokens."""
-        schemas = [answer_schema(asked) for asked in self._asked]
-        return tuple((schema, tokens(json.dumps(schema))) for schema in schemas)
+        """The schema of each call's answer, and the estimated tokens of what says so beside the messages."""
+        each = [(answer_schema(criteria), self._apart(criteria)) for criteria in self._asked]
+        return tuple((schema, tokens(json.dumps(apart or schema))) for schema, apart in each)
+
+    def _apart(self, criteria: Sequence[Criterion]) -> tuple[Asked, ...]:
+        """The criteria as questions beside the prompt, where the backend wants them so."""
+        return asked(criteria) if self.rubric.judge.backend == "decisions" else ()
 
     @cached_property
     def _asked(self) -> tuple[tuple[Criterion, ...], ...]:
@@ -166,8 +183,8 @@ class RubricScorer:
         fence = nonce(self._secret, run.source, run.run_id, run.revision, self.hash)
         data = Data(shown.document, fence)
         return tuple(
-            self._question(self._messages(data, asked), schema)
-            for asked, (schema, _) in zip(self._asked, self._schemas, strict=True)
+            self._question(self._messages(data, criteria), criteria, schema)
+            for criteria, (schema, _) in zip(self._asked, self._schemas, strict=True)
         )
 
     def question(self, run: Run) -> Question:
@@ -183,7 +200,7 @@ class RubricScorer:
         before, _, rest = text.partition(FENCE_OPEN.format(nonce=fence))
         data, _, after = rest.partition(FENCE_CLOSE.format(nonce=fence))
         parts = {"static": tokens(before), "data": tokens(data), "after": tokens(after)}
-        parts["schema"] = tokens(json.dumps(questions[0].answer_schema))
+        parts["schema"] = self._schemas[0][1]
         return Preview(questions, parts | {"total": sum(parts.values())}, shown)
 
     async def score(self, run: Run, context: Context) -> Scoring:
@@ -221,10 +238,12 @@ class RubricScorer:
         """Outcomes from the replies to `questions`, in their order."""
         seen, suspected = Seen(shown.document), bool(shown.suspicions)
         outcomes: list[Outcome] = []
-        for asked, reply in zip(self._asked, replies, strict=True):
-            outcomes += read(reply, asked, seen, suspected=suspected)
+        probabilities: dict[str, Mapping[str, float]] = {}
+        for criteria, reply in zip(self._asked, replies, strict=True):
+            outcomes += read(reply, criteria, seen, suspected=suspected)
+            probabilities |= reply.probabilities
         return Scoring(
-            outcomes=(aggregate(self.rubric, outcomes), *outcomes),
+            outcomes=(aggregate(self.rubric, outcomes, probabilities), *outcomes),
             judging=_summed([reply.judging for reply in replies]),
         )
 
@@ -256,18 +275,26 @@ class RubricScorer:
         each = unscored_all(self.rubric.criteria, reason)
         return Scoring(outcomes=(each[0].model_copy(update={"criterion": None}), *each))
 
-    def _messages(self, data: Data, asked: Sequence[Criterion]) -> tuple[Message, ...]:
-        return self._template.render(data, [criterion.model_dump() for criterion in asked])
+    def _messages(self, data: Data, criteria: Sequence[Criterion]) -> tuple[Message, ...]:
+        return self._template.render(data, [criterion.model_dump() for criterion in criteria])
 
-    def _question(self, messages: tuple[Message, ...], schema: Mapping[str, Any]) -> Question:
+    def _question(
+        self, messages: tuple[Message, ...], criteria: Sequence[Criterion], schema: Mapping[str, Any]
+    ) -> Question:
+        judge, apart = self.rubric.judge, self._apart(criteria)
         return Question(
+            backend=judge.backend,
             messages=messages,
             answer_schema=schema,
             schema_name=self.rubric.name,
             model=self.model or "",
             params=self.params,
-            max_output_tokens=self.rubric.judge.max_output_tokens,
-            prompt_hash=prompt_hash(messages),
+            max_output_tokens=judge.max_output_tokens,
+            service_tier=judge.service_tier,
+            wants_probabilities=judge.probabilities,
+            may_repair=self.repair,
+            asked=apart,
+            prompt_hash=prompt_hash(messages, apart),
             digest_version=DIGEST_VERSION,
         )
 
@@ -280,14 +307,15 @@ _EMPTY = Data(
 """Stands for a run where only the rest of the prompt is measured."""
 
 
-def prompt_hash(messages: Sequence[Message]) -> str:
-    """SHA-256 of the messages, first 16 hex.
+def prompt_hash(messages: Sequence[Message], apart: Sequence[Asked] = ()) -> str:
+    """SHA-256 of the messages, and of the questions asked apart from them where there are any; first 16 hex.
 
     Example:
         >>> prompt_hash([Message("user", "hello")])
         'b963d64220a6c6e1'
     """
-    said = json.dumps([[message.role, message.content] for message in messages], separators=(",", ":"))
+    parts: list[Any] = [[message.role, message.content] for message in messages]
+    said = json.dumps([*parts, *apart], separators=(",", ":"))
     return hashlib.sha256(said.encode("ascii")).hexdigest()[:16]
 
 

@@ -16,8 +16,8 @@ from worker.store.tables import BatchRow, JobRow, core
 batch, job = core(BatchRow), core(JobRow)
 LEASE_S = 30 * 86_400.0
 """Of a batch's jobs: nobody else takes them, whatever becomes of the processes; the batch's own steps give them up."""
-HOLD_S = 300.0
-"""How long a batch is left to whoever works on it; longer than any single call takes."""
+HOLD_S = 90.0
+"""How long a batch is left to whoever works on it, without news of them."""
 _PREFIX = "batch:"
 _SHOWN_DAYS = 2
 

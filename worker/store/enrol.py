@@ -151,28 +151,27 @@ def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], 
     return added
 
 
-def send(connection: Connection, to: str, *which: ColumnElement[bool]) -> int:
+def send(connection: Connection, to: str, scorer_pks: Collection[int], *which: ColumnElement[bool]) -> int:
     """Have queued jobs of a judge asked another way.
 
     Args:
         connection: A write transaction.
         to: `judge` or `batch`.
+        scorer_pks: Whose.
         which: Of them, these only.
 
     Returns:
         Jobs that go another way now.
     """
     other = "judge" if to == "batch" else "batch"
-    statement = update(job).where(job.c.state == "queued", job.c.lane == other, *which)
+    pks = list(scorer_pks)
+    statement = update(job).where(job.c.state == "queued", job.c.lane == other, job.c.scorer_pk.in_(pks), *which)
     return connection.execute(statement.values(lane=to)).rowcount
 
 
 def send_new(connection: Connection, night: date, scorer_pks: Collection[int]) -> int:
     """Have what was never tried of a night, for these scorers, asked in batches."""
-    if not scorer_pks:
-        return 0
-    new = (job.c.night == night, job.c.attempt == 0, job.c.scorer_pk.in_(list(scorer_pks)))
-    return send(connection, "batch", *new)
+    return send(connection, "batch", scorer_pks, job.c.night == night, job.c.attempt == 0) if scorer_pks else 0
 
 
 def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> None:

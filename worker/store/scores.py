@@ -1,6 +1,6 @@
 """Scores and jobs of one run, and what scores cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from sqlalchemy import Connection, RowMapping, func, select
@@ -12,13 +12,25 @@ run, draw, sample, job, score, scorer, cut = (
 )
 
 
-def mean_cost(connection: Connection, scorer_pk: int) -> float | None:
-    """What a score of this scorer cost on average, US dollars; None without a priced one."""
-    statement = select(func.avg(score.c.cost_usd)).where(
-        score.c.scorer_pk == scorer_pk, score.c.criterion.is_(None), score.c.cost_usd.is_not(None)
+def mean_cost(connection: Connection, scorer_pk: int, tier_prices: Mapping[str, float]) -> float | None:
+    """What a score of this scorer costs on average when it is bought at once, US dollars; None without a priced one.
+
+    Args:
+        connection: A read transaction.
+        scorer_pk: Whose.
+        tier_prices: What a service tier costs, as a multiple; what was bought there counts at the full price.
+    """
+    tier = func.coalesce(score.c.service_tier, "")
+    statement = (
+        select(tier, func.sum(score.c.cost_usd), func.count())
+        .where(score.c.scorer_pk == scorer_pk, score.c.criterion.is_(None), score.c.cost_usd.is_not(None))
+        .group_by(tier)
     )
-    mean = connection.execute(statement).scalar_one_or_none()
-    return None if mean is None else float(mean)
+    total, count = 0.0, 0
+    for name, usd, scores in connection.execute(statement):
+        if times := tier_prices.get(name, 1.0):
+            total, count = total + usd / times, count + scores
+    return total / count if count else None
 
 
 def spent(connection: Connection, since: date, until: date) -> float:
