@@ -38,7 +38,11 @@ def load(body: str, **includes: str) -> Rubric:
 def render(body: str, document: dict[str, Any] | None = None, **includes: str) -> tuple[Message, ...]:
     rubric = load(body, **includes)
     criteria = [criterion.model_dump() for criterion in rubric.criteria]
-    return rubric.compiled().render(Data(DOCUMENT if document is None else document, "0123456789abcdef"), criteria)
+    return (
+        rubric.compiled()
+        .render(Data(DOCUMENT if document is None else document, "0123456789abcdef"), criteria)
+        .messages
+    )
 
 
 def test_chat_blocks_become_messages_in_order() -> None:

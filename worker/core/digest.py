@@ -226,8 +226,8 @@ def _marks(output: str | None) -> list[str]:
     """Up to eight words of the answer that are specific enough to recognise: those with a digit, the longest first."""
     found = {
         word.rstrip(".-_@")
-        for word in _SPECIFIC.findall((output or "")[:20_000])
-        if any(char.isdigit() for char in word)
+        for word in set(_SPECIFIC.findall((output or "")[:20_000]))
+        if not word.isalpha() and any(char.isdigit() for char in word)
     }
     return sorted((word for word in found if len(word) > 3), key=lambda word: (-len(word), word))[:8]
 

@@ -13,6 +13,9 @@ _ECHO_CUT_MIN = 40
 _ECHO_CUT_SHARE = 0.9
 """A task repeated from its first letter on, but broken off in its last tenth, is an echo too."""
 
+_START = 200
+"""Characters of the beginnings that are compared first."""
+
 _CHAT_WORDS = 8
 """A shorter request may be a greeting, which an offer of help answers."""
 
@@ -180,11 +183,15 @@ def _is_opener(task: str, text: str) -> bool:
 def _is_echo(task: str, text: str) -> bool:
     if len(text) > 2 * len(task) + _SHORT:
         return False
+    labelled = _LABEL.match(text)
+    text = text[labelled.end() :] if labelled else text
+    starts = [_fold(side[:_START]) for side in (task, text)]
+    if min(map(len, starts)) >= 2 * _ECHO_MIN and starts[0][:_ECHO_MIN] != starts[1][:_ECHO_MIN]:
+        return False  # nearly all answers, at a tenth of the work
     asked = _fold(task)
     if len(asked) < _ECHO_MIN:
         return False
-    labelled = _LABEL.match(text)
-    said = _fold(text[labelled.end() :] if labelled else text)
+    said = _fold(text)
     is_cut = len(said) >= max(_ECHO_CUT_MIN, _ECHO_CUT_SHARE * len(asked)) and asked.startswith(said)
     return said == asked or is_cut
 

@@ -86,6 +86,8 @@ def json_text(value: object) -> str:
         '{"output": "\\u003c/run\\u003e\\u2028\\u003c\\u003c\\u003cEND"}'
     """
     text = _ENCODER.encode(value)
+    if text.isascii() and "<" not in text and ">" not in text and "&" not in text and "\x7f" not in text:
+        return text  # a look at each, which costs a tenth of the pattern's
     return _UNSAFE.sub(_escape, text)
 
 
@@ -134,7 +136,8 @@ class _Budget:
         self.data, self.clock = data, clock
         self.deadline = clock() + MAX_RENDER_S
         self.turns, self.work = MAX_TURNS, MAX_WORK_CHARS
-        self.fenced = False
+        self.fenced: tuple[str, ...] | None = None
+        """The fields that stand between the fences; None until they do."""
 
     def look(self) -> None:
         """Give up when the time is over."""
@@ -232,11 +235,16 @@ def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
 def _fenced(context: Context, run: object, *keys: str) -> str:
     """The run, or some of its fields, as one JSON document between fences. Once in a prompt."""
     budget: _Budget = context[_BUDGET]
-    if run is not budget.data.document or budget.fenced:
+    if run is not budget.data.document or budget.fenced is not None:
         raise _TooMuch("the run may stand once in a prompt, as {{ run | fenced }}")
-    budget.fenced = True
-    shown = {key: value for key, value in budget.data.document.items() if not keys or key in keys or key == "elided"}
-    opened, closed = (fence.format(nonce=budget.data.nonce) for fence in (FENCE_OPEN, FENCE_CLOSE))
+    budget.fenced = keys
+    return fenced_text(budget.data, keys)
+
+
+def fenced_text(data: Data, keys: Sequence[str]) -> str:
+    """The run between its fences, with these fields and what says what is missing; all fields where none is named."""
+    shown = {key: value for key, value in data.document.items() if not keys or key in keys or key == "elided"}
+    opened, closed = (fence.format(nonce=data.nonce) for fence in (FENCE_OPEN, FENCE_CLOSE))
     return f"{opened}\n{document_text(shown)}\n{closed}"
 
 
@@ -281,21 +289,40 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 
+class Rendered(NamedTuple):
+    """A prompt."""
+
+    messages: tuple[Message, ...]
+    size: int
+    """Characters, with the white space around them."""
+    keys: tuple[str, ...]
+    """The fields of the run that were asked for; none for all."""
+
+
+def _is_plain(tree: nodes.Template) -> bool:
+    """Whether the run is read by `run | fenced` alone."""
+    fenced = {id(one.node) for one in tree.find_all(nodes.Filter) if one.name == "fenced"}
+    return all(id(name) in fenced for name in tree.find_all(nodes.Name) if name.name == "run")
+
+
 class RubricTemplate:
     """A rubric's body, compiled; made once, rendered for each run, from any thread."""
 
     def __init__(self, body: str, path: str, includes: Mapping[str, str], rubric: Mapping[str, Any]) -> None:
         self.path = path
         self.rubric = {key: rubric[key] for key in RUBRIC_FIELDS}
+        environment = _Environment(includes)
         try:
-            self.template: Template = _Environment(includes).from_string(body)
+            self.template: Template = environment.from_string(body)
+            self.is_plain = all(_is_plain(environment.parse(source)) for source in (body, *includes.values()))
+            """Whether nothing of the run but its document decides what the prompt says."""
         except (TemplateError, RecursionError, MemoryError, SyntaxError) as error:
             line = getattr(error, "lineno", None) or 1
             raise RubricProblem(LintFinding(path, line, 1, "syntax", f"cannot be compiled: {error}")) from None
 
     def render(
         self, data: Data, criteria: Sequence[Mapping[str, Any]], clock: Callable[[], float] = time.thread_time
-    ) -> tuple[Message, ...]:
+    ) -> "Rendered":
         """The messages for one run.
 
         Args:
@@ -332,9 +359,9 @@ class RubricTemplate:
                     messages.append(Message(role_of(name), text))  # type: ignore[arg-type]  # ROLES are its values
         except (TemplateError, _TooMuch, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             raise RubricProblem(self._finding(error, running)) from None
-        if not budget.fenced:
+        if budget.fenced is None:
             raise RubricProblem(LintFinding(self.path, 1, 1, "run-data", "the run did not get into the prompt"))
-        return tuple(messages)
+        return Rendered(tuple(messages), size, budget.fenced)
 
     def _finding(self, error: Exception, running: Iterator[str]) -> LintFinding:
         """The error at the template's line, read from the compiled code: where it raised, or where it stands."""

@@ -12,6 +12,7 @@ from worker.core.injection import document_suspicions
 from worker.core.precheck import answer_problem
 from worker.core.redact import redact_document
 from worker.core.rubric import Rubric, identity
+from worker.core.rubric_prompt import Prompt
 from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_text, nonce
 from worker.core.rubric_schema import Criterion
 from worker.core.verdict import Seen, aggregate, answer_schema, asked, read, unscored_all
@@ -91,6 +92,8 @@ class RubricScorer:
         self.hash = identity(rubric)
         self._secret = secret
         self._template = rubric.compiled()
+        self._prompts: dict[tuple[str, ...], Prompt] = {}
+        """By the ids of the criteria that a call asks."""
 
     @cached_property
     def key(self) -> ScorerKey:
@@ -276,7 +279,10 @@ class RubricScorer:
         return Scoring(outcomes=(each[0].model_copy(update={"criterion": None}), *each))
 
     def _messages(self, data: Data, criteria: Sequence[Criterion]) -> tuple[Message, ...]:
-        return self._template.render(data, [criterion.model_dump() for criterion in criteria])
+        key = tuple(criterion.id for criterion in criteria)
+        if key not in self._prompts:
+            self._prompts[key] = Prompt(self._template, [criterion.model_dump() for criterion in criteria])
+        return self._prompts[key].render(data)
 
     def _question(
         self, messages: tuple[Message, ...], criteria: Sequence[Criterion], schema: Mapping[str, Any]
