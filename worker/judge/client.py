@@ -1,7 +1,6 @@
-"""The judge client: one question, one chat completion, from any OpenAI-compatible server."""
+"""The judge client: one question, one answer, from any OpenAI-compatible server."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -12,13 +11,13 @@ from pydantic import SecretStr
 
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.address import SHOWN_LIMIT
-from worker.judge.complaint import Complaint, error_for, read_complaint, retry_after_s, used_up_s
+from worker.judge.complaint import Complaint, error_for, read_complaint, retry_after_s, status_of, used_up_s
 from worker.judge.gate import Gate
-from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, refuses_tools
+from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, plan_key, refuses_tools
 from worker.judge.pace import Pace
 from worker.judge.transport import Answered, Transport
 from worker.judge.wire import NoCompletion, Price, Wire
-from worker.judge.wire_chat import ChatWire
+from worker.judge.wires import WIRES
 from worker.records import Question, Reply
 
 TRIES_LIMIT = 12
@@ -33,10 +32,10 @@ class _Refused(NamedTuple):
 
 
 class ChatJudge:
-    """Asks questions over chat.completions; satisfies `Ask`.
+    """Asks questions, each over the backend it names; satisfies `Ask`.
 
     One object serves one event loop at a time, and is closed in it. What the server was found to support is kept per
-    model for the life of the object. Nothing is retried here: that is the job ledger's.
+    model and backend for the life of the object. Nothing is retried here: that is the job ledger's.
 
     Example:
         >>> ChatJudge("http://127.0.0.1:8000/v1", None)
@@ -64,7 +63,7 @@ class ChatJudge:
             concurrency: Requests under way at the same time; the others wait.
             price: What a call costs; None leaves the cost unknown.
             user_agent: What to be called in the server's logs.
-            remembered: What the server was found to support, by model, when it was last asked.
+            remembered: What the server was found to support, by `plan_key`, when it was last asked.
             on_plan: Told what it is found to support now, where that is something new.
 
         Raises:
@@ -74,7 +73,6 @@ class ChatJudge:
             base_url, api_key, timeout_s=timeout_s, concurrency=concurrency, user_agent=user_agent
         )
         self._price = price
-        self._wire: Wire = ChatWire()
         self._plans: dict[str, Plan] = {}
         self._remembered, self._on_plan = remembered, on_plan
         self._gates: dict[str, Gate] = {}
@@ -98,18 +96,19 @@ class ChatJudge:
         """
         self._transport.connect()
         gate = self.gate(question.model)
-        plan = self._plans.get(question.model) or self._remembered.get(question.model) or self._first_plan()
+        key, wire = plan_key(question), WIRES[question.backend]
+        plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan()
         passed_over: list[Reply] = []
         for _ in range(TRIES_LIMIT):
-            body, effective = self._wire.body(question, plan)
+            body, effective = wire.body(question, plan)
             told = await self._in_turn(gate, question, body, effective)
             if isinstance(told, Reply):
-                lower = plan.lower() if question.model not in self._plans and ignores_form(told) else None
+                lower = plan.lower() if key not in self._plans and ignores_form(told) else None
                 if lower is not None:
                     passed_over.append(told)
                     plan = lower
                     continue
-                self._keep(question.model, plan)
+                self._keep(key, plan)
                 return _with_costs_of(told, passed_over)
             error = told.error
             is_for_us = _is_bad_request(error) or (not _is_refusal(error) and refuses_tools(plan, told.complaint))
@@ -119,13 +118,13 @@ class ChatJudge:
             plan = next_plan
         raise error
 
-    def _keep(self, model: str, plan: Plan) -> None:
+    def _keep(self, key: str, plan: Plan) -> None:
         """A plan that led to an answer; one that led nowhere says nothing about the server."""
-        before = self._plans.get(model)
-        self._plans[model] = plan if before is None else plan.joined(before)
-        if self._plans[model] != before and self._plans[model] != self._remembered.get(model):
+        before = self._plans.get(key)
+        self._plans[key] = plan if before is None else plan.joined(before)
+        if self._plans[key] != before and self._plans[key] != self._remembered.get(key):
             # beside the loop: it may write to a store that is busy
-            asyncio.get_running_loop().run_in_executor(None, self._on_plan, model, self._plans[model])
+            asyncio.get_running_loop().run_in_executor(None, self._on_plan, key, self._plans[key])
 
     def plan(self, model: str) -> Plan | None:
         """What a model is known to support; None before its first answer."""
@@ -143,7 +142,7 @@ class ChatJudge:
         """One request when its turn has come; what becomes of it sets the pace of the others."""
         look = await gate.enter()
         try:
-            answered = await self._transport.post(self._wire.path, body, is_proven=bool(self._plans))
+            answered = await self._transport.post(WIRES[question.backend].path, body, is_proven=bool(self._plans))
             if (wait_s := used_up_s(answered.headers)) is not None:
                 gate.pace.pause(gate.clock(), wait_s)
             told = self._told(question, answered, effective)
@@ -191,17 +190,17 @@ class ChatJudge:
             body = orjson.loads(answered.raw)
         except orjson.JSONDecodeError:
             body = None
+        wire = WIRES[question.backend]
         try:
-            return self._wire.read(body, question, effective, latency_ms=answered.latency_ms, price=self._price)
+            return wire.read(body, question, effective, latency_ms=answered.latency_ms, price=self._price)
         except NoCompletion:
-            self._raise_for_no_completion(question.model, answered, body)
+            self._raise_for_no_completion(question.model, wire, answered, body)
 
-    def _raise_for_no_completion(self, model: str, answered: Answered, body: object) -> NoReturn:
+    def _raise_for_no_completion(self, model: str, wire: Wire, answered: Answered, body: object) -> NoReturn:
         complaint = read_complaint(answered.raw)
         if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
-            status = next((int(word) for word in complaint.code.split() if re.fullmatch(r"[45]\d\d", word)), 502)
-            raise self._error(model, answered._replace(status=status), complaint)
-        what = "something that is no chat completion" if body is not None else "something that is not JSON"
+            raise self._error(model, answered._replace(status=status_of(complaint)), complaint)
+        what = f"something that is no {wire.noun}" if body is not None else "something that is not JSON"
         start = self._transport.scrubbed(answered.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
         said = f"the judge at {self._transport.shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
         is_page = answered.raw.lstrip()[:1] == b"<" or "html" in answered.headers.get("content-type", "")

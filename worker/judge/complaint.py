@@ -22,7 +22,9 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(
-    r"content[_ ](filter|policy)|content management policy|responsibleai|safety system|moderation", re.IGNORECASE
+    r"content[_ ](filter|policy)|policy_violation|bio_policy|content management policy|responsibleai|safety system"
+    r"|moderation",
+    re.IGNORECASE,
 )
 _NO_SUCH_MODEL = re.compile(
     r"model_not_found|model_decommissioned|unknown_model|(unknown|invalid) model\b"
@@ -78,6 +80,16 @@ def read_complaint(raw: bytes) -> Complaint:
         code=" ".join(codes).lower()[:COMPLAINT_LIMIT],
         param=re.split(r"[.\[]", str(param), maxsplit=1)[0][:COMPLAINT_LIMIT],
     )
+
+
+def status_of(complaint: Complaint) -> int:
+    """The HTTP status that an error deserves which came with a 200, from its code; 502 where that tells nothing."""
+    named = re.search(r"\b[45]\d\d\b", complaint.code)
+    if named:
+        return int(named[0])
+    if "rate_limit" in complaint.code:
+        return 429
+    return 400 if re.search(r"invalid_prompt|_policy", complaint.code) else 502
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 from worker.judge.complaint import Complaint
-from worker.records import Reply
+from worker.records import Question, Reply
 
 Rung = Literal["json_schema", "tool", "json_object", "prompt"]
 RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
@@ -16,13 +16,13 @@ RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Both names of the output cap; the first is the one that older servers know."""
 
-_FORMAT = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
+_FORMAT = re.compile(r"response_format|text\.format|json_schema|json_object|structured output", re.IGNORECASE)
 _TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECASE)
 """llama.cpp without its templates says `tools param requires --jinja flag`, and says it with a 500."""
 
 
 class Plan(NamedTuple):
-    """How to ask one model on one server."""
+    """How to ask one model on one server, through one backend."""
 
     rung: int = 0
     """Index into RUNGS."""
@@ -53,6 +53,17 @@ class Plan(NamedTuple):
         return Plan(max(self.rung, other.rung), self.refused | other.refused, self.limits)
 
 
+def plan_key(question: Question) -> str:
+    """What a plan is remembered under: a model, and how it is reached where that is not chat.
+
+    Example:
+        >>> ask = Question(messages=(), answer_schema={}, schema_name="x", model="judge", prompt_hash="0")
+        >>> plan_key(ask), plan_key(ask.model_copy(update={"backend": "responses"}))
+        ('judge', 'responses:judge')
+    """
+    return question.model if question.backend == "chat" else f"{question.backend}:{question.model}"
+
+
 def refuses_tools(plan: Plan, complaint: Complaint) -> bool:
     """Whether the server says, with whatever status, that it cannot be asked for a tool call."""
     about = f"{complaint.message} {complaint.code} {complaint.param}"
@@ -80,7 +91,11 @@ def easier(plan: Plan, complaint: Complaint, sent: Collection[str]) -> Plan | No
     named = complaint.param
     if named in sent and named != "response_format":
         return plan._replace(refused=plan.refused | {named})
-    is_about_form = _FORMAT.search(f"{complaint.message} {complaint.code} {named}") or refuses_tools(plan, complaint)
+    is_about_form = (
+        named == "text"
+        or _FORMAT.search(f"{complaint.message} {complaint.code} {named}")
+        or refuses_tools(plan, complaint)
+    )
     if is_about_form and (lower := plan.lower()) is not None:
         return lower
     for name in sent:

@@ -17,15 +17,17 @@ class ChatWire:
     """Questions and answers as chat.completions has them; a `Wire`."""
 
     path = "/chat/completions"
+    noun = "chat completion"
 
     def body(self, question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds; see `Wire.body`."""
-        params = {
-            name: value for name, value in question.params.items() if name not in RESERVED and name not in plan.refused
-        }
+        wanted: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
         limit = next((name for name in plan.limits if name not in plan.refused), None)
         if limit is not None:
-            params[limit] = question.max_output_tokens
+            wanted[limit] = question.max_output_tokens
+        if question.service_tier is not None:
+            wanted["service_tier"] = question.service_tier
+        params = {name: value for name, value in wanted.items() if name not in plan.refused}
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
         rung = RUNGS[plan.rung]
         body: dict[str, Any] = {"model": question.model, "messages": messages, **params}
