@@ -13,7 +13,7 @@ from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictU
 from worker.judge.address import SHOWN_LIMIT
 from worker.judge.complaint import Complaint, error_for, read_complaint, retry_after_s, status_of, used_up_s
 from worker.judge.gate import Gate
-from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, plan_key, refuses_tools
+from worker.judge.ladder import LIMITS, RUNGS, Plan, easier, ignores_form, plan_key, refuses_tools
 from worker.judge.pace import Pace
 from worker.judge.transport import Answered, Transport
 from worker.judge.wire import NoCompletion, Price, Wire
@@ -97,7 +97,7 @@ class ChatJudge:
         self._transport.connect()
         gate = self.gate(question.model)
         key, wire = plan_key(question), WIRES[question.backend]
-        plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan()
+        plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
         passed_over: list[Reply] = []
         for _ in range(TRIES_LIMIT):
             body, effective = wire.body(question, plan)
@@ -181,7 +181,9 @@ class ChatJudge:
             gate.leave_loop()
         await self._transport.close()
 
-    def _first_plan(self) -> Plan:
+    def _first_plan(self, question: Question) -> Plan:
+        if question.backend == "decisions":
+            return Plan(rung=len(RUNGS) - 1)  # its questions are the form: there is nothing to climb down to
         # OpenAI's own reasoning models refuse `max_tokens`; older servers silently ignore the newer name.
         return Plan(limits=LIMITS[::-1]) if self._transport.base_url is None else Plan()
 
