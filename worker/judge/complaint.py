@@ -92,6 +92,11 @@ def status_of(complaint: Complaint) -> int:
     return 400 if re.search(r"invalid_prompt|_policy", complaint.code) else 502
 
 
+def refuses_probabilities(complaint: Complaint) -> bool:
+    """Whether it is about logprobs, which only some models of a server give."""
+    return "logprobs" in complaint.message.lower()
+
+
 def one_line(text: str) -> str:
     """The start of a text, without line breaks and control characters."""
     printable = "".join(char if char.isprintable() else " " for char in text[:COMPLAINT_LIMIT])
@@ -112,8 +117,9 @@ def error_for(
         wait_s: When to come back, where the server said so.
     """
     about = f"{complaint.code} {complaint.message}"
-    is_rejected = status in (400, 422)
-    if status in (401, 403) or (is_rejected and _BAD_KEY.search(about)):
+    # OpenAI says 403 where a model may not be asked for logprobs, with the very key that may ask it anything else
+    is_rejected = status in (400, 422) or (status == 403 and refuses_probabilities(complaint))
+    if (status in (401, 403) and not is_rejected) or (is_rejected and _BAD_KEY.search(about)):
         return JudgeRefusesUs(
             f"the judge at {judge} refuses the key for model {model!r} ({status}); check OPENAI_API_KEY"
         )

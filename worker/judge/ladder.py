@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
-from worker.judge.complaint import Complaint
+from worker.judge.complaint import Complaint, refuses_probabilities
 from worker.records import Question, Reply
 
 Rung = Literal["json_schema", "tool", "json_object", "prompt"]
@@ -99,6 +99,8 @@ def easier(plan: Plan, complaint: Complaint, sent: Collection[str]) -> Plan | No
     if is_about_form and (lower := plan.lower()) is not None:
         return lower
     for name in sent:
-        if name != "response_format" and re.search(rf"\b{re.escape(name)}\b", complaint.message):
+        if name != "response_format" and re.search(rf"\b{re.escape(name)}\b", complaint.message, re.IGNORECASE):
             return plan._replace(refused=plan.refused | {name})
+    if "top_logprobs" in sent and refuses_probabilities(complaint):
+        return plan._replace(refused=plan.refused | {"top_logprobs"})
     return None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.judge.ladder import RUNGS, Plan
+from worker.judge.probabilities import ALTERNATIVES, of_verdicts
 from worker.judge.wire import NoCompletion, Price, dumped, judging, label, tokens, with_schema
 from worker.records import Question, Reply
 
@@ -15,6 +16,7 @@ RESERVED = frozenset(
 )
 """What a rubric's parameters cannot set: it would change what is asked or how the answer arrives."""
 
+PROBABILITIES = {"include": ["message.output_text.logprobs"], "top_logprobs": ALTERNATIVES}
 _UNDER_WAY = ("queued", "in_progress", "cancelled", "failed")
 
 
@@ -33,6 +35,8 @@ class ResponsesWire:
         wanted |= {LIMIT: question.max_output_tokens, "store": False}
         if question.service_tier is not None:
             wanted["service_tier"] = question.service_tier
+        if question.wants_probabilities and plan.refused.isdisjoint(PROBABILITIES):
+            wanted |= PROBABILITIES
         params = {name: value for name, value in wanted.items() if name not in plan.refused}
         # `system`, not OpenAI's newer `developer`: servers that render a chat template know no other
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
@@ -68,12 +72,15 @@ class ResponsesWire:
             raise NoCompletion
         parts = list(_parts(body["output"]))
         texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+        # of one text alone: joined texts have no tokens of their own
+        listed = parts[0].get("logprobs") if len(parts) == 1 and texts and question.wants_probabilities else None
         refusals = [part["refusal"] for part in parts if isinstance(part.get("refusal"), str)]
         used = tokens(body.get("usage"), "input_tokens", "input_tokens_details", "output_tokens")
         return Reply(
             content=_called_with(body["output"]) or "".join(texts) or None,
             finish_reason=_finish_reason(body),
             refusal="".join(refusals) or None,
+            probabilities=of_verdicts(texts[0], listed, question.answer_schema) if listed else {},
             judging=judging(question, effective, body, used, latency_ms=latency_ms, price=price, tier=tier),
         )
 
