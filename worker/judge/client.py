@@ -9,12 +9,22 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 from pydantic import SecretStr
 
+from worker.core.repair import second_try
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.address import SHOWN_LIMIT
-from worker.judge.complaint import Complaint, error_for, read_complaint, retry_after_s, status_of, used_up_s
+from worker.judge.complaint import (
+    Complaint,
+    error_for,
+    read_complaint,
+    retry_after_s,
+    says_tier_is_full,
+    status_of,
+    used_up_s,
+)
 from worker.judge.gate import Gate
 from worker.judge.ladder import LIMITS, RUNGS, Plan, easier, ignores_form, plan_key, refuses_tools
 from worker.judge.pace import Pace
+from worker.judge.repair import needs_repair
 from worker.judge.transport import Answered, Transport
 from worker.judge.wire import NoCompletion, Price, Wire
 from worker.judge.wires import WIRES
@@ -29,6 +39,8 @@ class _Refused(NamedTuple):
 
     complaint: Complaint
     error: JudgeError
+    is_tier_full: bool = False
+    """Only the cheaper tier has no room: the same question may be asked at the full price at once."""
 
 
 class ChatJudge:
@@ -81,13 +93,14 @@ class ChatJudge:
         return f"ChatJudge({self._transport.shown!r})"
 
     async def ask(self, question: Question) -> Reply:
-        """Puts one question to the judge.
+        """Puts one question to the judge, and once more where it may be repaired.
 
         Args:
             question: Messages, schema and parameters, ready to send.
 
         Returns:
-            The answer unread: its content may be anything or None, its tokens and cost unknown.
+            The answer unread: its content may be anything or None, its tokens and cost unknown. What was paid on the
+            way to it is in its cost.
 
         Raises:
             JudgeUnavailable: No usable answer came; try again later, after `retry_after_s` where it is known.
@@ -95,6 +108,17 @@ class ChatJudge:
             VerdictUnreadable: This question will never be answered: `too_long`, `content_filter` or `bad_request`.
         """
         self._transport.connect()
+        reply = await self._answer_to(question)
+        if not question.may_repair or not needs_repair(reply, question.answer_schema):
+            return reply
+        again = question.model_copy(update={"messages": second_try(question.messages, reply.content or "")})
+        try:
+            return _with_costs_of(await self._answer_to(again), [reply])
+        except JudgeError:
+            return reply  # it is paid for, and from the start it would be paid for twice
+
+    async def _answer_to(self, question: Question) -> Reply:
+        """Asks in an easier way as often as the server refuses one."""
         gate = self.gate(question.model)
         key, wire = plan_key(question), WIRES[question.backend]
         plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
@@ -111,6 +135,9 @@ class ChatJudge:
                 self._keep(key, plan)
                 return _with_costs_of(told, passed_over)
             error = told.error
+            if told.is_tier_full:
+                question = question.model_copy(update={"service_tier": "default"})
+                continue
             is_for_us = _is_bad_request(error) or (not _is_refusal(error) and refuses_tools(plan, told.complaint))
             next_plan = easier(plan, told.complaint, effective) if is_for_us else None
             if next_plan is None:
@@ -156,6 +183,8 @@ class ChatJudge:
             gate.gave_up()
             raise
         match told:
+            case _Refused(is_tier_full=True):
+                gate.gave_up()  # says nothing about how fast others may be asked
             case _Refused(error=JudgeRefusesUs()):
                 gate.shut()
             case _Refused(error=JudgeUnavailable(is_refusal=True, retry_after_s=after_s)):
@@ -173,7 +202,8 @@ class ChatJudge:
         error = self._error(question.model, answered, complaint)
         if isinstance(error, JudgeUnavailable):
             error.is_for_all |= not self._plans  # a server that answered before may dislike this question
-        return _Refused(complaint, error)
+        is_flex = answered.status == 429 and effective.get("service_tier") == "flex"
+        return _Refused(complaint, error, is_flex and says_tier_is_full(complaint))
 
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""

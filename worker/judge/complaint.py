@@ -97,6 +97,11 @@ def refuses_probabilities(complaint: Complaint) -> bool:
     return "logprobs" in complaint.message.lower()
 
 
+def says_tier_is_full(complaint: Complaint) -> bool:
+    """Whether it is only the cheaper tier that has no room now, as OpenAI's flex says it with a 429."""
+    return "resource_unavailable" in complaint.code or "resource unavailable" in complaint.message.lower()
+
+
 def one_line(text: str) -> str:
     """The start of a text, without line breaks and control characters."""
     printable = "".join(char if char.isprintable() else " " for char in text[:COMPLAINT_LIMIT])

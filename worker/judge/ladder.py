@@ -70,14 +70,18 @@ def refuses_tools(plan: Plan, complaint: Complaint) -> bool:
     return RUNGS[plan.rung] == "tool" and _TOOLS.search(about) is not None
 
 
+def is_whole(reply: Reply) -> bool:
+    """Whether there is an answer that the server held back or cut nothing of."""
+    return reply.refusal is None and reply.finish_reason not in ("length", "content_filter") and bool(reply.content)
+
+
 def ignores_form(reply: Reply) -> bool:
     """Whether an answer is prose, though JSON was asked for: servers that do not know a form often pass over it.
 
     Half an object is none: that is a slip of a server that knows the form.
     """
     content = (reply.content or "").strip()
-    is_whole = reply.refusal is None and reply.finish_reason not in ("length", "content_filter")
-    return is_whole and bool(content) and not content.startswith(("{", "```"))
+    return is_whole(reply) and bool(content) and not content.startswith(("{", "```"))
 
 
 def easier(plan: Plan, complaint: Complaint, sent: Collection[str]) -> Plan | None:
