@@ -76,6 +76,7 @@ def test_an_ordinal_scale_spreads_its_levels_evenly() -> None:
         ("pass: {threshold: 0.6, on: value}", "path: /etc/passwd", 8, "`path` is not a key"),
         ("pass: {threshold: 0.6, on: value}", "trace: {keep: [all]}", 8, "'all' is not one of"),
         ("pass: {threshold: 0.6, on: value}", "judge: {params: {messages: []}}", 8, "messages cannot be set here"),
+        ("pass: {threshold: 0.6, on: value}", "judge: {backend: decisions, repair: true}", 8, "know no `repair`"),
         ("    pass_when: The thing is there at the end of the run.\n", "", 5, "does not say `pass_when`"),
         ("name: demo", "name: other", 2, "its file must be 'other.rubric.md.j2'"),
         ("name: demo", "name: &a demo\nowner: *a", 3, "aliases"),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.core.digest import tokens
+from worker.core.repair import REQUEST, second_try
 from worker.core.rubric import Rubric, parse
 from worker.core.rubric_schema import RubricProblem
 from worker.errors import JudgeUnavailable, RubricError
@@ -253,6 +254,33 @@ def test_the_options_of_the_judge_are_in_the_question() -> None:
 def test_a_rubric_decides_about_a_second_try_where_it_says_so(option: str, setting: bool, may: bool) -> None:
     scorer = a_scorer(a_rubric(text=with_option(option)), repair=setting)
     assert scorer.question(RUN).may_repair is may
+
+
+def test_a_second_try_is_reserved_for_only_where_it_may_be() -> None:
+    for mode in ("joint", "per_criterion"):
+        plain, repaired = a_scorer(a_rubric(mode=mode)), a_scorer(a_rubric(mode=mode), repair=True)
+        read, written = plain.max_tokens
+        # 4000 bytes of the first answer and the request, a call
+        added = SAFETY * (1 if mode == "joint" else 2) * (1000 + tokens(REQUEST) + 24)
+        assert repaired.max_tokens == pytest.approx((2 * read + added, 2 * written), abs=2)
+        question = repaired.questions(RUN)[0]
+        second = second_try(question.messages, "中" * 100_000)
+        grown = sum(tokens(message.content) for message in second[len(question.messages) :])
+        assert grown <= 1000 + tokens(REQUEST)
+    assert a_scorer(model=None, repair=True).max_tokens == (0, 0)
+
+
+def test_a_second_try_does_not_let_longer_runs_in() -> None:
+    loop, end = "{{% for a in criteria %}}" * 3, "{{% endfor %}}" * 3
+    often = f"{{{{% if run.steps %}}}}{loop}{'word ' * 960}{end}{{{{% endif %}}}}Decide."
+    rubric = a_rubric(text=FRONT.replace("Decide.", often))
+    (question,) = a_scorer(rubric).questions(RUN)
+    size = SAFETY * sum(tokens(message.content) for message in question.messages)
+    assert a_scorer(rubric).max_tokens[0] < size < a_scorer(rubric, repair=True).max_tokens[0]
+    for repair in (False, True):
+        prepared = a_scorer(rubric, repair=repair).prepare(RUN)
+        assert isinstance(prepared, Scoring)
+        assert prepared.outcomes[0].reason == "too_long"
 
 
 def test_decisions_are_asked_for_one_by_one_with_the_words_of_the_schema() -> None:

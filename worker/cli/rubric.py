@@ -124,6 +124,7 @@ def preview(
         "elided": list(made.shown.elided),
         "redacted": made.shown.redacted,
         "suspicions": list(made.shown.suspicions),
+        "asked": [one._asdict() for one in made.questions[0].asked],
         "prompt_hash": made.questions[0].prompt_hash,
         "missing": missing,
     }
@@ -133,6 +134,11 @@ def preview(
     for message in made.questions[0].messages:
         say(f"— {message.role} —")
         say(message.content)
+    for one in made.questions[0].asked:
+        say(f"— {one.criterion} —")
+        say(one.question)
+        for word, when in one.options.items():
+            say(f"{word}: {when}")
     say()
     say("tokens (estimated): " + ", ".join(f"{part} {count:,}" for part, count in made.tokens.items()))
     for label, values in (("left out", answer["elided"]), ("looks like an injection", answer["suspicions"])):

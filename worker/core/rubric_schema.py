@@ -149,6 +149,13 @@ class Judge(Record):
     for it. None: the setting `judge.repair` decides."""
     escalate: Escalate | None = None
 
+    @model_validator(mode="after")
+    def _decisions_have_no_options(self) -> "Judge":
+        for name in ("service_tier", "repair"):
+            if self.backend == "decisions" and getattr(self, name):
+                raise ValueError(f"decisions know no `{name}`; leave it out, or take another backend")
+        return self
+
     @field_validator("params")
     @classmethod
     def _only_sampling(cls, params: Mapping[str, Any]) -> Mapping[str, Any]:

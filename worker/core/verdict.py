@@ -132,20 +132,12 @@ def problem(reply: Reply) -> str | None:
 
 
 def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
-    """The answer as the schema has it; one Markdown code fence around it is tolerated, nothing else.
+    """The answer as the schema has it.
 
     Raises:
         VerdictUnreadable: Not JSON, a key twice, or not what the schema says; reason `parse`.
     """
-    text = content.strip()
-    if len(text) > MAX_ANSWER_CHARS:
-        raise VerdictUnreadable(f"the answer has {len(text):,} characters")
-    if fenced := _CODE_FENCE.match(text):
-        text = fenced[1]
-    try:
-        answer = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise VerdictUnreadable(f"the answer is not JSON: {error}") from None
+    answer = json_of(content)
     if _is_as_asked(answer, criteria):
         assert isinstance(answer, dict)
         return answer
@@ -153,6 +145,24 @@ def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
     if fault is not None:
         raise VerdictUnreadable(f"the answer is not what was asked for, at {fault.json_path}: {fault.message:.200}")
     assert isinstance(answer, dict)
+    return answer
+
+
+def json_of(content: str) -> object:
+    """The JSON of an answer; one Markdown code fence around it is tolerated, nothing else.
+
+    Raises:
+        VerdictUnreadable: Too long, not JSON, or a key twice.
+    """
+    text = content.strip()
+    if len(text) > MAX_ANSWER_CHARS:
+        raise VerdictUnreadable(f"the answer has {len(text):,} characters")
+    if fenced := _CODE_FENCE.match(text):
+        text = fenced[1]
+    try:
+        answer: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise VerdictUnreadable(f"the answer is not JSON: {error}") from None
     return answer
 
 

@@ -52,11 +52,12 @@ class JudgeServer:
         True
     """
 
-    def __init__(self, answer: Answerer, *, port: int = 0) -> None:
-        """Prepare a server; port 0 takes any free one."""
+    def __init__(self, answer: Answerer, *, port: int = 0, path: str = "/v1/chat/completions") -> None:
+        """Prepare a server; port 0 takes any free one. Questions come to `path` alone."""
         self.answer = answer
+        self.path = path
         self.elsewhere: Elsewhere = lambda method, path, headers, body: None
-        """Answers what is no chat completion; None for a 404."""
+        """Answers what comes to another path; None for a 404."""
         self.port = port
         self.requests = Requests()
         self.open: set[_Connection] = set()
@@ -225,7 +226,7 @@ class _Connection(asyncio.Protocol):
         if route == ("GET", "/v1/models"):
             model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "spotcheck"}
             return Answer(body={"object": "list", "data": [model]})
-        if route != ("POST", "/v1/chat/completions"):
+        if route != ("POST", self.server.path):
             return self.server.elsewhere(method, path, headers, body) or refused(404, f"no {method} {path} here")
         try:
             request = orjson.loads(body)

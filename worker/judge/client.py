@@ -1,7 +1,6 @@
-"""The judge client: one question, one chat completion, from any OpenAI-compatible server."""
+"""The judge client: one question, one answer, from any OpenAI-compatible server."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -10,15 +9,25 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 from pydantic import SecretStr
 
+from worker.core.repair import second_try
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.address import SHOWN_LIMIT
-from worker.judge.complaint import Complaint, error_for, read_complaint, retry_after_s, used_up_s
+from worker.judge.complaint import (
+    Complaint,
+    error_for,
+    read_complaint,
+    retry_after_s,
+    says_tier_is_full,
+    status_of,
+    used_up_s,
+)
 from worker.judge.gate import Gate
-from worker.judge.ladder import LIMITS, Plan, easier, ignores_form, refuses_tools
+from worker.judge.ladder import LIMITS, RUNGS, Plan, easier, ignores_form, plan_key, refuses_tools
 from worker.judge.pace import Pace
+from worker.judge.repair import needs_repair
 from worker.judge.transport import Answered, Transport
 from worker.judge.wire import NoCompletion, Price, Wire
-from worker.judge.wire_chat import ChatWire
+from worker.judge.wires import WIRES
 from worker.records import Question, Reply
 
 TRIES_LIMIT = 12
@@ -30,13 +39,15 @@ class _Refused(NamedTuple):
 
     complaint: Complaint
     error: JudgeError
+    is_tier_full: bool = False
+    """Only the cheaper tier has no room: the same question may be asked at the full price at once."""
 
 
 class ChatJudge:
-    """Asks questions over chat.completions; satisfies `Ask`.
+    """Asks questions, each over the backend it names; satisfies `Ask`.
 
     One object serves one event loop at a time, and is closed in it. What the server was found to support is kept per
-    model for the life of the object. Nothing is retried here: that is the job ledger's.
+    model and backend for the life of the object. Nothing is retried here: that is the job ledger's.
 
     Example:
         >>> ChatJudge("http://127.0.0.1:8000/v1", None)
@@ -64,7 +75,7 @@ class ChatJudge:
             concurrency: Requests under way at the same time; the others wait.
             price: What a call costs; None leaves the cost unknown.
             user_agent: What to be called in the server's logs.
-            remembered: What the server was found to support, by model, when it was last asked.
+            remembered: What the server was found to support, by `plan_key`, when it was last asked.
             on_plan: Told what it is found to support now, where that is something new.
 
         Raises:
@@ -74,7 +85,6 @@ class ChatJudge:
             base_url, api_key, timeout_s=timeout_s, concurrency=concurrency, user_agent=user_agent
         )
         self._price = price
-        self._wire: Wire = ChatWire()
         self._plans: dict[str, Plan] = {}
         self._remembered, self._on_plan = remembered, on_plan
         self._gates: dict[str, Gate] = {}
@@ -83,13 +93,14 @@ class ChatJudge:
         return f"ChatJudge({self._transport.shown!r})"
 
     async def ask(self, question: Question) -> Reply:
-        """Puts one question to the judge.
+        """Puts one question to the judge, and once more where it may be repaired.
 
         Args:
             question: Messages, schema and parameters, ready to send.
 
         Returns:
-            The answer unread: its content may be anything or None, its tokens and cost unknown.
+            The answer unread: its content may be anything or None, its tokens and cost unknown. What was paid on the
+            way to it is in its cost.
 
         Raises:
             JudgeUnavailable: No usable answer came; try again later, after `retry_after_s` where it is known.
@@ -97,21 +108,36 @@ class ChatJudge:
             VerdictUnreadable: This question will never be answered: `too_long`, `content_filter` or `bad_request`.
         """
         self._transport.connect()
+        reply = await self._answer_to(question)
+        if not question.may_repair or not needs_repair(reply, question.answer_schema):
+            return reply
+        again = question.model_copy(update={"messages": second_try(question.messages, reply.content or "")})
+        try:
+            return _with_costs_of(await self._answer_to(again), [reply])
+        except JudgeError:
+            return reply  # it is paid for, and from the start it would be paid for twice
+
+    async def _answer_to(self, question: Question) -> Reply:
+        """Asks in an easier way as often as the server refuses one."""
         gate = self.gate(question.model)
-        plan = self._plans.get(question.model) or self._remembered.get(question.model) or self._first_plan()
+        key, wire = plan_key(question), WIRES[question.backend]
+        plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
         passed_over: list[Reply] = []
         for _ in range(TRIES_LIMIT):
-            body, effective = self._wire.body(question, plan)
+            body, effective = wire.body(question, plan)
             told = await self._in_turn(gate, question, body, effective)
             if isinstance(told, Reply):
-                lower = plan.lower() if question.model not in self._plans and ignores_form(told) else None
+                lower = plan.lower() if key not in self._plans and ignores_form(told) else None
                 if lower is not None:
                     passed_over.append(told)
                     plan = lower
                     continue
-                self._keep(question.model, plan)
+                self._keep(key, plan)
                 return _with_costs_of(told, passed_over)
             error = told.error
+            if told.is_tier_full:
+                question = question.model_copy(update={"service_tier": "default"})
+                continue
             is_for_us = _is_bad_request(error) or (not _is_refusal(error) and refuses_tools(plan, told.complaint))
             next_plan = easier(plan, told.complaint, effective) if is_for_us else None
             if next_plan is None:
@@ -119,13 +145,13 @@ class ChatJudge:
             plan = next_plan
         raise error
 
-    def _keep(self, model: str, plan: Plan) -> None:
+    def _keep(self, key: str, plan: Plan) -> None:
         """A plan that led to an answer; one that led nowhere says nothing about the server."""
-        before = self._plans.get(model)
-        self._plans[model] = plan if before is None else plan.joined(before)
-        if self._plans[model] != before and self._plans[model] != self._remembered.get(model):
+        before = self._plans.get(key)
+        self._plans[key] = plan if before is None else plan.joined(before)
+        if self._plans[key] != before and self._plans[key] != self._remembered.get(key):
             # beside the loop: it may write to a store that is busy
-            asyncio.get_running_loop().run_in_executor(None, self._on_plan, model, self._plans[model])
+            asyncio.get_running_loop().run_in_executor(None, self._on_plan, key, self._plans[key])
 
     def plan(self, model: str) -> Plan | None:
         """What a model is known to support; None before its first answer."""
@@ -143,7 +169,7 @@ class ChatJudge:
         """One request when its turn has come; what becomes of it sets the pace of the others."""
         look = await gate.enter()
         try:
-            answered = await self._transport.post(self._wire.path, body, is_proven=bool(self._plans))
+            answered = await self._transport.post(WIRES[question.backend].path, body, is_proven=bool(self._plans))
             if (wait_s := used_up_s(answered.headers)) is not None:
                 gate.pace.pause(gate.clock(), wait_s)
             told = self._told(question, answered, effective)
@@ -157,6 +183,8 @@ class ChatJudge:
             gate.gave_up()
             raise
         match told:
+            case _Refused(is_tier_full=True):
+                gate.gave_up()  # says nothing about how fast others may be asked
             case _Refused(error=JudgeRefusesUs()):
                 gate.shut()
             case _Refused(error=JudgeUnavailable(is_refusal=True, retry_after_s=after_s)):
@@ -174,7 +202,8 @@ class ChatJudge:
         error = self._error(question.model, answered, complaint)
         if isinstance(error, JudgeUnavailable):
             error.is_for_all |= not self._plans  # a server that answered before may dislike this question
-        return _Refused(complaint, error)
+        is_flex = answered.status == 429 and effective.get("service_tier") == "flex"
+        return _Refused(complaint, error, is_flex and says_tier_is_full(complaint))
 
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
@@ -182,7 +211,9 @@ class ChatJudge:
             gate.leave_loop()
         await self._transport.close()
 
-    def _first_plan(self) -> Plan:
+    def _first_plan(self, question: Question) -> Plan:
+        if question.backend == "decisions":
+            return Plan(rung=len(RUNGS) - 1)  # its questions are the form: there is nothing to climb down to
         # OpenAI's own reasoning models refuse `max_tokens`; older servers silently ignore the newer name.
         return Plan(limits=LIMITS[::-1]) if self._transport.base_url is None else Plan()
 
@@ -191,17 +222,17 @@ class ChatJudge:
             body = orjson.loads(answered.raw)
         except orjson.JSONDecodeError:
             body = None
+        wire = WIRES[question.backend]
         try:
-            return self._wire.read(body, question, effective, latency_ms=answered.latency_ms, price=self._price)
+            return wire.read(body, question, effective, latency_ms=answered.latency_ms, price=self._price)
         except NoCompletion:
-            self._raise_for_no_completion(question.model, answered, body)
+            self._raise_for_no_completion(question.model, wire, answered, body)
 
-    def _raise_for_no_completion(self, model: str, answered: Answered, body: object) -> NoReturn:
+    def _raise_for_no_completion(self, model: str, wire: Wire, answered: Answered, body: object) -> NoReturn:
         complaint = read_complaint(answered.raw)
         if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
-            status = next((int(word) for word in complaint.code.split() if re.fullmatch(r"[45]\d\d", word)), 502)
-            raise self._error(model, answered._replace(status=status), complaint)
-        what = "something that is no chat completion" if body is not None else "something that is not JSON"
+            raise self._error(model, answered._replace(status=status_of(complaint)), complaint)
+        what = f"something that is no {wire.noun}" if body is not None else "something that is not JSON"
         start = self._transport.scrubbed(answered.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
         said = f"the judge at {self._transport.shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
         is_page = answered.raw.lstrip()[:1] == b"<" or "html" in answered.headers.get("content-type", "")

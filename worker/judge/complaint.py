@@ -22,7 +22,9 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(
-    r"content[_ ](filter|policy)|content management policy|responsibleai|safety system|moderation", re.IGNORECASE
+    r"content[_ ](filter|policy)|policy_violation|bio_policy|content management policy|responsibleai|safety system"
+    r"|moderation",
+    re.IGNORECASE,
 )
 _NO_SUCH_MODEL = re.compile(
     r"model_not_found|model_decommissioned|unknown_model|(unknown|invalid) model\b"
@@ -80,6 +82,26 @@ def read_complaint(raw: bytes) -> Complaint:
     )
 
 
+def status_of(complaint: Complaint) -> int:
+    """The HTTP status that an error deserves which came with a 200, from its code; 502 where that tells nothing."""
+    named = re.search(r"\b[45]\d\d\b", complaint.code)
+    if named:
+        return int(named[0])
+    if "rate_limit" in complaint.code:
+        return 429
+    return 400 if re.search(r"invalid_prompt|_policy", complaint.code) else 502
+
+
+def refuses_probabilities(complaint: Complaint) -> bool:
+    """Whether it is about logprobs, which only some models of a server give."""
+    return "logprobs" in complaint.message.lower()
+
+
+def says_tier_is_full(complaint: Complaint) -> bool:
+    """Whether it is only the cheaper tier that has no room now, as OpenAI's flex says it with a 429."""
+    return "resource_unavailable" in complaint.code or "resource unavailable" in complaint.message.lower()
+
+
 def one_line(text: str) -> str:
     """The start of a text, without line breaks and control characters."""
     printable = "".join(char if char.isprintable() else " " for char in text[:COMPLAINT_LIMIT])
@@ -100,8 +122,9 @@ def error_for(
         wait_s: When to come back, where the server said so.
     """
     about = f"{complaint.code} {complaint.message}"
-    is_rejected = status in (400, 422)
-    if status in (401, 403) or (is_rejected and _BAD_KEY.search(about)):
+    # OpenAI says 403 where a model may not be asked for logprobs, with the very key that may ask it anything else
+    is_rejected = status in (400, 422) or (status == 403 and refuses_probabilities(complaint))
+    if (status in (401, 403) and not is_rejected) or (is_rejected and _BAD_KEY.search(about)):
         return JudgeRefusesUs(
             f"the judge at {judge} refuses the key for model {model!r} ({status}); check OPENAI_API_KEY"
         )

@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
-from worker.judge.complaint import Complaint
-from worker.records import Reply
+from worker.judge.complaint import Complaint, refuses_probabilities
+from worker.records import Question, Reply
 
 Rung = Literal["json_schema", "tool", "json_object", "prompt"]
 RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
@@ -16,13 +16,13 @@ RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Both names of the output cap; the first is the one that older servers know."""
 
-_FORMAT = re.compile(r"response_format|json_schema|json_object|structured output", re.IGNORECASE)
+_FORMAT = re.compile(r"response_format|text\.format|json_schema|json_object|structured output", re.IGNORECASE)
 _TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECASE)
 """llama.cpp without its templates says `tools param requires --jinja flag`, and says it with a 500."""
 
 
 class Plan(NamedTuple):
-    """How to ask one model on one server."""
+    """How to ask one model on one server, through one backend."""
 
     rung: int = 0
     """Index into RUNGS."""
@@ -53,10 +53,26 @@ class Plan(NamedTuple):
         return Plan(max(self.rung, other.rung), self.refused | other.refused, self.limits)
 
 
+def plan_key(question: Question) -> str:
+    """What a plan is remembered under: a model, and how it is reached where that is not chat.
+
+    Example:
+        >>> ask = Question(messages=(), answer_schema={}, schema_name="x", model="judge", prompt_hash="0")
+        >>> plan_key(ask), plan_key(ask.model_copy(update={"backend": "responses"}))
+        ('judge', 'responses:judge')
+    """
+    return question.model if question.backend == "chat" else f"{question.backend}:{question.model}"
+
+
 def refuses_tools(plan: Plan, complaint: Complaint) -> bool:
     """Whether the server says, with whatever status, that it cannot be asked for a tool call."""
     about = f"{complaint.message} {complaint.code} {complaint.param}"
     return RUNGS[plan.rung] == "tool" and _TOOLS.search(about) is not None
+
+
+def is_whole(reply: Reply) -> bool:
+    """Whether there is an answer that the server held back or cut nothing of."""
+    return reply.refusal is None and reply.finish_reason not in ("length", "content_filter") and bool(reply.content)
 
 
 def ignores_form(reply: Reply) -> bool:
@@ -65,8 +81,7 @@ def ignores_form(reply: Reply) -> bool:
     Half an object is none: that is a slip of a server that knows the form.
     """
     content = (reply.content or "").strip()
-    is_whole = reply.refusal is None and reply.finish_reason not in ("length", "content_filter")
-    return is_whole and bool(content) and not content.startswith(("{", "```"))
+    return is_whole(reply) and bool(content) and not content.startswith(("{", "```"))
 
 
 def easier(plan: Plan, complaint: Complaint, sent: Collection[str]) -> Plan | None:
@@ -80,10 +95,16 @@ def easier(plan: Plan, complaint: Complaint, sent: Collection[str]) -> Plan | No
     named = complaint.param
     if named in sent and named != "response_format":
         return plan._replace(refused=plan.refused | {named})
-    is_about_form = _FORMAT.search(f"{complaint.message} {complaint.code} {named}") or refuses_tools(plan, complaint)
+    is_about_form = (
+        named == "text"
+        or _FORMAT.search(f"{complaint.message} {complaint.code} {named}")
+        or refuses_tools(plan, complaint)
+    )
     if is_about_form and (lower := plan.lower()) is not None:
         return lower
     for name in sent:
-        if name != "response_format" and re.search(rf"\b{re.escape(name)}\b", complaint.message):
+        if name != "response_format" and re.search(rf"\b{re.escape(name)}\b", complaint.message, re.IGNORECASE):
             return plan._replace(refused=plan.refused | {name})
+    if "top_logprobs" in sent and refuses_probabilities(complaint):
+        return plan._replace(refused=plan.refused | {"top_logprobs"})
     return None

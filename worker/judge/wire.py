@@ -30,6 +30,8 @@ class Wire(Protocol):
 
     path: str
     """Behind the base URL, with its slash."""
+    noun: str
+    """What its answers are called."""
 
     def body(self, question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds (`params_effective`)."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.judge.ladder import LIMITS, RUNGS, Plan
+from worker.judge.probabilities import ALTERNATIVES, of_verdicts
 from worker.judge.wire import NoCompletion, Price, dumped, judging, label, tokens, with_schema
 from worker.records import Question, Reply
 
@@ -12,20 +13,26 @@ RESERVED = frozenset(
 )
 """What a rubric's parameters cannot set: it would change what is asked or how the answer arrives."""
 
+PROBABILITIES = {"logprobs": True, "top_logprobs": ALTERNATIVES}
+
 
 class ChatWire:
     """Questions and answers as chat.completions has them; a `Wire`."""
 
     path = "/chat/completions"
+    noun = "chat completion"
 
     def body(self, question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds; see `Wire.body`."""
-        params = {
-            name: value for name, value in question.params.items() if name not in RESERVED and name not in plan.refused
-        }
+        wanted: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
         limit = next((name for name in plan.limits if name not in plan.refused), None)
         if limit is not None:
-            params[limit] = question.max_output_tokens
+            wanted[limit] = question.max_output_tokens
+        if question.service_tier is not None:
+            wanted["service_tier"] = question.service_tier
+        if question.wants_probabilities and plan.refused.isdisjoint(PROBABILITIES):
+            wanted |= PROBABILITIES
+        params = {name: value for name, value in wanted.items() if name not in plan.refused}
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
         rung = RUNGS[plan.rung]
         body: dict[str, Any] = {"model": question.model, "messages": messages, **params}
@@ -59,12 +66,16 @@ class ChatWire:
         message = choice.get("message")
         if not isinstance(message, dict):
             message = {}
-        refusal = message.get("refusal")
+        refusal, called_with = message.get("refusal"), _called_with(message)
+        content = called_with or _text(message.get("content"))
+        logprobs = choice.get("logprobs") if question.wants_probabilities and content and not called_with else None
+        listed = logprobs.get("content") if isinstance(logprobs, dict) else None
         used = tokens(body.get("usage"), "prompt_tokens", "prompt_tokens_details", "completion_tokens")
         return Reply(
-            content=_called_with(message) or _text(message.get("content")),
+            content=content,
             finish_reason=label(choice.get("finish_reason")),
             refusal=refusal if isinstance(refusal, str) and refusal else None,
+            probabilities=of_verdicts(content or "", listed, question.answer_schema) if listed else {},
             judging=judging(question, effective, body, used, latency_ms=latency_ms, price=price, tier=tier),
         )
 

@@ -11,6 +11,7 @@ from worker.core.digest import DIGEST_VERSION, digest, tokens
 from worker.core.injection import document_suspicions
 from worker.core.precheck import answer_problem
 from worker.core.redact import redact_document
+from worker.core.repair import MOST_TOKENS as SECOND_TRY_TOKENS
 from worker.core.rubric import Rubric, identity
 from worker.core.rubric_prompt import Prompt
 from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_text, nonce
@@ -55,7 +56,7 @@ class Preview(NamedTuple):
 class RubricScorer:
     """Scores runs by one rubric and one judge.
 
-    The input bound of `max_tokens` is kept: a longer question is not asked, its run is unscored(too_long).
+    The input bound of its calls is kept: a longer question is not asked, its run is unscored(too_long).
     """
 
     def __init__(
@@ -134,9 +135,22 @@ class RubricScorer:
 
     @cached_property
     def max_tokens(self) -> tuple[int, int]:
-        """The most a score can use, all calls together: 1.5 times the estimate of the longest prompt allowed."""
+        """The most a score can use, all calls together: 1.5 times the estimate of the longest prompt allowed.
+
+        Twice that where an answer may be asked for again; so only those reserve money for it who allow it.
+        """
         if self.model is None:
             return (0, 0)
+        calls = len(self._asked)
+        writes = self.rubric.judge.max_output_tokens * calls
+        if not self.repair:
+            return (self._most_read, writes)
+        added = SAFETY * calls * (SECOND_TRY_TOKENS + 2 * MESSAGE_TOKENS)
+        return (2 * self._most_read + int(added) + 1, 2 * writes)
+
+    @cached_property
+    def _most_read(self) -> int:
+        """The most that the first calls read, one or one a criterion."""
         prompts = [self._messages(_EMPTY, criteria) for criteria in self._asked]
         schemas = [size for _, size in self._schemas]
         per_call = [
@@ -146,7 +160,7 @@ class RubricScorer:
             + tokens(self.rubric.source + "".join(self.rubric.includes.values()))  # what an {% if %} may add
             for prompt, schema in zip(prompts, schemas, strict=True)
         ]
-        return (int(SAFETY * sum(per_call)) + 1, self.rubric.judge.max_output_tokens * len(per_call))
+        return int(SAFETY * sum(per_call)) + 1
 
     @cached_property
     def _schemas(self) -> tuple[tuple[dict[str, Any], int], ...]:
@@ -233,7 +247,7 @@ class RubricScorer:
             return self._failed_by_rule(fault, bool(shown.suspicions))
         questions = self.questions(run, shown)
         sizes = [_size(question) + schema for question, (_, schema) in zip(questions, self._schemas, strict=True)]
-        if sum(sizes) * SAFETY > self.max_tokens[0]:
+        if sum(sizes) * SAFETY > self._most_read:
             return self._unscored("too_long")
         return Prepared(shown, questions)
 
@@ -358,12 +372,14 @@ def _summed(each: Sequence[Judging]) -> Judging:
         return None if None in values else sum(values)
 
     served = sorted({judging.model_served for judging in each if judging.model_served})
+    tiers = sorted({judging.service_tier for judging in each if judging.service_tier})
     hashes = ",".join(judging.prompt_hash for judging in each)
     fields = ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms")
     return each[0].model_copy(
         update={field: total(field) for field in fields}
         | {
             "model_served": ", ".join(served) or None,
+            "service_tier": ", ".join(tiers) or None,
             "prompt_hash": hashlib.sha256(hashes.encode()).hexdigest()[:16],
         }
     )
