@@ -48,6 +48,13 @@ def preload() -> None:
         import openai.lib._client_auth  # noqa: F401
 
 
+class _Way(NamedTuple):
+    """Where requests of one kind go."""
+
+    url: "httpx2.URL"
+    headers: list[tuple[str, str]]
+
+
 class Transport:
     """Posts to one server over kept connections; serves one event loop at a time, and is closed in it."""
 
@@ -67,6 +74,8 @@ class Transport:
         self._user_agent = user_agent
         self._key = usable_key(api_key)
         self._client: AsyncOpenAI | None = None
+        self._http: httpx2.AsyncClient
+        self._ways: dict[str, _Way] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def connect(self) -> "AsyncOpenAI":
@@ -87,7 +96,7 @@ class Transport:
             max_keepalive_connections=self.concurrency,
             keepalive_expiry=KEEPALIVE_S,
         )
-        transport = DefaultAioHttpClient(
+        self._http = DefaultAioHttpClient(
             limits=limits,
             timeout=httpx2.Timeout(None, connect=CONNECT_S),  # `post` times the whole request
             follow_redirects=False,  # a run's content goes nowhere but where the settings say
@@ -97,13 +106,22 @@ class Transport:
         headers: dict[str, Any] = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
         # What the SDK tells about this machine is nobody's business, and every header is copied four times a call.
         headers |= dict.fromkeys(SDK_HEADERS, Omit())
+        self._ways.clear()
         return AsyncOpenAI(
             base_url=self.base_url,
             api_key=self._key or "none",
             max_retries=0,
             default_headers=headers,
-            http_client=transport,
+            http_client=self._http,
         )
+
+    def _way(self, client: "AsyncOpenAI", path: str) -> "_Way":
+        """Where requests of one kind go, and what they carry: as the SDK has it."""
+        given = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
+        given |= client.auth_headers if self._key else {}
+        base = client.base_url
+        self._ways[path] = _Way(base.copy_with(path=base.path.rstrip("/") + path), list(given.items()))
+        return self._ways[path]
 
     async def post(self, path: str, body: bytes, *, is_proven: bool) -> Answered:
         """Sends one request, and reads its answer whatever its status.
@@ -121,17 +139,14 @@ class Transport:
         import httpx2
         import openai
 
-        headers: dict[str, Any] = {"X-Stainless-Retry-Count": openai.Omit()}
-        if not self._key:
-            headers["Authorization"] = openai.Omit()
+        client = self.connect()
+        way = self._ways.get(path) or self._way(client, path)
         started = time.perf_counter()
         try:
+            # not the SDK's own verbs: they build each request anew from options, for 0.8 ms of a call's 1.4
+            request = httpx2.Request("POST", way.url, headers=way.headers, content=body)
             async with asyncio.timeout(self.timeout_s):
-                response = await self.connect().post(
-                    path, content=body, cast_to=httpx2.Response, options={"headers": headers}
-                )
-        except openai.APIStatusError as exc:
-            response = exc.response
+                response = await self._http.send(request)
         except TimeoutError:
             said = f"the judge at {self.shown} gave no answer within {self.timeout_s:g} s"
             raise JudgeUnavailable(said, is_for_all=not is_proven) from None
