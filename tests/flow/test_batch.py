@@ -164,6 +164,23 @@ def test_a_failed_batch_without_any_file_is_asked_at_once(office: BatchOffice, p
     assert_all_scored_once(project)
 
 
+def test_a_server_that_has_too_much_waiting_gets_half_as_many_later(office: BatchOffice, project: Project) -> None:
+    advance(project)
+    errors = {"data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached for m"}]}
+    office.batches["batch_0001"] |= {"status": "failed", "errors": errors}
+    advance(project)
+    assert {lane for lane, state, _ in states(project) if state == "queued"} == {"batch"}
+    assert len(office.batches) == 1, "not at once"
+    with project.store.write() as connection:
+        connection.execute(update(job).values(not_before=None))
+    advance(project)
+    assert [len(office.lines(name)) for name in sorted(office.batches)][1:] == [RUNS // 2, RUNS // 2]
+    for name in sorted(office.batches)[1:]:
+        office.end(batch_id=name)
+    advance(project)
+    assert_all_scored_once(project)
+
+
 def test_rows_of_every_bad_kind_cost_only_themselves(office: BatchOffice, project: Project) -> None:
     advance(project)
     seen: list[str] = []

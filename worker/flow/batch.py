@@ -88,9 +88,10 @@ class BatchLane:
             with store.read() as connection:
                 now = store.now(connection)
                 waiting = ledger.waiting(connection, now, "batch", scorer_pks=scorer_pks)
+                most = batches.most_jobs(connection, self._server_name, model, now, self._policy.max_jobs)
             oldest_at = now if waiting.oldest_at is None else clock.real(waiting.oldest_at)
             is_old = now - oldest_at >= timedelta(seconds=self._policy.gather_s)
-            if waiting.due >= self._policy.max_jobs or (waiting.due and is_old):
+            if waiting.due >= most or (waiting.due and is_old):
                 with store.write() as connection:
                     return batches.start(
                         connection,

@@ -31,6 +31,8 @@ _LOOK_MOST_S = 300.0
 """A batch that takes hours is looked at this often."""
 _FILE_S = 2 * FILE_S + HOLD_S
 """How long a batch is left to a process that sends or fetches its files."""
+_ROOM_S = 600.0
+"""How long jobs wait that a server would not take, having too many already."""
 _CANCEL_S = 3600.0
 """How long a batch that was cancelled at its deadline may take to end."""
 
@@ -148,7 +150,9 @@ class Turn:
         for start in range(0, len(taken), _AT_ONCE):
             yield self._loaded(taken[start : start + _AT_ONCE])
         pks = self._place.models.get(self.held.model, [])
-        left = self._policy.max_jobs - len(taken)
+        with self._project.store.read() as connection:
+            most = batches.most_jobs(connection, self.held.server, self.held.model, self._now(), self._policy.max_jobs)
+        left = most - len(taken)
         while left > 0 and pks:
             claimed = self._place.claim(min(left, _AT_ONCE), pks, lease_s=batches.LEASE_S)
             self.done += Drained(shed=claimed.shed)
@@ -240,6 +244,9 @@ class Turn:
         """Take in what was answered; what was not goes to the synchronous lane."""
         assert self.held.batch_id is not None
         look = self._server.look(self.held.batch_id)
+        if look.is_too_much:
+            self._wait_for_room(look)
+            return
         self._hold(_FILE_S)
         with self._project.store.read() as connection:
             jobs = batches.jobs_of(connection, self.held.pk)
@@ -261,6 +268,21 @@ class Turn:
             if file_id is not None:
                 with suppress(JudgeError):  # texts of runs need not lie there any longer
                     self._server.delete(file_id)
+
+    def _wait_for_room(self, look: Look) -> None:
+        """The server has too much waiting already: smaller batches, later; asked at once they would cost double."""
+        store = self._project.store
+        with store.write() as connection:
+            now = store.now(connection)
+            later = now + timedelta(seconds=_ROOM_S)
+            jobs = batches.jobs_of(connection, self.held.pk)
+            for start in range(0, len(jobs), _AT_ONCE):
+                some = jobs[start : start + _AT_ONCE]
+                ledger.release(connection, some, self.held.owner, "batch", look.said, is_spent=False, not_before=later)
+            ended = {"state": "done", "done_at": now, "trouble": look.said, "is_too_much": True}
+            self.held = batches.change(connection, self.held, **ended, **_seen(look))
+        self.done += Drained(retried=len(jobs))
+        log.warning("batch %d: %s; half as many are sent in %.0f minutes", self.held.pk, look.said, _ROOM_S / 60)
 
     def _store(self, read: Read) -> None:
         """A chunk's outcomes, what they cost, and the jobs that are asked again: one transaction."""

@@ -4,6 +4,7 @@ The calls of OpenAI's Files and Batches, as Azure and LiteLLM have them too. Ans
 server says: an id may be null, a row may be missing, twice, or nonsense.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ ROW_LIMIT = 8_000_000
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _LISTED = 100
 _ID_CHARS = 200
+_TOO_MUCH = re.compile(r"enqueued.token|token.limit.exceeded", re.IGNORECASE)
+"""OpenAI: `token_limit_exceeded: Enqueued token limit reached for … Please try again once some … completed`."""
 _NO_LANE = frozenset({404, 405, 501})
 
 
@@ -58,6 +61,11 @@ class Look(NamedTuple):
     def has_ended(self) -> bool:
         """Whether nothing more will come."""
         return self.state in ENDED
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether the server took none of it, since too many tokens wait there already."""
+        return self.state == "failed" and _TOO_MUCH.search(self.said or "") is not None
 
 
 class BatchServer:
@@ -265,8 +273,10 @@ class BatchServer:
     def _said(self, errors: object) -> str | None:
         data = errors.get("data") if isinstance(errors, dict) else None
         first = data[0] if isinstance(data, list) and data else None
-        message = first.get("message") if isinstance(first, dict) else None
-        return scrubbed(str(message), self._key) if message else None
+        if not isinstance(first, dict):
+            return None
+        words = [str(first[key]) for key in ("code", "message") if first.get(key)]
+        return scrubbed(": ".join(words), self._key) or None
 
 
 def _response() -> "type[httpx2.Response]":

@@ -74,6 +74,7 @@ def start(connection: Connection, server: str, model: str, now: datetime, *, dea
         "server": server,
         "model": model,
         "state": "filling",
+        "is_too_much": False,
         **dict.fromkeys(("jobs", "completed", "tries", "collected", "cost_usd", "cost_at_once_usd"), 0),
         "created_at": now,
         "deadline_at": deadline_at,
@@ -121,6 +122,18 @@ def jobs_of(connection: Connection, pk: int) -> list[Job]:
     columns = [job.c[name] for name in Job._fields]
     statement = select(*columns).where(job.c.state == "leased", job.c.lease_owner == owner_of(pk))
     return [Job(*row) for row in connection.execute(statement.order_by(job.c.pk))]
+
+
+def most_jobs(connection: Connection, server: str, model: str, now: datetime, most: int) -> int:
+    """How many jobs a batch should have: half as many as the last one that a server found too much, for a day."""
+    refused = select(func.min(batch.c.jobs)).where(
+        batch.c.server == server,
+        batch.c.model == model,
+        batch.c.is_too_much,
+        batch.c.done_at >= now - timedelta(days=1),
+    )
+    found = connection.execute(refused).scalar_one()
+    return most if found is None else max(1, min(most, found // 2))
 
 
 def next_look(connection: Connection) -> datetime | None:

@@ -233,7 +233,14 @@ def give_back(
 
 
 def release(
-    connection: Connection, jobs: Sequence[Job], owner: str, lane: str, reason: str | None, *, is_spent: bool
+    connection: Connection,
+    jobs: Sequence[Job],
+    owner: str,
+    lane: str,
+    reason: str | None,
+    *,
+    is_spent: bool,
+    not_before: datetime | None = None,
 ) -> int:
     """Queue jobs in another lane: what was asked there has come to nothing. The try counts.
 
@@ -244,6 +251,7 @@ def release(
         lane: Where they go.
         reason: Why.
         is_spent: Whether what was reserved is presumed spent; else it is free again.
+        not_before: When they may be taken; None at once.
 
     Returns:
         How many were still the owner's.
@@ -257,7 +265,8 @@ def release(
         spent = amount if is_spent else 0.0
         purse.add(connection, *account_of, spent=spent, reserved=-amount, presumed=spent)
     if ours:
-        values = {"state": "queued", "lane": lane, "reason": reason, "reserved_usd": 0.0, "reserved_day": None}
+        values: dict[str, Any] = {"state": "queued", "lane": lane, "reason": reason, "not_before": not_before}
+        values |= {"reserved_usd": 0.0, "reserved_day": None}
         connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**_FREE, **values))
     return len(ours)
 

@@ -291,6 +291,8 @@ class BatchRow(SQLModel, table=True):
     """What went wrong last."""
     tries: int = 0
     """Steps that failed in a row."""
+    is_too_much: bool = False
+    """Whether the server would not take so much at a time."""
     collected: int = 0
     """Jobs that got their outcome from it."""
     cost_usd: float = 0.0

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("completed", sa.Integer(), nullable=False),
         sa.Column("trouble", tables.CleanText(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("is_too_much", sa.Boolean(), nullable=False),
         sa.Column("collected", sa.Integer(), nullable=False),
         sa.Column("cost_usd", sa.Float(), nullable=False),
         sa.Column("cost_at_once_usd", sa.Float(), nullable=False),
