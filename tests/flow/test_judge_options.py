@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import select
 
@@ -14,9 +15,15 @@ from tests.flow.test_story import MONDAY, PLAIN, document, draw_nights, ingest, 
 from tests.judge.test_wire_decisions import a_decision, chosen
 from tests.judge.test_wire_responses import a_message, a_response, text
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, simulated_verdict
+from worker.flow.batch_file import lines_of
 from worker.flow.project import Project
+from worker.judge.ladder import Plan
+from worker.judge.wires import WIRES
+from worker.records import Run
+from worker.scorers.rubric import RubricScorer
 from worker.settings import Settings
 from worker.store import money
+from worker.store.ledger import Job
 
 PRICED = """\
 [judge]
@@ -212,3 +219,16 @@ def test_second_tries_never_break_a_budget(database_url: str, tmp_path: Path, re
     assert found[state] + found["shed"] == 12
     assert asked.count(2) == found[state]
     assert asked.count(4) == (found[state] if repair == "true" else 0)
+
+
+def test_a_line_of_a_batch_asks_for_no_tier(tmp_path: Path) -> None:
+    project = a_project(tmp_path, option="service_tier: flex").open()
+    judging = project.scorers[-1]
+    assert isinstance(judging, RubricScorer)
+    run = Run.model_validate(document("case-1", steps=[]))
+    questions = judging.questions(run)
+    project.store.close()
+    assert questions[0].service_tier == "flex"
+    job = Job(1, 1, 1, "production", 0, MONDAY, 1, 0.0, None)
+    (line,) = lines_of(job, run, questions, WIRES["chat"], Plan()).splitlines()
+    assert "service_tier" not in orjson.loads(line)["body"]

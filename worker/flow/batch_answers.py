@@ -6,7 +6,7 @@ from typing import NamedTuple
 import orjson
 
 from worker.errors import JudgeError, VerdictUnreadable
-from worker.flow.batch_file import Answers, Row, custom_id
+from worker.flow.batch_file import Answers, Row, custom_id, in_batch
 from worker.flow.lane import Work
 from worker.flow.settle import failed, settled, settled_without
 from worker.judge.complaint import error_for, read_complaint
@@ -102,7 +102,7 @@ def _read_one(one: Work, answers: Answers, found: Read, read: _Reader) -> None:
 def _reader(wire: Wire, plan: Plan, price: Price) -> _Reader:
     def read(row: Row, question: Question) -> Reply | JudgeError | None:
         if row.status == 200:
-            _, effective = wire.body(question, plan)
+            _, effective = wire.body(in_batch(question), plan)
             try:
                 return wire.read(row.body, question, effective, latency_ms=None, price=price, tier=TIER)
             except NoCompletion:

@@ -25,10 +25,15 @@ def lines_of(job: Job, run: Run, questions: Sequence[Question], wire: Wire, plan
     """The lines of one job, each with its end."""
     made = []
     for index, question in enumerate(questions):
-        body, _ = wire.body(question, plan)
+        body, _ = wire.body(in_batch(question), plan)
         line = {"custom_id": custom_id(job, run, index), "method": "POST", "url": f"/v1{wire.path}"}
         made.append(orjson.dumps(line | {"body": orjson.Fragment(body)}, option=orjson.OPT_APPEND_NEWLINE))
     return b"".join(made)
+
+
+def in_batch(question: Question) -> Question:
+    """A question as a batch takes it, which is a tier of its own: none may be asked for beside it."""
+    return question if question.service_tier is None else question.model_copy(update={"service_tier": None})
 
 
 class Row(NamedTuple):
