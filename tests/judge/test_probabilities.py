@@ -116,6 +116,11 @@ def test_other_words_do_not_count() -> None:
     assert told(token('{"one": {"verdict": "'), taken, token('"}}'))["pass"] == pytest.approx(0.75)
 
 
+def test_the_same_place_in_another_spelling_does_not_count() -> None:
+    taken = token(' "pass', {' "pass': 0.6, ' "fail': 0.2, "  fail": 0.1, '"fail': 0.1})
+    assert told(token('{"one": {"verdict":'), taken, token('"}}'))["pass"] == pytest.approx(0.75)
+
+
 def test_a_verdict_that_somebody_only_quotes_is_not_one() -> None:
     quoted = json.dumps('say "verdict": "fail" and {"verdict": "fail"}')
     tokens = [token(f'{{"one": {{"reason": {quoted}, "verdict": "'), token("pass", P), token('"}}')]

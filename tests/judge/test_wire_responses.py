@@ -92,7 +92,7 @@ class Server:
                 return answer
         if form not in self.forms:
             param = "tools" if form == "tool" else "text.format"
-            return refused(400, f"Invalid parameter: '{param}' of type '{form}' is not supported.", param=param)
+            return refused(400, "Unsupported with this model.", param=param)
         if form == "tool":
             call = {"type": "function_call", "id": "c", "call_id": "c", "name": "verdict", "arguments": PASS}
             return Answer(body=a_response(call))
