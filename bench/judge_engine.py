@@ -4,27 +4,26 @@
     python -m bench.judge_engine --scenario faults     # 5 % 429, 2 % 500, resets, malformed, cut, truncated, hangs
     python -m bench.judge_engine --scenario limit      # a hard limit of 50 requests a second
     python -m bench.judge_engine --scenario all --rounds 3
+    python -m bench.judge_engine --scenario all --rounds 3 --peers --peer-venv PEERS    # beside `bench.judge_peers`
+    python -m bench.judge_engine --scenario memory     # 20,000 items at 50 ms: does it grow?
 
 Needs ../shared/bench/mock_openai.py. Items a second are from the moment the jobs are in the ledger to the last one
 settled, workers being up; how long those took to start is told apart. CPU is that of the worker processes, children
-included; the ratio is to a bare `AsyncOpenAI.chat.completions.create` loop over the same prompts in the same run.
+included; the servers' and the endpoint's is not in it. A bare `AsyncOpenAI.chat.completions.create` loop, and the peers
+where they are asked for, take the same prompts against the same endpoint, in turn with ours, round by round.
 """
 
 import argparse
-import asyncio
 import contextlib
 import io
-import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,7 +32,10 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import func, select
 
-from bench import servers
+from bench import judge_peers, servers
+from bench.endpoint import config, mock, stats
+from bench.judge_peers import Peer
+from bench.memory import HEAD, Memory
 from bench.story import environment
 from worker.flow.draw import draw_night
 from worker.flow.project import Project
@@ -47,7 +49,6 @@ from worker.store import runs as stored_runs
 from worker.store import workers
 from worker.store.tables import JobRow, RunRow, ScoreRow, core
 
-MOCK = Path(__file__).resolve().parents[2] / "shared" / "bench" / "mock_openai.py"
 MODEL = "mock"
 NIGHT = date(2026, 11, 20)
 DONE_S = 900.0
@@ -77,40 +78,120 @@ class Told(NamedTuple):
     requests: int
     scores: int
     peak_mb: float
+    names: dict[int, str]
+    """What each process was."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="plain")
-    parser.add_argument("--items", type=int, default=5_000)
-    parser.add_argument("--latency-ms", type=float, default=300)
+    parser.add_argument("--scenario", choices=(*SCENARIOS, "all", "memory"), default="plain")
+    parser.add_argument("--items", type=int, help="5,000; for memory 20,000")
+    parser.add_argument("--latency-ms", type=float, help="300; for memory 50")
     parser.add_argument("--calls", type=int, default=100, help="calls under way, all processes together")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--timeout-s", type=float, default=4.0, help="[judge] timeout_s")
+    parser.add_argument("--peers", action="store_true", help="measure autoevals and Phoenix evals in the same run")
+    parser.add_argument("--peer-venv", type=Path, help="where they are installed; see bench/judge_peers.py")
+    parser.add_argument("--peer-most-s", type=float, default=240.0, help="a peer that takes longer is stopped")
     options = parser.parse_args()
-    names = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
+    if options.peers and options.peer_venv is None:
+        parser.error("--peers needs --peer-venv; how to make one stands in bench/judge_peers.py")
+    is_memory = options.scenario == "memory"
+    options.items = options.items or (20_000 if is_memory else 5_000)
+    options.latency_ms = options.latency_ms or (50.0 if is_memory else 300.0)
     with servers.postgres() as database, servers.redis() as fresh, mock(options.latency_ms) as url:
         broker = fresh()  # one for all rounds: Celery keeps the first that it is shown
         print(
             f"{options.items:,} items, {options.latency_ms:g} ms, {options.calls} calls under way,"
             f" {options.processes} processes; ideal {1000 * options.calls / options.latency_ms:,.0f} a second\n"
         )
-        print("| | items/s | wall s | CPU ms an item | requests an item | peak MB | workers up, s | outcome |")
+        if is_memory:
+            memory(options, url, database(), broker)
+            return
+        print("| | items/s | wall s | CPU ms an item | requests an item | peak MB | start-up s | outcome |")
         print("|---|--:|--:|--:|--:|--:|--:|---|", flush=True)
+        names = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
+        asked = asked_of_peers(options, url)
         for name in names:
-            rounds = []
-            for _ in range(options.rounds):
-                config(url, dict.fromkeys((*FAULTS, "limit_rps"), 0.0) | SCENARIOS[name])
-                rounds.append(measure(options, url, database(), broker))
-                print(row(name, options.items, rounds[-1]), flush=True)
-            if len(rounds) > 1:
-                median = statistics.median(options.items / one.seconds for one in rounds)
-                print(f"| **{name}, median** | {median:.0f} | | | | | | |", flush=True)
-        config(url, dict.fromkeys((*FAULTS, "limit_rps"), 0.0))
-        for name, per_second, cpu_ms in bare(options, url):
-            print(f"| {name} | {per_second:.0f} | | {cpu_ms:.2f} | 1.000 | | | |", flush=True)
+            compare(name, options, url, database, broker, asked)
+
+
+def compare(
+    name: str, options: argparse.Namespace, url: str, database: Callable[[], str], broker: str, asked: dict[str, Any]
+) -> None:
+    """One scenario, ours and the others in turn."""
+    faults = dict.fromkeys((*FAULTS, "limit_rps"), 0.0) | SCENARIOS[name]
+    ours: list[Told] = []
+    beside = ["create"] if options.peers or name == "plain" else []
+    others: dict[str, list[Peer]] = {each: [] for each in (*beside, *(judge_peers.PEERS if options.peers else ()))}
+    for _ in range(options.rounds):
+        config(url, faults)
+        ours.append(measure(options, url, database(), broker))
+        print(row(f"ours, {name}", options.items, ours[-1]), flush=True)
+        for each, rounds in others.items():
+            python = sys.executable if each == "create" else str(options.peer_venv / "bin" / "python")
+            rounds.append(judge_peers.measure(each, python, asked, lambda: requests_since(url, faults)))
+            print(peer_row(f"{each}, {name}", rounds[-1]), flush=True)
+    if options.rounds < 2:
+        return
+    speed = statistics.median(options.items / one.seconds for one in ours)
+    cpu_ms = statistics.median(one.cpu_ms for one in ours)
+    print(f"| **ours, {name}, median** | **{speed:.0f}** | | **{cpu_ms:.2f}** | | | | |")
+    for each, rounds in others.items():
+        middle = judge_peers.medians(rounds)
+        ratios = f"ours: {speed / middle.per_second:.2f} × the items/s, {cpu_ms / middle.cpu_ms:.2f} × the CPU"
+        print(
+            f"| **{each}, {name}, median** | {middle.per_second:.0f} | | {middle.cpu_ms:.2f} | | | | {ratios} |",
+            flush=True,
+        )
+
+
+def memory(options: argparse.Namespace, url: str, database: str, broker: str) -> None:
+    """Whether the workers grow."""
+    config(url, dict.fromkeys((*FAULTS, "limit_rps"), 0.0))
+    seen = Memory()
+    told = measure(options, url, database, broker, seen)
+    print(HEAD)
+    print("\n".join(seen.rows(told.names)))
+    print(f"\n{row('memory', options.items, told)}")
+
+
+def asked_of_peers(options: argparse.Namespace, url: str) -> dict[str, Any]:
+    """What the others are given: our prompts, as system and user message."""
+    questions = _questions(options.items)
+    by_role = [{each.role: each.content for each in one.messages} for one in questions]
+    schema = orjson.loads(orjson.dumps(questions[0].answer_schema, default=dict))
+    return {
+        "url": f"{url}/v1",
+        "model": MODEL,
+        "calls": options.calls,
+        "timeout_s": options.timeout_s,
+        "most_s": options.peer_most_s,
+        "items": [[one["system"], one["user"]] for one in by_role],
+        "schema": schema,
+        "max_tokens": questions[0].max_output_tokens,
+    }
+
+
+def requests_since(url: str, faults: dict[str, float]) -> int:
+    """What the endpoint counted since it was last set."""
+    count: int = stats(url)["requests"]
+    config(url, faults)
+    return count
+
+
+def peer_row(name: str, peer: Peer) -> str:
+    """A line of the table."""
+    bad = sum(peer.errors.values())
+    why = "; ".join(f"{count} {error}" for error, count in sorted(peer.errors.items()))
+    cut = f", stopped after {peer.seconds:.0f} s" if peer.is_cut else ""
+    figures = (
+        f"{peer.per_second:.0f} | {peer.seconds:.1f} | {peer.cpu_ms:.2f} | {peer.requests / max(1, peer.done):.3f}"
+    )
+    told_of = f"{peer.done - bad:,} verdicts, {bad} errors{f' ({why})' if why else ''}{cut}; {peer.version}"
+    return f"| {name} | {figures} | {peer.peak_mb:.0f} | {peer.start_s:.1f} | {told_of} |"
 
 
 def row(name: str, items: int, told: Told) -> str:
@@ -124,37 +205,7 @@ def row(name: str, items: int, told: Told) -> str:
     return f"| {name} | {figures} | {told.peak_mb:.0f} | {told.start_s:.1f} | {told_of} |"
 
 
-@contextmanager
-def mock(latency_ms: float) -> Iterator[str]:
-    """The fast endpoint, in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(MOCK), "--port", str(port), "--latency-ms", str(latency_ms)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
-
-
-def config(url: str, values: dict[str, float]) -> None:
-    """Change the endpoint at run time, and count from zero."""
-    for path, body in (("/config", orjson.dumps(values)), ("/reset", b"{}")):
-        request = urllib.request.Request(url + path, data=body, headers={"Content-Type": "application/json"})
-        urllib.request.urlopen(request).read()
-
-
-def stats(url: str) -> dict[str, Any]:
-    """What the endpoint counted."""
-    found: dict[str, Any] = json.loads(urllib.request.urlopen(url + "/stats").read())
-    return found
-
-
-def measure(options: argparse.Namespace, url: str, database: str, broker: str) -> Told:
+def measure(options: argparse.Namespace, url: str, database: str, broker: str, seen: Memory | None = None) -> Told:
     """One round in a database of its own."""
     with tempfile.TemporaryDirectory(prefix="engine-") as name, ExitStack() as ends:
         folder = Path(name)
@@ -186,7 +237,14 @@ def measure(options: argparse.Namespace, url: str, database: str, broker: str) -
 
         celery.use(project.settings)
         wake_due(project, celery.wake)
-        until(lambda: open_jobs(project) == 0, DONE_S, on_wait=lambda: wake_due(project, celery.wake))
+
+        def is_done() -> bool:
+            left = open_jobs(project)
+            if seen is not None:
+                seen.look(tree(pids), options.items - left)
+            return left == 0
+
+        until(is_done, DONE_S, on_wait=lambda: wake_due(project, celery.wake))
         seconds, used = time.monotonic() - since, cpu_s(pids) - cpu
         with project.store.read() as connection:
             by = connection.execute(select(job.c.state, job.c.reason, func.count()).group_by(job.c.state, job.c.reason))
@@ -199,7 +257,8 @@ def measure(options: argparse.Namespace, url: str, database: str, broker: str) -
             scores = connection.execute(select(func.count()).where(score.c.criterion.is_(None))).scalar_one()
         peak = max(peak_mb(pid) for pid in tree(pids))
         requests = stats(url)["requests"]
-        return Told(seconds, start_s, 1000 * used / options.items, states, reasons, requests, scores, peak)
+        names = {pid: "worker" if pid in pids else "its child" for pid in tree(pids)}
+        return Told(seconds, start_s, 1000 * used / options.items, states, reasons, requests, scores, peak, names)
 
 
 def documents(count: int) -> Iterator[bytes]:
@@ -291,49 +350,6 @@ def peak_mb(pid: int) -> float:
     """Most memory that a process had."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1000
-
-
-def bare(options: argparse.Namespace, url: str) -> Iterator[tuple[str, float, float]]:
-    """The openai client's own `create` over the same prompts, in a process of its own; items a second and CPU."""
-    command = [sys.executable, "-c", "from bench.judge_engine import bare_here; bare_here()"]
-    given = json.dumps({"url": url, "items": min(options.items, 2_000), "calls": options.calls})
-    environ = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    for _ in range(options.rounds):
-        done = subprocess.run(command, input=given.encode(), capture_output=True, check=True, env=environ)
-        told = json.loads(done.stdout)
-        yield "bare `create` loop", told["per_second"], told["cpu_ms"]
-
-
-def bare_here() -> None:
-    """What `bare` runs."""
-    asked = json.load(sys.stdin)
-    questions = _questions(asked["items"])
-
-    async def loop() -> tuple[float, float]:
-        import openai
-
-        client = openai.AsyncOpenAI(base_url=f"{asked['url']}/v1", api_key="x", max_retries=0)
-        waiting = iter(questions)
-
-        async def one() -> None:
-            for question in waiting:
-                schema: Any = {"name": question.schema_name, "strict": True, "schema": question.answer_schema}
-                messages: Any = [{"role": each.role, "content": each.content} for each in question.messages]
-                await client.chat.completions.create(
-                    model=MODEL,
-                    messages=messages,
-                    response_format={"type": "json_schema", "json_schema": schema},
-                    max_tokens=question.max_output_tokens,
-                )
-
-        cpu, wall = time.process_time(), time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(asked["calls"]):
-                group.create_task(one())
-        return time.process_time() - cpu, time.perf_counter() - wall
-
-    cpu, wall = asyncio.run(loop())
-    print(json.dumps({"cpu_ms": 1000 * cpu / len(questions), "per_second": len(questions) / wall}))
 
 
 def _questions(count: int) -> list[Question]:

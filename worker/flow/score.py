@@ -23,7 +23,7 @@ HEURISTICS_AT_ONCE = 450
 """Jobs a claim: one transaction to take, one to settle."""
 _FLUSH_AT = 25
 _FLUSH_S = 0.5
-_GRACE_S = 3.0
+_GRACE_S = 2.0
 """How long calls in flight may still answer after a stop; what they asked is then given back."""
 _BACKOFF_S, _BACKOFF_MOST_S = 0.5, 300.0
 _OUTAGE_AFTER = 8
@@ -127,7 +127,7 @@ async def drain_judge(
 
     Jobs are claimed as calls end, a few more than can start at once, so that none of the judge's time is lost and a
     claim is nearly the moment of the call. A worker that dies leaves leases that run out; one that is stopped gives
-    back what has not answered within three seconds.
+    back what has not answered within two seconds.
 
     Args:
         lane: The judge lane.
