@@ -44,11 +44,20 @@ rubrics = ["task_completion"]                       # files in prompts/
 # budget_usd_per_month = 100.0  # … in a calendar month
 # repair = true                 # ask once more where no server enforces JSON; reserves twice the money
 # tier_prices = { flex = 0.5, batch = 0.5, priority = 2.0 }   # times the model's price
+# lane = "now"                  # or "batch": half the price, within a day, from servers that have files and batches
+# backfill_lane = "batch"       # … for nights of long ago and replays; as lane when not given
+# lanes = { tone_and_format = "batch" }   # … for single rubrics
 # unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
 # [judge.prices."my-model"]
 # input_usd_per_mtok = 0.1
 # output_usd_per_mtok = 0.5
 # cached_input_usd_per_mtok = 0.01
+# [judge.batch]
+# deadline_h = 24               # what a batch has not answered by then is asked at once
+# gather_s = 300                # how long the oldest job waits for company
+# max_jobs = 10000              # of one batch
+# max_bytes = 50000000          # of one batch's questions
+# poll_s = 30                   # shortest time between two looks at a running batch
 
 [schedule]
 at = "02:00"
