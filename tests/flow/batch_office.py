@@ -1,8 +1,9 @@
 """A server's files and batches, run by hand: a test says when a batch ends, how, and with which rows."""
 
+import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -73,7 +74,8 @@ class BatchOffice:
 
     def _row(self, line: Mapping[str, Any]) -> dict[str, Any]:
         answer = self.judge.answer(line["body"], {})
-        assert isinstance(answer, Answer)
+        if not isinstance(answer, Answer):
+            answer = asyncio.run(_awaited(answer))
         body = orjson.loads(answer.body) if isinstance(answer.body, bytes) else answer.body
         response = {"status_code": answer.status, "request_id": "r", "body": body}
         return {"id": "batch_req", "custom_id": line["custom_id"], "response": response, "error": None}
@@ -123,6 +125,10 @@ class BatchOffice:
             **asked,
         }
         return self.batches[made]
+
+
+async def _awaited(answer: Awaitable[Answer]) -> Answer:
+    return await answer
 
 
 def _uploaded(content_type: str, body: bytes) -> bytes:

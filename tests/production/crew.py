@@ -30,7 +30,8 @@ job, score = core(JobRow), core(ScoreRow)
 class Crew:
     """A project whose judge jobs wait, and `spotcheck worker -Q judge -c 2` for them."""
 
-    def __init__(self, folder: Path, urls: Mapping[str, str], *, runs: int, concurrency: int) -> None:
+    def __init__(self, folder: Path, urls: Mapping[str, str], *, runs: int, concurrency: int, policy: str = "") -> None:
+        self.policy = policy
         self.runs, self.concurrency = runs, concurrency
         self.judge = Judge()
         self.server = JudgeServer(self.judge)
@@ -40,7 +41,7 @@ class Crew:
     def __enter__(self) -> "Crew":
         toml = (
             "[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\nlease_s = 30\n"
-            f"[judge]\nconcurrency = {self.concurrency}\ntimeout_s = 60\n"
+            f"[judge]\nconcurrency = {self.concurrency}\ntimeout_s = 60\n{self.policy}"
         )
         (self.folder / "spotcheck.toml").write_text(toml, encoding="utf-8")
         self.server.__enter__()
@@ -69,13 +70,17 @@ class Crew:
         try:
             self.until(lambda: process.poll() is not None or self.alive() == [process.pid], "the worker comes up")
             assert process.poll() is None, self.said()[-3000:]
-            with self.shell.start("score", "--json") as waking:
-                waking.communicate(timeout=PATIENCE_S)
+            self.wake()
             yield process
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    def wake(self) -> None:
+        """Tell the worker that there may be work, as beat does twice a minute."""
+        with self.shell.start("score", "--json") as waking:
+            waking.communicate(timeout=PATIENCE_S)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         try:
