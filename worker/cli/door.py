@@ -79,9 +79,10 @@ def now() -> datetime:
     return read_clock(os.environ.get(CLOCK, "")).now()
 
 
-def show_json(answer: Any) -> None:  # noqa: ANN401 any JSON value
-    """One JSON document on stdout."""
-    said = orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
+def show_json(answer: Any, *, in_a_line: bool = False) -> None:  # noqa: ANN401 any JSON value
+    """One JSON document on stdout, to be read, or as one line of several."""
+    form = orjson.OPT_APPEND_NEWLINE if in_a_line else orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    said = orjson.dumps(answer, option=form, default=str)
     if sys.stdout.isatty():  # the same JSON, but what a terminal may take for an order is escaped
         said = said.decode().translate(_ESCAPED).encode()
     sys.stdout.buffer.write(said)
