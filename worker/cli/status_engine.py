@@ -17,7 +17,9 @@ from worker.store.ledger import Waiting
 from worker.store.money import Spent
 
 Part = str | Table
-_ADMITTED = 0.00005
+_NONE = "·"
+_SHOWN = 0.0005
+"""Smaller shares would be shown as nought."""
 _LONG_LABEL = 40
 
 
@@ -30,7 +32,7 @@ def parts(now: EngineNow, settings: Settings, room: int | None) -> Iterator[Part
         if model.trouble is not None:
             yield from _trouble_lines(model, now)
         elif model.resumes_at is not None:
-            yield f"judge {inline(model.model)} asked to be left alone until {_clock(model.resumes_at, settings)}"
+            yield f"judge {inline(model.model)} asked (429) to be left alone until {_clock(model.resumes_at, settings)}"
     for batch in now.batches:
         yield _batch_line(batch, now.at)
     names = ", ".join(f"{row['name']} ({_lanes(row['lanes'])})" for row in now.workers)
@@ -50,38 +52,52 @@ def _queue_line(lane: str, waiting: Waiting, at: datetime) -> str:
 
 
 def _judge_tables(now: EngineNow, room: int | None) -> list[Table]:
-    """A row for each model; its pace first, then its queue and its cost."""
+    """A row for each model: how fast it is asked; and of several, what each has before it and what it cost."""
     if not now.models:
         return []
-    names = {model.model: _short(model.model) for model in now.models}
-    cells: dict[str, dict[str, str]] = {}
-    for model in now.models:
-        for column, value in _cells(model, now.at).items():
-            cells.setdefault(column, {})[model.model] = value
-    return tables("judge", names, cells, room)
+    shorts = [_short(model.model) for model in now.models]
+    is_told_apart = len(set(shorts)) == len(shorts)
+    names = {model.model: _short(model.model) if is_told_apart else inline(model.model) for model in now.models}
+    pace = _columns({model.model: _pace_cells(model) for model in now.models})
+    if len(names) == 1:  # its queue and its cost are told beside it
+        return tables("judge", names, pace, room)
+    work = _columns({model.model: _work_cells(model, now.at) for model in now.models})
+    both = tables("judge", names, pace | work, room)
+    return both if len(both) == 1 else tables("judge", names, pace, room) + tables("judge", names, work, room)
 
 
-def _cells(model: ModelNow, at: datetime) -> dict[str, str]:
+def _columns(rows: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    heads = next(iter(rows.values()))
+    return {head: {name: cells[head] for name, cells in rows.items()} for head in heads}
+
+
+def _pace_cells(model: ModelNow) -> dict[str, str]:
     is_asked = model.processes > 0
-    queue = model.queue
-    oldest = "·" if queue.oldest_at is None else age((at - queue.oldest_at).total_seconds())
     return {
-        "calls/s": f"{model.calls_per_s:,.1f}" if is_asked else "·",
+        "calls/s": f"{model.calls_per_s:,.1f}" if is_asked else _NONE,
         "refused": _share(model.refused),
         "failed": _share(model.failed),
-        "under way": f"{model.in_flight:,}/{model.limit:,}" if is_asked else "·",
-        "most/s": f"{model.starts_per_s:,.1f}" if model.starts_per_s is not None else "·",
-        "s/call": f"{model.latency_s:.2f}" if model.latency_s is not None else "·",
-        "due": f"{queue.due:,}" if queue.due else "·",
-        "back-off": f"{queue.later:,}" if queue.later else "·",
-        "leased": f"{queue.leased:,}" if queue.leased else "·",
-        "oldest": oldest,
-        "today": usd(model.spent.spent_usd) if any(model.spent) else "·",
+        "under way": f"{model.in_flight:,} of {model.limit:,}" if is_asked else _NONE,
+        "in line": f"{model.waiting:,}" if model.waiting else _NONE,
+        "most/s": f"{model.starts_per_s:,.1f}" if model.starts_per_s is not None else _NONE,
+        "s/call": f"{model.latency_s:.2f}" if model.latency_s is not None else _NONE,
+        "processes": f"{model.processes:,}" if is_asked else _NONE,
+    }
+
+
+def _work_cells(model: ModelNow, at: datetime) -> dict[str, str]:
+    queue = model.queue
+    return {
+        "due": f"{queue.due:,}" if queue.due else _NONE,
+        "back-off": f"{queue.later:,}" if queue.later else _NONE,
+        "leased": f"{queue.leased:,}" if queue.leased else _NONE,
+        "oldest": _NONE if queue.oldest_at is None else age((at - queue.oldest_at).total_seconds()),
+        "today": usd(model.spent.spent_usd) if any(model.spent) else _NONE,
     }
 
 
 def _share(share: float | None) -> str:
-    return "·" if share is None or share < _ADMITTED else f"{100 * share:.1f} %"
+    return _NONE if share is None or share < _SHOWN else f"{100 * share:.1f} %"
 
 
 def _trouble_lines(model: ModelNow, now: EngineNow) -> Iterator[str]:

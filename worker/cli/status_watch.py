@@ -106,7 +106,7 @@ def _live(watched: _Watched, interval_s: float) -> None:
 
 
 def _shown(part: Part) -> RenderableType:
-    return Text(plain(part), overflow="fold") if isinstance(part, str) else part
+    return Text(plain(part), no_wrap=False, overflow="fold") if isinstance(part, str) else part
 
 
 def _blocks(watched: _Watched, interval_s: float) -> None:
