@@ -22,9 +22,12 @@ from kombu.exceptions import KombuError
 
 from worker import broker, logs
 from worker.errors import SpotcheckError
+from worker.export.prometheus import CONTENT_TYPE
+from worker.export.scraped import Scraped
 from worker.flow.deliver import deliver
 from worker.flow.desk import BATCH_S, Desk
 from worker.flow.draw import draw_night
+from worker.flow.metrics import Metrics
 from worker.flow.nightly import due_nights
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
@@ -33,7 +36,7 @@ from worker.flow.watch import watch
 from worker.judge.transport import preload
 from worker.logs import fields
 from worker.records import Drift
-from worker.settings import Settings, read_here
+from worker.settings import Settings, listen_address, read_here
 from worker.store import draws, workers
 from worker.store.vitals import LAST_TICK
 
@@ -394,11 +397,27 @@ def _start_heartbeat(sender: Any = None, **_: object) -> None:  # noqa: ANN401 c
     _beating.clear()
     _heart["thread"] = threading.Thread(target=_beat, args=(lanes,), name="spotcheck-heartbeat", daemon=True)
     _heart["thread"].start()
+    if "control" in lanes:
+        _start_metrics(_settings())
+
+
+_scraped: list[Scraped] = []
+
+
+def _start_metrics(settings: Settings) -> None:
+    """Answer `GET /metrics` from this process, where the settings say so."""
+    address = listen_address(settings.metrics.listen or "")
+    if address is not None:
+        metrics = Metrics(Project(settings), alone=_forking)
+        _scraped.append(Scraped(*address, metrics.text, CONTENT_TYPE))
+        _scraped[-1].start()
 
 
 @signals.worker_shutdown.connect
 def _stop_heartbeat(**_: object) -> None:
     _beating.set()
+    while _scraped:
+        _scraped.pop().close()
     if "thread" in _heart:
         _heart.pop("thread").join(_LAST_BEAT_S)
 

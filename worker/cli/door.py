@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -125,6 +126,8 @@ def as_log_lines() -> bool:
     settings = read_here()[0]
     if settings.log == "json":
         _logging[:] = [settings]
+        logs.set_up(settings, "INFO")  # for what is said before Celery sets up its own
+        logging.captureWarnings(True)
     return bool(_logging)
 
 

@@ -20,7 +20,7 @@ Part = str | Table
 _NONE = "·"
 _SHOWN = 0.0005
 """Smaller shares would be shown as nought."""
-_LONG_LABEL = 40
+_LONG_LABEL, _LONG_TROUBLE = 40, 200
 
 
 def parts(now: EngineNow, settings: Settings, room: int | None) -> Iterator[Part]:
@@ -81,7 +81,6 @@ def _pace_cells(model: ModelNow) -> dict[str, str]:
         "in line": f"{model.waiting:,}" if model.waiting else _NONE,
         "most/s": f"{model.starts_per_s:,.1f}" if model.starts_per_s is not None else _NONE,
         "s/call": f"{model.latency_s:.2f}" if model.latency_s is not None else _NONE,
-        "processes": f"{model.processes:,}" if is_asked else _NONE,
     }
 
 
@@ -102,7 +101,7 @@ def _share(share: float | None) -> str:
 
 def _trouble_lines(model: ModelNow, now: EngineNow) -> Iterator[str]:
     """What is wrong and what to do, then what happens by itself."""
-    yield f"PAUSED {inline(model.model)}: {inline(model.trouble or '')}"
+    yield f"PAUSED {inline(model.model)}: {_cut(inline(model.trouble or ''))}"
     since = "" if model.trouble_at is None else f"last tried {age((now.at - model.trouble_at).total_seconds())} ago"
     if not any("judge" in row["lanes"].split(",") for row in now.workers):
         then = "no worker is alive to try again"
@@ -113,12 +112,17 @@ def _trouble_lines(model: ModelNow, now: EngineNow) -> Iterator[str]:
     yield f"       {since}; {then}; the jobs wait, none has lost an attempt"
 
 
+def _cut(said: str) -> str:
+    """A server may say a whole page; `--json` has more of it."""
+    return said if len(said) <= _LONG_TROUBLE else f"{said[:_LONG_TROUBLE]}…"
+
+
 def _batch_line(batch: OpenBatch, at: datetime) -> str:
     began = batch.submitted_at or batch.created_at
     left_s = (batch.deadline_at - at).total_seconds()
     due = f"due in {age(left_s)}" if left_s > 0 else f"overdue by {age(-left_s)}"
     said = f" ({inline(batch.server_state)[:_LONG_LABEL]})" if batch.server_state else ""
-    trouble = f"; trouble: {inline(batch.trouble)}" if batch.trouble else ""
+    trouble = f"; trouble: {_cut(inline(batch.trouble))}" if batch.trouble else ""
     return (
         f"batch {_short(batch.model)} {batch.state}{said}: {batch.completed:,} of {counted(batch.jobs, 'job')}, "
         f"{'sent' if batch.submitted_at else 'made'} {age((at - began).total_seconds())} ago, {due}{trouble}"

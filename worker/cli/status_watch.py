@@ -58,7 +58,7 @@ class _Watched:
         self.opened = opened
         self._window = (first, last)
         self._watcher = Watcher(opened)
-        self._count_at = self._look_s = 0.0
+        self._count_at = self._look_s = self._took_s = 0.0
         self.every_s = _COUNT_S
         """Seconds between two counts."""
         self.counted: Counted
@@ -70,7 +70,9 @@ class _Watched:
         """Look at the engine, and at the counts where it is time."""
         began = time.monotonic()
         self.engine = self._watcher.look()
-        self._look_s = time.monotonic() - began
+        took_s, before_s = time.monotonic() - began, self._took_s
+        self._took_s = took_s
+        self._look_s = min(took_s, before_s)  # the first look, or one beside a busy moment, is not what looks cost
         if began >= self._count_at:
             counting = time.monotonic()
             self.counted, self.counted_at = count(self.opened, *self._window), self.engine.at
