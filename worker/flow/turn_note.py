@@ -14,10 +14,11 @@ from worker.store import draws, ledger
 from worker.store.vitals import TURN
 
 _NOTE_S = 5.0
-_ADVICE = r"; check (?:OPENAI_API_KEY|OPENAI_BASE_URL|its billing|SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL)$"
+_ADVICE = r"; check (?:OPENAI_API_KEY|OPENAI_BASE_URL|its billing|SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL)"
 _THEIR_WORDS = re.compile(
-    rf"^(?P<ours>.*?): (?P<kind>[A-Za-z]+(?:Error|Timeout|Exception)\b)?.*?(?P<advice>{_ADVICE})?$"
+    rf"(?P<ours>.*?): (?:(?<=gave no usable answer: )(?P<kind>\w+))?.*?(?P<advice>{_ADVICE})?", re.DOTALL
 )
+"""What follows the first colon, but for the kind of an exception and our own advice at the end."""
 
 
 class News(NamedTuple):
@@ -100,7 +101,7 @@ def in_short(said: str) -> str:
         >>> in_short("the judge says the account has no quota left (402): pay for 'Ann'; check its billing")
         'the judge says the account has no quota left (402); check its billing'
     """
-    found = _THEIR_WORDS.match(said)
+    found = _THEIR_WORDS.fullmatch(said)
     if found is None:
         return said
     kind = f" ({found['kind']})" if found["kind"] else ""
