@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from worker.cli.door import counted, inline
+from worker.cli.door import inline
 from worker.cli.fitted import tables
 from worker.cli.health import NAMES
 from worker.flow.engine_now import EngineNow, ModelNow
@@ -124,7 +124,7 @@ def _batch_line(batch: OpenBatch, at: datetime) -> str:
     said = f" ({inline(batch.server_state)[:_LONG_LABEL]})" if batch.server_state else ""
     trouble = f"; trouble: {_cut(inline(batch.trouble))}" if batch.trouble else ""
     return (
-        f"batch {_short(batch.model)} {batch.state}{said}: {batch.completed:,} of {counted(batch.jobs, 'job')}, "
+        f"batch {_short(batch.model)} {batch.state}{said}: {batch.completed:,} of {batch.jobs:,} answered, "
         f"{'sent' if batch.submitted_at else 'made'} {age((at - began).total_seconds())} ago, {due}{trouble}"
     )
 

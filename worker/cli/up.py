@@ -191,20 +191,21 @@ def _logging(settings: Settings, level: str) -> Iterator[None]:
     """Our lines at a level, those of libraries from warnings on; Celery does not set up its own."""
     handler = _Lines()
     handler.setFormatter(logs.formatter(settings, "%(asctime)s %(levelname)s %(message)s"))
-    root, before = logging.getLogger(), (logging.getLogger().level, log.level)
+    root = logging.getLogger()
+    handlers, before = list(root.handlers), (root.level, log.level)
 
     def leave_it(**_: object) -> None:
         return None
 
     signals.setup_logging.disconnect(celery.set_up_logs)
     signals.setup_logging.connect(leave_it)
-    root.addHandler(handler)
+    root.handlers[:] = [handler]
     root.setLevel("DEBUG" if level.lower() == "debug" else "WARNING")
     log.setLevel(level.upper())
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        root.handlers[:] = handlers
         root.setLevel(before[0])
         log.setLevel(before[1])
         signals.setup_logging.disconnect(leave_it)

@@ -69,7 +69,8 @@ class Scraped:
                 self._listening = self._listen()
             except OSError as error:
                 if not is_told:
-                    why = error.strerror or str(error)
+                    number = error.errno or 0
+                    why = os.strerror(number) if number > 0 else error.strerror or str(error)
                     log.warning("metrics: %s cannot be served (%s); work goes on, and it is tried again", shown, why)
                 is_told = True
                 self._ended.wait(AGAIN_S)
