@@ -70,6 +70,16 @@ def test_a_turn_that_asks_nobody_proves_nothing(project: Project) -> None:
         assert noted(project)["trouble"] == DOWN
 
 
+def test_a_process_that_still_leaves_the_judge_alone_does_not_contradict_one_that_was_answered(
+    project: Project,
+) -> None:
+    one, other = TurnNotes(project), TurnNotes(project)
+    one.after("judge", Drained(outage=DOWN))
+    assert other.after("judge", FINE) is not None
+    assert one.after("judge", Drained(outage=LEFT_ALONE)) is None
+    assert noted(project)["trouble"] is None
+
+
 def test_where_no_job_waits_the_trouble_is_over_without_a_judgement(project: Project) -> None:
     notes = TurnNotes(project)
     notes.after("judge", Drained(outage=DOWN))

@@ -65,8 +65,8 @@ class TurnNotes:
         known = _read(draws.get_meta(connection, f"{TURN}{lane}"))
         trouble, since, kind = known.get("trouble"), known.get("since"), known.get("kind")
         said = done.refused or done.outage
-        if trouble and (said == LEFT_ALONE or (said is None and self._is_unproven(connection, lane, done, now))):
-            said = trouble  # nobody was asked
+        if said == LEFT_ALONE or (trouble and said is None and self._is_unproven(connection, lane, done, now)):
+            said = trouble  # nobody was asked; where another process was answered meanwhile, that stands
         elif said is not None:
             is_new = trouble is None or kind != ("refused" if done.refused else "outage")
             kind = "refused" if done.refused else "outage"
