@@ -5,7 +5,6 @@ message is harmless on any broker, and a crashed task needs no retry.
 """
 
 import gc
-import json
 import logging
 import mmap
 import os
@@ -21,20 +20,25 @@ from typing import Any
 from celery import Celery, beat, signals
 from kombu.exceptions import KombuError
 
-from worker import broker
+from worker import broker, logs
 from worker.errors import SpotcheckError
+from worker.export.prometheus import CONTENT_TYPE
+from worker.export.scraped import Scraped
 from worker.flow.deliver import deliver
 from worker.flow.desk import BATCH_S, Desk
 from worker.flow.draw import draw_night
+from worker.flow.metrics import Metrics
 from worker.flow.nightly import due_nights
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
+from worker.flow.turn_note import News, TurnNotes
 from worker.flow.watch import watch
 from worker.judge.transport import preload
+from worker.logs import fields
 from worker.records import Drift
-from worker.settings import Settings, read_here
+from worker.settings import Settings, listen_address, read_here
 from worker.store import draws, workers
-from worker.store.vitals import LAST_TICK, TURN
+from worker.store.vitals import LAST_TICK
 
 log = logging.getLogger("spotcheck")
 QUEUES = {"judge": "judge", "heuristic": "heuristics", "control": "control"}
@@ -52,7 +56,6 @@ _BEAT_S = 15.0
 _TICK_S, _RECONCILE_S, _DELIVER_S = 60.0, 30.0, 30.0
 _QUIET_S = 15.0
 """How long a broker that did not answer is left alone."""
-_NOTE_S = 5.0
 
 _stopping = mmap.mmap(-1, 1)  # anonymous and shared: the parent sets it, forked children see it
 
@@ -135,6 +138,7 @@ def _project() -> Project:
         if _here.get("pid") != os.getpid():
             _here["project"] = Project(_settings()).open()
             _here["desks"] = {}
+            _here["turns"] = TurnNotes(_here["project"])
             _here["pid"] = os.getpid()
     project: Project = _here["project"]
     return project
@@ -233,31 +237,36 @@ def _drain(lane: str) -> None:
 
 
 def _take_a_turn(lane: str) -> None:
+    began = time.monotonic()
     try:
         done = _desk(lane).drain(lane, budget_s=BATCH_S, stop=is_stopping)
-        _note_turn(lane, done.refused or done.outage)
+        news = _here["turns"].after(lane, done)
     except SpotcheckError as error:
-        log.error("%s: %s", lane, error)  # the ledger keeps the work; a traceback would add nothing
+        log.error("%s: %s", lane, error, extra=fields(lane=lane))  # the ledger keeps the work
         return
     if done.settled or done.shed or done.retried:
-        log.info("%s: %d settled, %d to retry, %d shed", lane, done.settled, done.retried, done.shed)
-    if done.refused or done.outage:
-        log.error("%s: %s", lane, done.refused or done.outage)
-    elif done.settled and not is_stopping():
+        told = fields(
+            lane=lane,
+            settled=done.settled,
+            retried=done.retried,
+            shed=done.shed,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        said = "%s: %d settled, %d to retry, %d shed"
+        log.info(said, lane, done.settled, done.retried, done.shed, extra=told)
+    if news is not None:
+        _tell_trouble(lane, news)
+    if done.settled and not (done.refused or done.outage) and not is_stopping():
         wake(lane)  # there may be more; an idle wake-up ends the chain
 
 
-def _note_turn(lane: str, trouble: str | None) -> None:
-    """Say in the store that this lane is worked at, and what is in its way; `spotcheck health` reads it."""
-    noted = _here.setdefault("noted", {})
-    at, before = noted.get(lane, (-_NOTE_S, None))
-    if trouble == before and time.monotonic() < at + _NOTE_S:
-        return
-    store = _project().store
-    with store.write() as connection:
-        said = {"at": store.now(connection).isoformat(), "trouble": trouble}
-        draws.set_meta(connection, f"{TURN}{lane}", json.dumps(said))
-    noted[lane] = (time.monotonic(), trouble)
+def _tell_trouble(lane: str, news: News) -> None:
+    """Once when it begins, once when it is over, whoever works at the lane."""
+    said = fields(lane=lane, model=_settings().judge.model, seconds=news.seconds)
+    if news.is_trouble:
+        log.error("%s: paused, it is tried again by itself and no job is lost: %s", lane, news.said, extra=said)
+    else:
+        log.warning("%s: %s after %.0f s", lane, news.said, news.seconds or 0.0, extra=said)
 
 
 def _note_tick(project: Project) -> None:
@@ -305,7 +314,8 @@ def tick() -> None:
             strata = draw_night(project, night, now)
             sampled, population = sum(s.sampled for s in strata), sum(s.population for s in strata)
             if strata:  # else its runs may be on their way
-                log.info("night %s: %d of %d runs drawn", night, sampled, population)
+                told = fields(night=str(night), sampled=sampled, population=population)
+                log.info("night %s: %d of %d runs drawn", night, sampled, population, extra=told)
                 wake_due(project, wake)
             _note_tick(project)
         for drift in watch(project, now).found:
@@ -322,8 +332,15 @@ def deliver_now() -> None:
 
 
 def _tell(drift: Drift) -> None:
-    where = drift.stream.task_type or "all task types"
-    log.warning("drift: %s %s %.3f to %.3f", where, drift.stream.scorer, drift.before, drift.after)
+    where, scorer = drift.stream.task_type or "all task types", drift.stream.scorer
+    told = fields(task_type=drift.stream.task_type, scorer=scorer, before=drift.before, after=drift.after)
+    log.warning("drift: %s %s %.3f to %.3f", where, scorer, drift.before, drift.after, extra=told)
+
+
+@signals.setup_logging.connect
+def set_up_logs(loglevel: int | str = logging.INFO, logfile: Any = None, **_: object) -> None:  # noqa: ANN401 as celery's
+    """Have Celery and us write one kind of line; it sets up nothing of its own then."""
+    logs.set_up(_settings(), loglevel, logfile if isinstance(logfile, str) else None)
 
 
 @signals.worker_ready.connect
@@ -336,8 +353,7 @@ def _say_rehearsal(**_: object) -> None:
 @signals.worker_init.connect
 def _before_fork(**_: object) -> None:
     _stopping[0] = 0
-    for chatty in ("httpx2", "alembic"):  # a line a call, two lines a process
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.hush()
     project = Project(_settings()).open()  # an empty database gets its schema, a wrong one is told now
     project.store.close()  # sockets must not cross the fork
     if project.settings.is_judge_configured:
@@ -381,11 +397,27 @@ def _start_heartbeat(sender: Any = None, **_: object) -> None:  # noqa: ANN401 c
     _beating.clear()
     _heart["thread"] = threading.Thread(target=_beat, args=(lanes,), name="spotcheck-heartbeat", daemon=True)
     _heart["thread"].start()
+    if "control" in lanes:
+        _start_metrics(_settings())
+
+
+_scraped: list[Scraped] = []
+
+
+def _start_metrics(settings: Settings) -> None:
+    """Answer `GET /metrics` from this process, where the settings say so."""
+    address = listen_address(settings.metrics.listen or "")
+    if address is not None:
+        metrics = Metrics(Project(settings), alone=_forking)
+        _scraped.append(Scraped(*address, metrics.text, CONTENT_TYPE))
+        _scraped[-1].start()
 
 
 @signals.worker_shutdown.connect
 def _stop_heartbeat(**_: object) -> None:
     _beating.set()
+    while _scraped:
+        _scraped.pop().close()
     if "thread" in _heart:
         _heart.pop("thread").join(_LAST_BEAT_S)
 

@@ -56,6 +56,25 @@ def _database(url: SecretStr) -> SecretStr:
     return url
 
 
+def _listen(address: str | None) -> str | None:
+    if address is not None and listen_address(address) is None:
+        raise ValueError('not an address; write it like "127.0.0.1:9464"')
+    return address
+
+
+def listen_address(address: str) -> tuple[str, int] | None:
+    """Host and port of an address to listen at; None where it is none.
+
+    Example:
+        >>> listen_address("127.0.0.1:9464"), listen_address("[::1]:9464"), listen_address(":9464")
+        (('127.0.0.1', 9464), ('::1', 9464), None)
+    """
+    found = re.fullmatch(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<host>[\w.-]{1,253})):(?P<port>[0-9]{1,5})", address)
+    if found is None or not 0 < int(found["port"]) < 65_536:
+        return None
+    return found["ipv6"] or found["host"], int(found["port"])
+
+
 def _json_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuse what is no JSON Schema, with the path inside it; else each run would be told, and none scored."""
     import jsonschema  # most projects have no schema, and need not wait for it
@@ -303,6 +322,14 @@ class Store(Section):
     """Days a run's texts and steps are kept after they were received; never pruned while undecided."""
 
 
+class Metrics(Section):
+    """Figures for a monitoring system."""
+
+    listen: Annotated[str | None, AfterValidator(_listen)] = None
+    """Where the process of the control queue answers `GET /metrics` as Prometheus has it, `HOST:PORT`; nowhere by
+    default. Env: SPOTCHECK_METRICS."""
+
+
 class Value(NamedTuple):
     """One setting as `spotcheck settings` prints it."""
 
@@ -320,6 +347,8 @@ _ENV = {
     "SPOTCHECK_JUDGE_MODEL": ("judge", "model"),
     "SPOTCHECK_JUDGE_CONCURRENCY": ("judge", "concurrency"),
     "SPOTCHECK_SETTLE_S": ("settle_s",),
+    "SPOTCHECK_METRICS": ("metrics", "listen"),
+    "SPOTCHECK_LOG": ("log",),
     CLOCK: ("clock",),
     "SPOTCHECK_WEBHOOK_URL": ("webhook_url",),
     "SPOTCHECK_WEBHOOK_SECRET": ("webhook_secret",),
@@ -352,6 +381,8 @@ class Settings(Section):
     """The judge's key. Env: OPENAI_API_KEY only, never a file."""
     settle_s: float = Field(default=600, ge=0)
     """Seconds without news after which a run sent in spans counts as ended. Env: SPOTCHECK_SETTLE_S."""
+    log: Literal["text", "json"] = "text"
+    """Log lines of worker, beat and up: for people, or one JSON object each. Env: SPOTCHECK_LOG."""
     clock: Annotated[Clock, BeforeValidator(read_clock)] = REAL
     """The time nights are counted by: real, or a rehearsal's, `START@REAL_START xN`. Env: SPOTCHECK_CLOCK only."""
     sampling: Sampling = Sampling()
@@ -370,6 +401,8 @@ class Settings(Section):
     """Limits on what comes from outside."""
     store: Store = Store()
     """How long things are kept."""
+    metrics: Metrics = Metrics()
+    """Figures for a monitoring system."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -395,6 +428,12 @@ class Settings(Section):
             return self.broker_url.get_secret_value()
         folder = self.sqlite_path.with_suffix(".broker") if self.sqlite_path else Path("spotcheck.broker")
         return f"filesystem://{folder.resolve()}"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Keys, and the webhook's address, which may be one: they must stand in no log."""
+        whole = (self.openai_api_key, self.webhook_secret, self.webhook_url)
+        return frozenset(secret.get_secret_value().strip() for secret in whole if secret is not None) - {""}
 
     @property
     def is_judge_configured(self) -> bool:

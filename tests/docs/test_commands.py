@@ -93,7 +93,7 @@ def test_the_readme_names_every_command() -> None:
 
 def test_the_readme_names_every_variable() -> None:
     variables = re.findall(r"Env: ([A-Z_]+)", " ".join(description or "" for _, description in settings()))
-    assert len(variables) == 11
+    assert len(variables) == 13
     assert [name for name in variables if name not in README] == []
 
 

@@ -56,13 +56,45 @@ FINDING = shape(
     chance_per_year={"type": "number", "exclusiveMinimum": 0},
     since=NIGHT,
 )
+WAITING = shape(due=COUNT, later=COUNT, leased=COUNT, oldest_at=AT, next_at=AT)
+SPENT = {"spent_usd": NUMBER, "reserved_usd": NUMBER, "presumed_usd": NUMBER}
+MODEL_NOW = shape(
+    model=TEXT,
+    server=TEXT_OR_NULL,
+    processes=COUNT,
+    calls_per_s=NUMBER,
+    refused=UNIT,
+    failed=UNIT,
+    in_flight=COUNT,
+    waiting=COUNT,
+    limit=COUNT,
+    starts_per_s={"type": ["number", "null"]},
+    latency_s={"type": ["number", "null"]},
+    queue=WAITING,
+    spent=shape(**SPENT),
+    trouble=TEXT_OR_NULL,
+    trouble_at=AT,
+    resumes_at=AT,
+)
 SHAPES = {
     "trends": shape(points=some(POINT)),
     "status": shape(
         scorers=some(shape(scorer=TEXT, night=NIGHT, **dict.fromkeys(TERMS, COUNT))),
         totals=shape(**dict.fromkeys(TERMS, COUNT)),
+        at=AT,
+        queue=shape(heuristic=WAITING, judge=WAITING),
         workers={"type": "array"},
         spend_usd=NUMBER,
+        reserved_usd=NUMBER,
+        judge=shape(is_configured={"const": True}, models=some(MODEL_NOW)),
+        batches={"type": "array"},
+        spend=shape(
+            day=NIGHT,
+            **SPENT,
+            cap_usd=USD,
+            month=shape(**SPENT, cap_usd=USD),
+            by_scorer=some(shape(scorer=TEXT_OR_NULL, scorer_version=TEXT_OR_NULL, model=TEXT_OR_NULL, **SPENT)),
+        ),
     ),
     "drift": shape(findings=some(FINDING)),
     "rubric list": shape(

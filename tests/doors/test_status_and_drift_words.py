@@ -9,6 +9,7 @@ import pytest
 
 from tests.doors.conftest import Shell, World, a_document, lines
 from worker.cli import status
+from worker.cli.door import show_table
 from worker.cli.drift import describe
 from worker.records import Drift, Stream
 from worker.store.counts import NightCounts
@@ -73,17 +74,13 @@ def test_a_table_with_every_term_is_broken_into_whole_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     row = NightCounts("grounded_figures", "1", date(2026, 11, 22), 45_000, *[5_000] * 8)
-    told: list[Any] = []
-    monkeypatch.setattr(status, "show_table", told.append)
-    status._table([row, row._replace(scorer="task_completion")], {})
-    heads = [column.header for table in told for column in table.columns]
+    tables = status._tables([row, row._replace(scorer="task_completion")], {}, width)
+    heads = [column.header for table in tables for column in table.columns]
     assert [head for head in heads if head != "scorer"] == [status._HEADS.get(term, term) for term in status._TERMS]
-    for table in told:
+    for table in tables:
         widths = [max(len(str(part)) for part in (column.header, *column.cells)) for column in table.columns]
         assert sum(widths) + 2 * (len(widths) - 1) <= width
-    monkeypatch.undo()
-    monkeypatch.setenv("COLUMNS", str(width))
-    status._table([row], {})
+        show_table(table)
     assert "…" not in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -227,4 +228,35 @@ def test_a_child_process_never_hangs_up_for_its_parent(postgres_ready: str) -> N
     before = servers_behind()
     assert in_child(store).startswith("its own")
     assert servers_behind() == before
+    store.close()
+
+
+def test_what_may_as_well_be_left_waits_only_a_moment_for_a_lock(tmp_path: Path) -> None:
+    store, other = (Store(f"sqlite:///{tmp_path}/spotcheck.db?timeout=250") for _ in range(2))
+    with store.write():
+        with pytest.raises(StoreError, match="database is locked"), other.write(patience_s=0.05):
+            pass
+        assert waits_ms(other) == 250_000, "a later transaction of the same connection is as patient as ever"
+    with other.write(patience_s=0.05):
+        pass
+    for each in (store, other):
+        each.close()
+
+
+def waits_ms(store: Store) -> int:
+    with store.read() as connection:
+        return int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
+
+
+def test_on_a_server_too(postgres_url: Callable[[], str]) -> None:
+    store = Store(postgres_url())
+    with store.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE thing (number integer)")
+        connection.exec_driver_sql("INSERT INTO thing VALUES (1)")
+    with store.write() as holding:
+        holding.exec_driver_sql("UPDATE thing SET number = 2")
+        with pytest.raises(StoreError, match="lock timeout"), store.write(patience_s=0.05) as connection:
+            connection.exec_driver_sql("UPDATE thing SET number = 3")
+    with store.write() as connection:
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0"
     store.close()

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli.door import DISK_FULL, close, is_full, leave, note
+from worker.cli.door import DISK_FULL, begin, close, is_full, leave, note
 from worker.errors import EXIT_EXPORT, EXIT_OK, EXIT_USAGE, SpotcheckError
 
 EXIT_UNEXPECTED = 1
@@ -40,13 +40,14 @@ class _Door(TyperGroup):
         given = [str(argument) for argument in (sys.argv[1:] if args is None else args)]
         arguments = [argument for argument in given if argument != "--traceback"]
         extra |= {"prog_name": "spotcheck", "standalone_mode": False}
+        begin()
         try:
             code = super().main(args=arguments, **extra)
         except Exception as error:  # noqa: BLE001 the last stop: nothing may end in a page of traceback unasked
             if len(arguments) < len(given):
                 traceback.print_exception(error)
             words, code = _one_line(error)
-            note(words)
+            note(words, "error")
         sys.exit(code if isinstance(code, int) else EXIT_OK)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 as typer's own

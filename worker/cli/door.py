@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -19,11 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from worker import logs
 from worker.clock import VARIABLE as CLOCK
 from worker.clock import read_clock
 from worker.errors import SettingsError
 from worker.flow.project import Project
-from worker.settings import read_here
+from worker.settings import Settings, read_here
 from worker.store.engine import Store
 
 
@@ -79,9 +81,10 @@ def now() -> datetime:
     return read_clock(os.environ.get(CLOCK, "")).now()
 
 
-def show_json(answer: Any) -> None:  # noqa: ANN401 any JSON value
-    """One JSON document on stdout."""
-    said = orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
+def show_json(answer: Any, *, in_a_line: bool = False) -> None:  # noqa: ANN401 any JSON value
+    """One JSON document on stdout, to be read, or as one line of several."""
+    form = orjson.OPT_APPEND_NEWLINE if in_a_line else orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    said = orjson.dumps(answer, option=form, default=str)
     if sys.stdout.isatty():  # the same JSON, but what a terminal may take for an order is escaped
         said = said.decode().translate(_ESCAPED).encode()
     sys.stdout.buffer.write(said)
@@ -93,9 +96,43 @@ def say(text: str = "") -> None:
     out.print(plain(text), markup=False)
 
 
-def note(text: str) -> None:
-    """A line beside the result."""
-    err.print(plain(text), markup=False)
+def note(text: str, level: str = "info") -> None:
+    """A line beside the result; of a process that logs JSON, one more line of its log."""
+    err.print(_log_line(text, level) if _logging else plain(text), markup=False)
+
+
+def raw_note(text: str) -> None:
+    """The same at once, past every lock and buffer: for a signal handler."""
+    said = _log_line(text, "warning") if _logging else "\n" * os.isatty(2) + text
+    with suppress(OSError):
+        os.write(2, said.encode("utf-8", "replace") + b"\n")
+
+
+_logging: list[Settings] = []
+"""The settings of a process whose notes are lines of a JSON log."""
+
+
+def begin() -> None:
+    """A command starts; one before it in this process, as in tests, leaves nothing behind."""
+    _logging.clear()
+
+
+def as_log_lines() -> bool:
+    """From here on this process is one that stays: its notes go with its log.
+
+    Returns:
+        Whether that is JSON.
+    """
+    settings = read_here()[0]
+    if settings.log == "json":
+        _logging[:] = [settings]
+        logs.set_up(settings, "INFO")  # for what is said before Celery sets up its own
+        logging.captureWarnings(True)
+    return bool(_logging)
+
+
+def _log_line(text: str, level: str) -> str:
+    return logs.json_line(_logging[0], text, level)
 
 
 def inline(text: str) -> str:

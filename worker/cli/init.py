@@ -18,6 +18,8 @@ TOML = """\
 #   SPOTCHECK_JUDGE_MODEL, OPENAI_API_KEY, OPENAI_BASE_URL
 # Every setting with its value and source: spotcheck settings
 
+# log = "text"              # or "json", or SPOTCHECK_LOG: the log lines of worker, beat and up
+
 [sampling]
 rate = 0.05                 # probability that an ordinary run is drawn
 flagged_rate = 0.25         # … that a flagged one is: errored, aborted, outlier, tool error, repeated call
@@ -74,6 +76,9 @@ false_alarms_per_year = 2   # drift findings that chance may cause, for the whol
 # max_text_chars = 1000000
 # max_result_chars = 64000
 # max_steps = 5000
+
+# [metrics]
+# listen = "127.0.0.1:9464"   # or SPOTCHECK_METRICS: where the control worker, or up, answers GET /metrics
 """
 
 

@@ -15,6 +15,7 @@ from worker.flow.nightly import due_nights
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES
 from worker.flow.schedule import due_from
+from worker.flow.turn_note import in_short
 from worker.settings import Settings
 from worker.store import alerts, draws, findings, ledger, money, workers
 from worker.store.ledger import Waiting
@@ -105,7 +106,9 @@ def panel(settings: Settings, found: Figures | None) -> Panel:
 
 
 def one_line(settings: Settings, found: Figures) -> str:
-    """The same in one line, for a log."""
+    """The same in one line, for a log: without a server's words."""
+    if found.trouble is not None:
+        found = found._replace(trouble=in_short(found.trouble))
     return " · ".join(f"{name}: {said}" for name, said in _rows(settings, found))
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 from celery import signals
+from celery.apps import worker as celery_worker
 
 from worker import broker, celery
-from worker.cli.door import Json, near, note, project
+from worker.cli.door import Json, as_log_lines, near, note, project, raw_note
 from worker.cli.health import check, tell, wanted
 from worker.cli.waking import Waking
 from worker.errors import SettingsError
@@ -42,6 +43,7 @@ def worker(
             raise SettingsError(f"--queues: {queue!r} is not known{near(queue, celery.QUEUES.values())}")
     if not asked:
         raise SettingsError("--queues names none; use judge, heuristics or control")
+    is_json = as_log_lines()
     opened = ready(project(creates=True))
     if opened.settings.broker.startswith("memory://"):
         raise SettingsError(
@@ -51,6 +53,9 @@ def worker(
     arguments += ["--without-gossip", "--without-mingle", "-n", name or f"spotcheck-{'-'.join(asked)}@%h"]
     if with_beat:
         arguments += ["-B"]
+    if is_json:  # no banner, and what Celery says past its log becomes a line of it
+        arguments = ["--quiet", *arguments]
+        celery_worker.safe_say = lambda message, *_: raw_note(str(message))
     note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · queues {', '.join(asked)}")
     told: list[str] = []
     ended: list[int | None] = []
@@ -84,6 +89,7 @@ def beat(
     Examples: spotcheck beat
     """
     known_level(loglevel)
+    as_log_lines()
     opened = project(creates=True)
     opened.store.close()
     Waking(opened)

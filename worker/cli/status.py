@@ -1,86 +1,115 @@
-"""`spotcheck status`: every ended run accounted for, the queue, the workers, the money."""
+"""`spotcheck status`: every ended run accounted for, the queue, the judge, the workers, the money."""
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
+import typer
 from rich.table import Table
 
-from worker.cli.door import Json, Since, Until, add_row, columns, now, project, say, show_json, show_table, window
-from worker.cli.health import NAMES
-from worker.flow.reconcile import LANES
+from worker.cli import fitted, status_engine
+from worker.cli.door import Json, Since, Until, columns, now, project, say, show_json, show_table, window
+from worker.cli.status_engine import Part
+from worker.errors import SettingsError
+from worker.flow.engine_now import EngineNow, Watcher
+from worker.flow.project import Project
 from worker.records import ScorerKey
-from worker.store import counts, draws, enrol, ledger, money, runs, workers
+from worker.store import counts, draws, enrol, runs
 from worker.store.counts import NightCounts
 
 _TERMS = ("ended", "filtered", "before_start", "sampled_out", "scored", "unscored", "failed", "shed", "pending")
 _ALWAYS = ("ended", "scored", "unscored", "pending")
 _HEADS = {"before_start": "before", "sampled_out": "undrawn"}
-_GAP = 2
 _NIGHTS = 14
+_INTERVAL_S = 2.0
 
 
-def status(since: Since = None, until: Until = None, as_json: Json = False) -> None:
-    """The counts of every night and scorer, and whether they reconcile; the queue, the workers, today's spend.
+def status(
+    since: Since = None,
+    until: Until = None,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again; Ctrl-C ends it.")] = False,
+    interval: Annotated[
+        float | None, typer.Option("--interval", min=0.5, max=3600, metavar="S", help="Seconds between two looks: 2.")
+    ] = None,
+) -> None:
+    """The counts of every night and scorer, and whether they reconcile; the queue, the judge, today's spend.
 
-    By default the last 14 nights that have runs.
+    By default the last 14 nights that have runs. With --watch a screen that is drawn anew, or in a pipe one block after
+    another; with --json too, one line of JSON each time. Ctrl-C ends it.
 
-    Examples: spotcheck status · spotcheck status --since 2026-09-28 --json
+    Examples: spotcheck status · spotcheck status --since 2026-09-28 --json · spotcheck status --watch --interval 5
     """
     first, last = window(since, until)
+    if interval is not None and not watch:
+        raise SettingsError("--interval belongs to --watch")
     opened = project()
+    if watch:
+        from worker.cli import status_watch  # a live screen that most looks do without
+
+        status_watch.run(opened, first, last, interval or _INTERVAL_S, as_json=as_json)
+        return
+    counted, engine = count(opened, first, last), Watcher(opened).look()
+    if as_json:
+        show_json(answer(opened, counted, engine))
+        return
+    for part in [*count_parts(counted, columns()), *status_engine.parts(engine, opened.settings, columns())]:
+        if isinstance(part, str):
+            say(part)
+        else:
+            show_table(part)
+
+
+class Counted(NamedTuple):
+    """The counts of some nights."""
+
+    first: date
+    last: date
+    rows: Sequence[NightCounts]
+    known: Mapping[tuple[str, str], ScorerKey]
+    drawn: Collection[date]
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether every ended run is accounted for."""
+        return all(row.reconciles for row in self.rows)
+
+
+def count(opened: Project, first: date | None, last: date | None) -> Counted:
+    """Count nights: those asked for, or the last that have runs. With a million runs this takes most of a second."""
     registered = [each for each, _ in opened.register()]
     start = opened.start_night()
     with opened.store.read() as connection:
-        at = opened.store.now(connection)
         span = runs.span(connection)
         last = last or max(span[1] if span else opened.last_over(now()), first or date.min)
         first = first or last - timedelta(days=min(_NIGHTS - 1, last.toordinal() - 1))
         rows = counts.counts(connection, first, last, registered, start)
-        lanes = {lane: ledger.waiting(connection, at, lane) for lane in LANES}
-        alive = workers.alive(connection, at)
         known = {(one.key.name, one.key.series): one.key for one in enrol.registered(connection)}
-        drawn = set(draws.drawn_nights(connection, first, last))
-        spend = money.account(connection, opened.night_of(at))
-    totals = {term: sum(getattr(row, term) for row in rows) for term in _TERMS}
-    reconciles = all(row.reconciles for row in rows)
-    if as_json:
-        show_json(
-            {
-                "window": {"since": first, "until": last},
-                "scorers": [_json(row) for row in rows],
-                "totals": totals,
-                "reconciles": reconciles,
-                "queue": {lane: waiting._asdict() for lane, waiting in lanes.items()},
-                "workers": [{key: row[key] for key in ("name", "lanes", "pid", "seen_at")} for row in alive],
-                "spend_usd": spend.spent_usd,
-                "reserved_usd": spend.reserved_usd,
-            }
-        )
-        return
-    say(
-        f"nights {first} to {last}: "
-        + ("every ended run is accounted for" if reconciles else "COUNTS DO NOT RECONCILE")
-    )
-    _table(rows, known)
-    if undrawn := _of_undrawn_nights(rows, drawn):
-        say(f"pending: {undrawn:,} of nights that are not drawn yet")
-    for lane, waiting in lanes.items():
-        if not (waiting.due or waiting.later or waiting.leased):
-            say(f"queue {NAMES[lane]:<10} nothing waits")
-            continue
-        oldest = "" if waiting.oldest_at is None else f", oldest {_age((at - waiting.oldest_at).total_seconds())}"
-        say(
-            f"queue {NAMES[lane]:<10} {waiting.due:,} due, {waiting.later:,} waiting out a back-off, "
-            f"{waiting.leased:,} being scored{oldest}"
-        )
-    names = ", ".join(f"{row['name']} ({_lanes(row['lanes'])})" for row in alive)
-    say(f"workers {names}" if alive else "workers none seen alive; start one: spotcheck worker")
-    cap = opened.settings.judge.budget_usd_per_day
-    of = "" if cap is None else f" of ${cap:,.2f}"
-    say(f"spent today ${spend.spent_usd:,.4f}{of}, reserved ${spend.reserved_usd:,.4f}")
+        return Counted(first, last, rows, known, set(draws.drawn_nights(connection, first, last)))
+
+
+def answer(opened: Project, counted: Counted, engine: EngineNow) -> dict[str, Any]:
+    """What `--json` says."""
+    return {
+        "window": {"since": counted.first, "until": counted.last},
+        "scorers": [_json(row) for row in counted.rows],
+        "totals": {term: sum(getattr(row, term) for row in counted.rows) for term in _TERMS},
+        "reconciles": counted.reconciles,
+        **status_engine.answer(engine, opened.settings),
+    }
+
+
+def count_parts(counted: Counted, room: int | None) -> Iterator[Part]:
+    """Whether all is accounted for, and the table."""
+    verdict = "every ended run is accounted for" if counted.reconciles else "COUNTS DO NOT RECONCILE"
+    yield f"nights {counted.first} to {counted.last}: {verdict}"
+    if not counted.rows:
+        yield "no runs in this window"
+    yield from _tables(counted.rows, counted.known, room)
+    if undrawn := _of_undrawn_nights(counted.rows, counted.drawn):
+        yield f"pending: {undrawn:,} of nights that are not drawn yet"
 
 
 def _json(row: NightCounts) -> dict[str, Any]:
@@ -96,45 +125,20 @@ def _of_undrawn_nights(rows: Sequence[NightCounts], drawn: Collection[date]) -> 
     return max(by_scorer.values(), default=0)
 
 
-def _lanes(stored: str) -> str:
-    return ",".join(NAMES.get(lane, lane) for lane in stored.split(","))
-
-
-def _table(rows: Sequence[NightCounts], known: Mapping[tuple[str, str], ScorerKey]) -> None:
+def _tables(rows: Sequence[NightCounts], known: Mapping[tuple[str, str], ScorerKey], room: int | None) -> list[Table]:
     sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_TERMS, 0))
     for row in rows:
         for term in _TERMS:
             sums[row.scorer, row.scorer_version][term] += getattr(row, term)
-    if not sums:
-        say("no runs in this window")
-        return
     # at 80 columns there is no room for terms that are nought everywhere
     told = [term for term in _TERMS if term in _ALWAYS or any(terms[term] for terms in sums.values())]
     order = list(known)  # the oldest series first
     names = _told_apart(sorted(sums, key=lambda key: (key[0], order.index(key) if key in known else -1)), known)
-    cells = {term: {key: f"{terms[term]:,}" if terms[term] else "·" for key, terms in sums.items()} for term in told}
-    for block in _blocks(cells, max(map(len, names.values())), columns()):
-        table = Table(box=None, header_style="", pad_edge=False)
-        table.add_column("scorer", no_wrap=True)
-        for term in block:
-            table.add_column(_HEADS.get(term, term), justify="right", no_wrap=True)
-        for key, name in names.items():
-            add_row(table, name, *(cells[term][key] for term in block))
-        show_table(table)
-
-
-def _blocks(cells: Mapping[str, Mapping[Any, str]], name_width: int, room: int | None) -> list[list[str]]:
-    """The terms of one table, or of several below one another where one would be cut."""
-    blocks: list[list[str]] = [[]]
-    used = name_width
-    for term, values in cells.items():
-        width = _GAP + max(len(_HEADS.get(term, term)), *map(len, values.values()))
-        if room is not None and used + width > room and blocks[-1]:
-            blocks.append([])
-            used = name_width
-        blocks[-1].append(term)
-        used += width
-    return blocks
+    cells = {
+        _HEADS.get(term, term): {key: f"{terms[term]:,}" if terms[term] else "·" for key, terms in sums.items()}
+        for term in told
+    }
+    return fitted.tables("scorer", names, cells, room)
 
 
 def _told_apart(
@@ -154,10 +158,3 @@ def _told_apart(
 def _model(key: ScorerKey | None) -> str:
     model = None if key is None else key.spec.get("model")
     return str(model).rpartition("/")[2] if model else "(no model)"
-
-
-def _age(seconds: float) -> str:
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -22,12 +22,13 @@ from celery.beat import EmbeddedService
 from celery.worker import state as worker_state
 from rich.live import Live
 
-from worker import broker, celery
-from worker.cli.door import close, err, note, plain, project
+from worker import broker, celery, logs
+from worker.cli.door import as_log_lines, close, err, note, plain, project, raw_note
 from worker.cli.live import Figures, look, one_line, panel
 from worker.cli.process import known_level, ready
 from worker.errors import SpotcheckError
 from worker.flow.project import Project
+from worker.settings import Settings
 
 _THREADS = 7
 """One each for judge, heuristics, tick, reconcile and delivery, and two for wake-ups that find those busy."""
@@ -57,12 +58,13 @@ def up(
     Examples: spotcheck up · spotcheck up --concurrency 32 --quiet
     """
     known_level(loglevel)
+    as_log_lines()
     opened = ready(_wider(project(creates=True), concurrency))
     note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · all lanes and beat in this process")
     stopping = _Stopping()
     with ExitStack() as ends:
         ends.enter_context(stopping.listening())
-        ends.enter_context(_logging("warning" if quiet else loglevel))
+        ends.enter_context(_logging(opened.settings, "warning" if quiet else loglevel))
         working = ends.enter_context(_working(stopping))
         shown = ends.enter_context(_screen(opened)) if err.is_terminal and not quiet else None
         _watch(opened, stopping, working, shown, is_quiet=quiet)
@@ -106,12 +108,11 @@ class _Stopping:
         self._times += 1
         celery.stop_working()
         said = {
-            1: b"stopping: giving back what is in hand\n",
-            2: b"stopping already, a few seconds more (once more leaves at once; nothing is lost)\n",
+            1: "stopping: giving back what is in hand",
+            2: "stopping already, a few seconds more (once more leaves at once; nothing is lost)",
         }
         # not through rich: its lock may be held by what was interrupted
-        with suppress(OSError):
-            os.write(2, b"\n" * os.isatty(2) + said.get(self._times, b"left; the next start goes on\n"))
+        raw_note(said.get(self._times, "left; the next start goes on"))
         if self._times > 2:
             os._exit(130)
 
@@ -186,23 +187,26 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def _logging(level: str) -> Iterator[None]:
+def _logging(settings: Settings, level: str) -> Iterator[None]:
     """Our lines at a level, those of libraries from warnings on; Celery does not set up its own."""
     handler = _Lines()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root, before = logging.getLogger(), (logging.getLogger().level, log.level)
+    handler.setFormatter(logs.formatter(settings, "%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    handlers, before = list(root.handlers), (root.level, log.level)
 
     def leave_it(**_: object) -> None:
         return None
 
+    signals.setup_logging.disconnect(celery.set_up_logs)
     signals.setup_logging.connect(leave_it)
-    root.addHandler(handler)
+    root.handlers[:] = [handler]
     root.setLevel("DEBUG" if level.lower() == "debug" else "WARNING")
     log.setLevel(level.upper())
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        root.handlers[:] = handlers
         root.setLevel(before[0])
         log.setLevel(before[1])
         signals.setup_logging.disconnect(leave_it)
+        signals.setup_logging.connect(celery.set_up_logs)

@@ -11,6 +11,7 @@ from types import TracebackType
 from worker.flow.batch import BatchLane
 from worker.flow.capability import remembered, remembering
 from worker.flow.lane import Lane, Stop, Work
+from worker.flow.pace_note import PaceNotes
 from worker.flow.project import Project
 from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge, score_one
 from worker.judge.client import ChatJudge
@@ -37,6 +38,7 @@ class Desk:
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
         self._batches: BatchLane | None = None
+        self._notes = PaceNotes(project)
 
     def drain(
         self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
@@ -61,17 +63,18 @@ class Desk:
         if lane == "heuristic":
             return drain_heuristics(place, budget_s=budget_s, stop=stop, on_progress=on_progress)
         self.project.check_prices()
-        policy = self.project.settings.judge
-        return self._loop().run(
-            drain_judge(
-                place,
-                self._judging(),
-                concurrency=policy.concurrency,
-                budget_s=budget_s,
-                stop=stop,
-                on_progress=on_progress,
-            )
+        judge = self._judging()
+        turn = drain_judge(
+            place,
+            judge,
+            concurrency=self.project.settings.judge.concurrency,
+            budget_s=budget_s,
+            stop=stop,
+            on_progress=on_progress,
         )
+        if judge is not None:
+            turn = self._notes.beside(turn, judge.gate, [model for model in place.models if model is not None])
+        return self._loop().run(turn)
 
     def drain_all(
         self,
@@ -139,6 +142,7 @@ class Desk:
             if self._judge is not None:
                 self._runner.run(self._judge.close())
             self._runner.close()
+            self._notes.gone()
         self._runner = self._judge = None
 
     def __enter__(self) -> "Desk":

@@ -34,6 +34,9 @@ _LINGER_S = 10.0
 _DRY_S = 0.5
 """An empty queue is looked at this often while calls are under way."""
 
+LEFT_ALONE = "the judge gave no answer, and is left alone for a while"
+"""Said of a turn that found it so; why, an earlier turn said."""
+
 OnProgress = Callable[[int], None]
 
 
@@ -197,7 +200,7 @@ class _Pump:
     def _goes_on(self) -> bool:
         """Whether there is something to wait for, with nothing under way."""
         if (rest_s := self._rest_s()) is not None:
-            self._total += Drained(outage="the judge gave no answer, and is left alone for a while", pause_s=rest_s)
+            self._total += Drained(outage=LEFT_ALONE, pause_s=rest_s)
             return False
         if not self._is_dry or self._later:
             return True

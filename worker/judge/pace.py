@@ -58,6 +58,8 @@ class Seen(NamedTuple):
     """With 429."""
     failed: int
     """Without an answer: 5xx, time-outs, hang-ups."""
+    answered: int
+    """With a verdict, or that the question is a bad one. What is left are refusals of the key or the account."""
 
 
 class _Anchor(NamedTuple):
@@ -96,7 +98,7 @@ class Pace:
         self._rate_most = rate
         self._is_growing_fast = True
         self._credit, self._credited_at = 1.0, 0.0
-        self._calls = self._refused = self._failed = 0
+        self._calls = self._refused = self._failed = self._answered = 0
         self._begun_here = self._answered_here = self._refused_here = self._failed_here = 0
         self._looked_at: float | None = None
         self._looks = 0
@@ -114,7 +116,7 @@ class Pace:
     @property
     def seen(self) -> Seen:
         """What was seen since the beginning."""
-        return Seen(self._calls, self._refused, self._failed)
+        return Seen(self._calls, self._refused, self._failed, self._answered)
 
     @property
     def is_tripped(self) -> bool:
@@ -180,6 +182,7 @@ class Pace:
         self._ends()
         self.latency_s = latency_s if not self.latency_s else 0.9 * self.latency_s + 0.1 * latency_s
         self._answered_here += 1
+        self._answered += 1
         self._is_half_open, self._openings, self._unanswered = False, 0, 0
         self._look(now)
 

@@ -100,11 +100,17 @@ class Store:
                 yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that writes; on SQLite it takes the write lock at once, so that it cannot fail half-way."""
+    def write(self, *, patience_s: float | None = None) -> Iterator[Connection]:
+        """A transaction that writes; on SQLite it takes the write lock at once, so that it cannot fail half-way.
+
+        Args:
+            patience_s: Longest wait for somebody else's lock, for what may as well be left; None waits as always.
+        """
         with self._one_line(), self.engine.connect() as connection:
-            writing = connection.execution_options(spotcheck_writes=True)
+            writing = connection.execution_options(spotcheck_writes=True, spotcheck_patience_s=patience_s)
             with writing.begin():
+                if patience_s is not None and self.dialect == "postgresql":
+                    writing.exec_driver_sql(f"SET LOCAL lock_timeout = {patience_s * 1000:.0f}")
                 yield writing
 
     def now(self, connection: Connection) -> datetime:
@@ -199,8 +205,18 @@ def _prepare_sqlite(busy_timeout_s: float, connection: Any, _: object) -> None: 
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("spotcheck_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    begin = "BEGIN IMMEDIATE" if options.get("spotcheck_writes") else "BEGIN"
+    patience_s = options.get("spotcheck_patience_s")
+    if patience_s is None:
+        connection.exec_driver_sql(begin)
+        return
+    usual_ms = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={patience_s * 1000:.0f}")
+    try:
+        connection.exec_driver_sql(begin)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={usual_ms}")
 
 
 _FULL = "; free some space, then repeat the command: nothing is lost"

@@ -250,6 +250,12 @@ def points(
     return sorted(rows, key=_order)
 
 
+def newest_week(connection: Connection) -> str | None:
+    """The last week with points; None before the first. Reads one end of trend_by_week."""
+    week: str | None = connection.execute(select(func.max(trend.c.week))).scalar_one()
+    return week
+
+
 def _order(row: RowMapping) -> tuple[Any, ...]:
     keys = ("scorer", "criterion", "task_type", "segment", "scorer_version", "week")
     return tuple((row[key] is not None, row[key] or "") for key in keys)

@@ -337,15 +337,16 @@ class PaceRow(SQLModel, table=True):
     """Calls that may be under way at the moment."""
     per_second: float | None = None
     """Calls that may start in a second; None while nothing bounds them."""
-    answered: int
-    """Calls of this process since `since_at`."""
-    refused: int
-    failed: int
+    answered: int = Field(sa_type=BigInteger)
+    """Calls of this process since `since_at`; of all processes and times where `worker` is empty."""
+    refused: int = Field(sa_type=BigInteger)
+    failed: int = Field(sa_type=BigInteger)
     latency_s: float | None = None
     """Of an answer, lately."""
     resumes_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When the next call may start, where the server is left alone."""
     trouble: str | None = Field(default=None, sa_type=CleanText)
+    """Why nothing is asked any more."""
 
 
 class ScoreRow(SQLModel, table=True):

@@ -1,0 +1,88 @@
+"""What is open, by scorer: the same figures as the ledger's own; outcomes by reason; batches on their way."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert
+
+from tests.store.world import LEASE_S, NIGHT, NOW, World, given_up, heuristic, judge, outcome
+from worker.store import at_work, ledger
+from worker.store.at_work import OpenJobs
+from worker.store.engine import Store
+from worker.store.tables import BatchRow, core
+
+LATER = NOW + timedelta(seconds=LEASE_S - 1)
+GONE = NOW + timedelta(seconds=LEASE_S + 1)
+
+
+def open_jobs(store: Store, at: datetime) -> list[OpenJobs]:
+    with store.read() as connection:
+        return at_work.open_jobs(connection, at)
+
+
+def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None:
+    world = World(store)
+    one, other, rule = world.register(judge("one"), judge("other"), heuristic())
+    world.add_runs(10)
+    world.draw([one, other, rule])
+    leased = world.claim([one], limit=4).jobs
+    world.retry(leased[:1], NOW + timedelta(hours=1))
+    world.settle([outcome(leased[1])])
+    assert open_jobs(store, LATER) == [
+        OpenJobs(one.pk, "judge", 6, 1, 2, 0, NOW, NOW + timedelta(hours=1)),
+        OpenJobs(other.pk, "judge", 10, 0, 0, 0, NOW, None),
+        OpenJobs(rule.pk, "heuristic", 10, 0, 0, 0, NOW, None),
+    ]
+    for at in (LATER, GONE, NOW + timedelta(hours=2)):
+        found = open_jobs(store, at)
+        with store.read() as connection:
+            for lane in ("judge", "heuristic"):
+                assert at_work.summed([each for each in found if each.lane == lane]) == ledger.waiting(
+                    connection, at, lane
+                )
+    assert [each.lost for each in open_jobs(store, GONE)] == [2, 0, 0]
+
+
+def test_nothing_is_open_in_an_empty_ledger(store: Store) -> None:
+    assert open_jobs(store, NOW) == []
+    assert at_work.summed([]) == ledger.Waiting(0, 0, 0, None, None)
+
+
+def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> None:
+    world = World(store)
+    (scorer,) = world.register(judge())
+    world.add_runs(6)
+    world.draw([scorer])
+    jobs = world.claim([scorer], limit=5).jobs
+    scored, unscored, lost, broken, also = jobs
+    settled = [outcome(scored), outcome(unscored, None), given_up(lost)._replace(reason="worker_lost")]
+    settled += [given_up(broken)._replace(reason="scorer_error: KeyError: 'a'")]
+    settled += [given_up(also)._replace(reason="scorer_error: KeyError: 'b'")]
+    world.settle(settled)
+    with store.read() as connection:
+        found = at_work.outcomes(connection, NIGHT)
+        assert at_work.outcomes(connection, NIGHT + timedelta(days=1)) == []
+    assert {(each.state, each.reason, each.jobs) for each in found} == {
+        ("scored", None, 1),
+        ("unscored", "refusal", 1),
+        ("failed", "worker_lost", 1),
+        ("failed", "scorer_error", 2),
+        ("queued", None, 1),
+    }
+    assert {(each.scorer_pk, each.lane) for each in found} == {(scorer.pk, "judge")}
+
+
+def a_batch(**over: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {"server": "ab12", "model": "m", "state": "running", "jobs": 500, "completed": 20}
+    fields |= {"created_at": NOW, "deadline_at": NOW + timedelta(days=1), "look_at": NOW, "tries": 0}
+    return fields | {"collected": 0, "cost_usd": 0.0} | over
+
+
+def test_batches_are_told_until_they_are_done(store: Store) -> None:
+    states = ("done", "filling", "uploaded", "running", "collecting", "done")
+    with store.write() as connection:
+        connection.execute(insert(core(BatchRow)), [a_batch(state=state) for state in states])
+    with store.read() as connection:
+        found = at_work.open_batches(connection)
+    assert [one.state for one in found] == ["filling", "uploaded", "running", "collecting"]
+    assert (found[2].jobs, found[2].completed, found[2].deadline_at) == (500, 20, NOW + timedelta(days=1))
