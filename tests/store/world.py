@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, or_, select
 
 from worker.core import sampling
 from worker.records import Draw, Run, RunFilter, ScorerKey, Stratum
@@ -16,7 +16,7 @@ from worker.store import counts, draws, enrol, ledger, runs
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Claim, Job, Settled
-from worker.store.money import Money
+from worker.store.money import HOLDS, Money
 from worker.store.runs import Counts, Incoming
 from worker.store.tables import JobRow, RunRow, ScoreRow, SpendRow, core
 
@@ -26,6 +26,8 @@ LEASE_S = 90.0
 
 job, score, run, spend = core(JobRow), core(ScoreRow), core(RunRow), core(SpendRow)
 _numbers = itertools.count()
+IS_HELD = or_(job.c.state == "leased", HOLDS)
+"""A job for which money is reserved, not one for which it is presumed spent."""
 
 
 def incoming(one: Run, *, night: date = NIGHT, key: float | None = None, flags: Sequence[str] = ()) -> Incoming:
@@ -135,8 +137,13 @@ class World:
             )
 
     def settle(self, done: Sequence[Settled], *, owner: str = "me", now: datetime = NOW, day: date = NIGHT) -> int:
+        """As a lane does: what comes too late in a transaction of its own."""
         with self.store.write() as connection:
-            return ledger.settle(connection, done, owner, now, day)
+            count = ledger.settle(connection, done, owner, now, day)
+        if count < len(done):
+            with self.store.write() as connection:
+                count += ledger.settle_late(connection, done, owner, now, day)
+        return count
 
     def retry(self, jobs: Sequence[Job], at: datetime, *, owner: str = "me", reason: str = "429") -> int:
         with self.store.write() as connection:

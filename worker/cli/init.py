@@ -45,6 +45,9 @@ rubrics = ["task_completion"]                       # files in prompts/
 # repair = true                 # ask once more where no server enforces JSON; reserves twice the money
 # tier_prices = { flex = 0.5, batch = 0.5, priority = 2.0 }   # times the model's price
 # unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
+# [judge.budgets.task_completion]   # what one rubric may spend, beside the caps of all
+# usd_per_day = 1.0
+# usd_per_month = 20.0
 # [judge.prices."my-model"]
 # input_usd_per_mtok = 0.1
 # output_usd_per_mtok = 0.5
