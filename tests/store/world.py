@@ -101,7 +101,7 @@ class World:
         scorers: Sequence[Registered],
         *,
         night: date = NIGHT,
-        rate: float = 1.0,
+        rate: float | Mapping[Stratum, float] = 1.0,
         floor: int = 0,
         now: datetime = NOW,
     ) -> int:
@@ -209,13 +209,16 @@ def at_once(store: Store, count: int, work: Callable[[World, str], None]) -> Non
     assert broken == []
 
 
-def draw_strata(connection: Connection, night: date, rate: float, floor: int, now: datetime) -> int:
+def draw_strata(
+    connection: Connection, night: date, rate: float | Mapping[Stratum, float], floor: int, now: datetime
+) -> int:
     """Decide every stratum that is new, or that the rate raises; gives the runs that this drew."""
     standing = draws.current(connection, night)
     added = 0
     is_raised = False
     for stratum, size in draws.populations(connection, night):
-        decided = sampling.threshold(draws.smallest_keys(connection, night, stratum, floor + 2), size, rate, floor)
+        own = rate[stratum] if isinstance(rate, Mapping) else rate
+        decided = sampling.threshold(draws.smallest_keys(connection, night, stratum, floor + 2), size, own, floor)
         old = standing.get(stratum)
         if old is not None and decided.value <= old["threshold"]:
             continue
@@ -230,7 +233,7 @@ def draw_strata(connection: Connection, night: date, rate: float, floor: int, no
             why=decided.why,
             drawn_at=now,
         )
-        added += draws.store(connection, record, rate)
+        added += draws.store(connection, record, own)
     if is_raised:
         enrol.reorder(connection, night)
     return added
