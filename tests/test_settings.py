@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import SettingsError
-from worker.settings import Settings, Value, read_here, unknown_variables, without_password
+from worker.settings import Judge, Settings, Value, read_here, unknown_variables, without_password
 
 SECRET = "s3cret"
 
@@ -83,6 +83,8 @@ def test_every_variable_reaches_its_setting() -> None:
         ('[judge.prices."m"]\ninput_usd_per_mtk = 1', "did you mean input_usd_per_mtok?"),
         ('[judge]\nunknown_price = "alow"', "judge.unknown_price is 'alow': Input should be 'allow' or 'refuse'"),
         ("[judge]\nbudget_usd_per_day = -1", "judge.budget_usd_per_day is -1"),
+        ("[judge.budgets.tone]\nusd_per_month = -1", "judge.budgets.tone.usd_per_month is -1"),
+        ("[judge.budgets.tone]\nusd_a_day = 1", "did you mean usd_per_day?"),
         ('[schedule]\nat = "25:00"', "schedule.at is '25:00': not a time of day; write it like \"02:00\""),
         ('[schedule]\nat = "2am"', "schedule.at is '2am': not a time of day"),
         ("[schedule]\nat = 2", "schedule.at is 2: not a time of day"),
@@ -210,6 +212,16 @@ def test_a_task_type_takes_what_it_does_not_say_from_the_common_policy() -> None
 @pytest.mark.parametrize("written", ['"02:30"', '"2:30"', "02:30:00"])
 def test_the_hour_of_the_night_may_be_text_or_a_time(written: str) -> None:
     assert Settings.read({}, f"[schedule]\nat = {written}\n").schedule.at == time(2, 30)
+
+
+def test_a_budget_of_one_rubric_is_a_budget() -> None:
+    def judge(toml: str) -> Judge:
+        return Settings.read({}, toml).judge
+
+    assert not judge("[judge.budgets.tone]").has_budget
+    own = judge("[judge.budgets.tone]\nusd_per_month = 3")
+    assert (own.has_budget, own.is_capped("tone"), own.is_capped("other")) == (True, True, False)
+    assert judge("[judge]\nbudget_usd_per_day = 1").is_capped("other")
 
 
 def test_a_judge_needs_a_model_and_a_key_or_an_address() -> None:

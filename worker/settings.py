@@ -199,6 +199,15 @@ class ModelPrice(Section):
     """US dollars per million tokens sent that the server had in its cache; as others when not given."""
 
 
+class RubricBudget(Section):
+    """What one rubric may spend, all its versions together; the caps of all judging hold beside it."""
+
+    usd_per_day: float | None = Field(default=None, ge=0)
+    """In a calendar day of the clock, replays included, US dollars; none by default."""
+    usd_per_month: float | None = Field(default=None, ge=0)
+    """In a calendar month of the clock, US dollars; none by default."""
+
+
 class BatchPolicy(Section):
     """How the batch lane is used: questions that are answered within a day, at a discount."""
 
@@ -232,6 +241,8 @@ class Judge(Section):
     """What scoring may spend in a calendar day of the clock, replays included, US dollars; none by default."""
     budget_usd_per_month: float | None = Field(default=None, ge=0)
     """The same in a calendar month of the clock, US dollars; none by default."""
+    budgets: Mapping[str, RubricBudget] = Field(default_factory=dict)
+    """Caps of single rubrics, by name."""
     repair: bool = False
     """Ask once more when an answer is not the agreed JSON and the server enforces none; reserves twice the money."""
     unknown_price: Literal["allow", "refuse"] | None = None
@@ -259,7 +270,13 @@ class Judge(Section):
     @property
     def has_budget(self) -> bool:
         """Whether scoring may not spend whatever it costs."""
-        return self.budget_usd_per_day is not None or self.budget_usd_per_month is not None
+        return any(self.is_capped(name) for name in ("", *self.budgets))
+
+    def is_capped(self, rubric: str) -> bool:
+        """Whether scoring by a rubric may not spend whatever it costs."""
+        own = self.budgets.get(rubric, RubricBudget())
+        caps = (self.budget_usd_per_day, self.budget_usd_per_month, own.usd_per_day, own.usd_per_month)
+        return any(cap is not None for cap in caps)
 
 
 class Schedule(Section):
@@ -594,6 +611,7 @@ def _keys(path: tuple[str, ...]) -> list[str]:
 _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("sampling", "task_types"): TaskTypeSampling,
     ("judge", "prices"): ModelPrice,
+    ("judge", "budgets"): RubricBudget,
 }
 """Tables whose keys are names that people choose."""
 

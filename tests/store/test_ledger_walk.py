@@ -1,14 +1,15 @@
 """Three workers, and all that can go wrong: at every step the books balance, at the end nothing is lost or doubled."""
 
 import random
-from collections import Counter
-from datetime import timedelta
+from collections import Counter, defaultdict
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select
 
 from tests.store.world import (
+    IS_HELD,
     LEASE_S,
     NIGHT,
     NOW,
@@ -21,6 +22,7 @@ from tests.store.world import (
     job,
     judge,
     outcome,
+    run,
     score,
     small_run,
     spend,
@@ -29,11 +31,14 @@ from worker.store import counts, draws, enrol, ledger, money, runs
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
-from worker.store.money import Money
+from worker.store.money import Cap, Money
+from worker.store.tables import CutRow, DrawRow, ScorerRow, core
 
+draw, cut, scorer = core(DrawRow), core(CutRow), core(ScorerRow)
 NIGHTS = (NIGHT - timedelta(1), NIGHT)
 FINAL = {"scored", "unscored", "failed", "shed"}
 CAP_USD, MOST_USD = 2.0, 0.05
+OWN = {"task_completion": Cap(usd_per_day=1.6), "tone": Cap(usd_per_day=0.6, usd_per_month=1.0)}
 
 
 class Walk:
@@ -48,8 +53,16 @@ class Walk:
         self.held: dict[str, list[Job]] = {"a": [], "b": [], "c": []}
         self.past: list[tuple[str, Job]] = []
         """Jobs that their worker has no right to any more: settled, returned, or lost in a crash."""
+        self.booked: defaultdict[tuple[date, str], float] = defaultdict(float)
+        """What calls did cost, as their workers were told that it counted, by day and rubric."""
+        self.lost_usd = 0.0
+        """Presumed spent, and not corrected since."""
+        self.came_late = 0
         self.scorers = self.world.register(
-            heuristic(), heuristic("errors", statuses=("errored",)), judge(task_types=("refund",))
+            heuristic(),
+            heuristic("errors", statuses=("errored",)),
+            judge(task_types=("refund",)),
+            judge("tone"),
         )
         for night in NIGHTS:
             self.take(night, 30)
@@ -67,7 +80,8 @@ class Walk:
         self.world.take(batch, self.now)
 
     def money(self) -> Money:
-        return Money((self.now - timedelta(hours=2)).date(), CAP_USD, {one.pk: MOST_USD for one in self.scorers})
+        most = {one.pk: MOST_USD for one in self.scorers}
+        return Money((self.now - timedelta(hours=2)).date(), CAP_USD, most, rubrics=OWN)
 
     def step(self) -> None:
         worker = self.random.choice(list(self.held))
@@ -83,10 +97,35 @@ class Walk:
         lane = self.random.choice(["heuristic", "judge"])
         mine = [one for one in self.scorers if one.lane == lane]
         money = self.money() if lane == "judge" else None
+        self.note_lost()
         claim = self.world.claim(
             mine, limit=self.random.randint(1, 6), owner=worker, now=self.now, money=money, max_attempts=4
         )
         self.held[worker] += claim.jobs
+
+    def note_lost(self) -> None:
+        """What the next claim will presume spent."""
+        is_lost = (job.c.state == "leased", job.c.lease_until < self.now, job.c.reserved_day.is_not(None))
+        with self.store.read() as connection:
+            count = connection.execute(select(func.count()).where(*is_lost)).scalar_one()
+        self.lost_usd += count * MOST_USD
+
+    def say(self, worker: str, done: Settled) -> None:
+        """Settle one, and book on our side what the ledger has to have booked."""
+        with self.store.read() as connection:
+            before = connection.execute(select(job).where(job.c.pk == done.job.pk)).one()
+        if not self.world.settle([done], owner=worker, now=self.now, day=NIGHT):
+            return
+        name = next(one.key.name for one in self.everyone() if one.pk == done.job.scorer_pk)
+        cost = before.reserved_usd if done.cost_usd is None else done.cost_usd
+        self.booked[before.reserved_day or NIGHT, name] += cost
+        if before.state != "leased":
+            self.came_late += 1
+            self.lost_usd -= before.reserved_usd
+
+    def everyone(self) -> list[Registered]:
+        with self.store.read() as connection:
+            return enrol.registered(connection)
 
     def some(self, worker: str) -> list[Job]:
         mine = self.held[worker]
@@ -102,7 +141,8 @@ class Walk:
         return outcome(one, self.random.choice([0.0, 1.0, None]), cost_usd=cost, criteria=("tone",))
 
     def settle(self, worker: str) -> None:
-        self.world.settle([self.said(one) for one in self.some(worker)], owner=worker, now=self.now)
+        for one in self.some(worker):
+            self.say(worker, self.said(one))
 
     def retry(self, worker: str) -> None:
         at = self.now + timedelta(seconds=self.random.uniform(0, 200))
@@ -128,7 +168,7 @@ class Walk:
         if act is not None:
             act([one], owner=worker)
         else:
-            self.world.settle([self.said(one)], owner=worker, now=self.now)
+            self.say(worker, self.said(one))
 
     def wait(self, _: str) -> None:
         self.now += timedelta(seconds=self.random.choice([1, 30, LEASE_S, 3600, 3 * 3600]))
@@ -153,7 +193,10 @@ class Walk:
 
     def change_judge(self, _: str) -> None:
         version = self.random.choice("123")
-        self.scorers[2] = self.world.register(judge(version=version, task_types=("refund",)))[0]
+        if self.random.random() < 0.5:
+            self.scorers[2] = self.world.register(judge(version=version, task_types=("refund",)))[0]
+        else:
+            self.scorers[3] = self.world.register(judge("tone", version))[0]
 
     def drain(self) -> None:
         """All is quiet: what is left is done by one worker without a cap."""
@@ -178,7 +221,14 @@ class Walk:
                 self.world.settle([self.said(one) for one in jobs], now=self.now)
 
 
-def check(connection: Connection, scorers: list[Registered]) -> None:
+def check(connection: Connection, walk: Walk) -> None:
+    check_jobs(connection, walk.scorers)
+    check_books(connection, walk)
+    check_caps(connection)
+    check_cuts(connection)
+
+
+def check_jobs(connection: Connection, scorers: list[Registered]) -> None:
     for each in counts.counts(connection, NIGHTS[0], NIGHTS[1], scorers, NIGHTS[0]):
         assert each.reconciles, each
     doubled = (
@@ -187,22 +237,69 @@ def check(connection: Connection, scorers: list[Registered]) -> None:
         .having(func.count() > 1)
     )
     assert connection.execute(doubled).all() == []
+    loose = select(func.count()).where(job.c.state != "leased", job.c.lease_until.is_not(None))
+    assert connection.execute(loose).scalar_one() == 0
+    with_owner = select(job.c.state, job.c.reason).where(job.c.lease_owner.is_not(None)).distinct()
+    assert {row.reason if row.state == "failed" else row.state for row in connection.execute(with_owner)} <= {
+        "leased",
+        "queued",
+        "worker_lost",
+    }
+
+
+def check_books(connection: Connection, walk: Walk) -> None:
     held = {
         (day, pk): usd
         for day, pk, usd in connection.execute(
             select(job.c.reserved_day, job.c.scorer_pk, func.sum(job.c.reserved_usd))
-            .where(job.c.reserved_day.is_not(None))
+            .where(job.c.reserved_day.is_not(None), IS_HELD)
             .group_by(job.c.reserved_day, job.c.scorer_pk)
         )
     }
-    for own in connection.execute(select(spend)):
+    booked: defaultdict[tuple[date, str], float] = defaultdict(float)
+    presumed = 0.0
+    accounts = connection.execute(select(spend, scorer.c.name).outerjoin(scorer, scorer.c.pk == spend.c.scorer_pk))
+    for own in accounts:
         there = held.get((own.day, own.scorer_pk), 0.0)
         assert own.reserved_usd == pytest.approx(there, abs=1e-9), "every dollar held is some job's"
+        assert own.spent_usd >= own.presumed_usd - 1e-9
+        assert own.presumed_usd >= -1e-9
+        booked[own.day, own.name] += own.spent_usd - own.presumed_usd
+        presumed += own.presumed_usd
+    assert presumed == pytest.approx(walk.lost_usd, abs=1e-9)
+    for key in {*booked, *walk.booked}:
+        assert booked[key] == pytest.approx(walk.booked[key], abs=1e-9), "every call is booked once, at its cost"
+
+
+def check_caps(connection: Connection) -> None:
     for day in connection.execute(select(spend.c.day).distinct()).scalars():
         account = money.account(connection, day)
         assert account.spent_usd + account.reserved_usd <= CAP_USD + 1e-9
-    loose = select(func.count()).where(job.c.state == "queued", job.c.lease_owner.is_not(None))
-    assert connection.execute(loose).scalar_one() == 0
+        for days, cap_of in (((day, day), "usd_per_day"), (money.month_of(day), "usd_per_month")):
+            for name, own in money.by_rubric(connection, *days).items():
+                usd = getattr(OWN[name], cap_of) if name in OWN else None
+                assert usd is None or own.spent_usd + own.reserved_usd <= usd + 1e-9, (name, cap_of)
+
+
+def check_cuts(connection: Connection) -> None:
+    """What a cut left is a smaller sample: nothing below it was shed for want of money, and nothing else was."""
+    statement = (
+        select(run.c.sample_key, cut.c.threshold)
+        .select_from(job)
+        .join(run, run.c.pk == job.c.run_pk)
+        .join(
+            draw,
+            (draw.c.night == run.c.night)
+            & (draw.c.task_type == run.c.task_type)
+            & (draw.c.flagged == run.c.flagged)
+            & draw.c.is_current,
+        )
+        .outerjoin(cut, (cut.c.draw_pk == draw.c.pk) & (cut.c.scorer_pk == job.c.scorer_pk))
+        .where(job.c.state == "shed", job.c.reason == "budget")
+    )
+    for key, threshold in connection.execute(statement):
+        assert threshold is not None
+        assert key >= threshold - 1e-12
 
 
 def test_whatever_workers_do_every_job_ends_once_and_the_books_balance_at_every_step(store: Store) -> None:
@@ -210,7 +307,8 @@ def test_whatever_workers_do_every_job_ends_once_and_the_books_balance_at_every_
     for _ in range(1_000 if store.dialect == "sqlite" else 300):
         walk.step()
         with store.read() as connection:
-            check(connection, walk.scorers)
+            check(connection, walk)
+    assert walk.came_late > 0, "late results were among them"
     walk.drain()
     with store.read() as connection:
         for each in counts.counts(connection, NIGHTS[0], NIGHTS[1], walk.scorers, NIGHTS[0]):

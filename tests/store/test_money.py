@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.store.world import (
+    IS_HELD,
     LEASE_S,
     NIGHT,
     NOW,
@@ -49,7 +50,7 @@ def account(store: Store, day: date = DAY) -> Spent:
     """A day's account, after a check that it holds exactly what its jobs hold."""
     with store.read() as connection:
         held = connection.execute(
-            select(func.coalesce(func.sum(job.c.reserved_usd), 0.0)).where(job.c.reserved_day == day)
+            select(func.coalesce(func.sum(job.c.reserved_usd), 0.0)).where(job.c.reserved_day == day, IS_HELD)
         ).scalar_one()
         found = money.account(connection, day)
     assert found.reserved_usd == pytest.approx(held)
@@ -120,8 +121,8 @@ def test_a_lease_that_ran_out_after_the_call_is_presumed_spent(store: Store) -> 
     (again,) = world.claim(scorers, now=EXPIRED, money=purse).jobs
     assert (again.pk, again.attempt) == (lost[0].pk, 2)
     assert account(store) == Spent(0.6, 0.3, 0.6)
-    assert world.settle([outcome(one, cost_usd=0.1) for one in lost], owner="dead") == 0
-    assert account(store) == Spent(0.6, 0.3, 0.6), "who comes too late books nothing"
+    assert world.settle([outcome(lost[0], cost_usd=0.1)], owner="dead") == 0
+    assert account(store) == Spent(0.6, 0.3, 0.6), "who is superseded books nothing"
 
 
 def test_a_stale_outcome_beside_a_fresh_one_frees_and_books_once(store: Store) -> None:

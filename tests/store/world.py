@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, or_, select
 
 from worker.core import sampling
 from worker.records import Draw, Run, RunFilter, ScorerKey, Stratum
@@ -16,7 +16,7 @@ from worker.store import counts, draws, enrol, ledger, runs
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Claim, Job, Settled
-from worker.store.money import Money
+from worker.store.money import HOLDS, Money
 from worker.store.runs import Counts, Incoming
 from worker.store.tables import JobRow, RunRow, ScoreRow, SpendRow, core
 
@@ -26,6 +26,8 @@ LEASE_S = 90.0
 
 job, score, run, spend = core(JobRow), core(ScoreRow), core(RunRow), core(SpendRow)
 _numbers = itertools.count()
+IS_HELD = or_(job.c.state == "leased", HOLDS)
+"""A job for which money is reserved, not one for which it is presumed spent."""
 
 
 def incoming(one: Run, *, night: date = NIGHT, key: float | None = None, flags: Sequence[str] = ()) -> Incoming:
@@ -99,7 +101,7 @@ class World:
         scorers: Sequence[Registered],
         *,
         night: date = NIGHT,
-        rate: float = 1.0,
+        rate: float | Mapping[Stratum, float] = 1.0,
         floor: int = 0,
         now: datetime = NOW,
     ) -> int:
@@ -135,8 +137,13 @@ class World:
             )
 
     def settle(self, done: Sequence[Settled], *, owner: str = "me", now: datetime = NOW, day: date = NIGHT) -> int:
+        """As a lane does: what comes too late in a transaction of its own."""
         with self.store.write() as connection:
-            return ledger.settle(connection, done, owner, now, day)
+            count = ledger.settle(connection, done, owner, now, day)
+        if count < len(done):
+            with self.store.write() as connection:
+                count += ledger.settle_late(connection, done, owner, now, day)
+        return count
 
     def retry(self, jobs: Sequence[Job], at: datetime, *, owner: str = "me", reason: str = "429") -> int:
         with self.store.write() as connection:
@@ -202,13 +209,16 @@ def at_once(store: Store, count: int, work: Callable[[World, str], None]) -> Non
     assert broken == []
 
 
-def draw_strata(connection: Connection, night: date, rate: float, floor: int, now: datetime) -> int:
+def draw_strata(
+    connection: Connection, night: date, rate: float | Mapping[Stratum, float], floor: int, now: datetime
+) -> int:
     """Decide every stratum that is new, or that the rate raises; gives the runs that this drew."""
     standing = draws.current(connection, night)
     added = 0
     is_raised = False
     for stratum, size in draws.populations(connection, night):
-        decided = sampling.threshold(draws.smallest_keys(connection, night, stratum, floor + 2), size, rate, floor)
+        own = rate[stratum] if isinstance(rate, Mapping) else rate
+        decided = sampling.threshold(draws.smallest_keys(connection, night, stratum, floor + 2), size, own, floor)
         old = standing.get(stratum)
         if old is not None and decided.value <= old["threshold"]:
             continue
@@ -223,7 +233,7 @@ def draw_strata(connection: Connection, night: date, rate: float, floor: int, no
             why=decided.why,
             drawn_at=now,
         )
-        added += draws.store(connection, record, rate)
+        added += draws.store(connection, record, own)
     if is_raised:
         enrol.reorder(connection, night)
     return added

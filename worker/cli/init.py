@@ -50,6 +50,9 @@ rubrics = ["task_completion"]                       # files in prompts/
 # backfill_lane = "batch"       # … for nights of long ago and replays; as lane when not given
 # lanes = { tone_and_format = "batch" }   # … for single rubrics
 # unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
+# [judge.budgets.task_completion]   # what one rubric may spend, beside the caps of all
+# usd_per_day = 1.0
+# usd_per_month = 20.0
 # [judge.prices."my-model"]
 # input_usd_per_mtok = 0.1
 # output_usd_per_mtok = 0.5

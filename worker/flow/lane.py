@@ -15,7 +15,7 @@ from worker.scorers.protocol import Context, Scorer
 from worker.store import ledger, runs
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
-from worker.store.money import Money
+from worker.store.money import Cap, Money
 
 Stop = Callable[[], bool]
 
@@ -101,7 +101,12 @@ class Lane:
         store = self.project.store
         with store.write() as connection:
             now = store.now(connection)
-            return ledger.settle(connection, done, self.owner, now, self.project.night_of(now))
+            count = ledger.settle(connection, done, self.owner, now, self.project.night_of(now))
+        if count < len(done):  # this process was away for longer than its leases
+            with store.write() as connection:
+                now = store.now(connection)
+                count += ledger.settle_late(connection, done, self.owner, now, self.project.night_of(now))
+        return count
 
     def retry_later(self, jobs: Sequence[tuple[Job, datetime, str]]) -> None:
         """Queue jobs again for a later time."""
@@ -135,7 +140,8 @@ class Lane:
         most: Mapping[int, float] = {
             pk: self.project.max_usd(scorer, tier) or 0.0 for pk, (_, scorer) in self._scorers.items()
         }
-        return Money(self.project.night_of(now), cap, most, judge.budget_usd_per_month)
+        rubrics = {name: Cap(own.usd_per_day, own.usd_per_month) for name, own in judge.budgets.items()}
+        return Money(self.project.night_of(now), cap, most, judge.budget_usd_per_month, rubrics)
 
     def load(self, jobs: Sequence[Job]) -> list[Work]:
         """Claimed jobs with their runs, as they are now; without those of scorers that are not in force any more."""

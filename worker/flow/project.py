@@ -88,22 +88,24 @@ class Project:
         from worker.scorers.rubric import RubricScorer
         from worker.scorers.rubric_files import load
 
-        policy = self.settings.scoring
+        policy, judge = self.settings.scoring, self.settings.judge
         names = list(SCORERS) if policy.heuristics is None else policy.heuristics
         heuristics: list[Scorer] = [SCORERS[_known("scoring.heuristics", name, SCORERS)] for name in names]
-        if not policy.rubrics:
+        if not policy.rubrics and not judge.budgets:
             return tuple(heuristics)
         rubrics = load(self.prompt_folders)
-        for name in self.settings.judge.lanes:
+        for name in judge.lanes:
             _known("judge.lanes", name, rubrics)
-        model = self.settings.judge.model if self.settings.is_judge_configured else None
+        for name in judge.budgets:
+            _known("judge.budgets", name, rubrics)
+        model = judge.model if self.settings.is_judge_configured else None
         judged = [
             RubricScorer(
                 rubrics[_known("scoring.rubrics", name, rubrics)],
                 model,
                 self.secret,
                 redact=policy.redact,
-                repair=self.settings.judge.repair,
+                repair=judge.repair,
             )
             for name in policy.rubrics
         ]
@@ -226,13 +228,13 @@ class Project:
         """Refuse a budget that cannot be kept.
 
         Raises:
-            SettingsError: A budget is set, a judge's price is unknown, and that is not allowed.
+            SettingsError: A budget is set, the price of a judge that it is for is unknown, and that is not allowed.
         """
         judge = self.settings.judge
         if not judge.has_budget or judge.unknown_price == "allow":
             return
         for one in self.scorers:
-            if one.key.kind == "judge" and self.max_usd(one) is None:
+            if one.key.kind == "judge" and judge.is_capped(one.key.name) and self.max_usd(one) is None:
                 raise SettingsError(
                     f"a judge's budget is set, but the price of {judge.model!r} is unknown; give it in "
                     f'[judge.prices."{judge.model}"], or set judge.unknown_price = "allow"'

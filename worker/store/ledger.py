@@ -1,7 +1,8 @@
 """The job ledger: claim, renew, settle, retry, give back. The database is the truth; a Celery message only wakes.
 
 A claim is a lease. Whatever a worker says of a job counts only under the attempt it claimed, so a worker that was
-believed dead cannot settle what another has taken over: exactly one outcome a job.
+believed dead cannot settle what another has taken over: exactly one outcome a job. What nobody has taken over it may
+still settle, late.
 """
 
 from collections import defaultdict
@@ -9,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, func, or_, select, update
 
 from worker.store import bulk
 from worker.store import money as purse
 from worker.store.money import Money
+from worker.store.reserve import Plan
 from worker.store.runs import insert_ignore
-from worker.store.tables import JobRow, ScoreRow, core
+from worker.store.tables import JobRow, NightRow, ScoreRow, core
 
-job, score = core(JobRow), core(ScoreRow)
+job, score, night_table = core(JobRow), core(ScoreRow), core(NightRow)
 _REAP_AT_ONCE = 1_000
 
 
@@ -41,9 +43,9 @@ class Claim(NamedTuple):
 
     jobs: list[Job]
     shed: int = 0
-    """Jobs of a night that the budget just cut."""
+    """Jobs of a night that a budget just cut, for all scorers or for those of one rubric."""
     must_wait: bool = False
-    """Nothing fits the budget while calls in flight hold reservations: ask again soon."""
+    """Nothing fits the budgets while calls in flight hold reservations: ask again soon."""
 
 
 class Settled(NamedTuple):
@@ -87,11 +89,14 @@ def claim(
         max_attempts: Jobs that a lost worker held this often count as failed.
         money: The day's budget; None without a cap.
     """
+    if money is not None:
+        # before any job, and before reap books anything: everybody waits for the money first, and holds nothing then
+        purse.lock(connection, money.day, by_month=money.is_by_month)
     reap(connection, now, max_attempts)
     if not scorer_pks or limit <= 0:
         return Claim([])
     due = (
-        select(*(job.c[name] for name in Job._fields))
+        select(*(_CLAIMED.get(name, job.c[name]) for name in Job._fields))
         .where(
             job.c.state == "queued",
             job.c.lane == lane,
@@ -99,29 +104,58 @@ def claim(
             or_(job.c.not_before.is_(None), job.c.not_before <= now),
         )
         .order_by(job.c.night, job.c.u, job.c.run_pk, job.c.scorer_pk)
-        .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    if money is not None:
-        # before any job: who cuts a night must not wait for who waits for the money
-        purse.lock(connection, money.day, by_month=money.month_cap_usd is not None)
-    jobs = [Job(*row) for row in connection.execute(due)]
-    if money is not None and jobs:
-        held, may_return = purse.reserve(connection, jobs, money)
-        if not held and not may_return:
-            return Claim([], shed=purse.cut_night(connection, jobs[0].night, now))
-        if not held:
-            # the first may be waiting for what is held for tries of jobs behind it: their turn stays theirs
-            jobs = [Job(*row) for row in connection.execute(due.where(job.c.reserved_day == money.day))]
-            held, _ = purse.reserve(connection, jobs, money)
-            if not held:
-                return Claim([], must_wait=True)
-        jobs = [
-            one._replace(reserved_usd=amount, reserved_day=money.day) for one, amount in zip(jobs, held, strict=False)
-        ]
-    jobs = [one._replace(attempt=one.attempt + 1) for one in jobs]
+    if money is None:
+        got = Claim(_jobs(connection, due.limit(limit)))
+    else:
+        got = _affordable(connection, due, limit, money, now)
+    jobs = [one._replace(attempt=one.attempt + 1) for one in got.jobs]
     _lease(connection, jobs, owner, now, lease_s, is_call=lane != "heuristic")
-    return Claim(jobs)
+    return got._replace(jobs=jobs)
+
+
+_IS_LOST = job.c.called_at.is_not(None)
+"""Of a queued job: the worker that called for it is gone, and what stands as reserved is presumed spent."""
+_CLAIMED: dict[str, ColumnElement[Any]] = {
+    "reserved_usd": case((_IS_LOST, 0.0), else_=job.c.reserved_usd).label("reserved_usd"),
+    "reserved_day": case((_IS_LOST, None), else_=job.c.reserved_day).label("reserved_day"),
+}
+"""Nothing is held for a job that was lost."""
+
+
+def _jobs(connection: Connection, statement: Select[Any]) -> list[Job]:
+    return [Job(*row) for row in connection.execute(statement)]
+
+
+def _affordable(connection: Connection, due: Select[Any], limit: int, money: Money, now: datetime) -> Claim:
+    """The due jobs that the budgets allow, with what is reserved for each; nights whose money is gone are cut."""
+    plan: Plan[Job] = Plan(connection, money)
+    others = due
+    while True:  # once, and again for every rubric whose money is gone: its jobs must not fill the window
+        asked, passed_over = limit - len(plan.fits), len(plan.passed_over)
+        window = _jobs(connection, others.limit(asked))
+        plan.offer(window)
+        if plan.stopped is not None or len(plan.passed_over) == passed_over or len(window) < asked:
+            break
+        taken = [one.pk for one in plan.fits]
+        others = due.where(job.c.scorer_pk.not_in(plan.passed_over_pks), job.c.pk.not_in(taken))
+    if (plan.stopped is not None or plan.passed_over) and len(plan.fits) < limit:
+        # the first may be waiting for what is held for tries of jobs behind it: their turn stays theirs
+        holders = due.where(purse.HOLDS, job.c.pk.not_in([one.pk for one in plan.fits]))
+        latest = (job.c.reserved_day.desc(), job.c.night, job.c.u)
+        plan.offer(_jobs(connection, holders.order_by(None).order_by(*latest).limit(limit - len(plan.fits))))
+    shed = sum(purse.cut_night(connection, night, now, pks) for night, pks in plan.spent_out())
+    if not plan.fits:
+        return Claim([], shed, must_wait=not shed and bool(plan.stopped or plan.passed_over))
+    held = plan.book(connection)
+    return Claim(
+        [
+            one._replace(reserved_usd=amount, reserved_day=money.day)
+            for one, amount in zip(plan.fits, held, strict=True)
+        ],
+        shed,
+    )
 
 
 def _lease(
@@ -136,6 +170,8 @@ def _lease(
         "lease_until": now + timedelta(seconds=lease_s),
         # a judge's jobs are called as soon as they are claimed: money may be gone from here on
         "called_at": now if is_call else None,
+        "reserved_usd": _CLAIMED["reserved_usd"],
+        "reserved_day": _CLAIMED["reserved_day"],
     }
     pks = [one.pk for one in jobs]
     connection.execute(update(job).where(job.c.pk.in_(pks)).values(**values))
@@ -148,8 +184,15 @@ def _lease(
         )
 
 
+_LOST = "worker_lost"
+_IS_ORPHAN = or_(job.c.state == "queued", and_(job.c.state == "failed", job.c.reason == _LOST))
+"""With an owner: its lease ran out, and nobody has taken it over."""
+
+
 def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
     """Take back jobs whose lease ran out; one whose call had begun is presumed to have cost what was reserved.
+
+    Should its worker come back with a result before another takes the job over, `settle_late` takes it.
 
     Returns:
         Jobs taken back. Uses the partial index job_leases.
@@ -169,12 +212,12 @@ def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
             presumed[reserved_day, scorer_pk] += reserved_usd
     for account_of, amount in sorted(presumed.items()):
         purse.add(connection, *account_of, spent=amount, reserved=-amount, presumed=amount)
-    free = {"lease_owner": None, "lease_until": None, "called_at": None, "reserved_usd": 0.0, "reserved_day": None}
+    # who had it stays written down, and what is presumed: until somebody takes it over, its result may still come
     if again:
-        connection.execute(update(job).where(job.c.pk.in_(again)).values(state="queued", **free))
+        connection.execute(update(job).where(job.c.pk.in_(again)).values(state="queued", lease_until=None))
     if over:
-        values = {"state": "failed", "reason": "worker_lost", "resolved_at": now}
-        connection.execute(update(job).where(job.c.pk.in_(over)).values(**values, **free))
+        values = {"state": "failed", "reason": _LOST, "resolved_at": now, "lease_until": None}
+        connection.execute(update(job).where(job.c.pk.in_(over)).values(**values))
     return len(expired)
 
 
@@ -211,24 +254,13 @@ def give_back(
     if not ours:
         return 0
     returned: purse.Bookings = defaultdict(float)
-    for one in jobs:
-        if (one.pk, one.attempt) in ours and one.reserved_day is not None:
+    for one in ours.values():
+        if one.reserved_day is not None:
             returned[one.reserved_day, one.scorer_pk] += one.reserved_usd
     for account_of, amount in sorted(returned.items()):
         purse.add(connection, *account_of, reserved=-amount)
-    connection.execute(
-        update(job)
-        .where(job.c.pk.in_([pk for pk, _ in ours]))
-        .values(
-            **_FREE,
-            state="queued",
-            attempt=job.c.attempt - 1,
-            reserved_usd=0.0,
-            reserved_day=None,
-            reason=reason,
-            not_before=not_before,
-        )
-    )
+    values = {"state": "queued", "attempt": job.c.attempt - 1, "reason": reason, "not_before": not_before}
+    connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**values, **purse.FORGOTTEN))
     return len(ours)
 
 
@@ -244,6 +276,8 @@ def release(
 ) -> int:
     """Queue jobs in another lane: what was asked there has come to nothing. The try counts.
 
+    What is presumed spent may still be answered: `settle_late` takes it while nobody else has taken the job.
+
     Args:
         connection: A write transaction.
         jobs: As they were claimed.
@@ -258,16 +292,16 @@ def release(
     """
     ours = _ours(connection, jobs, owner)
     held: purse.Bookings = defaultdict(float)
-    for one in jobs:
-        if (one.pk, one.attempt) in ours and one.reserved_day is not None:
+    for one in ours.values():
+        if one.reserved_day is not None:
             held[one.reserved_day, one.scorer_pk] += one.reserved_usd
     for account_of, amount in sorted(held.items()):
         spent = amount if is_spent else 0.0
         purse.add(connection, *account_of, spent=spent, reserved=-amount, presumed=spent)
     if ours:
         values: dict[str, Any] = {"state": "queued", "lane": lane, "reason": reason, "not_before": not_before}
-        values |= {"reserved_usd": 0.0, "reserved_day": None}
-        connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**_FREE, **values))
+        values |= {"lease_until": None} if is_spent else purse.FORGOTTEN
+        connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**values))
     return len(ours)
 
 
@@ -284,10 +318,11 @@ def retry_later(connection: Connection, jobs: Sequence[tuple[Job, datetime, str]
         if (one.pk, one.attempt) in ours
     ]
     if rows:
+        free = {"lease_owner": None, "lease_until": None, "called_at": None}
         statement = (
             update(job)
             .where(job.c.pk == bindparam("b_pk"))
-            .values(**_FREE, state="queued", not_before=bindparam("b_at"), reason=bindparam("b_reason"))
+            .values(**free, state="queued", not_before=bindparam("b_at"), reason=bindparam("b_reason"))
         )
         connection.execute(statement, rows)
     return len(rows)
@@ -297,37 +332,72 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
     """Store outcomes and scores, book what they cost, and free what was reserved: one transaction.
 
     Returns:
-        How many counted; the rest had been taken over by another worker and are left alone.
+        How many counted. The rest were not ours any more and are left alone; `settle_late`, in a transaction of its
+        own, takes those of them that nobody has taken over.
     """
     ours = _ours(connection, [one.job for one in done], owner)
-    counted = list({key: one for one in done if (key := (one.job.pk, one.job.attempt)) in ours}.values())
+    counted = _once(done, ours)
     if not counted:
         return 0
+    _resolve(connection, list(counted.values()), now)
+    spent: purse.Bookings = defaultdict(float)
+    freed: purse.Bookings = defaultdict(float)
+    for key, one in counted.items():
+        booked_on = (ours[key].reserved_day or day, one.job.scorer_pk)
+        spent[booked_on] += ours[key].reserved_usd if one.cost_usd is None else one.cost_usd
+        freed[booked_on] += ours[key].reserved_usd
+    for booked_on in sorted(spent):
+        purse.add(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
+    return len(counted)
+
+
+def settle_late(connection: Connection, done: Sequence[Settled], owner: str, now: datetime, day: date) -> int:
+    """Store outcomes that come after the lease ran out, of jobs that nobody has taken over since.
+
+    Taken are those that were put back or given up as lost under the attempt that this worker claimed; not those that
+    were claimed again, shed, or resolved otherwise. What was presumed spent is corrected to what it did cost. In a
+    transaction of its own: it holds nights and accounts before jobs, and waits for no job.
+
+    Returns:
+        How many counted.
+    """
+    is_lost = and_(job.c.pk.in_([one.job.pk for one in done]), job.c.lease_owner == owner, _IS_ORPHAN)
+    asked = {(one.job.pk, one.job.attempt) for one in done}
+    found = _held_for(connection, select(*_HELD).where(is_lost), asked)
+    if not found:
+        return 0
+    # resolved before and after, so that its count of outcomes does not change: it has to be told
+    nights = sorted({one.job.night for one in done if (one.job.pk, one.job.attempt) in found})
+    stale = {"resolved": -1, "had_open_jobs": True}
+    for night in nights:
+        connection.execute(update(night_table).where(night_table.c.night == night).values(**stale))
+    accounts = {(one.reserved_day or day, one.scorer_pk) for one in found.values()}
+    purse.hold(connection, accounts)
+    locked = select(*_HELD).where(is_lost).with_for_update(skip_locked=True)
+    lost = _held_for(connection, locked, asked)
+    counted = _once(done, lost)
+    if not counted:
+        return 0
+    _resolve(connection, list(counted.values()), now)
+    for key, one in sorted(counted.items()):
+        presumed = lost[key].reserved_usd
+        cost = presumed if one.cost_usd is None else one.cost_usd
+        booked_on = (lost[key].reserved_day or day, one.job.scorer_pk)
+        purse.add(connection, *booked_on, spent=cost - presumed, presumed=-presumed)
+    return len(counted)
+
+
+def _resolve(connection: Connection, counted: Sequence[Settled], now: datetime) -> None:
+    """Store scores and final states."""
     _store_scores(connection, [row for one in counted for row in one.scores], now)
     statement = (
         update(job)
         .where(job.c.pk == bindparam("b_pk"))
-        .values(
-            **_FREE,
-            state=bindparam("b_state"),
-            reason=bindparam("b_reason"),
-            resolved_at=now,
-            reserved_usd=0.0,
-            reserved_day=None,
-        )
+        .values(state=bindparam("b_state"), reason=bindparam("b_reason"), resolved_at=now, **purse.FORGOTTEN)
     )
     connection.execute(
         statement, [{"b_pk": one.job.pk, "b_state": one.state, "b_reason": one.reason} for one in counted]
     )
-    spent: purse.Bookings = defaultdict(float)
-    freed: purse.Bookings = defaultdict(float)
-    for one in counted:
-        booked_on = (one.job.reserved_day or day, one.job.scorer_pk)
-        spent[booked_on] += one.job.reserved_usd if one.cost_usd is None else one.cost_usd
-        freed[booked_on] += one.job.reserved_usd
-    for booked_on in sorted(spent):
-        purse.add(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
-    return len(counted)
 
 
 def _store_scores(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
@@ -339,21 +409,43 @@ def _store_scores(connection: Connection, rows: Sequence[Mapping[str, Any]], now
         connection.execute(insert_ignore(connection, score), [{**row, "created_at": now} for row in rows])
 
 
-_FREE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "called_at": None}
+class _Held(NamedTuple):
+    """What the ledger holds for a job, whatever its worker remembers."""
+
+    pk: int
+    attempt: int
+    scorer_pk: int
+    reserved_usd: float
+    reserved_day: date | None
 
 
-def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> set[tuple[int, int]]:
-    """Key and attempt of the jobs still leased to us under the attempt we claimed, locked."""
+_HELD = [job.c[name] for name in _Held._fields]
+_Holding = dict[tuple[int, int], _Held]
+"""By key and attempt."""
+
+
+def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> _Holding:
+    """The jobs still leased to us under the attempt we claimed, locked."""
     claimed = {(one.pk, one.attempt) for one in jobs}
     if not claimed:
-        return set()
+        return {}
     statement = (
-        select(job.c.pk, job.c.attempt)
+        select(*_HELD)
         .where(job.c.pk.in_([pk for pk, _ in claimed]), job.c.state == "leased", job.c.lease_owner == owner)
         .order_by(job.c.pk)
         .with_for_update()
     )
-    return claimed & {(pk, attempt) for pk, attempt in connection.execute(statement)}
+    return _held_for(connection, statement, claimed)
+
+
+def _held_for(connection: Connection, statement: Select[Any], claimed: set[tuple[int, int]]) -> _Holding:
+    rows = [_Held(*row) for row in connection.execute(statement)]
+    return {(one.pk, one.attempt): one for one in rows if (one.pk, one.attempt) in claimed}
+
+
+def _once(done: Sequence[Settled], ours: _Holding) -> dict[tuple[int, int], Settled]:
+    """The outcomes that count, one a job: the last that is said."""
+    return {key: one for one in done if (key := (one.job.pk, one.job.attempt)) in ours}
 
 
 class Held(NamedTuple):

@@ -1,31 +1,32 @@
 """What judging may spend in a day and in a month: reserved before the call, settled with the score.
 
 All of it inside the caller's transaction; the day is locked, so two workers cannot spend the same dollar. Accounts are
-kept by day and scorer; a day has spent what its scorers have.
+kept by day and scorer; a day has spent what its scorers have, and a rubric what its versions have.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
 from worker.store.runs import insert_ignore
-from worker.store.tables import CutRow, DrawRow, JobRow, SpendRow, core
+from worker.store.tables import CutRow, DrawRow, JobRow, ScorerRow, SpendRow, core
 
-spend, job, draw, cut = (core(row) for row in (SpendRow, JobRow, DrawRow, CutRow))
+spend, job, draw, cut, scorer = (core(row) for row in (SpendRow, JobRow, DrawRow, CutRow, ScorerRow))
 _NOBODY = 0
 """The account under no scorer's name; every locked day has one."""
-_SUMS = select(
-    *(
-        func.coalesce(func.sum(column), 0.0)
-        for column in (spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)
-    )
-)
-_DUST_USD = 1e-9
-"""Rounding left over by many small sums; far below one token of any model."""
+_AMOUNTS = (spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)
+_SUMS = tuple(func.coalesce(func.sum(column), 0.0) for column in _AMOUNTS)
+
+
+class Cap(NamedTuple):
+    """What one rubric may spend, all its versions together, US dollars; None without such a cap."""
+
+    usd_per_day: float | None = None
+    usd_per_month: float | None = None
 
 
 class Money(NamedTuple):
@@ -39,6 +40,14 @@ class Money(NamedTuple):
     """The most one job can cost, US dollars, by scorer."""
     month_cap_usd: float | None = None
     """Of the day's calendar month; None without such a cap."""
+    rubrics: Mapping[str, Cap] = MappingProxyType({})
+    """Caps of single rubrics, by name, beside those of all."""
+
+    @property
+    def is_by_month(self) -> bool:
+        """Whether any cap is a month's."""
+        own = (one.usd_per_month for one in self.rubrics.values())
+        return any(cap is not None for cap in (self.month_cap_usd, *own))
 
 
 class Spent(NamedTuple):
@@ -49,47 +58,41 @@ class Spent(NamedTuple):
     presumed_usd: float
 
 
-class Priced(Protocol):
-    """A job with what is reserved for it already."""
-
-    @property
-    def scorer_pk(self) -> int:
-        """Whose job it is."""
-
-    @property
-    def reserved_usd(self) -> float:
-        """Held from an earlier try."""
-
-    @property
-    def reserved_day(self) -> date | None:
-        """The day it is held on."""
-
-
 def account(connection: Connection, day: date) -> Spent:
     """A day's account; zeros for a day without calls."""
-    return Spent(*connection.execute(_SUMS.where(spend.c.day == day)).one())
+    return Spent(*connection.execute(select(*_SUMS).where(spend.c.day == day)).one())
 
 
 def month_account(connection: Connection, day: date) -> Spent:
     """The account of a day's calendar month; zeros for a month without calls."""
-    first, next_first = _month(day)
-    return Spent(*connection.execute(_SUMS.where(spend.c.day >= first, spend.c.day < next_first)).one())
+    first, last = month_of(day)
+    return Spent(*connection.execute(select(*_SUMS).where(spend.c.day.between(first, last))).one())
 
 
 def by_scorer(connection: Connection, day: date) -> dict[int, Spent]:
     """A day's accounts by scorer; 0 is what was booked before accounts were kept by scorer."""
     rows = connection.execute(
-        select(spend.c.scorer_pk, spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)
-        .where(spend.c.day == day)
-        .order_by(spend.c.scorer_pk)
+        select(spend.c.scorer_pk, *_AMOUNTS).where(spend.c.day == day).order_by(spend.c.scorer_pk)
     )
     return {row[0]: Spent(*row[1:]) for row in rows}
 
 
-def _month(day: date) -> tuple[date, date]:
-    """The first days of a day's month and of the next one."""
+def by_rubric(connection: Connection, first: date, last: date) -> dict[str, Spent]:
+    """The accounts of some days (bounds included) by scorer's name, all versions together; absent without calls."""
+    statement = (
+        select(scorer.c.name, *_SUMS)
+        .join(scorer, scorer.c.pk == spend.c.scorer_pk)
+        .where(spend.c.day.between(first, last))
+        .group_by(scorer.c.name)
+        .order_by(scorer.c.name)
+    )
+    return {row[0]: Spent(*row[1:]) for row in connection.execute(statement)}
+
+
+def month_of(day: date) -> tuple[date, date]:
+    """The first and the last day of a day's calendar month."""
     first = day.replace(day=1)
-    return first, (first + timedelta(days=31)).replace(day=1)
+    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
 def lock(connection: Connection, day: date, *, by_month: bool = False) -> None:
@@ -97,54 +100,39 @@ def lock(connection: Connection, day: date, *, by_month: bool = False) -> None:
 
     With a month's cap the first of the month is among them: around midnight two workers reserve on different days.
     """
-    held = sorted({_month(day)[0], day}) if by_month else [day]
+    held = sorted({month_of(day)[0], day}) if by_month else [day]
     for each in held:
         _open(connection, each, _NOBODY)
-    touched = or_(spend.c.day.in_(held), spend.c.reserved_usd > 0)
-    statement = select(spend.c.day).where(touched).order_by(spend.c.day, spend.c.scorer_pk)
+    _hold(connection, or_(spend.c.day.in_(held), spend.c.reserved_usd > 0))
+
+
+def hold(connection: Connection, accounts: Iterable[tuple[date, int]]) -> None:
+    """Hold some accounts, by day and scorer, until the transaction ends."""
+    wanted = sorted(set(accounts))
+    for each in wanted:
+        _open(connection, *each)
+    which = (and_(spend.c.day == day, spend.c.scorer_pk == scorer_pk) for day, scorer_pk in wanted)
+    _hold(connection, or_(*which))
+
+
+def _hold(connection: Connection, which: ColumnElement[bool]) -> None:
+    statement = select(spend.c.day).where(which).order_by(spend.c.day, spend.c.scorer_pk)
     connection.execute(statement.with_for_update()).all()
-
-
-def reserve(connection: Connection, jobs: Sequence[Priced], money: Money) -> tuple[list[float], bool]:
-    """Reserve the most that each job can cost, in order, up to the first that does not fit.
-
-    Under the lock of the day. Never skips to a cheaper one: that would select short runs. What a job holds on an
-    earlier day is freed there.
-
-    Returns:
-        What is held for each job that fits (a prefix of `jobs`), and whether money that others hold may still come
-        back: then it is too early to say that the budget is spent.
-    """
-    before = account(connection, money.day)
-    left, others_hold = money.cap_usd - before.spent_usd - before.reserved_usd, before.reserved_usd
-    first, left_month = money.day, math.inf
-    if money.month_cap_usd is not None:
-        month = month_account(connection, money.day)
-        first, left_month = _month(money.day)[0], money.month_cap_usd - month.spent_usd - month.reserved_usd
-        others_hold = month.reserved_usd
-    held: list[float] = []
-    fresh = fresh_month = 0.0
-    for one in jobs:
-        most = money.max_usd.get(one.scorer_pk, 0.0)
-        kept = one.reserved_usd if one.reserved_day == money.day else 0.0
-        kept_month = one.reserved_usd if one.reserved_day is not None and one.reserved_day >= first else 0.0
-        need, need_month = max(0.0, most - kept), max(0.0, most - kept_month)
-        if need > left - fresh + _DUST_USD or need_month > left_month - fresh_month + _DUST_USD:
-            break
-        fresh, fresh_month = fresh + need, fresh_month + need_month
-        held.append(kept + need)
-    booked: Bookings = defaultdict(float)
-    for one, amount in zip(jobs, held, strict=False):
-        if one.reserved_day is not None:
-            booked[one.reserved_day, one.scorer_pk] -= one.reserved_usd
-        booked[money.day, one.scorer_pk] += amount
-    for account_of, amount in sorted(booked.items()):
-        add(connection, *account_of, reserved=amount)
-    return held, others_hold > _DUST_USD
 
 
 Bookings = defaultdict[tuple[date, int], float]
 """US dollars by day and scorer; booked in that order, as everywhere."""
+
+HOLDS = and_(job.c.reserved_day.is_not(None), job.c.called_at.is_(None))
+"""A queued job that money is reserved for; one with `called_at` was lost, and what stands there is presumed spent."""
+FORGOTTEN: dict[str, Any] = {
+    "lease_owner": None,
+    "lease_until": None,
+    "called_at": None,
+    "reserved_usd": 0.0,
+    "reserved_day": None,
+}
+"""A job that nobody holds and nothing is held for."""
 
 
 def _open(connection: Connection, day: date, scorer_pk: int) -> None:
@@ -178,18 +166,25 @@ def add(
     )
 
 
-def cut_night(connection: Connection, night: date, now: datetime) -> int:
+def cut_night(connection: Connection, night: date, now: datetime, scorer_pks: Collection[int] | None = None) -> int:
     """The budget is spent: shed what is left of a night's judging, and note the effective thresholds.
 
     Work went in the order u = key ÷ threshold, so the runs below the smallest unresolved u are a smaller, equally
     random sample; each stratum's effective threshold is that u × its threshold.
 
+    Args:
+        connection: A write transaction.
+        night: Which.
+        now: The time.
+        scorer_pks: Scorers whose own money is spent; None for all, and then all are cut.
+
     Returns:
         Jobs shed.
     """
+    of_whom = [] if scorer_pks is None else [job.c.scorer_pk.in_(list(scorer_pks))]
     smallest = connection.execute(
         select(job.c.scorer_pk, func.min(job.c.u))
-        .where(job.c.night == night, job.c.lane != "heuristic", job.c.state.in_(("queued", "leased")))
+        .where(job.c.night == night, job.c.lane != "heuristic", job.c.state.in_(("queued", "leased")), *of_whom)
         .group_by(job.c.scorer_pk)
     ).all()
     draws = connection.execute(
@@ -223,11 +218,9 @@ def shed(connection: Connection, now: datetime, reason: str, *which: ColumnEleme
     queued = (job.c.state == "queued", *which)
     freed: Bookings = defaultdict(float)
     held = select(job.c.reserved_day, job.c.scorer_pk, job.c.reserved_usd)
-    for day, scorer_pk, amount in connection.execute(
-        held.where(*queued, job.c.reserved_day.is_not(None)).with_for_update()
-    ):
+    for day, scorer_pk, amount in connection.execute(held.where(*queued, HOLDS).with_for_update()):
         freed[day, scorer_pk] -= amount
     for account_of, amount in sorted(freed.items()):
         add(connection, *account_of, reserved=amount)
-    values = {"state": "shed", "reason": reason, "resolved_at": now, "reserved_usd": 0.0, "reserved_day": None}
+    values = {"state": "shed", "reason": reason, "resolved_at": now, **FORGOTTEN}
     return connection.execute(update(job).where(*queued).values(**values)).rowcount

@@ -225,9 +225,12 @@ class JobRow(SQLModel, table=True):
     attempt: int = 0
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
     lease_owner: str | None = None
+    """Who claimed it; after its lease ran out still who had it, until somebody takes it over."""
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     called_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When its call began; None without one. Of a job that is not leased: its worker was lost."""
     reserved_usd: float = 0.0
+    """Held for it on `reserved_day`; of a job that was lost, what is presumed spent there."""
     reserved_day: date | None = None
     reason: str | None = Field(default=None, sa_type=CleanText)
     created_at: datetime = Field(sa_type=UtcDateTime)

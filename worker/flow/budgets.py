@@ -1,0 +1,48 @@
+"""What judging has spent today and this month, in all and by rubric, beside what it may spend."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from worker.flow.project import Project
+from worker.settings import RubricBudget
+from worker.store import money
+from worker.store.money import Spent
+
+_NOTHING = Spent(0.0, 0.0, 0.0)
+
+
+class Budget(NamedTuple):
+    """One account, US dollars."""
+
+    rubric: str | None
+    """None for all judging together."""
+    today: Spent
+    usd_per_day: float | None
+    """Its cap; None without one."""
+    month: Spent
+    """The calendar month until now."""
+    usd_per_month: float | None
+
+
+def budgets(project: Project, connection: Connection) -> list[Budget]:
+    """The account of all judging, then one for each rubric that has a cap or spent something this month, by name.
+
+    Today is the calendar day of the clock in the schedule's time zone, as everywhere where money is spent.
+    """
+    policy = project.settings.judge
+    day = project.night_of(project.store.now(connection))
+    month = money.month_of(day)
+    of_all = Budget(
+        None,
+        money.account(connection, day),
+        policy.budget_usd_per_day,
+        money.month_account(connection, day),
+        policy.budget_usd_per_month,
+    )
+    today, lately = money.by_rubric(connection, day, day), money.by_rubric(connection, *month)
+    return [of_all] + [
+        Budget(name, today.get(name, _NOTHING), own.usd_per_day, lately.get(name, _NOTHING), own.usd_per_month)
+        for name in sorted({*lately, *policy.budgets})
+        for own in [policy.budgets.get(name, RubricBudget())]
+    ]
