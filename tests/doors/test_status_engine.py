@@ -12,7 +12,7 @@ from worker.cli.status_engine import age, answer, parts, usd
 from worker.flow.engine_now import EngineNow, ModelNow, ScorerSpent
 from worker.records import ScorerKey
 from worker.settings import Settings
-from worker.store.at_work import OpenBatch
+from worker.store.batches import Batch
 from worker.store.ledger import Waiting
 from worker.store.money import Spent
 
@@ -123,7 +123,9 @@ def test_a_whole_page_from_a_server_is_cut_and_gives_no_orders() -> None:
 
 
 def test_batches_on_their_way_say_how_far_they_are_and_when_they_are_due() -> None:
-    batch = OpenBatch("gpt-x-mini", "running", 10_000, 3_100, "in_progress", None, AT, AT, AT + timedelta(hours=22))
+    fields: dict[str, Any] = dict.fromkeys(Batch._fields) | {"model": "gpt-x-mini", "jobs": 10_000, "completed": 3_100}
+    fields |= {"state": "running", "server_state": "in_progress", "created_at": AT, "submitted_at": AT}
+    batch = Batch(**fields | {"deadline_at": AT + timedelta(hours=22)})
     late = batch._replace(state="uploaded", submitted_at=None, deadline_at=AT - timedelta(minutes=5), server_state=None)
     lines = shown(now(a_model(), batches=[batch, late._replace(trouble="no such file")]), None).splitlines()
     assert "batch gpt-x-mini running (in_progress): 3,100 of 10,000 answered, sent 0 s ago, due in 22 h" in lines
@@ -135,6 +137,13 @@ def test_batches_on_their_way_say_how_far_they_are_and_when_they_are_due() -> No
 
 def key(name: str, model: str = "m", fingerprint: str = "0123456789abcdef") -> ScorerKey:
     return ScorerKey(name=name, version="1", kind="judge", fingerprint=fingerprint, spec={"model": model})
+
+
+def test_the_batch_lane_is_told_where_something_waits_in_it() -> None:
+    lanes = {"heuristic": NOTHING_WAITS, "judge": NOTHING_WAITS, "batch": NOTHING_WAITS}
+    said = [line for line in shown(now(lanes=lanes), None).splitlines() if line.startswith("queue")]
+    assert said == ["queue heuristics nothing waits", "queue judge      nothing waits"]
+    assert "queue batches    4,204 due" in shown(now(lanes=lanes | {"batch": QUEUE}), None)
 
 
 def test_money_is_told_against_its_caps_and_by_scorer() -> None:

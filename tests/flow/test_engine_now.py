@@ -132,7 +132,7 @@ def test_workers_and_lanes_are_told(house: House) -> None:
         workers.seen(connection, "host:1", ["judge"], 1, house.store.now(connection))
     now = house.look()
     assert [row["name"] for row in now.workers] == ["host:1"]
-    assert set(now.lanes) == {"heuristic", "judge"}
+    assert set(now.lanes) == {"heuristic", "judge", "batch"}
 
 
 def test_in_a_rehearsal_the_age_of_jobs_is_real_time(store: Store) -> None:

@@ -10,7 +10,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, insert
 
-from tests.store.test_at_work import a_batch
 from tests.store.test_paces import a_reading, note
 from tests.store.world import World, given_up, heuristic, judge, outcome
 from worker.export.prometheus import render
@@ -18,10 +17,10 @@ from worker.flow import metrics
 from worker.flow.metrics import REASONS_MOST, TRENDS_MOST, Metrics
 from worker.flow.project import Project
 from worker.settings import Settings
-from worker.store import draws, money, workers
+from worker.store import batches, draws, money, workers
 from worker.store.engine import Store
 from worker.store.paces import Calls
-from worker.store.tables import BatchRow, TrendRow, core
+from worker.store.tables import TrendRow, core
 from worker.store.vitals import LAST_TICK
 
 TOML = "[scoring]\nheuristics = []\n[judge]\nbudget_usd_per_day = 5.0\nunknown_price = 'allow'\n"
@@ -65,7 +64,9 @@ def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -
         money.add(connection, project.night_of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
         workers.seen(connection, "host:1", ["judge", "control"], 1, store.now(connection))
         draws.set_meta(connection, LAST_TICK, (now - timedelta(seconds=30)).isoformat())
-        connection.execute(insert(core(BatchRow)), [a_batch(jobs=7), a_batch(jobs=5), a_batch(state="done")])
+        for size, state in ((7, "running"), (5, "running"), (3, "done")):
+            held = batches.start(connection, "server", "m", store.now(connection), deadline_at=now)
+            batches.change(connection, held, state=state, jobs=size)
     found = scrape(Metrics(project))
     lane = {"lane": "judge", "scorer": "task_completion"}
     assert one(found["store_up"]) == 1

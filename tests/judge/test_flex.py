@@ -88,7 +88,7 @@ def test_without_room_the_same_question_is_asked_at_the_full_price_and_said_so(f
 
 def test_a_tier_without_room_is_no_refusal_to_the_pace() -> None:
     _, gate = replies(Tiers(FULL), *[a_question()] * 3)
-    assert gate.pace.seen == Seen(calls=3, refused=0, failed=0)
+    assert gate.pace.seen == Seen(calls=3, refused=0, failed=0, answered=3)
     assert gate.pace.in_flight == 0
 
 
