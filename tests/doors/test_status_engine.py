@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +160,14 @@ def test_money_is_told_against_its_caps_and_by_scorer() -> None:
         "spent this month $12.5000 of $100.00, reserved $0.0300",
         "  two small $0.3000 · two large $0.2000 · one $0.1000 · (before accounts by scorer) $0.0500",
     ]
+
+
+def test_every_name_of_the_json_answer_is_in_the_documents() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+    said = answer(now(a_model()), SETTINGS)
+    (model,) = said["judge"]["models"]
+    names = [*model, *model["queue"], *model["spent"], "spend", "cap_usd", "by_scorer", "batches"]
+    assert [name for name in names if f"`{name}`" not in documented] == []
 
 
 def test_without_a_judge_there_is_no_row() -> None:
