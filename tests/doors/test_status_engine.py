@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from worker.cli.status_engine import age, answer, parts, usd
 from worker.flow.engine_now import EngineNow, ModelNow, ScorerSpent
 from worker.records import ScorerKey
 from worker.settings import Settings
-from worker.store.at_work import OpenBatch
+from worker.store.batches import Batch
 from worker.store.ledger import Waiting
 from worker.store.money import Spent
 
@@ -123,7 +124,9 @@ def test_a_whole_page_from_a_server_is_cut_and_gives_no_orders() -> None:
 
 
 def test_batches_on_their_way_say_how_far_they_are_and_when_they_are_due() -> None:
-    batch = OpenBatch("gpt-x-mini", "running", 10_000, 3_100, "in_progress", None, AT, AT, AT + timedelta(hours=22))
+    fields: dict[str, Any] = dict.fromkeys(Batch._fields) | {"model": "gpt-x-mini", "jobs": 10_000, "completed": 3_100}
+    fields |= {"state": "running", "server_state": "in_progress", "created_at": AT, "submitted_at": AT}
+    batch = Batch(**fields | {"deadline_at": AT + timedelta(hours=22)})
     late = batch._replace(state="uploaded", submitted_at=None, deadline_at=AT - timedelta(minutes=5), server_state=None)
     lines = shown(now(a_model(), batches=[batch, late._replace(trouble="no such file")]), None).splitlines()
     assert "batch gpt-x-mini running (in_progress): 3,100 of 10,000 answered, sent 0 s ago, due in 22 h" in lines
@@ -135,6 +138,13 @@ def test_batches_on_their_way_say_how_far_they_are_and_when_they_are_due() -> No
 
 def key(name: str, model: str = "m", fingerprint: str = "0123456789abcdef") -> ScorerKey:
     return ScorerKey(name=name, version="1", kind="judge", fingerprint=fingerprint, spec={"model": model})
+
+
+def test_the_batch_lane_is_told_where_something_waits_in_it() -> None:
+    lanes = {"heuristic": NOTHING_WAITS, "judge": NOTHING_WAITS, "batch": NOTHING_WAITS}
+    said = [line for line in shown(now(lanes=lanes), None).splitlines() if line.startswith("queue")]
+    assert said == ["queue heuristics nothing waits", "queue judge      nothing waits"]
+    assert "queue batches    4,204 due" in shown(now(lanes=lanes | {"batch": QUEUE}), None)
 
 
 def test_money_is_told_against_its_caps_and_by_scorer() -> None:
@@ -150,6 +160,14 @@ def test_money_is_told_against_its_caps_and_by_scorer() -> None:
         "spent this month $12.5000 of $100.00, reserved $0.0300",
         "  two small $0.3000 · two large $0.2000 · one $0.1000 · (before accounts by scorer) $0.0500",
     ]
+
+
+def test_every_name_of_the_json_answer_is_in_the_documents() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+    said = answer(now(a_model()), SETTINGS)
+    (model,) = said["judge"]["models"]
+    names = [*model, *model["queue"], *model["spent"], "spend", "cap_usd", "by_scorer", "batches"]
+    assert [name for name in names if f"`{name}`" not in documented] == []
 
 
 def test_without_a_judge_there_is_no_row() -> None:

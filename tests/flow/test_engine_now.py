@@ -7,10 +7,11 @@ from sqlalchemy import event
 
 from tests.store.test_paces import a_reading, note
 from tests.store.world import World, judge
+from worker.flow import reconcile
 from worker.flow.engine_now import EngineNow, ModelNow, Watcher
 from worker.flow.project import Project
 from worker.settings import Settings
-from worker.store import money, workers
+from worker.store import at_work, money, workers
 from worker.store.engine import Store
 from worker.store.paces import Reading
 
@@ -132,7 +133,11 @@ def test_workers_and_lanes_are_told(house: House) -> None:
         workers.seen(connection, "host:1", ["judge"], 1, house.store.now(connection))
     now = house.look()
     assert [row["name"] for row in now.workers] == ["host:1"]
-    assert set(now.lanes) == {"heuristic", "judge"}
+    assert set(now.lanes) == {"heuristic", "judge", "batch"}
+
+
+def test_every_lane_that_is_drained_is_looked_at() -> None:
+    assert set(at_work.LANES) == set(reconcile.LANES)
 
 
 def test_in_a_rehearsal_the_age_of_jobs_is_real_time(store: Store) -> None:

@@ -1,5 +1,6 @@
 """What /metrics says of a project: every figure in its place, hostile names, few series, a database that is away."""
 
+import re
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, insert
 
-from tests.store.test_at_work import a_batch
 from tests.store.test_paces import a_reading, note
 from tests.store.world import World, given_up, heuristic, judge, outcome
 from worker.export.prometheus import render
@@ -18,13 +18,14 @@ from worker.flow import metrics
 from worker.flow.metrics import REASONS_MOST, TRENDS_MOST, Metrics
 from worker.flow.project import Project
 from worker.settings import Settings
-from worker.store import draws, money, workers
+from worker.store import batches, draws, money, workers
 from worker.store.engine import Store
 from worker.store.paces import Calls
-from worker.store.tables import BatchRow, TrendRow, core
+from worker.store.tables import TrendRow, core
 from worker.store.vitals import LAST_TICK
 
 TOML = "[scoring]\nheuristics = []\n[judge]\nbudget_usd_per_day = 5.0\nunknown_price = 'allow'\n"
+ROOT = Path(__file__).parents[2]
 HOSTILE = 'refund"} 1\nspotcheck_jobs{scorer="x\\'
 
 
@@ -50,9 +51,9 @@ def one(values: Mapping[tuple[tuple[str, str], ...], float], **labels: str) -> f
     return values[tuple(sorted(labels.items()))]
 
 
-def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -> None:
-    world, now = World(store), datetime.now(UTC)
-    project = a_project(store)
+def fill(store: Store, project: Project, now: datetime) -> None:
+    """Something of everything but trends."""
+    world = World(store)
     scorer, rule = world.register(judge(), heuristic())
     night = project.last_over(now)
     world.add_runs(10, night=night)
@@ -65,7 +66,14 @@ def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -
         money.add(connection, project.night_of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
         workers.seen(connection, "host:1", ["judge", "control"], 1, store.now(connection))
         draws.set_meta(connection, LAST_TICK, (now - timedelta(seconds=30)).isoformat())
-        connection.execute(insert(core(BatchRow)), [a_batch(jobs=7), a_batch(jobs=5), a_batch(state="done")])
+        for size, state in ((7, "running"), (5, "running"), (3, "done")):
+            held = batches.start(connection, "server", "m", store.now(connection), deadline_at=now)
+            batches.change(connection, held, state=state, jobs=size)
+
+
+def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -> None:
+    now, project = datetime.now(UTC), a_project(store)
+    fill(store, project, now)
     found = scrape(Metrics(project))
     lane = {"lane": "judge", "scorer": "task_completion"}
     assert one(found["store_up"]) == 1
@@ -98,6 +106,16 @@ def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -
     assert one(found["workers_alive"], lane="heuristic") == 0
     assert 30 <= one(found["last_tick_age_seconds"]) < 90
     assert b"Ann" not in Metrics(project).text()
+
+
+def test_every_metric_is_in_the_documents_and_nothing_else_is(store: Store) -> None:
+    project = a_project(store)
+    fill(store, project, datetime.now(UTC))
+    (scorer,) = World(store).register(judge())
+    with store.write() as connection:
+        connection.execute(insert(core(TrendRow)), [a_point(scorer.pk, "refund")])
+    documented = re.findall(r"\bspotcheck_(\w+)", (ROOT / "docs" / "watching.md").read_text(encoding="utf-8"))
+    assert set(documented) == set(scrape(Metrics(project)))
 
 
 def test_an_empty_project_is_told(store: Store) -> None:

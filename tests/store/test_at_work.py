@@ -1,15 +1,11 @@
-"""What is open, by scorer: the same figures as the ledger's own; outcomes by reason; batches on their way."""
+"""What is open, by scorer: the same figures as the ledger's own; and outcomes by reason."""
 
 from datetime import datetime, timedelta
-from typing import Any
-
-from sqlalchemy import insert
 
 from tests.store.world import LEASE_S, NIGHT, NOW, World, given_up, heuristic, judge, outcome
 from worker.store import at_work, ledger
 from worker.store.at_work import OpenJobs
 from worker.store.engine import Store
-from worker.store.tables import BatchRow, core
 
 LATER = NOW + timedelta(seconds=LEASE_S - 1)
 GONE = NOW + timedelta(seconds=LEASE_S + 1)
@@ -70,19 +66,3 @@ def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> N
         ("queued", None, 1),
     }
     assert {(each.scorer_pk, each.lane) for each in found} == {(scorer.pk, "judge")}
-
-
-def a_batch(**over: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = {"server": "ab12", "model": "m", "state": "running", "jobs": 500, "completed": 20}
-    fields |= {"created_at": NOW, "deadline_at": NOW + timedelta(days=1), "look_at": NOW, "tries": 0}
-    return fields | {"collected": 0, "cost_usd": 0.0} | over
-
-
-def test_batches_are_told_until_they_are_done(store: Store) -> None:
-    states = ("done", "filling", "uploaded", "running", "collecting", "done")
-    with store.write() as connection:
-        connection.execute(insert(core(BatchRow)), [a_batch(state=state) for state in states])
-    with store.read() as connection:
-        found = at_work.open_batches(connection)
-    assert [one.state for one in found] == ["filling", "uploaded", "running", "collecting"]
-    assert (found[2].jobs, found[2].completed, found[2].deadline_at) == (500, 20, NOW + timedelta(days=1))

@@ -12,13 +12,14 @@ from tests.store.world import NIGHT, NOW, World, heuristic, incoming, small_run
 from worker.cli.trends import read as trends
 from worker.flow.desk import Desk
 from worker.flow.draw import draw_night
+from worker.flow.engine_now import Watcher
 from worker.flow.nightly import due_nights, finish, open_jobs
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES, reconcile
 from worker.flow.watch import watch
 from worker.records import Stratum
 from worker.settings import Settings
-from worker.store import counts, draws, ledger, runs, schema, summary
+from worker.store import at_work, counts, draws, ledger, runs, schema, summary
 from worker.store.engine import Store
 
 STRATUM = Stratum("refund", False)
@@ -238,6 +239,11 @@ def _status(project: Project) -> object:
         return counts.counts(connection, NIGHT - timedelta(13), NIGHT, registered, project.start_night())
 
 
+def _outcomes(project: Project) -> object:
+    with project.store.read() as connection:
+        return at_work.outcomes(connection, NIGHT)
+
+
 @pytest.mark.parametrize(
     "act",
     [
@@ -246,9 +252,11 @@ def _status(project: Project) -> object:
         lambda project: watch(project, NOW),
         open_jobs,
         _status,
+        lambda project: Watcher(project).look(),
+        _outcomes,
         lambda project: trends(project, by="task_type", scorer=None, task_type=None, weeks=8),
     ],
-    ids=["nights due", "reconcile", "watch", "queue", "status", "trends"],
+    ids=["nights due", "reconcile", "watch", "queue", "status", "engine", "outcomes", "trends"],
 )
 def test_what_runs_every_minute_reads_no_growing_table_whole(lived: Project, act: Callable[[Project], object]) -> None:
     whole = WholeReads(lived.store)

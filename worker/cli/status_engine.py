@@ -12,21 +12,28 @@ from worker.cli.health import NAMES
 from worker.flow.engine_now import EngineNow, ModelNow
 from worker.records import ScorerKey
 from worker.settings import Settings
-from worker.store.at_work import OpenBatch
+from worker.store.batches import Batch
 from worker.store.ledger import Waiting
 from worker.store.money import Spent
 
 Part = str | Table
+_ALWAYS = ("heuristic", "judge")
+"""Lanes that every project has; others are told where something waits in them."""
 _NONE = "·"
 _SHOWN = 0.0005
 """Smaller shares would be shown as nought."""
+_BATCH = (
+    *("model", "state", "jobs", "completed", "collected", "cost_usd", "server_state", "trouble"),
+    *("created_at", "submitted_at", "deadline_at"),
+)
 _LONG_LABEL, _LONG_TROUBLE = 40, 200
 
 
 def parts(now: EngineNow, settings: Settings, room: int | None) -> Iterator[Part]:
     """The queue, the judge, what is in its way, batches, workers, and the money."""
     for lane, waiting in now.lanes.items():
-        yield _queue_line(lane, waiting, now.at)
+        if lane in _ALWAYS or waiting.due + waiting.later + waiting.leased:
+            yield _queue_line(lane, waiting, now.at)
     yield from _judge_tables(now, room)
     for model in now.models:
         if model.trouble is not None:
@@ -117,7 +124,7 @@ def _cut(said: str) -> str:
     return said if len(said) <= _LONG_TROUBLE else f"{said[:_LONG_TROUBLE]}…"
 
 
-def _batch_line(batch: OpenBatch, at: datetime) -> str:
+def _batch_line(batch: Batch, at: datetime) -> str:
     began = batch.submitted_at or batch.created_at
     left_s = (batch.deadline_at - at).total_seconds()
     due = f"due in {age(left_s)}" if left_s > 0 else f"overdue by {age(-left_s)}"
@@ -196,7 +203,7 @@ def answer(now: EngineNow, settings: Settings) -> dict[str, Any]:
             "is_configured": settings.is_judge_configured,
             "models": [_model_answer(model) for model in now.models],
         },
-        "batches": [batch._asdict() for batch in now.batches],
+        "batches": [{name: getattr(batch, name) for name in _BATCH} for batch in now.batches],
         "spend": {
             "day": now.day,
             **now.spent._asdict(),

@@ -15,6 +15,7 @@ from worker.flow.lane import Lane, Stop, Work
 from worker.flow.project import Project
 from worker.flow.score import Drained, OnProgress
 from worker.flow.settle import failed, settled
+from worker.flow.turn_note import in_short
 from worker.judge.batch import FILE_S, BatchServer, Look
 from worker.judge.ladder import Plan
 from worker.judge.wire_chat import ChatWire
@@ -107,7 +108,7 @@ class Turn:
             now = store.now(connection)
             self.held = batches.change(connection, self.held, state="done", done_at=now, trouble=why[:300])
         self.done += Drained(retried=count)
-        log.warning("batch %d: %s; %d jobs are asked at once instead", self.held.pk, why, count)
+        log.warning("batch %d: %s; %d jobs are asked at once instead", self.held.pk, in_short(why), count)
 
     # filling
 
@@ -282,7 +283,8 @@ class Turn:
             ended = {"state": "done", "done_at": now, "trouble": look.said, "is_too_much": True}
             self.held = batches.change(connection, self.held, **ended, **_seen(look))
         self.done += Drained(retried=len(jobs))
-        log.warning("batch %d: %s; half as many are sent in %.0f minutes", self.held.pk, look.said, _ROOM_S / 60)
+        said = "batch %d: its server has too much waiting; half as many jobs are sent in %.0f minutes"
+        log.warning(said, self.held.pk, _ROOM_S / 60)
 
     def _store(self, read: Read) -> None:
         """A chunk's outcomes, what they cost, and the jobs that are asked again: one transaction."""

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, RowMapping
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES
 from worker.records import ScorerKey
-from worker.store import at_work, enrol, money, paces, workers
-from worker.store.at_work import OpenBatch, OpenJobs
+from worker.store import at_work, batches, enrol, money, paces, workers
+from worker.store.at_work import OpenJobs
+from worker.store.batches import Batch
 from worker.store.ledger import Waiting
 from worker.store.money import Spent
 from worker.store.paces import Reading
@@ -77,7 +78,8 @@ class EngineNow(NamedTuple):
     """What is open, by lane; the times are real, also in a rehearsal."""
     by_scorer: list[tuple[ScorerKey, OpenJobs]]
     models: list[ModelNow]
-    batches: list[OpenBatch]
+    batches: list[Batch]
+    """Those on their way, the oldest first."""
     workers: Sequence[RowMapping]
     day: date
     spent: Spent
@@ -120,7 +122,7 @@ class Watcher:
         said = paces.readings(connection, at)
         spent = money.by_scorer(connection, day)
         month = money.month_account(connection, day)
-        batches = at_work.open_batches(connection)
+        open_batches = [one for one in batches.recent(connection, at) if one.state != "done"]
         alive = workers.alive(connection, at)
         self._know(connection, {one.scorer_pk for one in open_jobs} | set(spent))
         by_scorer = [(self._keys[one.scorer_pk], one) for one in open_jobs if one.scorer_pk in self._keys]
@@ -131,7 +133,7 @@ class Watcher:
             lanes=lanes,
             by_scorer=by_scorer,
             models=_models(at, in_force, said, by_scorer, spent_by),
-            batches=batches,
+            batches=open_batches,
             workers=alive,
             day=day,
             spent=_total(one for one in spent.values()),

@@ -1,16 +1,17 @@
-"""What is open now and what is under way, in a few small queries: they are asked every few seconds."""
+"""What is open now, by scorer, and how jobs ended: figures that are asked for again and again."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
 from worker.store.ledger import Waiting
-from worker.store.tables import BatchRow, JobRow, core
+from worker.store.tables import JobRow, core
 
-job, batch = core(JobRow), core(BatchRow)
-_BATCHES_MOST = 50
+job = core(JobRow)
+LANES = ("heuristic", "judge", "batch")
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OpenJobs(NamedTuple):
@@ -32,7 +33,10 @@ class OpenJobs(NamedTuple):
 
 
 def open_jobs(connection: Connection, now: datetime) -> list[OpenJobs]:
-    """Everything that is not resolved, by scorer and lane. Uses the partial indexes job_queue and job_leases."""
+    """Everything that is not resolved, by scorer and lane.
+
+    Uses the partial indexes job_queue and job_leases; the conditions on their first columns see to that.
+    """
     keys = (job.c.scorer_pk, job.c.lane)
     is_due = or_(job.c.not_before.is_(None), job.c.not_before <= now)
     queued = select(
@@ -41,14 +45,14 @@ def open_jobs(connection: Connection, now: datetime) -> list[OpenJobs]:
         func.count().filter(~is_due),
         func.min(job.c.created_at).filter(is_due),
         func.min(job.c.not_before).filter(~is_due),
-    ).where(job.c.state == "queued")
+    ).where(job.c.state == "queued", job.c.lane.in_(LANES))
     is_held = job.c.lease_until >= now
     leased = select(
         *keys,
         func.count().filter(is_held),
         func.count().filter(~is_held),
         func.min(job.c.created_at).filter(~is_held),
-    ).where(job.c.state == "leased")
+    ).where(job.c.state == "leased", job.c.lease_until > _LONG_AGO)
     found: dict[tuple[int, str], OpenJobs] = {}
     for pk, lane, due, later, oldest_at, next_at in connection.execute(queued.group_by(*keys)):
         found[pk, lane] = OpenJobs(pk, lane, due, later, 0, 0, oldest_at, next_at)
@@ -69,39 +73,6 @@ def summed(each: Sequence[OpenJobs]) -> Waiting:
 
 def _first(*times: datetime | None) -> datetime | None:
     return min((at for at in times if at is not None), default=None)
-
-
-class OpenBatch(NamedTuple):
-    """A batch that is on its way."""
-
-    model: str
-    state: str
-    """filling · uploaded · running · collecting."""
-    jobs: int
-    completed: int
-    """Requests that the server said were answered."""
-    server_state: str | None
-    trouble: str | None
-    created_at: datetime
-    submitted_at: datetime | None
-    deadline_at: datetime
-
-
-def open_batches(connection: Connection) -> list[OpenBatch]:
-    """Batches that are not done, the oldest first; fifty at most. Uses batch_by_state."""
-    statement = (
-        select(*(batch.c[name] for name in OpenBatch._fields))
-        .where(batch.c.state.in_(("filling", "uploaded", "running", "collecting")))
-        .order_by(batch.c.pk)
-        .limit(_BATCHES_MOST)
-    )
-    return [OpenBatch(*row) for row in connection.execute(statement)]
-
-
-def batch_states(connection: Connection) -> dict[str, int]:
-    """How many batches there are and were, by state. Reads an index alone."""
-    statement = select(batch.c.state, func.count()).group_by(batch.c.state)
-    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 class Outcomes(NamedTuple):
