@@ -390,14 +390,12 @@ def settle_late(connection: Connection, done: Sequence[Settled], owner: str, now
 def _resolve(connection: Connection, counted: Sequence[Settled], now: datetime) -> None:
     """Store scores and final states."""
     _store_scores(connection, [row for one in counted for row in one.scores], now)
-    statement = (
-        update(job)
-        .where(job.c.pk == bindparam("b_pk"))
-        .values(state=bindparam("b_state"), reason=bindparam("b_reason"), resolved_at=now, **purse.FORGOTTEN)
-    )
-    connection.execute(
-        statement, [{"b_pk": one.job.pk, "b_state": one.state, "b_reason": one.reason} for one in counted]
-    )
+    alike: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for one in counted:
+        alike[one.state, one.reason].append(one.job.pk)
+    for (state, reason), pks in alike.items():  # nearly all are scored, and no reason
+        ended = {"state": state, "reason": reason, "resolved_at": now, **purse.FORGOTTEN}
+        connection.execute(update(job).where(job.c.pk.in_(pks)).values(**ended))
 
 
 def _store_scores(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
