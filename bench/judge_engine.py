@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--timeout-s", type=float, default=4.0, help="[judge] timeout_s")
+    parser.add_argument("--answers-days", type=int, default=7, help="[judge] answers_days; 0 keeps no answer")
     parser.add_argument("--peers", action="store_true", help="measure autoevals and Phoenix evals in the same run")
     parser.add_argument("--peer-venv", type=Path, help="where they are installed; see bench/judge_peers.py")
     parser.add_argument("--peer-most-s", type=float, default=240.0, help="a peer that takes longer is stopped")
@@ -212,6 +213,7 @@ def measure(options: argparse.Namespace, url: str, database: str, broker: str, s
         toml = (
             "[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\n"
             f"[judge]\nconcurrency = {options.calls // options.processes}\ntimeout_s = {options.timeout_s}\n"
+            f"answers_days = {options.answers_days}\n"
             f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 0.1\noutput_usd_per_mtok = 0.4\n'
         )
         (folder / "spotcheck.toml").write_text(toml)

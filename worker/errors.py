@@ -15,7 +15,7 @@ SpotcheckError                 exit  retry
 └─ ExportError                  6    yes
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 EXIT_OK = 0
 EXIT_USAGE = 2  # usage or settings
@@ -60,6 +60,10 @@ class JudgeError(SpotcheckError):
     """The judge gave no verdict."""
 
     exit_code = EXIT_JUDGE
+    so_far: Any = None
+    """What another judge had said before (a `records.Scoring`); None where nobody had."""
+    model: str | None = None
+    """Which model was asked; None where it is not known."""
 
 
 class JudgeUnavailable(JudgeError):

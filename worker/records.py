@@ -21,6 +21,9 @@ Why = Literal["rate", "floor", "all", "flagged", "backfill"]
 DriftKind = Literal["agent", "judge", "mix", "errors", "cost", "tool", "steps"]
 AlertKind = Literal["drift", "run_cost", "cost_tail", "daily_spend", "spend_jump"]
 
+CACHED = "cache"
+"""The service tier of an answer that was paid before."""
+
 Utc = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 
 
@@ -204,6 +207,8 @@ class Question(Record):
     prompt_hash: str
     """SHA-256 of the messages, first 16 hex."""
     digest_version: str = ""
+    is_repeated: bool = False
+    """One of several answers that are wanted to the same question: each is asked for anew."""
 
 
 class Reply(Record):
@@ -223,6 +228,13 @@ class Reply(Record):
 
 Ask = Callable[[Question], Awaitable[Reply]]
 """How a scorer reaches a judge; raises JudgeUnavailable (try again later) or JudgeRefusesUs (no retry helps)."""
+
+
+class Answered(NamedTuple):
+    """A question and its answer."""
+
+    question: Question
+    reply: Reply
 
 
 class Outcome(Record):
@@ -255,6 +267,11 @@ class Scoring(Record):
     """One for a heuristic; for a rubric the aggregate (criterion None) first, then one a criterion."""
     judging: Judging | None = None
     """How the judge came to it; None for heuristics and where no call was made."""
+    answers: tuple[Answered, ...] = ()
+    """The calls that gave a verdict, but for repeated ones: asked again, they would say the same."""
+    overruled: "Scoring | None" = None
+    """The verdict that does not count, where a second judge was asked: the first one's, unless only that was readable.
+    Its calls and what they cost are its own."""
 
 
 def scored(value: float, **details: Any) -> Outcome:  # noqa: ANN401 the fields of Outcome

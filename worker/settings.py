@@ -237,6 +237,9 @@ class Judge(Section):
     """Calls in flight per worker process. Env: SPOTCHECK_JUDGE_CONCURRENCY."""
     timeout_s: float = Field(default=60, gt=0, le=3600)
     """Longest wait for one answer, seconds."""
+    answers_days: int = Field(default=7, ge=0, le=365)
+    """Days for which an answer is kept, so that the very same question is not paid twice; 0 keeps none. A week holds
+    what a rubric with another threshold, a replay or a backfill asks again; a model behind a name may change after."""
     budget_usd_per_day: float | None = Field(default=None, ge=0)
     """What scoring may spend in a calendar day of the clock, replays included, US dollars; none by default."""
     budget_usd_per_month: float | None = Field(default=None, ge=0)

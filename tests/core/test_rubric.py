@@ -46,7 +46,8 @@ needs: [run.input, run.output, run.steps]
 scale: binary
 mode: per_criterion
 aggregate: {method: weighted_mean, required_fail: fail, unknown: exclude}
-judge: {backend: responses, model: m, params: {temperature: 0}, service_tier: flex, escalate: {when: [low], to: big}}
+judge: {backend: responses, model: m, params: {temperature: 0}, service_tier: flex, samples: 3,
+  escalate: {when: [low_confidence, unknown], to: big, below: 0.9}}
 trace: {budget_tokens: 6000, keep: [errors, writes, "last:3"]}
 examples: {file: golden.jsonl, split: train, max: 3}
 tests: {min_kappa: 0.6, max_asr: 0.05, min_labels: 50}

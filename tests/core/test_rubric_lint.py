@@ -67,6 +67,14 @@ def test_a_clean_rubric_has_no_findings() -> None:
         ("version: 1.0.0", "version: 1.0.0\nscale: ordinal", 6, 5, "missing-anchors", "3 to 5 `levels`"),
         ("Decide now.", "{% include 'x.md.j2' %}", 14, 1, "unknown-include", "not in the prompts folder"),
         ("Decide now.", "{% nonsense %}", 14, 1, "syntax", "nonsense"),
+        (
+            "version: 1.0.0",
+            "version: 1.0.0\njudge: {params: {temperature: 0}, samples: 5}",
+            4,
+            18,
+            "same-samples",
+            "paid 5 times",
+        ),
     ],
 )
 def test_each_fault_is_found_where_it_stands(old: str, new: str, line: int, column: int, code: str, said: str) -> None:
@@ -112,3 +120,10 @@ def test_words_that_only_look_like_two_questions_pass(question: str) -> None:
 def test_retired_models_are_known_by_family(model: str, old: bool) -> None:
     found = lint(CLEAN.replace("version: 1.0.0", f"version: 1.0.0\njudge: {{model: {model}}}"), PATH, {})
     assert [finding.code for finding in found] == ["retired-model"] * old
+
+
+@pytest.mark.parametrize(
+    "judge", ["{params: {temperature: 0}}", "{params: {temperature: 0.7}, samples: 5}", "{samples: 5}"]
+)
+def test_one_sample_may_be_cold_and_several_warm(judge: str) -> None:
+    assert lint(CLEAN.replace("version: 1.0.0", f"version: 1.0.0\njudge: {judge}"), PATH, {}) == []

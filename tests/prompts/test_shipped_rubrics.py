@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.core.digest import tokens
 from worker.core.rubric import Rubric
 from worker.core.rubric_lint import lint
 from worker.core.rubric_render import document_text
@@ -83,6 +84,28 @@ def test_the_static_part_is_the_same_for_every_run(rubric: Rubric) -> None:
     one, other = scorer.question(a_run("one")), scorer.question(a_run("another"))
     assert one.messages[0] == other.messages[0]
     assert len(one.messages[0].content) > 4000  # long enough for prompt caching
+
+
+def test_nothing_of_the_run_stands_before_the_data_and_what_does_is_long_enough_to_be_kept(rubric: Rubric) -> None:
+    scorer = RubricScorer(rubric, "m", b"s")
+    starts = set()
+    for number in range(3):
+        run = a_run(f"text {number}").model_copy(
+            update={
+                "run_id": f"r-{number}",
+                "source": f"s-{number}",
+                "agent": f"a-{number}",
+                "task_type": f"t-{number}",
+            }
+        )
+        whole = "\n".join(message.content for message in scorer.question(run).messages)
+        start, fence, _ = whole.partition("<<<RUN " + scorer._fence(run))
+        assert fence
+        starts.add(start)
+    (start,) = starts
+    assert tokens(start) >= 1024, "OpenAI keeps no shorter one"
+    questions = {json.dumps(scorer.question(a_run(text)).answer_schema) for text in ("one", "another")}
+    assert len(questions) == 1, "the schema is a part of the prefix"
 
 
 def test_the_agent_and_the_ids_are_not_shown(rubric: Rubric) -> None:

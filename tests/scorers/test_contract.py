@@ -101,7 +101,7 @@ class TestEveryHeuristic:
 
     def test_it_is_a_scorer_that_costs_nothing_and_takes_every_run(self, scorer: Heuristic) -> None:
         as_scorer: Scorer = scorer
-        assert as_scorer.max_tokens == (0, 0)
+        assert as_scorer.max_tokens == ()
         assert as_scorer.applies_to == RunFilter()
 
     def test_its_identity_is_versioned_and_hashed(self, scorer: Heuristic) -> None:

@@ -169,7 +169,7 @@ def test_one_call_a_criterion_where_the_rubric_says_so_and_the_cost_is_summed() 
     assert [question.messages[0].content for question in ask.asked] == ["one", "two"]
     assert scoring.judging is not None
     assert (scoring.judging.cost_usd, scoring.judging.input_tokens, scoring.judging.latency_ms) == (1.0, 20, None)
-    assert scorer.max_tokens[1] == 1000
+    assert scorer.max_tokens[0].output_tokens == 1000
 
 
 def test_an_outage_goes_through_to_the_caller_in_both_modes() -> None:
@@ -343,11 +343,11 @@ def test_no_run_makes_a_prompt_over_its_bound(texts: Sequence[str]) -> None:
         asked = scorer.questions(run)
         size = sum(tokens(message.content) for question in asked for message in question.messages)
         schemas = sum(tokens(json.dumps(question.answer_schema)) for question in asked)
-        assert SAFETY * (size + schemas) <= scorer.max_tokens[0]
+        assert SAFETY * (size + schemas) <= scorer.max_tokens[0].input_tokens
 
 
 def test_no_judge_costs_nothing() -> None:
-    assert a_scorer(model=None).max_tokens == (0, 0)
+    assert a_scorer(model=None).max_tokens == ()
 
 
 def write(folder: Path, name: str, text: str) -> Path:

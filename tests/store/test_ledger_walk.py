@@ -27,12 +27,13 @@ from tests.store.world import (
     small_run,
     spend,
 )
-from worker.store import counts, draws, enrol, ledger, money, runs
+from worker.store import counts, draws, enrol, ledger, money, runs, tries
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
 from worker.store.money import Cap, Money
 from worker.store.tables import CutRow, DrawRow, ScorerRow, core
+from worker.store.tries import Paid
 
 draw, cut, scorer = core(DrawRow), core(CutRow), core(ScorerRow)
 NIGHTS = (NIGHT - timedelta(1), NIGHT)
@@ -88,7 +89,7 @@ class Walk:
         actions: list[tuple[Any, int]] = [
             (self.claim, 30), (self.settle, 25), (self.retry, 8), (self.give_back, 6), (self.renew, 4),
             (self.crash, 5), (self.haunt, 12), (self.wait, 12), (self.come_late, 3), (self.reconcile, 5),
-            (self.raise_rate, 1), (self.change_judge, 1),
+            (self.raise_rate, 1), (self.change_judge, 1), (self.pay_in_vain, 6),
         ]  # fmt: skip
         ((action,),) = [self.random.choices([each for each, _ in actions], [weight for _, weight in actions])]
         action(worker)
@@ -150,6 +151,24 @@ class Walk:
 
     def give_back(self, worker: str) -> None:
         self.world.give_back(self.some(worker), owner=worker)
+
+    def pay_in_vain(self, worker: str) -> None:
+        """One judge was paid and another did not answer: the job goes back, and what it cost is booked."""
+        for one in self.some(worker):
+            with self.store.read() as connection:
+                held = connection.execute(
+                    select(job.c.reserved_usd, job.c.reserved_day).where(job.c.pk == one.pk)
+                ).one()
+            usd = self.random.choice([0.0, 0.02, held.reserved_usd]) if held.reserved_day else 0.0
+            with self.store.write() as connection:
+                is_ours = tries.book(connection, [Paid(one, usd, {})], worker, NIGHT)
+            if is_ours:
+                name = next(each.key.name for each in self.everyone() if each.pk == one.scorer_pk)
+                self.booked[held.reserved_day or NIGHT, name] += usd
+            if self.random.random() < 0.5:
+                self.world.retry([one], self.now + timedelta(seconds=self.random.uniform(0, 200)), owner=worker)
+            else:
+                self.world.give_back([one], owner=worker)
 
     def renew(self, worker: str) -> None:
         with self.store.write() as connection:

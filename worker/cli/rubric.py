@@ -1,33 +1,40 @@
 """`spotcheck rubric list | lint | preview`: the first half of the prompt engineer's loop. None of it calls a judge."""
 
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from worker.cli.door import Json, columns, counted, near, note, project, say, show_json, unopened
+from worker.cli.door import Json, columns, counted, near, note, now, project, say, show_json, unopened
 from worker.cli.runs import _find
 from worker.core.rubric import identity
 from worker.core.rubric_lint import FATAL, lint
-from worker.errors import EXIT_USAGE, SettingsError
+from worker.errors import EXIT_USAGE, SettingsError, StoreError
+from worker.flow.project import Project
 from worker.scorers.rubric import RubricScorer
 from worker.scorers.rubric_files import load, read_folder, read_text, shipped_prompts
+from worker.store import schema
+from worker.store.escalations import Escalations, escalations
 
 app = typer.Typer(help="The rubrics in prompts/: list, check, preview.", no_args_is_help=True)
 _HASH = 12
+_WEEKS = 4
+"""For which it is told how often a second judge was asked."""
 
 
 @app.command("list", short_help="Every rubric, its version and hash, and whose it is.")
 def listing(as_json: Json = False) -> None:
-    """Every rubric, its version and hash, and which file won.
+    """Every rubric, its version and hash, and which file won; with a second judge how often it was asked lately.
 
     Examples: spotcheck rubric list
     """
     opened = unopened()
     rubrics = load(opened.prompt_folders)
     in_force = set(opened.settings.scoring.rubrics)
-    rows = [
+    asked = _escalations(opened) if any(one.judge.escalate for one in rubrics.values()) else []
+    rows: list[dict[str, Any]] = [
         {
             "name": one.name,
             "version": one.version,
@@ -37,6 +44,7 @@ def listing(as_json: Json = False) -> None:
             "in_force": one.name in in_force,
             "criteria": [criterion.id for criterion in one.criteria],
             "description": one.description,
+            "escalations": [_told(each) for each in asked if each.name == one.name],
         }
         for one in rubrics.values()
     ]
@@ -49,7 +57,40 @@ def listing(as_json: Json = False) -> None:
         say(f"{mark} {row['name']:<20} {row['version']:<8} {row['hash']}  {place}")
         for line in textwrap.wrap(str(row["description"]), max(20, (columns() or 200) - 4)):
             say(f"    {line}")
+        for each in row["escalations"]:
+            for line in textwrap.wrap(_line(each), max(20, (columns() or 200) - 4)):
+                say(f"    {line}")
     say("* in force (setting scoring.rubrics)")
+
+
+def _escalations(opened: Project) -> list[Escalations]:
+    """Of the last weeks; none where nothing is stored yet."""
+    until = opened.night_of(now())
+    try:
+        if schema.state(opened.store) != "current":
+            return []
+        with opened.store.read() as connection:
+            return escalations(connection, until - timedelta(weeks=_WEEKS), until)
+    except StoreError as error:  # the rubrics are files, and can be listed all the same
+        note(f"how often second judges were asked is not known: {error}")
+        return []
+
+
+def _told(one: Escalations) -> dict[str, Any]:
+    figures = {name: value for name, value in one._asdict().items() if name not in ("scorer_pk", "name")}
+    return figures | {"rate": one.rate, "agreement": one.agreement, "weeks": _WEEKS}
+
+
+def _line(one: dict[str, Any]) -> str:
+    """One series in words; dollars are those that are known."""
+    said = (
+        f"{one['series']}, {_WEEKS} weeks: {one['escalated']:,} of {counted(one['judged'], 'run')}"
+        f" ({one['rate']:.1%}) escalated from {one['first']} to {one['second']}"
+    )
+    if not one["escalated"]:
+        return said
+    said += f"; of those the first judge cost ${one['first_usd']:.4f}, the second ${one['second_usd']:.4f}"
+    return said if one["agreement"] is None else f"{said}; they agreed on {one['agreement']:.0%} of {one['compared']:,}"
 
 
 @app.command("lint", short_help="What is wrong with rubric files, by line.")

@@ -54,7 +54,7 @@ def lint(text: str, path: str, includes: Mapping[str, str]) -> list[LintFinding]
 
     Returns:
         None when it is fine. With a code of `FATAL` the file does not load; with double-barrelled, vague,
-        static-prefix, no-reminder, no-system or retired-model it does, but could be better.
+        static-prefix, no-reminder, no-system, retired-model or same-samples it does, but could be better.
 
     Example:
         >>> [str(finding) for finding in lint("hello", "x.rubric.md.j2", {})]
@@ -72,6 +72,7 @@ def lint(text: str, path: str, includes: Mapping[str, str]) -> list[LintFinding]
         findings += filter(None, [misnamed(fields.name, path)])
         findings += _criteria(fields, front, path)
         findings += _model(fields, source, path)
+        findings += _samples(fields, source, path)
     findings += _layout(checked, source, path)
     return sorted(findings, key=lambda finding: (finding.path != path, finding.path, finding.line, finding.column))
 
@@ -109,6 +110,17 @@ def _model(fields: FrontMatter, source: str, path: str) -> Iterator[LintFinding]
             line, column = _find(source, model)
             said = f"{model} is retired or about to be; leave the model to SPOTCHECK_JUDGE_MODEL, or name a current one"
             yield LintFinding(path, line, column, "retired-model", said)
+
+
+def _samples(fields: FrontMatter, source: str, path: str) -> Iterator[LintFinding]:
+    """Several samples that are all alike."""
+    if fields.judge.samples > 1 and fields.judge.params.get("temperature") == 0:
+        line, column = _find(source, "temperature")
+        said = (
+            f"{fields.judge.samples} samples at temperature 0 are the same answer, paid {fields.judge.samples} times;"
+            " raise the temperature, or ask once"
+        )
+        yield LintFinding(path, line, column, "same-samples", said)
 
 
 def _layout(checked: Checked, source: str, path: str) -> Iterator[LintFinding]:

@@ -56,7 +56,7 @@ class Data(NamedTuple):
     nonce: str
 
 
-def nonce(secret: bytes, source: str, run_id: str, revision: int, rubric_hash: str) -> str:
+def nonce(secret: bytes, source: str, run_id: str, revision: int, asks: str) -> str:
     """The word that marks where run data begins and ends: unguessable, and the same for the same prompt.
 
     Args:
@@ -64,13 +64,13 @@ def nonce(secret: bytes, source: str, run_id: str, revision: int, rubric_hash: s
         source: With `run_id` and `revision`, the run.
         run_id: See `source`.
         revision: See `source`.
-        rubric_hash: `rubric.identity` of the rubric.
+        asks: What is asked about it: a hash of the prompt without the run.
 
     Example:
         >>> nonce(b"secret", "jsonl", "r-1", 1, "ab")
         '22181b6bba5b9b85'
     """
-    said = json.dumps(["spotcheck:fence:v1", source, run_id, revision, rubric_hash]).encode("ascii")
+    said = json.dumps(["spotcheck:fence:v1", source, run_id, revision, asks]).encode("ascii")
     return hmac.new(secret, said, hashlib.sha256).hexdigest()[:16]
 
 

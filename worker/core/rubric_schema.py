@@ -123,11 +123,28 @@ class Passing(Record):
     """`p_pass` where the judge's server gives probabilities, the weighted mean everywhere else."""
 
 
-class Escalate(Record):
-    """When a second, better judge is asked (accepted; not yet used)."""
+Doubt = Literal["low_confidence", "failed_evidence", "unknown", "unreadable"]
 
-    when: tuple[str, ...] = ()
-    to: str | None = None
+
+class Escalate(Record):
+    """When a second, better judge is asked; what it says counts where it can be read."""
+
+    when: tuple[Doubt, ...] = ()
+    """`low_confidence`: neither clearly a pass nor clearly a fail, where samples or the server's probabilities tell;
+    `failed_evidence`: a quote does not occur in the run; `unknown`: a criterion is undecided; `unreadable`: the answer
+    is cut, refused or not as asked."""
+    to: str | None = Field(default=None, min_length=1)
+    """The model to ask then, at the same address."""
+    below: float = Field(default=0.8, gt=0.5, lt=1)
+    """Confidence is low while the probability of a pass lies between 1 - below and below."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Escalate":
+        if self.to is not None and not self.when:
+            raise ValueError(f"say `when`: a list of {', '.join(get_args(Doubt))}")
+        if self.to is None and self.when:
+            raise ValueError("say `to`: the model to ask then")
+        return self
 
 
 class Judge(Record):
@@ -147,6 +164,9 @@ class Judge(Record):
     repair: bool | None = None
     """Ask once more when an answer is not the agreed JSON and the server enforces none; twice the money is reserved
     for it. None: the setting `judge.repair` decides."""
+    samples: int = Field(default=1, ge=1, le=20)
+    """How often the same question is asked, where the server gives no probabilities; odd numbers leave no ties, and
+    most of what more samples bring is there by 5. The temperature must not be 0."""
     escalate: Escalate | None = None
 
     @model_validator(mode="after")
@@ -164,6 +184,12 @@ class Judge(Record):
                 f"{', '.join(taken)} cannot be set here; params are sampling parameters such as temperature"
             )
         return params
+
+    @model_validator(mode="after")
+    def _second_is_another(self) -> "Judge":
+        if self.escalate is not None and self.escalate.to is not None and self.escalate.to == self.model:
+            raise ValueError(f"`escalate.to` is {self.model!r}, the model that is asked first")
+        return self
 
 
 class Trace(Record):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import orjson
 
 from worker.errors import JudgeError, VerdictUnreadable
+from worker.flow.answers import is_served, kept
 from worker.flow.batch_file import Answers, Row, custom_id, in_batch
 from worker.flow.lane import Work
 from worker.flow.settle import failed, settled, settled_without
@@ -15,6 +16,7 @@ from worker.judge.wire import NoCompletion, Price, Wire
 from worker.records import Judging, Question, Reply, Scoring
 from worker.scorers.rubric import RubricScorer
 from worker.store.ledger import Job, Settled
+from worker.store.tries import Paid
 
 TIER = "batch"
 
@@ -27,6 +29,8 @@ class Read(NamedTuple):
     """Not answered, and so not billed."""
     wasted: list[Job]
     """Answered, and of no use: their run has changed meanwhile, or the answer is none."""
+    doubtful: list[Paid]
+    """Answered, and a second judge has to be asked, which no batch does."""
     judgings: list[Judging]
     """Of the calls that were answered."""
 
@@ -45,7 +49,9 @@ class Read(NamedTuple):
         return total
 
 
-def read_answers(work: Sequence[Work], answers: Answers, wire: Wire, plan: Plan, price: Price) -> Read:
+def read_answers(
+    work: Sequence[Work], answers: Answers, wire: Wire, plan: Plan, price: Price, server: str | None
+) -> Read:
     """Outcomes of some jobs of a batch.
 
     Args:
@@ -54,11 +60,12 @@ def read_answers(work: Sequence[Work], answers: Answers, wire: Wire, plan: Plan,
         wire: How they are read.
         plan: How the questions were asked.
         price: Of a call in a batch.
+        server: Whose answers are kept; None keeps none.
     """
-    found = Read([], [], [], [])
+    found = Read([], [], [], [], [])
     for one in work:
         try:
-            _read_one(one, answers, found, _reader(wire, plan, price))
+            _read_one(one, answers, found, _reader(wire, plan, price), server)
         except Exception as error:  # noqa: BLE001 one job's trouble must not cost the batch
             found.settled.append(failed(one.job, f"scorer_error: {type(error).__name__}: {error}", was_called=True))
     return found
@@ -67,7 +74,7 @@ def read_answers(work: Sequence[Work], answers: Answers, wire: Wire, plan: Plan,
 _Reader = Callable[[Row, Question], Reply | JudgeError | None]
 
 
-def _read_one(one: Work, answers: Answers, found: Read, read: _Reader) -> None:
+def _read_one(one: Work, answers: Answers, found: Read, read: _Reader, server: str | None) -> None:
     if one.run is None:
         found.settled.append(failed(one.job, "pruned: the run's texts are gone", was_called=True))
         return
@@ -95,8 +102,14 @@ def _read_one(one: Work, answers: Answers, found: Read, read: _Reader) -> None:
     if has_failed:
         (found.wasted if was_billed or replies else found.again).append(one.job)
         return
-    scoring = one.scorer.read(prepared.shown, replies)
-    found.settled.append(settled(one.job, one.run, one.scorer.key, scoring))
+    scoring = one.scorer.read(prepared, replies)
+    worth = kept(server, scoring) if server is not None and is_served(one.job) else {}
+    done = settled(one.job, one.run, one.scorer.key, scoring)
+    if one.scorer.second_questions(prepared, scoring):
+        cost = one.job.reserved_usd if done.cost_usd is None else done.cost_usd
+        found.doubtful.append(Paid(one.job, cost, worth))
+    else:
+        found.settled.append(done._replace(answers=worth))
 
 
 def _reader(wire: Wire, plan: Plan, price: Price) -> _Reader:

@@ -8,10 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from worker.errors import JudgeError
 from worker.flow.batch_answers import Read, read_answers
 from worker.flow.batch_file import Answers, lines_of
-from worker.flow.lane import Lane, Stop, Work
+from worker.flow.batch_known import look_up
+from worker.flow.lane import Lane, Stop, Work, answers_of
 from worker.flow.project import Project
 from worker.flow.score import Drained, OnProgress
 from worker.flow.settle import failed, settled
@@ -21,7 +24,7 @@ from worker.judge.ladder import Plan
 from worker.judge.wire_chat import ChatWire
 from worker.records import Scoring
 from worker.scorers.rubric import Prepared, RubricScorer
-from worker.store import batches, ledger
+from worker.store import answers, batches, ledger, tries
 from worker.store.batches import HOLD_S, Batch
 from worker.store.ledger import Job, Settled
 
@@ -67,6 +70,8 @@ class Turn:
         self._stop, self._on_progress = stop, on_progress
         self._policy = project.settings.judge.batch
         self._place = Lane(project, "batch", owner=held.owner)
+        judge = project.settings.judge
+        self._keeps_of = (judge.base_url or "") if judge.answers_days else None
         self._wire = ChatWire()
 
     def run(self) -> None:
@@ -177,12 +182,18 @@ class Turn:
         lines: list[bytes] = []
         done: list[Settled] = []
         rest: list[Job] = []
-        for one in sorted(work, key=lambda one: one.job.scorer_pk):  # a rubric's together: servers cache their start
-            prepared = _prepared(one)
+        # a rubric's together: servers cache their start
+        ready = [(one, _prepared(one)) for one in sorted(work, key=lambda one: one.job.scorer_pk)]
+        known = look_up(self._project, [(one, made) for one, made in ready if isinstance(made, Prepared)])
+        for one, prepared in ready:
             if rest:
                 rest.append(one.job)
             elif isinstance(prepared, Settled):
                 done.append(prepared)
+            elif one.job.pk in known.settled:
+                done.append(known.settled[one.job.pk])
+            elif one.job.pk in known.doubtful:
+                continue
             elif (plan := self._plan_of(self.held.model)) is None:
                 self._ask_now(self._place, one)
                 self._count(1)
@@ -196,6 +207,11 @@ class Turn:
                     rest.append(one.job)
         if done:
             self._count(self._place.settle(done))
+        left = {job.pk for job in rest}
+        if doubtful := [job for pk, job in known.doubtful.items() if pk not in left]:
+            with self._project.store.write() as connection:
+                self._release_doubtful(connection, doubtful)
+            self.done += Drained(retried=len(doubtful))
         return lines, rest
 
     # uploaded, running
@@ -251,13 +267,13 @@ class Turn:
         self._hold(_FILE_S)
         with self._project.store.read() as connection:
             jobs = batches.jobs_of(connection, self.held.pk)
-        with self._answers(look) as answers:
+        with self._answers(look) as rows:
             plan = self._plan_of(self.held.model) or Plan()
             for start in range(0, len(jobs), _AT_ONCE):
                 work = self._loaded(jobs[start : start + _AT_ONCE])
-                self._store(read_answers(work, answers, self._wire, plan, self._project.price))
+                self._store(read_answers(work, rows, self._wire, plan, self._project.price, self._keeps_of))
                 self._pause()
-            lost = f"{answers.nonsense} lines of its answers could not be read" if answers.nonsense else None
+            lost = f"{rows.nonsense} lines of its answers could not be read" if rows.nonsense else None
         trouble = look.said or lost
         self._set(state="done", done_at=self._now(), trouble=trouble, **_seen(look))
         log.info(
@@ -295,6 +311,8 @@ class Turn:
             for jobs, is_spent in ((read.again, False), (read.wasted, True)):
                 reason = "not answered in its batch"
                 ledger.release(connection, jobs, self.held.owner, "judge", reason, is_spent=is_spent)
+            tries.book(connection, read.doubtful, self.held.owner, self._project.night_of(now))
+            self._release_doubtful(connection, [one.job for one in read.doubtful])
             self.held = batches.change(
                 connection,
                 self.held,
@@ -303,8 +321,13 @@ class Turn:
                 cost_at_once_usd=self.held.cost_at_once_usd + read.cost_at_once_usd(self._project.price),
                 look_at=now + timedelta(seconds=HOLD_S),
             )
-        self.done += Drained(retried=len(read.again) + len(read.wasted))
+            answers.put_many(connection, answers_of([*read.settled, *read.doubtful]), now)
+        self.done += Drained(retried=len(read.again) + len(read.wasted) + len(read.doubtful))
         self._count(counted)
+
+    def _release_doubtful(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """A second judge is asked at once: the synchronous lane finds what the first one said."""
+        ledger.release(connection, jobs, self.held.owner, "judge", "a second judge is to be asked", is_spent=False)
 
     @contextmanager
     def _answers(self, look: Look) -> Iterator[Answers]:

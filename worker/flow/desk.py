@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 
+from worker.errors import JudgeError
+from worker.flow.answers import Answers
+from worker.flow.asking import Asking
 from worker.flow.batch import BatchLane
 from worker.flow.capability import remembered, remembering
 from worker.flow.lane import Lane, Stop, Work
@@ -39,6 +42,7 @@ class Desk:
         self._judge: PacedJudge | None = None
         self._batches: BatchLane | None = None
         self._notes = PaceNotes(project)
+        self._answers = Answers(project) if project.settings.judge.answers_days else None
 
     def drain(
         self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
@@ -71,9 +75,10 @@ class Desk:
             budget_s=budget_s,
             stop=stop,
             on_progress=on_progress,
+            answers=self._answers,
         )
         if judge is not None:
-            turn = self._notes.beside(turn, judge.gate, [model for model in place.models if model is not None])
+            turn = self._notes.beside(turn, judge.gate, place.models_asked)
         return self._loop().run(turn)
 
     def drain_all(
@@ -108,7 +113,12 @@ class Desk:
         """
         judge = self._judging()
         assert judge is not None
-        place.settle([self._loop().run(score_one(work, judge))])
+        asking = Asking(judge, work.job, self._answers)
+        try:
+            place.settle([self._loop().run(score_one(work, asking))])
+        except JudgeError as error:
+            place.book([asking.in_vain(error)])
+            raise
 
     def _loop(self) -> asyncio.Runner:
         if self._runner is None:

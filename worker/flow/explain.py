@@ -1,10 +1,13 @@
 """The story of one run: every decision about it, in the order they were made."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from worker.core.escalation import SAID, doubts
+from worker.core.rubric_schema import Escalate
 from worker.flow.project import Project
-from worker.records import Run
+from worker.records import CACHED, Outcome, Run
 from worker.store import draws, enrol, scores
 
 
@@ -43,12 +46,12 @@ def explain(project: Project, run_pk: int, run: Run) -> Story:
         looking = enrol.registered(connection, enrol.enrolled(connection, [night])[night])
     taken = Decision(None, "taken", f"from {run.source}, content {run.content}", facts["received_at"])
     decisions = [taken, _drawing(project, facts, current, drawn, is_drawn=is_drawn)]
-    by_scorer = {row["scorer_pk"]: row for row in found if row["criterion"] is None}
     seen = set()
     for job in jobs:
         seen.add(job["scorer_pk"])
-        score = by_scorer.get(job["scorer_pk"])
-        decisions.append(_scoring(job, score, [row for row in found if row["scorer_pk"] == job["scorer_pk"]]))
+        own = [row for row in found if row["scorer_pk"] == job["scorer_pk"]]
+        beside = [row for row in own if row["purpose"] == "escalation"]
+        decisions.append(_scoring(job, [row for row in own if row["purpose"] == job["purpose"]], beside))
     for one in looking:
         if one.pk not in seen and not one.applies_to.admits(run.task_type, run.status, run.agent):
             decisions.append(Decision(one.key.name, "filtered", "the scorer does not apply to such runs", None))
@@ -77,16 +80,20 @@ def _drawing(project: Project, facts: Any, current: Any, drawn: Any, *, is_drawn
     return Decision(None, "pending", f"night {facts['night']} is not drawn yet", None)
 
 
-def _scoring(job: Any, score: Any, rows: Any) -> Decision:  # noqa: ANN401 rows
+def _scoring(job: Any, rows: Sequence[Any], beside: Sequence[Any]) -> Decision:  # noqa: ANN401 rows
     said = []
+    score = _aggregate(rows)
     details: dict[str, Any] = {"scorer_version": job["series"], "attempts": job["attempt"]}
     if score is not None and score["model_requested"]:
         said.append(f"judge {score['model_served'] or score['model_requested']}")
         tokens = (score["input_tokens"] or 0) + (score["output_tokens"] or 0)
         said.append(f"{tokens:,} tokens")
-        said.append("cost unknown" if score["cost_usd"] is None else f"${score['cost_usd']:.4f}")
+        said.append(_paid(score))
         details |= {name: score[name] for name in ("model_requested", "model_served", "prompt_hash", "cost_usd")}
         details["criteria"] = {row["criterion"]: row["value"] for row in rows if row["criterion"]}
+        if beside:
+            told, details["escalation"] = _escalation(job["spec"], rows, beside)
+            said.insert(0, told)
     if job["attempt"] > 1:
         said.append(f"attempt {job['attempt']}")
     reason = job["reason"] or (score["reason"] if score is not None else None)
@@ -104,3 +111,41 @@ def _scoring(job: Any, score: Any, rows: Any) -> Decision:  # noqa: ANN401 rows
         None if score is None else score["rationale"],
         details,
     )
+
+
+def _aggregate(rows: Sequence[Any]) -> Any:  # noqa: ANN401 a row
+    return next((row for row in rows if row["criterion"] is None), None)
+
+
+def _paid(row: Any) -> str:  # noqa: ANN401 a row
+    if row["service_tier"] == CACHED:
+        return "answered before, not paid again"
+    return "cost unknown" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
+
+
+def _escalation(spec: Any, rows: Sequence[Any], beside: Sequence[Any]) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
+    """What two judges said, and why the second was asked; in words and for machines."""
+    is_first_beside = _aggregate(beside)["model_requested"] == spec["model"]
+    first, second = (beside, rows) if is_first_beside else (rows, beside)
+    policy = Escalate(**{name: spec["escalate"][name] for name in Escalate.model_fields})
+    outcomes = [Outcome(**{name: row[name] for name in _OF_OUTCOME}) for row in first]
+    why = doubts(policy, outcomes, spec["escalate"]["required"])
+    one, other = _aggregate(first), _aggregate(second)
+    told = (
+        f"first judge {one['model_requested']} ({_paid(one)}): {_verdict(one)}, escalated to {policy.to} "
+        f"({', '.join(SAID[doubt] for doubt in why)}): {_verdict(other)}"
+    )
+    details = {
+        "why": list(why),
+        "first": {name: one[name] for name in _OF_JUDGE},
+        "second": {name: other[name] for name in _OF_JUDGE},
+    }
+    return told if is_first_beside else f"{told}, so that the first verdict counts", details
+
+
+_OF_OUTCOME = ("criterion", "value", "reason", "label", "evidence_ok", "p_pass")
+_OF_JUDGE = ("model_requested", "model_served", "label", "value", "reason", "cost_usd", "service_tier")
+
+
+def _verdict(row: Any) -> str:  # noqa: ANN401 a row
+    return row["label"] or f"unscored ({row['reason']})"

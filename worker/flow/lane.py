@@ -4,7 +4,7 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
@@ -12,10 +12,11 @@ from typing import NamedTuple
 from worker.flow.project import Project
 from worker.records import Run
 from worker.scorers.protocol import Context, Scorer
-from worker.store import ledger, runs
+from worker.store import answers, ledger, runs, tries
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
 from worker.store.money import Cap, Money
+from worker.store.tries import Paid
 
 Stop = Callable[[], bool]
 
@@ -66,16 +67,28 @@ class Lane:
 
     @cached_property
     def models(self) -> dict[str | None, list[int]]:
-        """Scorers by the model that they ask; None for those that ask none. One claim takes one model's."""
+        """Scorers by the model that they ask first; None for those that ask none. One claim takes one model's."""
         found: dict[str | None, list[int]] = {}
-        for pk, (registered, _) in self._scorers.items():
-            model = registered.key.spec.get("model")
-            found.setdefault(None if model is None else str(model), []).append(pk)
+        for pk in self._scorers:
+            found.setdefault(self._first_model(pk), []).append(pk)
         return found
 
+    @cached_property
+    def models_asked(self) -> frozenset[str]:
+        """Every model that may be asked, second judges included."""
+        return frozenset(most.model for _, scorer in self._scorers.values() for most in scorer.max_tokens)
+
+    def calls(self, scorer_pks: Iterable[int]) -> int:
+        """Calls to its first model that one job of these scorers may have under way, at least 1."""
+        mosts = (self._scorers[pk][1].max_tokens[:1] for pk in scorer_pks)
+        return max((most.calls for each in mosts for most in each), default=1)
+
     def model_of(self, job: Job) -> str | None:
-        """The model that a job's scorer asks."""
-        model = self._scorers[job.scorer_pk][0].key.spec.get("model")
+        """The model that a job's scorer asks first."""
+        return self._first_model(job.scorer_pk)
+
+    def _first_model(self, scorer_pk: int) -> str | None:
+        model = self._scorers[scorer_pk][0].key.spec.get("model")
         return None if model is None else str(model)
 
     def claim(self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None) -> Taken:
@@ -97,16 +110,25 @@ class Lane:
         return Taken(self.load(claimed.jobs), claimed.shed, claimed.must_wait)
 
     def settle(self, done: Sequence[Settled]) -> int:
-        """Store outcomes; those that another worker has taken over do not count."""
+        """Store outcomes with the answers behind them; those that another worker has taken over do not count."""
         store = self.project.store
         with store.write() as connection:
             now = store.now(connection)
             count = ledger.settle(connection, done, self.owner, now, self.project.night_of(now))
+            answers.put_many(connection, answers_of(done), now)  # paid for, whoever settles the job
         if count < len(done):  # this process was away for longer than its leases
             with store.write() as connection:
                 now = store.now(connection)
                 count += ledger.settle_late(connection, done, self.owner, now, self.project.night_of(now))
         return count
+
+    def book(self, paid: Sequence[Paid]) -> None:
+        """Book what tries cost that came to nothing, and keep what was answered."""
+        store = self.project.store
+        with store.write() as connection:
+            now = store.now(connection)
+            tries.book(connection, paid, self.owner, self.project.night_of(now))
+            answers.put_many(connection, answers_of(paid), now)
 
     def retry_later(self, jobs: Sequence[tuple[Job, datetime, str]]) -> None:
         """Queue jobs again for a later time."""
@@ -160,3 +182,8 @@ class Lane:
             context = contexts[job.night, run.task_type] if run is not None else Context()
             work.append(Work(job, self._scorers[job.scorer_pk][1], run, context))
         return work
+
+
+def answers_of(each: Iterable[Settled | Paid]) -> dict[str, bytes]:
+    """What is to be kept of them all, by key."""
+    return {key: body for one in each for key, body in one.answers.items()}

@@ -21,7 +21,7 @@ from worker.store.engine import Store
 from worker.store.enrol import Registered
 
 if TYPE_CHECKING:  # scorers bring templates and schemas with them, and half of the commands ask no scorer
-    from worker.scorers.protocol import Context, Scorer
+    from worker.scorers.protocol import Context, MostTokens, Scorer
 
 _SECRET = "prompt_secret"  # noqa: S105 the key under which the secret is kept, not the secret
 _START = "start_night"
@@ -106,6 +106,7 @@ class Project:
                 self.secret,
                 redact=policy.redact,
                 repair=judge.repair,
+                is_routed=judge.base_url is None,  # OpenAI's own
             )
             for name in policy.rubrics
         ]
@@ -207,22 +208,27 @@ class Project:
         }
 
     def max_usd(self, scorer: "Scorer", tier: str | None = None) -> float | None:
-        """The most one score of a scorer can cost, US dollars; None when the price is unknown.
+        """The most one score of a scorer can cost, all its judges together, US dollars; None when a price is unknown.
 
         Args:
             scorer: Which one.
-            tier: Where nothing else can serve it, as in a batch. None is the full price, or that of a dearer tier
-                that the rubric asks for: what was to be flex may be served by default.
+            tier: Where nothing else can serve it, as in a batch, which no second judge is asked in. None is the full
+                price, or that of a dearer tier that the rubric asks for: what was to be flex may be served by default.
         """
-        model = scorer.key.spec.get("model")
-        tokens_in, tokens_out = scorer.max_tokens
-        if not model or (tokens_in == 0 and tokens_out == 0):
-            return 0.0
-        most = self.price(str(model), tokens_in, 0, tokens_out, tier)
-        if tier is not None or most is None:
-            return most
         asked = str(scorer.key.spec.get("service_tier"))
-        return most * max(1.0, self.settings.judge.tier_prices.get(asked, 1.0))
+        times = max(1.0, self.settings.judge.tier_prices.get(asked, 1.0)) if tier is None else 1.0
+        total = 0.0
+        for most in scorer.max_tokens if tier is None else scorer.max_tokens[:1]:
+            each = self._price_of_one(most, tier)
+            if each is None:
+                return None
+            total += most.calls * each * times
+        return total
+
+    def _price_of_one(self, most: "MostTokens", tier: str | None = None) -> float | None:
+        """What the longest call costs, US dollars: some prices rise with the size of a call."""
+        tokens_in, tokens_out = (-(-count // most.calls) for count in (most.input_tokens, most.output_tokens))
+        return self.price(most.model, tokens_in, 0, tokens_out, tier)
 
     def check_prices(self) -> None:
         """Refuse a budget that cannot be kept.
@@ -233,11 +239,11 @@ class Project:
         judge = self.settings.judge
         if not judge.has_budget or judge.unknown_price == "allow":
             return
-        for one in self.scorers:
-            if one.key.kind == "judge" and judge.is_capped(one.key.name) and self.max_usd(one) is None:
+        for most in (each for one in self.scorers if judge.is_capped(one.key.name) for each in one.max_tokens):
+            if self._price_of_one(most) is None:
                 raise SettingsError(
-                    f"a judge's budget is set, but the price of {judge.model!r} is unknown; give it in "
-                    f'[judge.prices."{judge.model}"], or set judge.unknown_price = "allow"'
+                    f"a judge's budget is set, but the price of {most.model!r} is unknown; give it in "
+                    f'[judge.prices."{most.model}"], or set judge.unknown_price = "allow"'
                 )
 
 

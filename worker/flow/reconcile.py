@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from worker.flow import answers
 from worker.flow.compare import compare_night
 from worker.flow.draw import decide_late, retire
 from worker.flow.project import Project
@@ -27,7 +28,7 @@ class Reconciled(NamedTuple):
 
 
 def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
-    """Decide late runs of the lookback, wake lanes with due work, and finish nights whose jobs are resolved."""
+    """Decide late runs of the lookback, wake lanes with due work, finish nights whose jobs are resolved, and prune."""
     scorers = [registered for registered, _ in project.register()]
     since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     with project.store.read() as connection:
@@ -38,6 +39,7 @@ def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
         retire(project, night, now, scorers)
     wake_due(project, wake)
     summarised, found = finish_nights(project, now)
+    answers.prune(project)
     return Reconciled(added, summarised, found)
 
 

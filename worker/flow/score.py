@@ -6,18 +6,21 @@ Both claim from the ledger, so any number of workers may run them at once, and e
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
+from worker.flow.answers import Answers
+from worker.flow.asking import Asking
 from worker.flow.lane import Lane, Stop, Work
 from worker.flow.settle import failed, settled, settled_without
+from worker.flow.silence import Silence, Silent
 from worker.judge.paced import AtPace
-from worker.records import Run, Scoring
-from worker.scorers.protocol import Context
+from worker.records import CACHED, Run, Scoring
 from worker.store.ledger import Job, Settled
+from worker.store.tries import Paid
 
 HEURISTICS_AT_ONCE = 450
 """Jobs a claim: one transaction to take, one to settle."""
@@ -26,9 +29,6 @@ _FLUSH_S = 0.5
 _GRACE_S = 2.0
 """How long calls in flight may still answer after a stop; what they asked is then given back."""
 _BACKOFF_S, _BACKOFF_MOST_S = 0.5, 300.0
-_OUTAGE_AFTER = 8
-"""More calls than this, and than may be under way at once, without one answer: the judge is down for everybody."""
-_POISON = 2
 _LINGER_S = 10.0
 """A turn goes on for jobs that it put back itself, if they are due so soon."""
 _DRY_S = 0.5
@@ -125,6 +125,7 @@ async def drain_judge(
     budget_s: float,
     stop: Stop,
     on_progress: OnProgress = _nothing,
+    answers: Answers | None = None,
 ) -> Drained:
     """Score with the judge until nothing is due, time is up, or a stop is asked for.
 
@@ -139,11 +140,20 @@ async def drain_judge(
         budget_s: Seconds after which no more is claimed.
         stop: Asked several times a second.
         on_progress: Told how many jobs each flush settled.
+        answers: What was answered before, and need not be paid again; None keeps nothing.
     """
-    return await _Pump(lane, judge, concurrency, on_progress).run(budget_s, stop)
+    return await _Pump(lane, judge, concurrency, on_progress, answers).run(budget_s, stop)
 
 
-async def score_one(work: Work, judge: AtPace) -> Settled:
+class _Flight(NamedTuple):
+    """A job that is being scored."""
+
+    work: Work
+    asking: Asking | None
+    """None where no judge is configured."""
+
+
+async def score_one(work: Work, asking: Asking) -> Settled:
     """One judge's job alone, outside of any turn.
 
     Raises:
@@ -152,28 +162,36 @@ async def score_one(work: Work, judge: AtPace) -> Settled:
     if work.run is None:
         return _pruned(work.job)
     try:
-        scoring = await work.scorer.score(work.run, work.context._replace(ask=judge.ask))
+        return await _scored(work, work.run, asking)
     except VerdictUnreadable as error:
         return settled_without(work.job, work.run, work.scorer.key, error.reason, was_called=True)
-    return settled(work.job, work.run, work.scorer.key, scoring)
+
+
+async def _scored(work: Work, run: Run, asking: Asking | None) -> Settled:
+    scoring = await work.scorer.score(run, work.context._replace(ask=asking))
+    done = settled(work.job, run, work.scorer.key, scoring)
+    return done if asking is None else done._replace(answers=asking.kept(scoring))
 
 
 class _Pump:
     """The loop's state: calls in flight, outcomes not yet stored."""
 
-    def __init__(self, lane: Lane, judge: AtPace | None, concurrency: int, on_progress: OnProgress) -> None:
+    def __init__(
+        self, lane: Lane, judge: AtPace | None, concurrency: int, on_progress: OnProgress, answers: Answers | None
+    ) -> None:
         self._lane, self._judge, self._concurrency, self._on_progress = lane, judge, concurrency, on_progress
-        self._flying: dict[asyncio.Task[Settled], Work] = {}
+        self._answers = answers
+        self._flying: dict[asyncio.Task[Settled], _Flight] = {}
         self._done: list[Settled] = []
-        self._later: list[tuple[Job, float, str]] = []
+        self._later: list[Silent] = []
         self._back: list[Job] = []
+        self._paid: list[Paid] = []
         self._flushed_at = self._renewed_at = time.monotonic()
         self._claim_at = 0.0
-        self._is_dry = False
+        self._is_dry = self._must_wait = False
         self._mine_due: list[float] = []
         """When jobs that were put back here are due again."""
-        self._silent: list[tuple[Job, float, str]] = []
-        self._is_everybodys = True
+        self._silence = Silence(concurrency)
         self._total = Drained()
 
     async def run(self, budget_s: float, stop: Stop) -> Drained:
@@ -202,6 +220,8 @@ class _Pump:
         if (rest_s := self._rest_s()) is not None:
             self._total += Drained(outage=LEFT_ALONE, pause_s=rest_s)
             return False
+        if self._must_wait:  # for the money of those that wait to hear of others, and there will be no others
+            self._hear_no_more()
         if not self._is_dry or self._later:
             return True
         now = time.monotonic()
@@ -220,38 +240,51 @@ class _Pump:
         if time.monotonic() < self._claim_at:
             return
         asked = dry = 0
+        self._must_wait = False
         for model, scorer_pks in self._lane.models.items():
-            wanted = self._appetite(model)
+            wanted = self._appetite(model, scorer_pks)
             if wanted <= 0 or (self._flying and wanted < self._worth_it(model)):
                 continue
             taken = await asyncio.to_thread(self._lane.claim, wanted, scorer_pks)
             self._total += Drained(shed=taken.shed)
             asked, dry = asked + 1, dry + (not taken.work and not taken.shed and not taken.must_wait)
             if taken.must_wait:
+                self._must_wait = True
                 self._claim_at = time.monotonic() + _FLUSH_S
-            for work in taken.work:
-                if work.run is None:
-                    self._done.append(_pruned(work.job))
-                    continue
-                context = work.context._replace(ask=self._judge.ask if self._judge is not None else None)
-                self._flying[asyncio.create_task(self._one(work, work.run, context))] = work
+            self._start(taken.work)
         if asked:
             self._is_dry = asked == dry
         if self._is_dry and self._flying:
             self._claim_at = time.monotonic() + _DRY_S
 
+    def _start(self, taken: Sequence[Work]) -> None:
+        """Begin with what was claimed, one rubric after the other: servers keep the beginning of a prompt for a while.
+
+        That is no order of work: all of a claim is under way, or waits for its turn, before more is claimed.
+        """
+        for work in sorted(taken, key=lambda one: one.job.scorer_pk):
+            if work.run is None:
+                self._done.append(_pruned(work.job))
+                continue
+            asking = None if self._judge is None else Asking(self._judge, work.job, self._answers)
+            self._flying[asyncio.create_task(_scored(work, work.run, asking))] = _Flight(work, asking)
+
     def _dismiss(self) -> None:
         """Whoever waits for a turn goes back to the ledger; what is under way may end."""
-        for model in self._lane.models:
-            if self._judge is not None and model is not None:
+        if self._answers is not None:
+            self._answers.dismiss()
+        for model in self._lane.models_asked:
+            if self._judge is not None:
                 self._judge.gate(model).dismiss()
 
-    def _appetite(self, model: str | None) -> int:
+    def _appetite(self, model: str | None, scorer_pks: Sequence[int]) -> int:
         """Jobs to claim now. Those whose call was refused wait beside the others; of them there may be as many."""
         if self._judge is None or model is None:
             return self._concurrency - len(self._flying)
         most = 2 * self._concurrency + 16 - len(self._flying)
-        return min(self._judge.gate(model).appetite(), most)
+        looking = 0 if self._answers is None else self._answers.looking[model]
+        calls = self._judge.gate(model).appetite() - looking
+        return min(-(-calls // self._lane.calls(scorer_pks)), most)
 
     def _worth_it(self, model: str | None) -> int:
         """A claim is a transaction: less than this is left for the next one."""
@@ -259,91 +292,122 @@ class _Pump:
             return max(1, self._concurrency // 4)
         return max(1, self._judge.gate(model).pace.in_hand() // 5)
 
-    async def _one(self, work: Work, run: Run, context: Context) -> Settled:
-        scoring = await work.scorer.score(run, context)
-        return settled(work.job, run, work.scorer.key, scoring)
-
     async def _wait(self) -> None:
         done, _ = await asyncio.wait(self._flying, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            work = self._flying.pop(task)
+            flight = self._flying.pop(task)
             if task.cancelled():  # sent away before its turn came
-                self._back.append(work.job)
+                self._give_back(flight, asyncio.CancelledError())
             elif (error := task.exception()) is None:
                 self._done.append(task.result())
-                if any(row["model_requested"] for row in task.result().scores):  # not by rule alone
-                    self._spoke()
+                for row in task.result().scores:
+                    if row["criterion"] is None and row["model_requested"] and row["service_tier"] != CACHED:
+                        self._spoke(row["model_requested"])  # not by rule alone, and not long ago
             else:
-                self._fail(work, error)
+                self._fail(flight, error)
 
-    def _fail(self, work: Work, error: BaseException) -> None:
+    def _fail(self, flight: _Flight, error: BaseException) -> None:
+        work = flight.work
         job = work.job
         match error:
             case JudgeRefusesUs():
-                self._back.append(job)
+                self._give_back(flight, error)
                 self._total += Drained(refused=str(error))
             case JudgeUnavailable():
                 if job.attempt >= self._lane.project.settings.scoring.max_attempts:
-                    self._done.append(failed(job, f"judge_unavailable: {error}", was_called=False))
+                    self._give_up(flight, error)
                 else:
-                    wait_s = (error.retry_after_s or 0.0) + _jitter_s(job.attempt)
-                    self._silent.append((job, wait_s, f"judge_unavailable: {error}"[:300]))
-                    self._is_everybodys &= error.is_for_all
-                    if len(self._silent) > max(_OUTAGE_AFTER, self._concurrency) or self._is_probe(job):
-                        self._outage()
+                    self._wait_to_hear(flight, error)
             case VerdictUnreadable() if work.run is not None:
-                self._spoke()
+                self._spoke(error.model or self._lane.model_of(job))
                 self._done.append(settled_without(job, work.run, work.scorer.key, error.reason, was_called=True))
             case _:
                 self._done.append(failed(job, f"scorer_error: {type(error).__name__}: {error}", was_called=True))
 
-    def _spoke(self) -> None:
-        """The judge answered somebody: those it did not answer have each spent an attempt."""
-        self._later += self._silent
-        self._silent, self._is_everybodys = [], True
+    def _give_up(self, flight: _Flight, error: JudgeUnavailable) -> None:
+        """No more tries: a first judge's verdict stands where only the second one is silent."""
+        work, asking = flight.work, flight.asking
+        paid = Paid(work.job, 0.0, {}) if asking is None else asking.in_vain(error)
+        if error.so_far is None or work.run is None:
+            lost = failed(work.job, f"judge_unavailable: {error}", was_called=False)
+            self._done.append(lost._replace(cost_usd=paid.usd))
+        else:
+            done = settled(work.job, work.run, work.scorer.key, error.so_far)
+            self._done.append(done._replace(answers=paid.answers))
 
-    def _is_probe(self, job: Job) -> bool:
-        """Whether a job was the one call that a judge gets that answered nobody."""
-        model = self._lane.model_of(job)
+    def _wait_to_hear(self, flight: _Flight, error: JudgeUnavailable) -> None:
+        """Whether the next call fares better decides whose fault it was."""
+        model = error.model or self._lane.model_of(flight.work.job)
+        wait_s = (error.retry_after_s or 0.0) + _jitter_s(flight.work.job.attempt)
+        self._book(flight, error)
+        silent = Silent(flight.work.job, wait_s, f"judge_unavailable: {error}"[:300], error.is_for_all)
+        are_many = self._silence.add(model, silent)
+        if are_many or self._is_tripped(model):
+            self._outage(model)
+
+    def _give_back(self, flight: _Flight, error: BaseException) -> None:
+        self._book(flight, error)
+        self._back.append(flight.work.job)
+
+    def _book(self, flight: _Flight, error: BaseException) -> None:
+        """A try came to nothing: what its calls cost is booked, and what they said is kept."""
+        paid = None if flight.asking is None else flight.asking.in_vain(error)
+        if paid is not None and (paid.usd or paid.answers):
+            self._paid.append(paid)
+
+    def _spoke(self, model: str | None) -> None:
+        """The judge answered somebody: those it did not answer have each spent an attempt."""
+        self._later += self._silence.broken(model)
+
+    def _is_tripped(self, model: str | None) -> bool:
+        """Whether a call was the one that a judge gets that answered nobody."""
         return self._judge is not None and model is not None and self._judge.gate(model).pace.is_tripped
 
-    def _outage(self) -> None:
+    def _outage(self, model: str | None) -> None:
         """The judge answers nobody: no run's fault, so no run's attempt."""
+        silent = self._silence.broken(model)
         rest_s = 0.0
-        if self._judge is not None:
-            for model in {self._lane.model_of(job) for job, _, _ in self._silent} - {None}:
-                gate = self._judge.gate(str(model))
-                rest_s = max(rest_s, gate.pace.trip(gate.clock()))
-        asked_s = max(wait_s for _, wait_s, _ in self._silent)
-        self._back += [job for job, _, _ in self._silent]
-        said = self._silent[-1][2].removeprefix("judge_unavailable: ")
-        self._total += Drained(outage=said, pause_s=min(60.0, max(rest_s, asked_s)))
-        self._silent, self._is_everybodys = [], True
+        if self._judge is not None and model is not None:
+            gate = self._judge.gate(model)
+            rest_s = gate.pace.trip(gate.clock())
+        self._back += [one.job for one in silent]
+        said = silent[-1].reason.removeprefix("judge_unavailable: ")
+        pause_s = max(rest_s, *(one.wait_s for one in silent))
+        self._total += Drained(outage=said, pause_s=min(60.0, pause_s))
+
+    def _hear_no_more(self) -> None:
+        """Decide about silent calls without the next one: one or two may be poison, and must not be tried for ever."""
+        for model in self._silence.models:
+            if self._silence.is_outage(model):
+                self._outage(model)
+            self._spoke(model)
 
     async def _keep_up(self) -> None:
         """Flush outcomes every few, and hold on to what is in flight."""
         now = time.monotonic()
         if len(self._done) >= _FLUSH_AT or now - self._flushed_at > _FLUSH_S:
             await self._flush()
-        held = [work.job for work in self._flying.values()] + [job for job, _, _ in self._silent]
+        held = [flight.work.job for flight in self._flying.values()] + self._silence.jobs
         if now - self._renewed_at > self._lane.lease_s / 3 and held:
             self._renewed_at = now
             await asyncio.to_thread(self._lane.renew, held)
 
     async def _flush(self) -> None:
-        done, later, back = self._done, self._later, self._back
-        self._done, self._later, self._back = [], [], []
+        done, later, back, paid = self._done, self._later, self._back, self._paid
+        self._done, self._later, self._back, self._paid = [], [], [], []
         self._flushed_at = time.monotonic()
+        if paid:
+            await asyncio.to_thread(self._lane.book, paid)
         if done:
             count = await asyncio.to_thread(self._lane.settle, done)
             self._total += Drained(settled=count)
             self._on_progress(count)
         if later:
             now = await asyncio.to_thread(self._lane.now)
-            rows = [(job, now + timedelta(seconds=wait_s), reason) for job, wait_s, reason in later]
+            rows = [(one.job, now + timedelta(seconds=one.wait_s), one.reason) for one in later]
             await asyncio.to_thread(self._lane.retry_later, rows)
             self._total += Drained(retried=len(rows))
-            self._mine_due += [time.monotonic() + wait_s for _, wait_s, _ in later]
+            self._mine_due += [time.monotonic() + one.wait_s for one in later]
             self._is_dry = False
         if back:
             reason = self._total.refused or self._total.outage
@@ -352,14 +416,13 @@ class _Pump:
 
     async def _land(self) -> None:
         """Give back what has not answered, store what has."""
-        if len(self._silent) > _POISON or (self._silent and self._is_everybodys):
-            self._outage()
-        self._spoke()  # one or two alone may be poison, and must not be tried for ever
+        self._hear_no_more()
         for task in self._flying:
             task.cancel()
         if self._flying:
             await asyncio.wait(self._flying, timeout=1.0)
-        self._back += [work.job for work in self._flying.values()]
+        for flight in self._flying.values():
+            self._give_back(flight, asyncio.CancelledError())
         self._flying.clear()
         await self._flush()
 

@@ -10,18 +10,35 @@ _RATIONALE_CHARS = 4_000
 
 
 def settled(job: Job, run: Run, scorer: ScorerKey, scoring: Scoring) -> Settled:
-    """A job's outcome from its scorer's: `scored` when the aggregate has a value, else `unscored` with its reason."""
-    rows = [_row(job, run, scorer, outcome, scoring.judging) for outcome in scoring.outcomes]
+    """A job's outcome from its scorer's: `scored` when the aggregate has a value, else `unscored` with its reason.
+
+    A verdict that was overruled by another judge is stored beside it, with its own calls' cost, under a purpose that no
+    estimate reads; the job cost both.
+    """
     aggregate = next(outcome for outcome in scoring.outcomes if outcome.criterion is None)
-    cost = 0.0 if scoring.judging is None else scoring.judging.cost_usd
     state = "scored" if aggregate.is_scored else "unscored"
-    return Settled(job, state, aggregate.reason, cost, rows)
+    rows = _rows(job, run, scorer, scoring, job.purpose)
+    costs = [_cost_usd(scoring)]
+    if scoring.overruled is not None:
+        rows += _rows(job, run, scorer, scoring.overruled, "escalation")
+        costs.append(_cost_usd(scoring.overruled))
+    known = [cost for cost in costs if cost is not None]
+    return Settled(job, state, aggregate.reason, sum(known) if len(known) == len(costs) else None, rows)
+
+
+def _rows(job: Job, run: Run, scorer: ScorerKey, scoring: Scoring, purpose: str) -> list[Mapping[str, Any]]:
+    return [_row(job, run, scorer, outcome, scoring.judging, purpose) for outcome in scoring.outcomes]
+
+
+def _cost_usd(scoring: Scoring) -> float | None:
+    return 0.0 if scoring.judging is None else scoring.judging.cost_usd
 
 
 def settled_without(job: Job, run: Run, scorer: ScorerKey, reason: str, *, was_called: bool) -> Settled:
     """An outcome for a run that could not be scored; after a call whose cost is unknown, what was reserved is spent."""
     outcome = unscored(reason)
-    return Settled(job, "unscored", reason, None if was_called else 0.0, [_row(job, run, scorer, outcome, None)])
+    row = _row(job, run, scorer, outcome, None, job.purpose)
+    return Settled(job, "unscored", reason, None if was_called else 0.0, [row])
 
 
 def failed(job: Job, reason: str, *, was_called: bool) -> Settled:
@@ -29,16 +46,18 @@ def failed(job: Job, reason: str, *, was_called: bool) -> Settled:
     return Settled(job, "failed", reason[:300], None if was_called else 0.0, [])
 
 
-def _row(job: Job, run: Run, scorer: ScorerKey, outcome: Outcome, judging: Judging | None) -> Mapping[str, Any]:
+def _row(
+    job: Job, run: Run, scorer: ScorerKey, outcome: Outcome, judging: Judging | None, purpose: str
+) -> Mapping[str, Any]:
     aggregate_only = judging if outcome.criterion is None else None  # tokens and cost once a job, not once a criterion
     return {  # created_at is stamped when it is stored
-        "score_id": score_id(run, scorer, outcome.criterion, job.purpose, job.replicate),
+        "score_id": score_id(run, scorer, outcome.criterion, purpose, job.replicate),
         "run_pk": job.run_pk,
         "revision": run.revision,
         "night": job.night,
         "scorer_pk": job.scorer_pk,
         "criterion": outcome.criterion,
-        "purpose": job.purpose,
+        "purpose": purpose,
         "replicate": job.replicate,
         "outcome": "scored" if outcome.is_scored else "unscored",
         "value": outcome.value,

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from worker.records import Outcome, Run, RunFilter, ScorerKey, Scoring
-from worker.scorers.protocol import Context
+from worker.scorers.protocol import Context, MostTokens
 
 
 class Heuristic(ABC):
@@ -43,9 +43,9 @@ class Heuristic(ABC):
         return False
 
     @property
-    def max_tokens(self) -> tuple[int, int]:
+    def max_tokens(self) -> tuple[MostTokens, ...]:
         """None: it asks nobody."""
-        return (0, 0)
+        return ()
 
     @abstractmethod
     def look(self, run: Run, context: Context) -> Outcome:

@@ -17,6 +17,17 @@ class Context(NamedTuple):
     """The way to a judge; None where none is configured."""
 
 
+class MostTokens(NamedTuple):
+    """The most that one score can use of one model."""
+
+    model: str
+    calls: int
+    """Under way at the same time, at most."""
+    input_tokens: int
+    """Of all calls together."""
+    output_tokens: int
+
+
 class Scorer(Protocol):
     """Turns a run into scores; the same run, context and judge answers give the same scores."""
 
@@ -33,8 +44,8 @@ class Scorer(Protocol):
         """Whether a judge's answers may come hours after the questions; False for who asks none."""
 
     @property
-    def max_tokens(self) -> tuple[int, int]:
-        """The most a score can use, (input, output) tokens over all its calls; (0, 0) when it makes none."""
+    def max_tokens(self) -> tuple[MostTokens, ...]:
+        """The most a score can use, by model, in the order in which they are asked; empty when it asks none."""
 
     async def score(self, run: Run, context: Context) -> Scoring:
         """Judge one run.

@@ -1,6 +1,5 @@
 """The rubric judge: a run goes through a rubric to a judge and comes back as outcomes."""
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from worker.core.digest import DIGEST_VERSION, digest, tokens
+from worker.core.escalation import doubts, is_readable
 from worker.core.injection import document_suspicions
 from worker.core.precheck import answer_problem
 from worker.core.redact import redact_document
@@ -15,10 +15,26 @@ from worker.core.repair import MOST_TOKENS as SECOND_TRY_TOKENS
 from worker.core.rubric import Rubric, identity
 from worker.core.rubric_prompt import Prompt
 from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_text, nonce
-from worker.core.rubric_schema import Criterion
+from worker.core.rubric_schema import Criterion, Escalate
+from worker.core.samples import pooled
 from worker.core.verdict import Seen, aggregate, answer_schema, asked, read, unscored_all
-from worker.records import Asked, Judging, Message, Outcome, Question, Reply, Run, RunFilter, ScorerKey, Scoring, scored
-from worker.scorers.protocol import Context
+from worker.errors import JudgeError, VerdictUnreadable
+from worker.records import (
+    Answered,
+    Asked,
+    Judging,
+    Message,
+    Outcome,
+    Question,
+    Reply,
+    Run,
+    RunFilter,
+    ScorerKey,
+    Scoring,
+    scored,
+)
+from worker.scorers.calls import ask_all, prompt_hash, summed
+from worker.scorers.protocol import Context, MostTokens
 
 SAFETY = 1.5
 """Real tokens of a text at most, as a multiple of the estimate (see `core.digest`)."""
@@ -41,7 +57,7 @@ class Prepared(NamedTuple):
 
     shown: Shown
     questions: tuple[Question, ...]
-    """One call, or one a criterion."""
+    """One call, or one a criterion; all of that again for each sample."""
 
 
 class Preview(NamedTuple):
@@ -68,6 +84,7 @@ class RubricScorer:
         redact: bool = True,
         params: Mapping[str, Any] | None = None,
         repair: bool = False,
+        is_routed: bool = False,
     ) -> None:
         """Compile the rubric.
 
@@ -79,6 +96,8 @@ class RubricScorer:
             params: Sampling parameters, over the rubric's own.
             repair: Whether an answer that is not the agreed JSON may be asked for once more; a rubric that says so
                 itself wins over it.
+            is_routed: Whether `prompt_cache_key` tells the server which questions begin alike. OpenAI chooses a machine
+                by the first 256 tokens, and those all shipped rubrics have in common; others may not know the word.
 
         Raises:
             RubricProblem: The template cannot be compiled.
@@ -87,6 +106,7 @@ class RubricScorer:
         self.model = rubric.judge.model or model
         self.params = {**rubric.judge.params, **(params or {})}
         self.redact = redact
+        self.is_routed = is_routed
         own = rubric.judge.repair
         # decisions answers in a form of its own, where there is nothing to repair
         self.repair = (repair if own is None else own) and rubric.judge.backend != "decisions"
@@ -96,9 +116,16 @@ class RubricScorer:
         self._prompts: dict[tuple[str, ...], Prompt] = {}
         """By the ids of the criteria that a call asks."""
 
+    @property
+    def escalate(self) -> Escalate | None:
+        """When which second judge is asked; None where none is, or where the first is the one that would be."""
+        policy = self.rubric.judge.escalate
+        is_another = policy is not None and policy.to is not None and self.model not in (None, policy.to)
+        return policy if is_another else None
+
     @cached_property
     def key(self) -> ScorerKey:
-        """Who it is: rubric with includes, model, parameters, digest version and redaction."""
+        """Who it is: rubric with includes, models, parameters, samples, digest version and redaction."""
         spec = {
             "rubric": self.rubric.name,
             "rubric_hash": self.hash,
@@ -118,8 +145,15 @@ class RubricScorer:
     @property
     def _options(self) -> dict[str, Any]:
         """What is asked for beyond the usual; nothing else belongs to the identity, so that old series go on."""
-        judge = self.rubric.judge
-        said = {"service_tier": judge.service_tier, "probabilities": judge.probabilities, "repair": self.repair}
+        judge, escalate = self.rubric.judge, self.escalate
+        said = {
+            "service_tier": judge.service_tier,
+            "probabilities": judge.probabilities,
+            "repair": self.repair,
+            "samples": judge.samples if judge.samples > 1 else None,
+            # both judges together are the judge: with another second one it is another
+            "escalate": escalate and {**escalate.model_dump(mode="json"), "required": self._required},
+        }
         return {name: value for name, value in said.items() if value}
 
     @property
@@ -130,37 +164,62 @@ class RubricScorer:
 
     @property
     def is_batchable(self) -> bool:
-        """Whether its questions can be asked in a batch."""
-        return self.model is not None and self.rubric.judge.backend == "chat"
+        """Whether its questions can be asked in a batch.
+
+        Not several samples with a second judge behind them: it is asked at once, and they would be once more.
+        """
+        judge = self.rubric.judge
+        return self.model is not None and judge.backend == "chat" and (judge.samples == 1 or self.escalate is None)
 
     @cached_property
-    def max_tokens(self) -> tuple[int, int]:
-        """The most a score can use, all calls together: 1.5 times the estimate of the longest prompt allowed.
+    def max_tokens(self) -> tuple[MostTokens, ...]:
+        """The most a score can use, each sample and a second judge included; see `_most_read`.
 
         Twice that where an answer may be asked for again; so only those reserve money for it who allow it.
         """
         if self.model is None:
-            return (0, 0)
-        calls = len(self._asked)
-        writes = self.rubric.judge.max_output_tokens * calls
-        if not self.repair:
-            return (self._most_read, writes)
-        added = SAFETY * calls * (SECOND_TRY_TOKENS + 2 * MESSAGE_TOKENS)
-        return (2 * self._most_read + int(added) + 1, 2 * writes)
+            return ()
+        calls, samples = len(self._asked), self.rubric.judge.samples
+        reads, writes = self._most_read, self.rubric.judge.max_output_tokens * calls
+        if self.repair:
+            added = SAFETY * calls * (SECOND_TRY_TOKENS + 2 * MESSAGE_TOKENS)
+            reads, writes = 2 * reads + int(added) + 1, 2 * writes
+        first = MostTokens(self.model, calls * samples, reads * samples, writes * samples)
+        if self.escalate is None:
+            return (first,)
+        return (first, MostTokens(str(self.escalate.to), calls, reads, writes))
 
     @cached_property
     def _most_read(self) -> int:
-        """The most that the first calls read, one or one a criterion."""
-        prompts = [self._messages(_EMPTY, criteria) for criteria in self._asked]
+        """The most that the calls of one sample read: 1.5 times the estimate of the longest prompt allowed."""
         schemas = [size for _, size in self._schemas]
         per_call = [
             sum(tokens(message.content) + MESSAGE_TOKENS for message in prompt)
             + schema
             + self.rubric.trace.budget_tokens
             + tokens(self.rubric.source + "".join(self.rubric.includes.values()))  # what an {% if %} may add
-            for prompt, schema in zip(prompts, schemas, strict=True)
+            for prompt, schema in zip(self._static, schemas, strict=True)
         ]
         return int(SAFETY * sum(per_call)) + 1
+
+    @cached_property
+    def _static(self) -> tuple[tuple[Message, ...], ...]:
+        """The messages of each call for a run that is empty."""
+        return tuple(self._messages(_EMPTY, criteria) for criteria in self._asked)
+
+    @cached_property
+    def _asks(self) -> tuple[str, ...]:
+        """What each call asks, whatever the run: a hash of its messages and schema, 16 hex."""
+        return tuple(
+            hashlib.sha256((prompt_hash(messages, self._apart(criteria)) + json.dumps(schema)).encode()).hexdigest()[
+                :16
+            ]
+            for messages, criteria, (schema, _) in zip(self._static, self._asked, self._schemas, strict=True)
+        )
+
+    @cached_property
+    def _required(self) -> list[str]:
+        return [criterion.id for criterion in self.rubric.criteria if criterion.required]
 
     @cached_property
     def _schemas(self) -> tuple[tuple[dict[str, Any], int], ...]:
@@ -191,17 +250,14 @@ class RubricScorer:
             allowed = max(int(allowed * min(0.9, budget / size)), 300)  # names for secrets may be longer than they
 
     def questions(self, run: Run, shown: Shown | None = None) -> tuple[Question, ...]:
-        """The calls for a run: one, or one a criterion.
+        """The calls for a run: one, or one a criterion; all of that again for each sample.
 
         Raises:
             RubricProblem: The template fails on this run.
         """
-        shown = shown or self.show(run)
-        fence = nonce(self._secret, run.source, run.run_id, run.revision, self.hash)
-        data = Data(shown.document, fence)
-        return tuple(
-            self._question(self._messages(data, criteria), criteria, schema)
-            for criteria, (schema, _) in zip(self._asked, self._schemas, strict=True)
+        data = Data((shown or self.show(run)).document, self._fence(run))
+        return self.rubric.judge.samples * tuple(
+            self._question(self._messages(data, criteria), place) for place, criteria in enumerate(self._asked)
         )
 
     def question(self, run: Run) -> Question:
@@ -213,7 +269,7 @@ class RubricScorer:
         shown = self.show(run)
         questions = self.questions(run, shown)
         text = "\n".join(message.content for message in questions[0].messages)
-        fence = nonce(self._secret, run.source, run.run_id, run.revision, self.hash)
+        fence = self._fence(run)
         before, _, rest = text.partition(FENCE_OPEN.format(nonce=fence))
         data, _, after = rest.partition(FENCE_CLOSE.format(nonce=fence))
         parts = {"static": tokens(before), "data": tokens(data), "after": tokens(after)}
@@ -230,8 +286,18 @@ class RubricScorer:
         prepared = self.prepare(run)
         if isinstance(prepared, Scoring):
             return prepared
-        replies = await _ask_all(context, prepared.questions)
-        return self.read(prepared.shown, replies)
+        first = self.read(prepared, await ask_all(context.ask, prepared.questions))
+        questions = self.second_questions(prepared, first)
+        if not questions:
+            return first
+        try:
+            replies = await ask_all(context.ask, questions)
+        except VerdictUnreadable as error:
+            return self.decided(first, self._refused(questions[0], error.reason))
+        except JudgeError as error:
+            error.so_far = first
+            raise
+        return self.decided(first, self.read(prepared._replace(questions=questions), replies))
 
     def prepare(self, run: Run) -> "Scoring | Prepared":
         """What has to be asked about a run; or its scores, where nothing has to.
@@ -246,23 +312,46 @@ class RubricScorer:
         if fault := self._fault(run):
             return self._failed_by_rule(fault, bool(shown.suspicions))
         questions = self.questions(run, shown)
-        sizes = [_size(question) + schema for question, (_, schema) in zip(questions, self._schemas, strict=True)]
+        # the first sample's; the others are the same
+        sizes = [_size(question) + schema for question, (_, schema) in zip(questions, self._schemas, strict=False)]
         if sum(sizes) * SAFETY > self._most_read:
             return self._unscored("too_long")
         return Prepared(shown, questions)
 
-    def read(self, shown: Shown, replies: Sequence[Reply]) -> Scoring:
-        """Outcomes from the replies to `questions`, in their order."""
-        seen, suspected = Seen(shown.document), bool(shown.suspicions)
-        outcomes: list[Outcome] = []
-        probabilities: dict[str, Mapping[str, float]] = {}
-        for criteria, reply in zip(self._asked, replies, strict=True):
-            outcomes += read(reply, criteria, seen, suspected=suspected)
-            probabilities |= reply.probabilities
+    def read(self, prepared: Prepared, replies: Sequence[Reply]) -> Scoring:
+        """Outcomes from the replies to the questions, in their order; several samples are one verdict."""
+        seen, suspected = Seen(prepared.shown.document), bool(prepared.shown.suspicions)
+        readings: list[tuple[Outcome, ...]] = []
+        answers: list[Answered] = []
+        pairs = [Answered(*pair) for pair in zip(prepared.questions, replies, strict=True)]
+        for start in range(0, len(pairs), len(self._asked)):
+            outcomes: list[Outcome] = []
+            probabilities: dict[str, Mapping[str, float]] = {}
+            for criteria, pair in zip(self._asked, pairs[start:], strict=False):
+                said = read(pair.reply, criteria, seen, suspected=suspected)
+                outcomes += said
+                probabilities |= pair.reply.probabilities
+                if is_readable(said) and not pair.question.is_repeated:
+                    answers.append(pair)
+            readings.append((aggregate(self.rubric, outcomes, probabilities), *outcomes))
         return Scoring(
-            outcomes=(aggregate(self.rubric, outcomes, probabilities), *outcomes),
-            judging=_summed([reply.judging for reply in replies]),
+            outcomes=readings[0] if len(readings) == 1 else pooled(self.rubric, readings),
+            judging=summed([reply.judging for reply in replies]),
+            answers=tuple(answers),
         )
+
+    def second_questions(self, prepared: Prepared, first: Scoring) -> tuple[Question, ...]:
+        """What the second judge is to be asked about a run, once; empty where the first verdict stands."""
+        if self.escalate is None or not doubts(self.escalate, first.outcomes, self._required):
+            return ()
+        another = {"model": self.escalate.to, "is_repeated": False}
+        return tuple(question.model_copy(update=another) for question in prepared.questions[: len(self._asked)])
+
+    def decided(self, first: Scoring, second: Scoring) -> Scoring:
+        """The verdict that counts, with the other one: the second judge's, where it can be read."""
+        if is_readable(second.outcomes):
+            return second.model_copy(update={"overruled": first})
+        return first.model_copy(update={"overruled": second})
 
     def missing(self, run: Run) -> str | None:
         """The first thing the rubric needs that the run does not have.
@@ -292,23 +381,33 @@ class RubricScorer:
         each = unscored_all(self.rubric.criteria, reason)
         return Scoring(outcomes=(each[0].model_copy(update={"criterion": None}), *each))
 
+    def _refused(self, question: Question, reason: str) -> Scoring:
+        """What is kept of a judge that refused the question: what it cost is not known."""
+        judging = Judging(
+            model_requested=question.model, prompt_hash=question.prompt_hash, digest_version=question.digest_version
+        )
+        return self._unscored(reason).model_copy(update={"judging": judging})
+
+    def _fence(self, run: Run) -> str:
+        """The word around a run's data: another threshold or version asks the same, and must not look like another."""
+        return nonce(self._secret, run.source, run.run_id, run.revision, ",".join(self._asks))
+
     def _messages(self, data: Data, criteria: Sequence[Criterion]) -> tuple[Message, ...]:
         key = tuple(criterion.id for criterion in criteria)
         if key not in self._prompts:
             self._prompts[key] = Prompt(self._template, [criterion.model_dump() for criterion in criteria])
         return self._prompts[key].render(data)
 
-    def _question(
-        self, messages: tuple[Message, ...], criteria: Sequence[Criterion], schema: Mapping[str, Any]
-    ) -> Question:
-        judge, apart = self.rubric.judge, self._apart(criteria)
+    def _question(self, messages: tuple[Message, ...], place: int) -> Question:
+        judge, apart = self.rubric.judge, self._apart(self._asked[place])
+        routing = {"prompt_cache_key": f"spotcheck-{self._asks[place]}"} if self.is_routed else {}
         return Question(
             backend=judge.backend,
             messages=messages,
-            answer_schema=schema,
+            answer_schema=self._schemas[place][0],
             schema_name=self.rubric.name,
             model=self.model or "",
-            params=self.params,
+            params=routing | self.params,
             max_output_tokens=judge.max_output_tokens,
             service_tier=judge.service_tier,
             wants_probabilities=judge.probabilities,
@@ -316,6 +415,7 @@ class RubricScorer:
             asked=apart,
             prompt_hash=prompt_hash(messages, apart),
             digest_version=DIGEST_VERSION,
+            is_repeated=judge.samples > 1,
         )
 
 
@@ -327,59 +427,6 @@ _EMPTY = Data(
 """Stands for a run where only the rest of the prompt is measured."""
 
 
-def prompt_hash(messages: Sequence[Message], apart: Sequence[Asked] = ()) -> str:
-    """SHA-256 of the messages, and of the questions asked apart from them where there are any; first 16 hex.
-
-    Example:
-        >>> prompt_hash([Message("user", "hello")])
-        'b963d64220a6c6e1'
-    """
-    parts: list[Any] = [[message.role, message.content] for message in messages]
-    said = json.dumps([*parts, *apart], separators=(",", ":"))
-    return hashlib.sha256(said.encode("ascii")).hexdigest()[:16]
-
-
 def _size(question: Question) -> int:
     """Estimated input tokens of a call's messages."""
     return sum(tokens(message.content) + MESSAGE_TOKENS for message in question.messages)
-
-
-async def _ask_all(context: Context, questions: Sequence[Question]) -> list[Reply]:
-    """All replies; calls run together, and the first error stands for all."""
-    assert context.ask is not None
-    if len(questions) == 1:
-        return [await context.ask(questions[0])]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_coroutine(context, question)) for question in questions]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def _coroutine(context: Context, question: Question) -> Reply:
-    assert context.ask is not None
-    return await context.ask(question)
-
-
-def _summed(each: Sequence[Judging]) -> Judging:
-    """One account of several calls: sums where all are known, None where one is not."""
-    if len(each) == 1:
-        return each[0]
-
-    def total(field: str) -> Any:  # noqa: ANN401 int or float, as the field is
-        values = [getattr(judging, field) for judging in each]
-        return None if None in values else sum(values)
-
-    served = sorted({judging.model_served for judging in each if judging.model_served})
-    tiers = sorted({judging.service_tier for judging in each if judging.service_tier})
-    hashes = ",".join(judging.prompt_hash for judging in each)
-    fields = ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms")
-    return each[0].model_copy(
-        update={field: total(field) for field in fields}
-        | {
-            "model_served": ", ".join(served) or None,
-            "service_tier": ", ".join(tiers) or None,
-            "prompt_hash": hashlib.sha256(hashes.encode()).hexdigest()[:16],
-        }
-    )

@@ -8,6 +8,7 @@ still settle, late.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, func, or_, select, update
@@ -59,6 +60,8 @@ class Settled(NamedTuple):
     """What the judge cost; None when unknown, and then the reservation counts as spent."""
     scores: Sequence[Mapping[str, Any]]
     """Rows of the score table, without `created_at`."""
+    answers: Mapping[str, bytes] = MappingProxyType({})
+    """The judge's answers that are worth keeping, by key."""
 
 
 def claim(

@@ -5,6 +5,7 @@ from datetime import date
 
 from sqlalchemy import Connection, RowMapping, func, select
 
+from worker.records import CACHED
 from worker.store.tables import CutRow, DrawRow, JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
 
 run, draw, sample, job, score, scorer, cut = (
@@ -15,6 +16,8 @@ run, draw, sample, job, score, scorer, cut = (
 def mean_cost(connection: Connection, scorer_pk: int, tier_prices: Mapping[str, float]) -> float | None:
     """What a score of this scorer costs on average when it is bought at once, US dollars; None without a priced one.
 
+    A second judge's calls are a part of it. Scores from kept answers do not count: the next one will be paid.
+
     Args:
         connection: A read transaction.
         scorer_pk: Whose.
@@ -22,8 +25,13 @@ def mean_cost(connection: Connection, scorer_pk: int, tier_prices: Mapping[str, 
     """
     tier = func.coalesce(score.c.service_tier, "")
     statement = (
-        select(tier, func.sum(score.c.cost_usd), func.count())
-        .where(score.c.scorer_pk == scorer_pk, score.c.criterion.is_(None), score.c.cost_usd.is_not(None))
+        select(tier, func.sum(score.c.cost_usd), func.count().filter(score.c.purpose != "escalation"))
+        .where(
+            score.c.scorer_pk == scorer_pk,
+            score.c.criterion.is_(None),
+            score.c.cost_usd.is_not(None),
+            tier != CACHED,
+        )
         .group_by(tier)
     )
     total, count = 0.0, 0
@@ -55,7 +63,7 @@ def draw_of(connection: Connection, run_pk: int) -> tuple[RowMapping | None, Row
 def jobs_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
     """The jobs of a run with their scorers, in the order of scorers."""
     statement = (
-        select(job, scorer.c.name, scorer.c.series, scorer.c.kind)
+        select(job, scorer.c.name, scorer.c.series, scorer.c.kind, scorer.c.spec)
         .join(scorer, scorer.c.pk == job.c.scorer_pk)
         .where(job.c.run_pk == run_pk)
         .order_by(scorer.c.kind, scorer.c.name, job.c.pk)
@@ -64,7 +72,7 @@ def jobs_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
 
 
 def of_run(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
-    """The scores of a run, the aggregate before its criteria. Uses score_by_run."""
+    """The scores of a run of every purpose, the aggregate before its criteria. Uses score_by_run."""
     statement = (
         select(score, scorer.c.name, scorer.c.series, scorer.c.kind)
         .join(scorer, scorer.c.pk == score.c.scorer_pk)

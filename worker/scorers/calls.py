@@ -1,0 +1,66 @@
+"""Several calls for one score: put together, counted together."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from worker.records import CACHED, Ask, Asked, Judging, Message, Question, Reply
+
+
+def prompt_hash(messages: Sequence[Message], apart: Sequence[Asked] = ()) -> str:
+    """SHA-256 of the messages, and of the questions asked apart from them where there are any; first 16 hex.
+
+    Example:
+        >>> prompt_hash([Message("user", "hello")])
+        'b963d64220a6c6e1'
+    """
+    parts: list[Any] = [[message.role, message.content] for message in messages]
+    said = json.dumps([*parts, *apart], separators=(",", ":"))
+    return hashlib.sha256(said.encode("ascii")).hexdigest()[:16]
+
+
+async def ask_all(ask: Ask, questions: Sequence[Question]) -> list[Reply]:
+    """All replies, in the order of the questions; calls run together, and the first error stands for all."""
+    if len(questions) == 1:
+        return [await ask(questions[0])]
+
+    async def one(question: Question) -> Reply:  # a task wants a coroutine, and `ask` may give any awaitable
+        return await ask(question)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(question)) for question in questions]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def summed(each: Sequence[Judging]) -> Judging:
+    """One account of several calls: sums where all are known, None where one is not.
+
+    Calls that asked the very same have one prompt hash. They count as kept answers only where all of them are.
+    """
+    if len(each) == 1:
+        return each[0]
+
+    def total(field: str) -> Any:  # noqa: ANN401 int or float, as the field is
+        values = [getattr(judging, field) for judging in each]
+        return None if None in values else sum(values)
+
+    served = sorted({judging.model_served for judging in each if judging.model_served})
+    tiers = {judging.service_tier for judging in each}
+    bought = sorted(tier for tier in tiers - {CACHED} if tier)
+    hashes = list(dict.fromkeys(judging.prompt_hash for judging in each))
+    fields = ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms")
+    return each[0].model_copy(
+        update={field: total(field) for field in fields}
+        | {
+            "model_served": ", ".join(served) or None,
+            "service_tier": CACHED if tiers == {CACHED} else ", ".join(bought) or None,
+            "prompt_hash": hashes[0]
+            if len(hashes) == 1
+            else hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16],
+        }
+    )
