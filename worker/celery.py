@@ -21,6 +21,7 @@ from celery import Celery, beat, signals
 from kombu.exceptions import KombuError
 
 from worker import broker, logs
+from worker.broker import quota
 from worker.errors import SpotcheckError
 from worker.export.prometheus import CONTENT_TYPE
 from worker.export.scraped import Scraped
@@ -147,7 +148,7 @@ def _project() -> Project:
 def _desk(lane: str) -> Desk:
     """This process's desk of a lane; one turn at a time is worked at it."""
     project = _project()
-    desk: Desk = _here["desks"].setdefault(lane, Desk(project))
+    desk: Desk = _here["desks"].setdefault(lane, Desk(project, share=quota.shared(project.settings)))
     return desk
 
 

@@ -208,6 +208,40 @@ class RubricBudget(Section):
     """In a calendar month of the clock, US dollars; none by default."""
 
 
+class ModelQuota(Section):
+    """A quota of one model; what is not given comes from `[judge.quota]`."""
+
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Requests that all workers together may send to this model in a minute."""
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    """Tokens, read and written, of this model in a minute."""
+
+
+class JudgeQuota(Section):
+    """Hard limits of the account, known beforehand; without them the pace is found by trying."""
+
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Requests that all workers together may send to one model in a minute; none by default."""
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    """Tokens, read and written, of one model in a minute; none by default."""
+    models: Mapping[str, ModelQuota] = Field(default_factory=dict)
+    """Quotas of single models."""
+
+    def of(self, model: str) -> ModelQuota | None:
+        """The quota of a model; None without one."""
+        own = self.models.get(model, ModelQuota())
+        requests, tokens = (
+            mine if mine is not None else general
+            for mine, general in (
+                (own.requests_per_minute, self.requests_per_minute),
+                (own.tokens_per_minute, self.tokens_per_minute),
+            )
+        )
+        if requests is None and tokens is None:
+            return None
+        return ModelQuota(requests_per_minute=requests, tokens_per_minute=tokens)
+
+
 class BatchPolicy(Section):
     """How the batch lane is used: questions that are answered within a day, at a discount."""
 
@@ -246,6 +280,8 @@ class Judge(Section):
     """The same in a calendar month of the clock, US dollars; none by default."""
     budgets: Mapping[str, RubricBudget] = Field(default_factory=dict)
     """Caps of single rubrics, by name."""
+    quota: JudgeQuota = JudgeQuota()
+    """Hard limits of the account, shared by all workers."""
     repair: bool = False
     """Ask once more when an answer is not the agreed JSON and the server enforces none; reserves twice the money."""
     unknown_price: Literal["allow", "refuse"] | None = None
@@ -600,8 +636,9 @@ def _found(path: tuple[str, ...], value: object) -> str:
 
 
 def _keys(path: tuple[str, ...]) -> list[str]:
-    if path[:2] in _TABLES:
-        return list(_TABLES[path[:2]].model_fields)
+    for length in (2, 3):
+        if path[:length] in _TABLES:
+            return list(_TABLES[path[:length]].model_fields)
     node: type[BaseModel] = Settings
     for part in path:
         kind = node.model_fields[part].annotation if part in node.model_fields else None
@@ -615,6 +652,7 @@ _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("sampling", "task_types"): TaskTypeSampling,
     ("judge", "prices"): ModelPrice,
     ("judge", "budgets"): RubricBudget,
+    ("judge", "quota", "models"): ModelQuota,
 }
 """Tables whose keys are names that people choose."""
 

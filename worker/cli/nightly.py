@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from worker.broker import quota
 from worker.cli.door import Json, Since, Stopping, Until, counted, night, note, now, progress, project, say, show_json
 from worker.cli.drift import describe, finding_json, none_found
 from worker.cli.sample import nights_asked
@@ -153,7 +154,7 @@ def _draw(opened: Project, nights: Sequence[date]) -> list[Drawn]:
 
 def _wait(opened: Project, wake: Waking) -> Waited:
     stopping = Stopping()
-    with stopping.listening(), Desk(opened) as desk, progress("score") as bar:
+    with stopping.listening(), Desk(opened, share=quota.shared(opened.settings)) as desk, progress("score") as bar:
         return wait_for_scores(
             opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_Trouble(), on_held=_Waits(opened)
         )

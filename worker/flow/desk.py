@@ -16,6 +16,7 @@ from worker.flow.capability import remembered, remembering
 from worker.flow.lane import Lane, Stop, Work
 from worker.flow.pace_note import PaceNotes
 from worker.flow.project import Project
+from worker.flow.quota import Share, quota_of
 from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge, score_one
 from worker.judge.client import ChatJudge
 from worker.judge.paced import PacedJudge
@@ -35,9 +36,15 @@ def _nothing(_: int) -> None:
 class Desk:
     """Drains lanes of one project in this process. Close it in the thread that used it."""
 
-    def __init__(self, project: Project) -> None:
-        """Take a desk; connections are opened when first needed."""
+    def __init__(self, project: Project, *, share: Share | None = None) -> None:
+        """Take a desk; connections are opened when first needed.
+
+        Args:
+            project: Whose lanes.
+            share: How workers share the judge's quota; None where each keeps to its part.
+        """
         self.project = project
+        self._share = share
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
         self._batches: BatchLane | None = None
@@ -139,6 +146,7 @@ class Desk:
                     price=self.project.price,
                     remembered=remembered(self.project, datetime.now(UTC)),
                     on_plan=remembering(self.project),
+                    quota=quota_of(self.project, self._share),
                 )
             )
         return self._judge

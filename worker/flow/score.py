@@ -290,7 +290,7 @@ class _Pump:
         """A claim is a transaction: less than this is left for the next one."""
         if self._judge is None or model is None:
             return max(1, self._concurrency // 4)
-        return max(1, self._judge.gate(model).pace.in_hand() // 5)
+        return max(1, self._judge.gate(model).in_hand() // 5)
 
     async def _wait(self) -> None:
         done, _ = await asyncio.wait(self._flying, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)

@@ -24,6 +24,7 @@ from worker.judge.complaint import (
 from worker.judge.gate import Gate
 from worker.judge.ladder import LIMITS, RUNGS, Plan, easier, ignores_form, plan_key, refuses_tools
 from worker.judge.pace import Pace
+from worker.judge.quota import Quota, tokens_of
 from worker.judge.repair import needs_repair
 from worker.judge.transport import Answered, Transport
 from worker.judge.wire import NoCompletion, Price, Wire
@@ -65,6 +66,7 @@ class ChatJudge:
         user_agent: str = "spotcheck",
         remembered: Mapping[str, Plan] = MappingProxyType({}),
         on_plan: Callable[[str, Plan], None] = lambda model, plan: None,
+        quota: Callable[[str], Quota | None] = lambda model: None,
     ) -> None:
         """Prepare a judge; nothing is connected or imported yet.
 
@@ -77,6 +79,7 @@ class ChatJudge:
             user_agent: What to be called in the server's logs.
             remembered: What the server was found to support, by `plan_key`, when it was last asked.
             on_plan: Told what it is found to support now, where that is something new.
+            quota: What a model may be asked by all workers together; None without such a limit. Closed with the judge.
 
         Raises:
             SettingsError: The address is no http(s) URL or carries a password, or the key cannot stand in a header.
@@ -86,7 +89,7 @@ class ChatJudge:
         )
         self._price = price
         self._plans: dict[str, Plan] = {}
-        self._remembered, self._on_plan = remembered, on_plan
+        self._remembered, self._on_plan, self._quota = remembered, on_plan, quota
         self._gates: dict[str, Gate] = {}
 
     def __repr__(self) -> str:
@@ -160,14 +163,15 @@ class ChatJudge:
     def gate(self, model: str) -> Gate:
         """Where calls to a model wait for their turn."""
         if model not in self._gates:
-            self._gates[model] = Gate(Pace(self._transport.concurrency))
+            self._gates[model] = Gate(Pace(self._transport.concurrency), quota=self._quota(model))
         return self._gates[model]
 
     async def _in_turn(
         self, gate: Gate, question: Question, body: bytes, effective: Mapping[str, Any]
     ) -> "Reply | _Refused":
         """One request when its turn has come; what becomes of it sets the pace of the others."""
-        look = await gate.enter()
+        asked = tokens_of(body) + question.max_output_tokens
+        look = await gate.enter(asked)
         try:
             answered = await self._transport.post(WIRES[question.backend].path, body, is_proven=bool(self._plans))
             if (wait_s := used_up_s(answered.headers)) is not None:
@@ -193,6 +197,8 @@ class ChatJudge:
                 gate.failed()
             case _:
                 gate.answered(answered.latency_ms / 1000)
+        if gate.quota is not None and isinstance(told, Reply) and (used := _used(told)) is not None:
+            await gate.quota.settle(used - asked)
         return told
 
     def _told(self, question: Question, answered: Answered, effective: Mapping[str, Any]) -> "Reply | _Refused":
@@ -209,6 +215,8 @@ class ChatJudge:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
         for gate in self._gates.values():
             gate.leave_loop()
+            if gate.quota is not None:
+                await gate.quota.close()
         await self._transport.close()
 
     def _first_plan(self, question: Question) -> Plan:
@@ -244,6 +252,12 @@ class ChatJudge:
         said = self._transport.scrubbed(complaint.message) or "without a word"
         wait_s = retry_after_s(answered.headers, datetime.now(UTC))
         return error_for(answered.status, complaint, judge=self._transport.shown, model=model, said=said, wait_s=wait_s)
+
+
+def _used(reply: Reply) -> int | None:
+    """Tokens that an answer says it did cost; None where it says nothing."""
+    read, written = reply.judging.input_tokens, reply.judging.output_tokens
+    return None if read is None or written is None else read + written
 
 
 def _with_costs_of(reply: Reply, others: Sequence[Reply]) -> Reply:

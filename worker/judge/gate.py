@@ -1,30 +1,49 @@
 """Where calls wait for their turn: a `Pace` with a queue before it, in one event loop."""
 
 import asyncio
+import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from worker.judge.pace import Pace
+from worker.judge.quota import Quota
+
+QUOTA_LOOK_S = 0.25
+"""Longest sleep before a quota is asked again: others may have given back what they did not use."""
+
+
+class _Waiting(NamedTuple):
+    turn: asyncio.Future[int]
+    tokens: int
 
 
 class Gate:
-    """Lets calls through at a pace, first come, first served.
+    """Lets calls through at a pace, first come, first served; where there is a quota, each takes its part of it first.
+
+    Only the first in the queue asks the quota, when the pace has room: so nothing is taken long before it is used, and
+    of many processes that wait for one request only one waiter each comes back for it.
 
     Knows what the pace knows from one event loop to the next; whoever waits belongs to the loop.
     """
 
-    def __init__(self, pace: Pace, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pace: Pace, *, quota: Quota | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """Open a gate.
 
         Args:
             pace: Of the model and server behind it.
+            quota: What the model may be asked by all workers together; None without such a limit.
             clock: Monotonic seconds.
         """
         self.pace = pace
+        self.quota = quota
         self.clock = clock
-        self._waiting: deque[asyncio.Future[int]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._usher: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
 
     @property
     def waiting(self) -> int:
@@ -36,27 +55,38 @@ class Gate:
         now = self.clock()
         if now < self.pace.open_until:
             return 0
-        return max(0, self.pace.in_hand() - self.pace.in_flight - len(self._waiting))
+        return max(0, self.in_hand() - self.pace.in_flight - len(self._waiting))
 
-    async def enter(self) -> int:
+    def in_hand(self) -> int:
+        """As the pace has it; where a quota is smaller, half a second's more than are under way at its rate."""
+        most = self.pace.in_hand()
+        if self.quota is None or self.quota.limits.requests_per_minute is None:
+            return most
+        per_s = self.quota.limits.requests_per_minute / 60
+        return min(most, math.ceil(per_s * (self.pace.latency_s + 0.5)) + 1)
+
+    async def enter(self, tokens: int = 0) -> int:
         """Wait for a turn; whoever has had it tells how it ended with one of the methods below.
+
+        Args:
+            tokens: What the call may cost of a quota.
 
         Returns:
             The look of the pace that the call belongs to.
         """
         now = self.clock()
-        if not self._waiting and self.pace.room(now) > 0:
+        if self.quota is None and not self._waiting and self.pace.room(now) > 0:
             return self.pace.begins(now)
-        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), tokens)
+        self._waiting.append(waiting)
         self._let_through()
         try:
-            return await turn
+            return await waiting.turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if waiting.turn.done() and not waiting.turn.cancelled():
                 self.gave_up()
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+            elif waiting in self._waiting:
+                self._waiting.remove(waiting)
             raise
 
     def answered(self, latency_s: float) -> None:
@@ -87,22 +117,26 @@ class Gate:
     def dismiss(self) -> None:
         """Send away whoever waits; their tasks are cancelled."""
         while self._waiting:
-            self._waiting.popleft().cancel()
+            self._waiting.popleft().turn.cancel()
 
     def leave_loop(self) -> None:
         """The event loop ends: nobody waits any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._usher is not None:
+            self._usher.cancel()
+            self._usher = None
         self._waiting.clear()
         self.pace.in_flight = 0
 
     def _let_through(self) -> None:
+        if self.quota is not None:
+            self._call_usher(self.quota)
+            return
         now = self.clock()
         while self._waiting and self.pace.room(now) > 0:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(self.pace.begins(now))
+            self._begin_next()
         if not self._waiting or self._timer is not None:
             return
         wait_s = self.pace.wait_s(now)
@@ -112,3 +146,41 @@ class Gate:
     def _timer_ends(self) -> None:
         self._timer = None
         self._let_through()
+
+    def _begin_next(self) -> bool:
+        """Let the first who still waits through; False when nobody does."""
+        while self._waiting:
+            turn = self._waiting.popleft().turn
+            if not turn.done():
+                turn.set_result(self.pace.begins(self.clock()))
+                return True
+        return False
+
+    def _call_usher(self, quota: Quota) -> None:
+        self._news.set()
+        if self._waiting and (self._usher is None or self._usher.done()):
+            self._news = asyncio.Event()
+            self._usher = asyncio.get_running_loop().create_task(self._let_through_by(quota, self._news))
+
+    async def _let_through_by(self, quota: Quota, news: asyncio.Event) -> None:
+        """One after the other, each with its part of the quota, while somebody waits."""
+        try:
+            while self._waiting:
+                now = self.clock()
+                if self.pace.room(now) <= 0:
+                    news.clear()
+                    wait_s = self.pace.wait_s(now)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(None if wait_s is None else max(wait_s, 0.001)):
+                            await news.wait()
+                    continue
+                tokens = self._waiting[0].tokens
+                if (wait_s := await quota.take(tokens)) > 0:
+                    await asyncio.sleep(min(wait_s, QUOTA_LOOK_S))
+                elif not self._begin_next():
+                    await quota.settle(-tokens, -1)
+        except Exception as error:  # noqa: BLE001 told to those who wait: they would wait for ever
+            while self._waiting:
+                turn = self._waiting.popleft().turn
+                if not turn.done():
+                    turn.set_exception(error)

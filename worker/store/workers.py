@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
-from worker.store.tables import WorkerRow, core
+from worker.store.tables import JobRow, WorkerRow, core
 
-worker = core(WorkerRow)
+worker, job = core(WorkerRow), core(JobRow)
 ALIVE_S = 45.0
 """A worker that was not seen for so many seconds counts as gone; it says so every fifteen."""
 
@@ -30,3 +30,9 @@ def alive(connection: Connection, now: datetime) -> Sequence[RowMapping]:
     """Workers seen lately, by name."""
     statement = select(worker).where(worker.c.seen_at >= now - timedelta(seconds=ALIVE_S)).order_by(worker.c.name)
     return connection.execute(statement).mappings().all()
+
+
+def at_work(connection: Connection, lane: str, now: datetime) -> int:
+    """How many processes hold jobs of a lane; children count, idle ones do not. Uses the partial index job_leases."""
+    held = (job.c.state == "leased", job.c.lease_until >= now, job.c.lane == lane)
+    return connection.execute(select(func.count(job.c.lease_owner.distinct())).where(*held)).scalar_one()
