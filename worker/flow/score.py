@@ -7,6 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ _GRACE_S = 2.0
 _BACKOFF_S, _BACKOFF_MOST_S = 0.5, 300.0
 _LINGER_S = 10.0
 """A turn goes on for jobs that it put back itself, if they are due so soon."""
+_LOOK_S = 0.2
+"""A stop is looked for this often."""
 _DRY_S = 0.5
 """An empty queue is looked at this often while calls are under way."""
 
@@ -182,6 +185,8 @@ class _Pump:
         self._lane, self._judge, self._concurrency, self._on_progress = lane, judge, concurrency, on_progress
         self._answers = answers
         self._flying: dict[asyncio.Task[Settled], _Flight] = {}
+        self._landed: list[asyncio.Task[Settled]] = []
+        self._has_landed = asyncio.Event()
         self._done: list[Settled] = []
         self._later: list[Silent] = []
         self._back: list[Job] = []
@@ -267,7 +272,13 @@ class _Pump:
                 self._done.append(_pruned(work.job))
                 continue
             asking = None if self._judge is None else Asking(self._judge, work.job, self._answers)
-            self._flying[asyncio.create_task(_scored(work, work.run, asking))] = _Flight(work, asking)
+            task = asyncio.create_task(_scored(work, work.run, asking))
+            task.add_done_callback(self._land_one)
+            self._flying[task] = _Flight(work, asking)
+
+    def _land_one(self, task: "asyncio.Task[Settled]") -> None:
+        self._landed.append(task)
+        self._has_landed.set()
 
     def _dismiss(self) -> None:
         """Whoever waits for a turn goes back to the ledger; what is under way may end."""
@@ -293,8 +304,17 @@ class _Pump:
         return max(1, self._judge.gate(model).in_hand() // 5)
 
     async def _wait(self) -> None:
-        done, _ = await asyncio.wait(self._flying, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+        """Until something has landed; asking all who fly, as `asyncio.wait` does, costs more the more they are."""
+        self._has_landed.clear()
+        if not self._landed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._has_landed.wait()
+        self._take_landed()
+
+    def _take_landed(self) -> None:
+        landed, self._landed = self._landed, []
+        for task in landed:
             flight = self._flying.pop(task)
             if task.cancelled():  # sent away before its turn came
                 self._give_back(flight, asyncio.CancelledError())
@@ -416,14 +436,18 @@ class _Pump:
 
     async def _land(self) -> None:
         """Give back what has not answered, store what has."""
+        self._take_landed()
         self._hear_no_more()
         for task in self._flying:
             task.cancel()
         if self._flying:
             await asyncio.wait(self._flying, timeout=1.0)
-        for flight in self._flying.values():
+            await asyncio.sleep(0)  # their callbacks run
+        self._take_landed()
+        for flight in self._flying.values():  # deaf to it
             self._give_back(flight, asyncio.CancelledError())
         self._flying.clear()
+        self._hear_no_more()
         await self._flush()
 
 
