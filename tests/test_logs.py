@@ -98,6 +98,17 @@ def test_an_exception_that_nobody_expected_is_told_by_its_kind_and_place_alone(l
     assert "test_logs.py" in log.said
 
 
+def test_what_another_handler_has_made_of_an_exception_is_not_taken_over(log: Log) -> None:
+    other = logging.StreamHandler(StringIO())
+    log.logger.handlers.insert(0, other)
+    try:
+        raise_deep()
+    except _Quoting:
+        log.logger.exception("oh")
+    assert "Ann" in other.stream.getvalue()
+    assert "Ann" not in log.said
+
+
 def test_a_task_of_celery_that_failed_is_told_without_its_traceback(log: Log) -> None:
     """Celery formats the traceback, and with it the words of the exception, into its own message."""
     context = {"id": "1-2", "name": "spotcheck.tick", "exc": RUN_TEXT, "traceback": f"Traceback\n{RUN_TEXT}"}

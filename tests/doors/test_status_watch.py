@@ -1,6 +1,7 @@
 """`status --watch` as a real process: a screen, blocks in a pipe, lines of JSON; Ctrl-C is its end and no error."""
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -17,13 +18,15 @@ from typing import Any
 
 import orjson
 import pytest
+from rich.console import Console, Group
+from rich.live import Live
 
 from tests.doors.conftest import Shell, World
 from tests.doors.test_processes import start
 from tests.flow.test_kill import until
 from worker.cli import status_watch
 from worker.cli.status import count
-from worker.cli.status_watch import _Watched
+from worker.cli.status_watch import _shown, _Watched
 from worker.errors import StoreError
 from worker.flow.project import Project
 from worker.settings import Settings
@@ -111,6 +114,16 @@ def test_on_a_terminal_it_is_drawn_anew_and_ctrl_c_leaves_it_clean(world: World,
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
     assert "Traceback" not in text
     assert max(len(line) for line in text.replace("\r", "\n").splitlines()) <= width
+
+
+def test_a_sentence_that_is_too_long_goes_on_in_the_next_line() -> None:
+    console = Console(file=io.StringIO(), width=30, soft_wrap=True, force_terminal=True, highlight=False)
+    words = "PAUSED gpt-x: the judge refuses the key; check OPENAI_API_KEY"
+    with Live(console=console, auto_refresh=False) as live:
+        live.update(Group(_shown(words)), refresh=True)
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())  # type: ignore[attr-defined]
+    assert [word for word in words.split() if word not in said] == []
+    assert max(map(len, said.splitlines())) <= 30
 
 
 def test_interval_belongs_to_watch(world: World) -> None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from tests.flow.test_story import MONDAY, PLAIN, document, ingest, states
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, refused, simulated_verdict
@@ -135,16 +134,14 @@ def test_a_judge_that_is_left_alone_keeps_the_words_of_its_outage(
     assert said.failed > 0
 
 
-def test_a_turn_that_asks_nobody_writes_nothing(judged: Judged) -> None:
+def test_a_turn_that_asks_nobody_writes_nothing(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
     with Desk(judged.project) as desk:
         desk.drain("judge")
         before = judged.said()
-        written: list[str] = []
-        event.listen(
-            judged.project.store.engine, "before_cursor_execute", lambda c, cursor, sql, *rest: written.append(sql)
-        )
+        written: list[object] = []
+        monkeypatch.setattr(paces, "note", lambda *arguments: written.append(arguments))
         assert desk.drain("judge").settled == 0
-        assert [sql for sql in written if "pace" in sql] == []
+        assert written == []
         assert judged.said() == before
 
 
