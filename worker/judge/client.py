@@ -22,7 +22,7 @@ from worker.judge.complaint import (
     used_up_s,
 )
 from worker.judge.gate import Gate
-from worker.judge.ladder import LIMITS, RUNGS, Plan, easier, ignores_form, plan_key, refuses_tools
+from worker.judge.ladder import LIMITS, RUNGS, Plan, easier, ignores_form, plan_key, refuses_form
 from worker.judge.pace import Pace
 from worker.judge.quota import Quota, tokens_of
 from worker.judge.repair import needs_repair
@@ -141,8 +141,7 @@ class ChatJudge:
             if told.is_tier_full:
                 question = question.model_copy(update={"service_tier": "default"})
                 continue
-            is_for_us = _is_bad_request(error) or (not _is_refusal(error) and refuses_tools(plan, told.complaint))
-            next_plan = easier(plan, told.complaint, effective) if is_for_us else None
+            next_plan = easier(plan, told.complaint, effective) if _is_bad_request(error) else None
             if next_plan is None:
                 break
             plan = next_plan
@@ -206,6 +205,10 @@ class ChatJudge:
             return self._read(question, answered, effective)
         complaint = read_complaint(answered.raw)
         error = self._error(question.model, answered, complaint)
+        # some say with a 404 or a 500 that they do not know a form: that is neither a wrong address nor an outage
+        is_no_bad_request = answered.status == 404 or (answered.status >= 500 and not _is_refusal(error))
+        if is_no_bad_request and refuses_form(effective.get("response_format"), complaint):
+            error = VerdictUnreadable(str(error), reason="bad_request")
         if isinstance(error, JudgeUnavailable):
             error.is_for_all |= not self._plans  # a server that answered before may dislike this question
         is_flex = answered.status == 429 and effective.get("service_tier") == "flex"

@@ -28,7 +28,7 @@ _FILTERED = re.compile(
 )
 _NO_SUCH_MODEL = re.compile(
     r"model_not_found|model_decommissioned|unknown_model|(unknown|invalid) model\b"
-    r"|model\b.{0,100}(does not exist|not found|decommissioned)",
+    r"|model\b.{0,100}(not exist|not found|decommissioned)",
     re.IGNORECASE,
 )
 _BAD_KEY = re.compile(
@@ -37,6 +37,8 @@ _BAD_KEY = re.compile(
 _NO_MONEY = re.compile(
     r"insufficient_quota|insufficient[ _](balance|credit)|billing|exceeded your current quota", re.IGNORECASE
 )
+_BUDGET = re.compile(r"budget_exceeded|budget has been exceeded|billing_hard_limit", re.IGNORECASE)
+"""LiteLLM says it with a 400 or a 429; a 400 may echo a run, so that it takes more than a word."""
 
 
 class Complaint(NamedTuple):
@@ -128,7 +130,8 @@ def error_for(
         return JudgeRefusesUs(
             f"the judge at {judge} refuses the key for model {model!r} ({status}); check OPENAI_API_KEY"
         )
-    if status == 402 or (status == 429 and _NO_MONEY.search(about)):
+    is_broke = (status == 429 and _NO_MONEY.search(about)) or ((is_rejected or status == 429) and _BUDGET.search(about))
+    if status == 402 or is_broke:
         return JudgeRefusesUs(
             f"the judge at {judge} says the account has no quota left ({status}): {said}; check its billing"
         )
@@ -139,7 +142,8 @@ def error_for(
         )
     if 300 <= status < 400 or status == 405:
         return JudgeRefusesUs(f"the judge is not at {judge} ({status}); check OPENAI_BASE_URL")
-    if status == 413 or ((is_rejected or status == 429) and _TOO_LONG.search(about)):
+    is_too_long = (is_rejected or status == 429) and _TOO_LONG.search(about)
+    if status == 413 or is_too_long or (status == 500 and "exceed_context_size" in complaint.code):
         return VerdictUnreadable(f"too long for model {model!r} at {judge}: {said}", reason="too_long")
     if status in (408, 409, 425, 429) or status >= 500 or status < 300:
         # a 503 that says when to come back is a 429 by another name

@@ -16,7 +16,9 @@ RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Both names of the output cap; the first is the one that older servers know."""
 
-_FORMAT = re.compile(r"response_format|text\.format|json_schema|json_object|structured output", re.IGNORECASE)
+_FORMAT = re.compile(
+    r"response_format|text\.format|json[ _]schema|json_object|structured output|\bgrammar\b", re.IGNORECASE
+)
 _TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECASE)
 """llama.cpp without its templates says `tools param requires --jinja flag`, and says it with a 500."""
 
@@ -64,10 +66,12 @@ def plan_key(question: Question) -> str:
     return question.model if question.backend == "chat" else f"{question.backend}:{question.model}"
 
 
-def refuses_tools(plan: Plan, complaint: Complaint) -> bool:
-    """Whether the server says, with whatever status, that it cannot be asked for a tool call."""
+def refuses_form(rung: object, complaint: Complaint) -> bool:
+    """Whether the server says, with whatever status, that it cannot be asked in this form."""
     about = f"{complaint.message} {complaint.code} {complaint.param}"
-    return RUNGS[plan.rung] == "tool" and _TOOLS.search(about) is not None
+    if rung == "tool" and _TOOLS.search(about):
+        return True
+    return rung in RUNGS[:-1] and _FORMAT.search(about) is not None
 
 
 def is_whole(reply: Reply) -> bool:
@@ -95,16 +99,18 @@ def easier(plan: Plan, complaint: Complaint, sent: Collection[str]) -> Plan | No
     named = complaint.param
     if named in sent and named != "response_format":
         return plan._replace(refused=plan.refused | {named})
-    is_about_form = (
-        named == "text"
-        or _FORMAT.search(f"{complaint.message} {complaint.code} {named}")
-        or refuses_tools(plan, complaint)
-    )
+    is_about_form = named == "text" or refuses_form(RUNGS[plan.rung], complaint)
     if is_about_form and (lower := plan.lower()) is not None:
         return lower
     for name in sent:
-        if name != "response_format" and re.search(rf"\b{re.escape(name)}\b", complaint.message, re.IGNORECASE):
+        if name != "response_format" and _names(complaint.message, name):
             return plan._replace(refused=plan.refused | {name})
     if "top_logprobs" in sent and refuses_probabilities(complaint):
         return plan._replace(refused=plan.refused | {"top_logprobs"})
     return None
+
+
+def _names(message: str, param: str) -> bool:
+    """Whether a parameter is spoken of, in its own spelling or as `presencePenalty`."""
+    spelt = f"{re.escape(param)}|{re.escape(param.replace('_', ''))}"
+    return re.search(rf"\b({spelt})\b", message, re.IGNORECASE) is not None
