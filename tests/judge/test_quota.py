@@ -208,7 +208,7 @@ def test_a_share_is_what_is_left_for_one_of_those_who_work() -> None:
             sharers[0] = count
             clock[0] += 6
             took = 0
-            for _ in range(600):
+            for _tick in range(600):
                 took += await quota.take(0) == 0
                 clock[0] += 0.1
             counts.append(took)
@@ -264,6 +264,18 @@ def test_what_is_kept_is_named_by_a_hash_and_forgotten_after_it_was_not_used(red
         assert not any(b"secret" in key for key in keys)
         for key in keys:
             assert client.pttl(key) > 0
+
+
+def test_a_quota_that_nobody_used_for_long_holds_no_more_than_half_a_second(redis_server: str) -> None:
+    name = f"long ago {time.time()}"
+    quota = RedisQuota(redis_server, name, Limits(600, 60_000), Never())
+    use(quota, lambda quota: quota.take(0))
+    with Client.from_url(redis_server, socket_timeout=5) as client:
+        client.hset(quota.key, "at", "0")
+    assert use(quota, lambda quota: at_once(quota, 40)) < 40
+    with Client.from_url(redis_server, socket_timeout=5) as client:
+        client.hset(quota.key, mapping={"at": "0", "requests": "1000"})
+    assert use(RedisQuota(redis_server, name, Limits(None, 6_000), Never()), lambda quota: at_once(quota, 40, 10)) < 40
 
 
 def test_a_limit_that_is_new_begins_without_a_debt(redis_server: str) -> None:
@@ -455,7 +467,7 @@ def test_what_was_taken_for_somebody_who_is_gone_is_given_back() -> None:
         while not quota.asked:
             await asyncio.sleep(0)
         waiting.cancel()
-        while not quota.back:
+        for _ in range(20):
             await asyncio.sleep(0)
         assert quota.back == [(-7, -1)]
         assert gate.pace.in_flight == 0

@@ -83,7 +83,7 @@ class RedisQuota:
         """
         self.limits = limits
         self._url, self._own, self._again_s = url, own, again_s
-        self._key = PREFIX + hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        self.key = PREFIX + hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         self._fill = [number for side in fills(limits) for number in _in_ms(side)]
         self._client: Redis | None = None
         self._script: Any = None
@@ -119,7 +119,7 @@ class RedisQuota:
             try:
                 if self._client is None:
                     self._connect()
-                told = float(await self._script(keys=[self._key], args=[*self._fill, what, requests, tokens, _KEPT_MS]))
+                told = float(await self._script(keys=[self.key], args=[*self._fill, what, requests, tokens, _KEPT_MS]))
             except (RedisError, OSError, ValueError, TypeError) as error:
                 self._down_until = time.monotonic() + self._again_s
                 self._tell(type(error).__name__)
