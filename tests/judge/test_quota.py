@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from worker.broker.quota import PREFIX, RedisQuota, shared
 from worker.demo.judge_server import Answer, JudgeServer, completion
 from worker.errors import StoreError
 from worker.judge.client import ChatJudge
-from worker.judge.gate import Gate
+from worker.judge.gate import QUOTA_LOOK_S, Gate
 from worker.judge.pace import Pace
 from worker.judge.quota import BURST_S, Bucket, Limits, OwnShare, Quota, fills, tokens_of
 from worker.judge.wire_chat import ChatWire
@@ -193,6 +194,20 @@ def test_whoever_waits_as_long_as_told_is_let_through() -> None:
             taken += 1
         now += wait_s
     assert 590 < taken < 630, "5,000 tokens a minute are 62 calls"
+
+
+def test_tokens_that_were_taken_for_nothing_are_used_by_others() -> None:
+    """Each call takes 1,600 and costs 500, known two seconds later: 30,000 a minute are one call a second."""
+    bucket, now, calls = Bucket(Limits(tokens_per_minute=30_000)), 0.0, 0
+    answers: deque[float] = deque()
+    while now < 600:
+        while answers and answers[0] <= now:
+            bucket.settle(answers.popleft(), -1_100, 0)
+        if (wait_s := bucket.take(now, 1_600)) == 0:
+            calls += 1
+            answers.append(now + 2)
+        now += min(wait_s, QUOTA_LOOK_S)
+    assert 0.93 * 600 < calls <= 605
 
 
 # A share
