@@ -3,6 +3,7 @@
     python -m bench.judge_engine                       # fault-free: 5,000 items, 300 ms, 2 processes, 100 calls
     python -m bench.judge_engine --scenario faults     # 5 % 429, 2 % 500, resets, malformed, cut, truncated, hangs
     python -m bench.judge_engine --scenario limit      # a hard limit of 50 requests a second
+    python -m bench.judge_engine --scenario quota      # the same limit, known to the workers as a quota
     python -m bench.judge_engine --scenario all --rounds 3
     python -m bench.judge_engine --scenario all --rounds 3 --peers --peer-venv PEERS    # beside `bench.judge_peers`
     python -m bench.judge_engine --scenario memory     # 20,000 items at 50 ms: does it grow?
@@ -63,7 +64,14 @@ FAULTS = {
     "rate_cut": 0.01,
     "rate_hang": 0.001,
 }
-SCENARIOS: dict[str, dict[str, float]] = {"plain": {}, "faults": FAULTS, "limit": {"limit_rps": 50.0}}
+SCENARIOS: dict[str, dict[str, float]] = {
+    "plain": {},
+    "faults": FAULTS,
+    "limit": {"limit_rps": 50.0},
+    "quota": {"limit_rps": 50.0},
+}
+SETTINGS = {"quota": "[judge.quota]\nrequests_per_minute = 3000\n"}
+"""What a scenario's workers are told beside; the limit that others find by trying."""
 
 
 class Told(NamedTuple):
@@ -129,7 +137,7 @@ def compare(
     others: dict[str, list[Peer]] = {each: [] for each in (*beside, *(judge_peers.PEERS if options.peers else ()))}
     for _ in range(options.rounds):
         config(url, faults)
-        ours.append(measure(options, url, database(), broker))
+        ours.append(measure(options, url, database(), broker, beside=SETTINGS.get(name, "")))
         print(row(f"ours, {name}", options.items, ours[-1]), flush=True)
         for each, rounds in others.items():
             python = sys.executable if each == "create" else str(options.peer_venv / "bin" / "python")
@@ -206,15 +214,17 @@ def row(name: str, items: int, told: Told) -> str:
     return f"| {name} | {figures} | {told.peak_mb:.0f} | {told.start_s:.1f} | {told_of} |"
 
 
-def measure(options: argparse.Namespace, url: str, database: str, broker: str, seen: Memory | None = None) -> Told:
-    """One round in a database of its own."""
+def measure(
+    options: argparse.Namespace, url: str, database: str, broker: str, seen: Memory | None = None, beside: str = ""
+) -> Told:
+    """One round in a database of its own, with more settings beside the usual ones."""
     with tempfile.TemporaryDirectory(prefix="engine-") as name, ExitStack() as ends:
         folder = Path(name)
         toml = (
             "[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\n"
             f"[judge]\nconcurrency = {options.calls // options.processes}\ntimeout_s = {options.timeout_s}\n"
             f"answers_days = {options.answers_days}\n"
-            f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 0.1\noutput_usd_per_mtok = 0.4\n'
+            f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 0.1\noutput_usd_per_mtok = 0.4\n{beside}'
         )
         (folder / "spotcheck.toml").write_text(toml)
         urls = {

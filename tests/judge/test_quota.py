@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from worker.broker.quota import PREFIX, RedisQuota, shared
 from worker.demo.judge_server import Answer, JudgeServer, completion
 from worker.errors import StoreError
 from worker.judge.client import ChatJudge
-from worker.judge.gate import Gate
+from worker.judge.gate import QUOTA_LOOK_S, Gate
 from worker.judge.pace import Pace
 from worker.judge.quota import BURST_S, Bucket, Limits, OwnShare, Quota, fills, tokens_of
 from worker.judge.wire_chat import ChatWire
@@ -195,6 +196,20 @@ def test_whoever_waits_as_long_as_told_is_let_through() -> None:
     assert 590 < taken < 630, "5,000 tokens a minute are 62 calls"
 
 
+def test_tokens_that_were_taken_for_nothing_are_used_by_others() -> None:
+    """Each call takes 1,600 and costs 500, known two seconds later: 30,000 a minute are one call a second."""
+    bucket, now, calls = Bucket(Limits(tokens_per_minute=30_000)), 0.0, 0
+    answers: deque[float] = deque()
+    while now < 600:
+        while answers and answers[0] <= now:
+            bucket.settle(answers.popleft(), -1_100, 0)
+        if (wait_s := bucket.take(now, 1_600)) == 0:
+            calls += 1
+            answers.append(now + 2)
+        now += min(wait_s, QUOTA_LOOK_S)
+    assert 0.93 * 600 < calls <= 605
+
+
 # A share
 
 
@@ -208,7 +223,7 @@ def test_a_share_is_what_is_left_for_one_of_those_who_work() -> None:
             sharers[0] = count
             clock[0] += 6
             took = 0
-            for _ in range(600):
+            for _tick in range(600):
                 took += await quota.take(0) == 0
                 clock[0] += 0.1
             counts.append(took)
@@ -264,6 +279,18 @@ def test_what_is_kept_is_named_by_a_hash_and_forgotten_after_it_was_not_used(red
         assert not any(b"secret" in key for key in keys)
         for key in keys:
             assert client.pttl(key) > 0
+
+
+def test_a_quota_that_nobody_used_for_long_holds_no_more_than_half_a_second(redis_server: str) -> None:
+    name = f"long ago {time.time()}"
+    quota = RedisQuota(redis_server, name, Limits(600, 60_000), Never())
+    use(quota, lambda quota: quota.take(0))
+    with Client.from_url(redis_server, socket_timeout=5) as client:
+        client.hset(quota.key, "at", "0")
+    assert use(quota, lambda quota: at_once(quota, 40)) < 40
+    with Client.from_url(redis_server, socket_timeout=5) as client:
+        client.hset(quota.key, mapping={"at": "0", "requests": "1000"})
+    assert use(RedisQuota(redis_server, name, Limits(None, 6_000), Never()), lambda quota: at_once(quota, 40, 10)) < 40
 
 
 def test_a_limit_that_is_new_begins_without_a_debt(redis_server: str) -> None:
@@ -455,7 +482,7 @@ def test_what_was_taken_for_somebody_who_is_gone_is_given_back() -> None:
         while not quota.asked:
             await asyncio.sleep(0)
         waiting.cancel()
-        while not quota.back:
+        for _ in range(20):
             await asyncio.sleep(0)
         assert quota.back == [(-7, -1)]
         assert gate.pace.in_flight == 0

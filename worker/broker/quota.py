@@ -33,25 +33,27 @@ local now = time[1] * 1000 + time[2] / 1000
 local r_per_ms, r_most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local t_per_ms, t_most = tonumber(ARGV[3]), tonumber(ARGV[4])
 local requests, tokens = tonumber(ARGV[6]), tonumber(ARGV[7])
-local held = redis.call('HMGET', KEYS[1], 'requests', 'tokens', 'at')
+local held = redis.call('HMGET', KEYS[1], 'requests', 'tokens', 'at', 'call')
 local passed = math.max(0, now - (tonumber(held[3]) or now))
+local call = tonumber(held[4]) or 0
 local r = math.min(r_most, (tonumber(held[1]) or 1) + passed * r_per_ms)
-local t = math.min(t_most, (tonumber(held[2]) or t_most) + passed * t_per_ms)
+local t = math.min(math.max(t_most, call), (tonumber(held[2]) or t_most) + passed * t_per_ms)
 local wait = 0
 if ARGV[5] == 'take' then
   if r_per_ms > 0 and r < 1 - 1e-9 then wait = (1 - r) / r_per_ms end
   if t_per_ms > 0 and t <= 0 then wait = math.max(wait, (1 - t) / t_per_ms) end
+  if wait == 0 then call = tokens end
 end
 if wait == 0 then
   r = math.min(r_most, r - requests)
-  t = math.min(t_most, t - tokens)
+  t = math.min(math.max(t_most, call), t - tokens)
 end
 if r_per_ms == 0 then r = 0 end  -- no limit, and no debt should there be one tomorrow
 if t_per_ms == 0 then t = 0 end
 local full = 0
 if r_per_ms > 0 then full = (r_most - r) / r_per_ms end
 if t_per_ms > 0 then full = math.max(full, (t_most - t) / t_per_ms) end
-redis.call('HSET', KEYS[1], 'requests', string.format('%.6f', r), 'tokens', string.format('%.3f', t),
+redis.call('HSET', KEYS[1], 'requests', string.format('%.6f', r), 'tokens', string.format('%.3f', t), 'call', call,
            'at', string.format('%.3f', math.max(now, tonumber(held[3]) or 0)))
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(full, 86400000) + ARGV[8]))
 return string.format('%.3f', wait)
@@ -83,7 +85,7 @@ class RedisQuota:
         """
         self.limits = limits
         self._url, self._own, self._again_s = url, own, again_s
-        self._key = PREFIX + hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        self.key = PREFIX + hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         self._fill = [number for side in fills(limits) for number in _in_ms(side)]
         self._client: Redis | None = None
         self._script: Any = None
@@ -119,7 +121,7 @@ class RedisQuota:
             try:
                 if self._client is None:
                     self._connect()
-                told = float(await self._script(keys=[self._key], args=[*self._fill, what, requests, tokens, _KEPT_MS]))
+                told = float(await self._script(keys=[self.key], args=[*self._fill, what, requests, tokens, _KEPT_MS]))
             except (RedisError, OSError, ValueError, TypeError) as error:
                 self._down_until = time.monotonic() + self._again_s
                 self._tell(type(error).__name__)

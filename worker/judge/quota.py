@@ -1,9 +1,9 @@
 """A hard quota, known beforehand: what all workers together may ask of one model on one server in a minute.
 
 The pace finds by trying what a server can take; a quota is never tried. It fills like a bucket, a small one: half a
-second's worth can be saved up. A call takes one request and the tokens it may cost, and what its answer says that it
-did cost is settled afterwards. Tokens may go into debt by one call, so that a large call waits no longer than a small
-one; requests may not.
+second's worth can be saved up, or one call's. A call takes one request and the tokens it may cost, and what its answer
+says that it did cost is settled afterwards. Tokens may go into debt by one call, so that a large call waits no longer
+than a small one; requests may not.
 
 Source: Turner 1986 (leaky bucket as a meter); ENGINE D.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from worker.errors import SpotcheckError
 
 BURST_S = 0.5
-"""So much of the quota can be saved up, and one request at least."""
+"""So much of the quota can be saved up, and one call's at least."""
 USED = 0.98
 """Part of the quota that is used: the way to the server is not always equally long, nor its minute ours."""
 SHARE_S = 5.0
@@ -40,7 +40,7 @@ class Fill(NamedTuple):
 
     per_s: float
     most: float
-    """What can be saved up."""
+    """What can be saved up; of tokens, what the last call took if that is more."""
 
 
 NO_LIMIT = Fill(math.inf, math.inf)
@@ -107,14 +107,15 @@ class Bucket:
         """Begin with one request, and the tokens that can be saved up."""
         self._requests_fill, self._tokens_fill = fills(limits)
         self._requests, self._tokens = 1.0, self._tokens_fill.most
+        self._call = 0
+        """Tokens that the last call took."""
         self._at = -math.inf
 
     def refit(self, now: float, limits: Limits) -> None:
         """Go on with other limits."""
         self._earn(now)
         self._requests_fill, self._tokens_fill = fills(limits)
-        self._requests = min(self._requests_fill.most, self._requests)
-        self._tokens = min(self._tokens_fill.most, self._tokens)
+        self._keep(self._requests, self._tokens)
 
     def take(self, now: float, tokens: int) -> float:
         """As `Quota.take`."""
@@ -125,22 +126,25 @@ class Bucket:
         if self._tokens <= 0:
             wait_s = max(wait_s, (1 - self._tokens) / self._tokens_fill.per_s)
         if not wait_s:
-            self._requests -= 1
-            self._tokens -= tokens
+            self._call = tokens
+            self._keep(self._requests - 1, self._tokens - tokens)
         return wait_s
 
     def settle(self, now: float, tokens: int, requests: int) -> None:
         """As `Quota.settle`."""
         self._earn(now)
-        self._requests = min(self._requests_fill.most, self._requests - requests)
-        self._tokens = min(self._tokens_fill.most, self._tokens - tokens)
+        self._keep(self._requests - requests, self._tokens - tokens)
 
     def _earn(self, now: float) -> None:
         passed_s = max(0.0, now - self._at) if self._at > -math.inf else 0.0
         self._at = max(self._at, now)
         if passed_s:
-            self._requests = min(self._requests_fill.most, self._requests + passed_s * self._requests_fill.per_s)
-            self._tokens = min(self._tokens_fill.most, self._tokens + passed_s * self._tokens_fill.per_s)
+            earned = (passed_s * self._requests_fill.per_s, passed_s * self._tokens_fill.per_s)
+            self._keep(self._requests + earned[0], self._tokens + earned[1])
+
+    def _keep(self, requests: float, tokens: float) -> None:
+        self._requests = min(self._requests_fill.most, requests)
+        self._tokens = min(max(self._tokens_fill.most, self._call), tokens)
 
 
 class OwnShare:
