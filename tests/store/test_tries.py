@@ -10,7 +10,6 @@ from worker.store.ledger import Job
 from worker.store.money import Spent
 from worker.store.tries import Paid
 
-
 SOON = NOW + timedelta(seconds=30)
 
 
