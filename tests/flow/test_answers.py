@@ -35,7 +35,7 @@ from worker.flow.reconcile import reconcile
 from worker.flow.score import drain_judge
 from worker.judge.client import ChatJudge
 from worker.judge.paced import PacedJudge
-from worker.records import CACHED, Judging, Message, Question, Reply
+from worker.records import CACHED, Asked, Judging, Message, Question, Reply
 from worker.store import money
 from worker.store.tables import AnswerRow, JobRow, ScoreRow, core
 
@@ -153,6 +153,11 @@ def test_a_key_stands_for_all_that_is_sent_and_for_nothing_else() -> None:
         {"params": {"temperature": 0}},
         {"params": {"temperature": 0, "seed": "1"}},
         {"max_output_tokens": 1201},
+        {"backend": "responses"},
+        {"wants_probabilities": True},
+        {"may_repair": True},
+        {"asked": (Asked("one", "One?", {"pass": "It is.", "fail": "It is not."}),)},
+        {"asked": (Asked("one", "One?", {"pass": "It is.", "fail": "It isn't."}),)},
     ]
     keys = {key_of("", asked.model_copy(update=other)) for other in others}
     keys |= {key_of("http://a/v1", asked), key_of("", asked)}
@@ -160,14 +165,15 @@ def test_a_key_stands_for_all_that_is_sent_and_for_nothing_else() -> None:
     same: Sequence[dict[str, Any]] = [
         {"prompt_hash": "1" * 16},
         {"digest_version": "9"},
+        {"service_tier": "flex"},
         {"params": {"seed": 1, "temperature": 0, "prompt_cache_key": "spotcheck-1"}},
     ]
     assert {key_of("", asked.model_copy(update=other)) for other in same} == {key_of("", asked)}
     torn = asked.model_copy(update={"messages": (Message("user", "lone \ud800"),)})
     assert len({key_of("", torn), key_of("", asked)}) == 2
     assert set(Question.model_fields) == {
-        "messages", "answer_schema", "schema_name", "model", "params", "max_output_tokens",
-        "prompt_hash", "digest_version", "is_repeated",
+        "backend", "messages", "answer_schema", "schema_name", "model", "params", "max_output_tokens",
+        "wants_probabilities", "may_repair", "asked", "prompt_hash", "digest_version", "is_repeated", "service_tier",
     }, "a new field belongs into the key, or into what is named beside it"  # fmt: skip
 
 
@@ -303,8 +309,8 @@ class Counting(Lane):
 
     claims = 0
 
-    def claim(self, limit: int, scorer_pks: Sequence[int] | None = None) -> Taken:
-        taken = super().claim(limit, scorer_pks)
+    def claim(self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None) -> Taken:
+        taken = super().claim(limit, scorer_pks, lease_s=lease_s)
         self.claims += bool(taken.work)
         return taken
 

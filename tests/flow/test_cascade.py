@@ -47,6 +47,9 @@ PRICES = (
     f'[judge.prices."{BIG}"]\ninput_usd_per_mtok = 10.0\noutput_usd_per_mtok = 40.0\n'
 )
 PRICED = PLAIN + PRICES
+CASCADE = {
+    "judge:\n  backend: chat": f"judge:\n  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend: chat"
+}
 Says = Callable[[str, str], Answer]
 
 
@@ -71,8 +74,7 @@ class Judges:
         """What the answered ones cost."""
         self.instead: Callable[[str, str], Answer | None] = lambda model, case: None
         bench.judge.answer = self._answer
-        more = f"judge:\n  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend: chat"
-        self.prompts = changed(folder / "mine", {"judge:\n  backend: chat": more})
+        self.prompts = changed(folder / "mine", CASCADE)
 
     def _answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         found = _CASE.search(_prompt(request))

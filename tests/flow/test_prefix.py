@@ -1,6 +1,7 @@
 """Servers keep how a prompt begins for a while: ours begin alike and go out together, and what was kept is cheaper."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.flow.test_story import (
     states,
 )
 from worker.demo.judge_server import MODEL, Answer, refused, simulated_verdict
-from worker.flow.lane import Lane
+from worker.flow.lane import Lane, Taken
 from worker.flow.project import Project
 from worker.flow.report import Asked, gather
 from worker.flow.score import drain_judge
@@ -66,8 +67,8 @@ def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run
     claimed: list[list[tuple[int, int]]] = []
 
     class Watched(Lane):
-        def claim(self, *arguments: Any) -> Any:
-            taken = super().claim(*arguments)
+        def claim(self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None) -> Taken:
+            taken = super().claim(limit, scorer_pks, lease_s=lease_s)
             claimed.append([(one.job.run_pk, one.job.scorer_pk) for one in taken.work])
             return taken
 

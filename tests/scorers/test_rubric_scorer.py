@@ -259,15 +259,17 @@ def test_a_rubric_decides_about_a_second_try_where_it_says_so(option: str, setti
 def test_a_second_try_is_reserved_for_only_where_it_may_be() -> None:
     for mode in ("joint", "per_criterion"):
         plain, repaired = a_scorer(a_rubric(mode=mode)), a_scorer(a_rubric(mode=mode), repair=True)
-        read, written = plain.max_tokens
+        ((_, calls, read, written),) = plain.max_tokens
         # 4000 bytes of the first answer and the request, a call
         added = SAFETY * (1 if mode == "joint" else 2) * (1000 + tokens(REQUEST) + 24)
-        assert repaired.max_tokens == pytest.approx((2 * read + added, 2 * written), abs=2)
+        (most,) = repaired.max_tokens
+        assert most.calls == calls, "one after the other"
+        assert (most.input_tokens, most.output_tokens) == pytest.approx((2 * read + added, 2 * written), abs=2)
         question = repaired.questions(RUN)[0]
         second = second_try(question.messages, "中" * 100_000)
         grown = sum(tokens(message.content) for message in second[len(question.messages) :])
         assert grown <= 1000 + tokens(REQUEST)
-    assert a_scorer(model=None, repair=True).max_tokens == (0, 0)
+    assert a_scorer(model=None, repair=True).max_tokens == ()
 
 
 def test_a_second_try_does_not_let_longer_runs_in() -> None:
@@ -276,7 +278,8 @@ def test_a_second_try_does_not_let_longer_runs_in() -> None:
     rubric = a_rubric(text=FRONT.replace("Decide.", often))
     (question,) = a_scorer(rubric).questions(RUN)
     size = SAFETY * sum(tokens(message.content) for message in question.messages)
-    assert a_scorer(rubric).max_tokens[0] < size < a_scorer(rubric, repair=True).max_tokens[0]
+    once, twice = (a_scorer(rubric, repair=repair).max_tokens[0].input_tokens for repair in (False, True))
+    assert once < size < twice
     for repair in (False, True):
         prepared = a_scorer(rubric, repair=repair).prepare(RUN)
         assert isinstance(prepared, Scoring)

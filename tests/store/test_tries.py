@@ -1,5 +1,7 @@
 """A first judge answered and was paid, a second one did not: the try comes to nothing, and the money is gone."""
 
+from datetime import timedelta
+
 from tests.store.test_money import DAY, EXPIRED, account, cap, drawn
 from tests.store.world import NIGHT, NOW, outcome
 from worker.store import tries
@@ -7,6 +9,8 @@ from worker.store.engine import Store
 from worker.store.ledger import Job
 from worker.store.money import Spent
 from worker.store.tries import Paid
+
+SOON = NOW + timedelta(seconds=30)
 
 
 def book(store: Store, *paid: Paid, owner: str = "me") -> int:
@@ -84,9 +88,9 @@ def test_money_that_a_try_left_goes_to_whoever_is_first(store: Store) -> None:
     (first,) = world.claim(scorers, money=purse).jobs
     assert world.claim(scorers, money=purse).must_wait
     book(store, paid(first, 0.1))
-    world.retry([first], EXPIRED)
+    world.retry([first], SOON)
     (second,) = world.claim(scorers, money=purse).jobs
     assert world.ids([second]) == ids[1:]
-    assert world.claim(scorers, money=purse, now=EXPIRED).must_wait, "its turn comes when the second has cost less"
+    assert world.claim(scorers, money=purse, now=SOON).must_wait, "its turn comes when the second has cost less"
     world.settle([outcome(second, cost_usd=0.1)])
-    assert world.ids(world.claim(scorers, money=purse, now=EXPIRED).jobs) == ids[:1]
+    assert world.ids(world.claim(scorers, money=purse, now=SOON).jobs) == ids[:1]
