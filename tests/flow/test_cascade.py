@@ -48,7 +48,8 @@ PRICES = (
 )
 PRICED = PLAIN + PRICES
 CASCADE = {
-    "judge:\n  backend: chat": f"judge:\n  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend: chat"
+    "judge:\n  backend: chat": "judge:\n"
+    f"  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend: chat"
 }
 Says = Callable[[str, str], Answer]
 
