@@ -141,7 +141,9 @@ def compare(
         print(row(f"ours, {name}", options.items, ours[-1]), flush=True)
         for each, rounds in others.items():
             python = sys.executable if each == "create" else str(options.peer_venv / "bin" / "python")
-            rounds.append(judge_peers.measure(each, python, asked, lambda: requests_since(url, faults)))
+            config(url, dict.fromkeys(faults, 0.0))
+            given = {**asked, "faults": faults}
+            rounds.append(judge_peers.measure(each, python, given, lambda: int(stats(url)["requests"])))
             print(peer_row(f"{each}, {name}", rounds[-1]), flush=True)
     if options.rounds < 2:
         return
@@ -182,13 +184,6 @@ def asked_of_peers(options: argparse.Namespace, url: str) -> dict[str, Any]:
         "schema": schema,
         "max_tokens": questions[0].max_output_tokens,
     }
-
-
-def requests_since(url: str, faults: dict[str, float]) -> int:
-    """What the endpoint counted since it was last set."""
-    count: int = stats(url)["requests"]
-    config(url, faults)
-    return count
 
 
 def peer_row(name: str, peer: Peer) -> str:

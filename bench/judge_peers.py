@@ -26,6 +26,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -67,8 +68,8 @@ def measure(name: str, python: str, asked: dict[str, Any], requests: Callable[[]
         name: `create` or one of PEERS.
         python: Of the environment that has it.
         asked: `url`, `model`, `calls`, `timeout_s`, `most_s` and `items`, each a system and a user message; for
-            `create` also `schema` and `max_tokens`.
-        requests: Counts what the endpoint got since it was last asked.
+            `create` also `schema` and `max_tokens`; `faults` are set at the endpoint when the clock starts.
+        requests: Counts what the endpoint got since the clock started.
 
     Raises:
         RuntimeError: It broke.
@@ -76,14 +77,13 @@ def measure(name: str, python: str, asked: dict[str, Any], requests: Callable[[]
     command = [python, str(Path(__file__).resolve()), name]
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "PYTHONPATH"))}
     most_s = asked["most_s"] + 120
-    requests()
     done = subprocess.run(
         command, input=json.dumps(asked).encode(), capture_output=True, env=environ, timeout=most_s, check=False
     )
     if done.returncode != 0:
         raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.decode()[-2000:]}")
     told = json.loads(done.stdout.splitlines()[-1])
-    return Peer(name=name, requests=requests() - WARM, **told)
+    return Peer(name=name, requests=requests(), **told)
 
 
 def medians(rounds: Sequence[Peer]) -> Peer:
@@ -207,13 +207,15 @@ def _one_by_one(ask: Callable[..., Awaitable[Any]], calls: int) -> Judge:
     return judge
 
 
-async def _clocked(judge: Judge, count: _Count, items: list[list[str]], most_s: float) -> dict[str, Any]:
+async def _clocked(judge: Judge, count: _Count, asked: dict[str, Any]) -> dict[str, Any]:
+    items: list[list[str]] = asked["items"]
     await judge(items[:WARM])
+    _set(asked["url"].removesuffix("/v1"), asked["faults"])
     count.scored, count.errors = 0, Counter()
     start_s = time.clock_gettime(time.CLOCK_BOOTTIME) - _born_s()
     cpu, wall = time.process_time(), time.perf_counter()
     work = asyncio.ensure_future(judge(items))
-    await asyncio.wait({work}, timeout=most_s)  # not `wait_for`: some take being cancelled for one more error
+    await asyncio.wait({work}, timeout=asked["most_s"])  # not `wait_for`: some take being cancelled for one more error
     seconds, used = time.perf_counter() - wall, time.process_time() - cpu
     if work.done():
         work.result()
@@ -228,6 +230,13 @@ async def _clocked(judge: Judge, count: _Count, items: list[list[str]], most_s: 
         "errors": dict(count.errors),
         "peak_mb": _peak_mb(),
     }
+
+
+def _set(url: str, faults: dict[str, float]) -> None:
+    """Have the endpoint do so from now on, and count from zero."""
+    for path, body in (("/config", faults), ("/reset", {})):
+        request = urllib.request.Request(url + path, data=json.dumps(body).encode(), method="POST")
+        urllib.request.urlopen(request).read()
 
 
 def _born_s() -> float:
@@ -247,7 +256,7 @@ def main() -> None:
     name, _, transport = name.partition("+")
     asked["aiohttp"] = transport == "aiohttp"
     judge = {"create": create, "autoevals": autoevals, "phoenix": phoenix}[name](asked, count)
-    told = asyncio.new_event_loop().run_until_complete(_clocked(judge, count, asked["items"], asked["most_s"]))
+    told = asyncio.new_event_loop().run_until_complete(_clocked(judge, count, asked))
     version = importlib.import_module("importlib.metadata").version
     package = {"create": "openai", "autoevals": "autoevals", "phoenix": "arize-phoenix-evals"}[name]
     print(json.dumps({**told, "version": f"{package} {version(package)}"}), flush=True)

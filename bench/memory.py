@@ -1,4 +1,4 @@
-"""Memory of processes while they work: looked at now and then, told as first quarter against last, and as a slope."""
+"""Memory of processes while they work: looked at now and then, told as first quarter against last, and as slopes."""
 
 import time
 from collections import defaultdict
@@ -10,7 +10,7 @@ import numpy as np
 
 EVERY_S = 2.0
 _SETTLING = 0.1
-"""Part of the work in which connections, code and buffers are still being made; no part of the slope."""
+"""Part of the work in which connections, code and buffers are still being made; no part of what is told."""
 
 
 class Look(NamedTuple):
@@ -43,25 +43,37 @@ class Memory:
             self.looks[pid].append(Look(work, _kb(rollup, "Pss:"), _kb(rollup, "Rss:")))
 
     def rows(self, names: dict[int, str]) -> list[str]:
-        """A line of a table for each process: quarters in MB, the slope in KB per 1,000 items."""
+        """A line of a table for each process: quarters in MB, slopes in KB per 1,000 items.
+
+        What grows in the first half and not in the second are the caches of drivers, which have a bound, and pages that
+        a child no longer shares with its parent. A leak grows in both.
+        """
         return [_row(names.get(pid, "?"), looks) for pid, looks in self.looks.items() if len(looks) >= 8]
 
 
 HEAD = f"""\
-| process | looks | PSS MB, first quarter | last quarter | RSS MB, first | last | KB of PSS per 1,000 items |
-|---|{"--:|" * 6}"""
+| process | looks | PSS MB, first quarter | last | RSS MB, first | last | KB of RSS per 1,000, first half | second |
+|---|{"--:|" * 7}"""
 
 
 def _row(name: str, looks: Sequence[Look]) -> str:
     most = looks[-1].work
     first = [look for look in looks if most * _SETTLING <= look.work <= most / 4]
     last = [look for look in looks if look.work >= most * 3 / 4]
-    settled = [look for look in looks if look.work >= most * _SETTLING]
-    slope = np.polyfit([look.work / 1000 for look in settled], [look.pss_kb for look in settled], 1)[0]
+    halves = [
+        [look for look in looks if most * low <= look.work <= most * high]
+        for low, high in ((_SETTLING, 0.5), (0.5, 1.0))
+    ]
+    slopes = [np.polyfit([look.work / 1000 for look in half], [look.rss_kb for look in half], 1)[0] for half in halves]
     figures = [
         np.mean([getattr(look, of) for look in part]) / 1000 for of in ("pss_kb", "rss_kb") for part in (first, last)
     ]
-    return f"| {name} | {len(looks)} | " + " | ".join(f"{figure:.1f}" for figure in figures) + f" | {slope:+.0f} |"
+    return (
+        f"| {name} | {len(looks)} | "
+        + " | ".join(f"{figure:.1f}" for figure in figures)
+        + "".join(f" | {slope:+.0f}" for slope in slopes)
+        + " |"
+    )
 
 
 def _kb(rollup: str, field: str) -> int:
