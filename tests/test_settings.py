@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import SettingsError
-from worker.settings import Judge, Settings, Value, read_here, unknown_variables, without_password
+from worker.settings import Judge, ModelQuota, Settings, Value, read_here, unknown_variables, without_password
 
 SECRET = "s3cret"
 
@@ -85,6 +85,9 @@ def test_every_variable_reaches_its_setting() -> None:
         ("[judge]\nbudget_usd_per_day = -1", "judge.budget_usd_per_day is -1"),
         ("[judge.budgets.tone]\nusd_per_month = -1", "judge.budgets.tone.usd_per_month is -1"),
         ("[judge.budgets.tone]\nusd_a_day = 1", "did you mean usd_per_day?"),
+        ("[judge.quota]\nrequests_per_minute = 0", "judge.quota.requests_per_minute is 0"),
+        ("[judge.quota]\nrequest_per_minute = 9", "did you mean requests_per_minute?"),
+        ('[judge.quota.models."m"]\ntokens_a_minute = 9', "did you mean tokens_per_minute?"),
         ('[schedule]\nat = "25:00"', "schedule.at is '25:00': not a time of day; write it like \"02:00\""),
         ('[schedule]\nat = "2am"', "schedule.at is '2am': not a time of day"),
         ("[schedule]\nat = 2", "schedule.at is 2: not a time of day"),
@@ -222,6 +225,19 @@ def test_a_budget_of_one_rubric_is_a_budget() -> None:
     own = judge("[judge.budgets.tone]\nusd_per_month = 3")
     assert (own.has_budget, own.is_capped("tone"), own.is_capped("other")) == (True, True, False)
     assert judge("[judge]\nbudget_usd_per_day = 1").is_capped("other")
+
+
+def test_a_models_quota_takes_what_it_does_not_say_from_the_quota_of_all() -> None:
+    def of(toml: str, model: str) -> ModelQuota | None:
+        return Settings.read({}, toml).judge.quota.of(model)
+
+    both = "[judge.quota]\nrequests_per_minute = 500\ntokens_per_minute = 9000\n"
+    own = '[judge.quota.models."m"]\nrequests_per_minute = 60\n'
+    assert of("", "m") is None
+    assert of(both, "m") == ModelQuota(requests_per_minute=500, tokens_per_minute=9000)
+    assert of(both + own, "m") == ModelQuota(requests_per_minute=60, tokens_per_minute=9000)
+    assert of(own, "m") == ModelQuota(requests_per_minute=60)
+    assert of(own, "other") is None
 
 
 def test_a_judge_needs_a_model_and_a_key_or_an_address() -> None:

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from tests.store.world import NOW
+from tests.store.world import LEASE_S, NOW, World, heuristic, judge
 from worker.store import workers
 from worker.store.engine import Store
 
@@ -43,3 +43,20 @@ def test_a_worker_that_was_not_seen_for_a_day_is_forgotten(store: Store) -> None
     see(store, "old", NOW - timedelta(days=2))
     see(store, "new", NOW)
     assert alive(store, NOW - timedelta(days=2)) == [("new", "judge")]
+
+
+def test_processes_at_work_are_those_that_hold_jobs_of_the_lane_now(store: Store) -> None:
+    world = World(store)
+    world.add_runs(4)
+    judging, telling = world.register(judge(), heuristic())
+    world.draw([judging, telling])
+    world.claim([telling], owner="heuristics", limit=1)
+    world.claim([judging], owner="a", limit=2)
+    world.claim([judging], owner="b", limit=1)
+
+    def at_work(now: datetime) -> int:
+        with store.read() as connection:
+            return workers.at_work(connection, "judge", now)
+
+    assert at_work(NOW) == 2
+    assert at_work(NOW + timedelta(seconds=LEASE_S + 1)) == 0

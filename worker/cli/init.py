@@ -50,6 +50,11 @@ rubrics = ["task_completion"]                       # files in prompts/
 # backfill_lane = "batch"       # … for nights of long ago and replays; as lane when not given
 # lanes = { tone_and_format = "batch" }   # … for single rubrics
 # unknown_price = "allow"       # with a budget, a model without a known price is refused unless allowed
+# [judge.quota]                 # hard limits of the account, for all workers together; else found by trying
+# requests_per_minute = 500
+# tokens_per_minute = 200000
+# [judge.quota.models."my-model"]   # another one for one model
+# requests_per_minute = 60
 # [judge.budgets.task_completion]   # what one rubric may spend, beside the caps of all
 # usd_per_day = 1.0
 # usd_per_month = 20.0

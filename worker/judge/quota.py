@@ -161,7 +161,7 @@ class OwnShare:
             clock: Monotonic seconds.
         """
         self.limits = limits
-        self._processes, self._clock = processes, clock
+        self.processes, self._clock = processes, clock
         self._share = 1
         self._asked_at = -math.inf
         self._bucket: Bucket | None = None
@@ -182,7 +182,7 @@ class OwnShare:
 
     async def _look(self) -> None:
         try:
-            share = max(1, await asyncio.to_thread(self._processes))
+            share = max(1, await asyncio.to_thread(self.processes))
         except SpotcheckError:  # the store does not answer: what was true a moment ago
             return
         if share != self._share:
