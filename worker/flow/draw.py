@@ -67,6 +67,7 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
         The strata as they stand after it.
     """
     scorers = [registered for registered, _ in project.register()]
+    batched = _batched(project, night)
     with project.store.write() as connection:
         is_drawn = draws.lock_night(connection, night)
         if not is_drawn and _is_waiting_for_runs(project, connection, night, now):
@@ -82,7 +83,7 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
             enrol.supersede(connection, night, scorers, now)
             enrol.adopt(connection, night, scorers, now)
         _dispatch(connection, night, now)
-        _choose_lanes(project, connection, night)
+        enrol.send_new(connection, night, batched)
         return _standing(connection, night)
 
 
@@ -91,35 +92,45 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
 
     Nothing is locked or written where nothing is to be done: this is asked of every recent night twice a minute.
 
+    Args:
+        project: Whose night.
+        night: Which.
+        now: The time.
+        scorers: Those in force; none leaves open jobs to whoever has them.
+
     Returns:
         Jobs added.
     """
     with project.store.read() as connection:
         if not draws.has_late(connection, night) and enrol.is_settled(connection, night, scorers):
             return 0
+    batched = _batched(project, night)
     with project.store.write() as connection:
         if not draws.lock_night(connection, night):
             return 0
         _decide(project, connection, night, now, None, is_new=False)
         draws.add_samples(connection, night, now)
-        enrol.supersede(connection, night, scorers, now)
-        adopted = enrol.adopt(connection, night, scorers, now)
+        adopted = 0
+        if scorers:
+            enrol.supersede(connection, night, scorers, now)
+            adopted = enrol.adopt(connection, night, scorers, now)
         added = adopted + _dispatch(connection, night, now)
-        _choose_lanes(project, connection, night)
+        enrol.send_new(connection, night, batched)
         return added
 
 
 def retire(project: Project, night: date, now: datetime, scorers: Sequence[Registered]) -> None:
     """On a night of long ago, whoever is in force now takes over what a scorer that is not any more left open."""
+    batched = _batched(project, night)
     with project.store.write() as connection:
         if draws.lock_night(connection, night):
             enrol.supersede(connection, night, scorers, now)
-            _choose_lanes(project, connection, night)
+            enrol.send_new(connection, night, batched)
 
 
-def _choose_lanes(project: Project, connection: Connection, night: date) -> None:
-    """New jobs of a judge that may wait go to the batch lane."""
-    enrol.send_new(connection, night, project.in_batches(is_backfill=project.is_backfill(night)))
+def _batched(project: Project, night: date) -> list[int]:
+    """Scorers whose new jobs go to the batch lane. Before any transaction: a scorer that is new is stored first."""
+    return project.in_batches(is_backfill=project.is_backfill(night))
 
 
 def _decide(
