@@ -235,6 +235,14 @@ def test_anchors_and_repetitions_are_asked_anew(bench: Bench, purpose: str, repl
     assert kept(project) == RUNS
 
 
+def test_who_wants_several_answers_takes_none_of_before_and_keeps_none(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+    judged(bench)
+    several = {"{temperature: 0}": "{temperature: 0}\n  samples: 3"}
+    project = again(bench, tmp_path, several)
+    assert len(bench.asked) == RUNS * (1 + 3)
+    assert kept(project) == RUNS
+
+
 def test_after_its_days_an_answer_is_not_given_again_and_forgotten(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
     project = judged(bench)
     made = datetime.now(UTC) - timedelta(days=7, minutes=1)
@@ -285,7 +293,10 @@ def test_a_job_that_is_answered_from_memory_spends_nothing_and_frees_what_was_re
     assert after.reserved_usd == pytest.approx(0, abs=1e-9)
 
 
-def test_answers_are_kept_with_their_scores_or_not_at_all(bench: Bench) -> None:  # noqa: F811
+def test_answers_are_kept_with_their_scores_or_not_at_all(
+    bench: Bench,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     project = bench.project(PLAIN.replace("heuristics", "lease_s = 5\nheuristics"))
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     draw_nights(project, [MONDAY])
@@ -294,6 +305,7 @@ def test_answers_are_kept_with_their_scores_or_not_at_all(bench: Bench) -> None:
     with Desk(project) as desk, pytest.raises(StoreError):
         desk.drain("judge")
     assert len(bench.asked) >= 1, "a memory that does not answer keeps nobody from asking"
+    assert [one.levelname for one in caplog.records if "kept answers cannot be looked up" in one.message] == ["WARNING"]
     assert states(project) == {"leased": RUNS}
     assert rows(project, select(score.c.pk)) == []
     with project.store.write() as connection:

@@ -47,10 +47,7 @@ PRICES = (
     f'[judge.prices."{BIG}"]\ninput_usd_per_mtok = 10.0\noutput_usd_per_mtok = 40.0\n'
 )
 PRICED = PLAIN + PRICES
-CASCADE = {
-    "judge:\n  backend: chat": "judge:\n"
-    f"  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend: chat"
-}
+CASCADE = {"judge:\n  backend": f"judge:\n  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend"}
 Says = Callable[[str, str], Answer]
 
 
@@ -120,7 +117,7 @@ def aggregates(project: Project, purpose: str) -> dict[str, Any]:
         select(run.c.run_id, score)
         .join(score, score.c.run_pk == run.c.pk)
         .join(job, (job.c.run_pk == run.c.pk) & (job.c.scorer_pk == score.c.scorer_pk))
-        .where(score.c.criterion.is_(None), score.c.purpose == purpose, job.c.lane == "judge")
+        .where(score.c.criterion.is_(None), score.c.purpose == purpose, job.c.lane != "heuristic")
     )
     return {row.run_id: row for row in rows(project, statement)}
 

@@ -127,3 +127,9 @@ def test_a_rubric_that_is_not_wanted_any_more_leaves_no_open_job_and_takes_them_
     assert wait(again).still_open == 0
     assert states(again) == {"simulated-judge": Counter({("scored", None): RUNS})}
     assert_reconciles(again)
+
+
+def test_late_runs_of_a_drawn_night_are_taken_in_by_whoever_has_a_new_judge(bench: Bench, drawn: Project) -> None:  # noqa: F811
+    changed = bench.project(SPOTCHECK_JUDGE_MODEL="another")
+    ingest(changed, [document("case-late")])  # the first that hears of the new judge
+    assert states(changed) == {"simulated-judge": Counter({("queued", None): RUNS + 1})}

@@ -92,6 +92,12 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
 
     Nothing is locked or written where nothing is to be done: this is asked of every recent night twice a minute.
 
+    Args:
+        project: Whose night.
+        night: Which.
+        now: The time.
+        scorers: Those in force; none leaves open jobs to whoever has them.
+
     Returns:
         Jobs added.
     """
@@ -104,8 +110,10 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
             return 0
         _decide(project, connection, night, now, None, is_new=False)
         draws.add_samples(connection, night, now)
-        enrol.supersede(connection, night, scorers, now)
-        adopted = enrol.adopt(connection, night, scorers, now)
+        adopted = 0
+        if scorers:
+            enrol.supersede(connection, night, scorers, now)
+            adopted = enrol.adopt(connection, night, scorers, now)
         added = adopted + _dispatch(connection, night, now)
         enrol.send_new(connection, night, batched)
         return added
@@ -121,7 +129,7 @@ def retire(project: Project, night: date, now: datetime, scorers: Sequence[Regis
 
 
 def _batched(project: Project, night: date) -> list[int]:
-    """Scorers whose new jobs of a night go to the batch lane; asked before a transaction, for it may write."""
+    """Scorers whose new jobs go to the batch lane. Before any transaction: a scorer that is new is stored first."""
     return project.in_batches(is_backfill=project.is_backfill(night))
 
 
