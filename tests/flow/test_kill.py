@@ -34,7 +34,7 @@ from worker.store.tables import JobRow, SampleRow, ScoreRow, core
 
 pytestmark = pytest.mark.slow
 
-RUNS, CONCURRENCY, LATENCY_S, LEASE_S = 200, 8, 0.15, 5
+RUNS, CONCURRENCY, LATENCY_S, LEASE_S = 200, 8, 0.4, 5
 FLUSH_AT = 25
 """Answers that a worker holds before it stores them; a kill loses them with the calls in flight."""
 PATIENCE_S = 75.0

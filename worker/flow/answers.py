@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 import orjson
@@ -39,14 +40,20 @@ def is_served(job: Job) -> bool:
     return job.purpose in _ONCE and job.replicate == 0
 
 
-def kept(server: str, scoring: Scoring | None) -> dict[str, bytes]:
-    """The answers behind a scoring that are worth keeping, packed, by key; not those that were kept before."""
+def kept(server: str, scoring: Scoring | None, keys: Mapping[int, str] = MappingProxyType({})) -> dict[str, bytes]:
+    """The answers behind a scoring that are worth keeping, packed, by key; not those that were kept before.
+
+    Args:
+        server: The judge's address.
+        scoring: None holds nothing.
+        keys: Keys that are known already, by `id` of the question.
+    """
     found: dict[str, bytes] = {}
     while scoring is not None:
         for question, reply in scoring.answers:
             body = None if reply.judging.service_tier == CACHED else packed(reply)
             if body is not None:
-                found[key_of(server, question)] = body
+                found[keys.get(id(question)) or key_of(server, question)] = body
         scoring = scoring.overruled
     return found
 

@@ -24,12 +24,16 @@ class Asking:
         self.spent_usd = 0.0
         """What its calls have cost so far, as far as that is known."""
         self._judge, self._job = judge, job
+        self._questions: list[Question] = []
+        self._keys: dict[int, str] = {}
         self._answers = answers if is_served(job) else None
 
     async def __call__(self, question: Question) -> Reply:
         """Put a question, or give the answer of before; raises what the judge raises, with the model's name."""
         if self._answers is not None and not question.is_repeated:
-            known = await self._answers.find(key_of(self._answers.server, question), question.model)
+            self._questions.append(question)  # held, so that no other one gets its id
+            key = self._keys[id(question)] = key_of(self._answers.server, question)
+            known = await self._answers.find(key, question.model)
             if known is not None:
                 return known
         try:
@@ -42,7 +46,7 @@ class Asking:
 
     def kept(self, scoring: Scoring | None) -> Mapping[str, bytes]:
         """The answers behind a scoring that are worth keeping."""
-        return {} if self._answers is None else kept(self._answers.server, scoring)
+        return {} if self._answers is None else kept(self._answers.server, scoring, self._keys)
 
     def in_vain(self, error: BaseException) -> Paid:
         """What this try cost, and what was said before it came to nothing."""
