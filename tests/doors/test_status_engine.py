@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tests.doors.conftest import World
 from worker.cli.status_engine import age, answer, parts, usd
+from worker.flow.budgets import Budget
 from worker.flow.engine_now import EngineNow, ModelNow, ScorerSpent
 from worker.records import ScorerKey
 from worker.settings import Settings
@@ -36,7 +37,7 @@ def a_model(**over: Any) -> ModelNow:
 def now(*models: ModelNow, **over: Any) -> EngineNow:
     lanes = {"heuristic": NOTHING_WAITS, "judge": QUEUE}
     spent = Spent(0.412, 0.03, 0.0)
-    looked = EngineNow(AT, lanes, [], list(models), [], ALIVE, AT.date(), spent, Spent(12.5, 0.03, 0.0), [])
+    looked = EngineNow(AT, lanes, [], list(models), [], ALIVE, AT.date(), spent, Spent(12.5, 0.03, 0.0), [], [])
     return looked._replace(**over)
 
 
@@ -162,11 +163,22 @@ def test_money_is_told_against_its_caps_and_by_scorer() -> None:
     ]
 
 
+def test_a_rubric_with_a_cap_of_its_own_is_told_beside_it() -> None:
+    own = Budget("tone", Spent(0.5, 0, 0), 2.0, Spent(3.0, 0, 0), None)
+    capped = [own, own._replace(rubric="facts", usd_per_month=30.0)]
+    lines = shown(now(a_model(), capped=capped), None).splitlines()
+    assert lines[-2:] == [
+        "  tone $0.5000 of $2.00 today",
+        "  facts $0.5000 of $2.00 today, $3.0000 of $30.00 this month",
+    ]
+    assert [one["rubric"] for one in answer(now(capped=capped), SETTINGS)["spend"]["rubrics"]] == ["tone", "facts"]
+
+
 def test_every_name_of_the_json_answer_is_in_the_documents() -> None:
     documented = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
     said = answer(now(a_model()), SETTINGS)
     (model,) = said["judge"]["models"]
-    names = [*model, *model["queue"], *model["spent"], "spend", "cap_usd", "by_scorer", "batches"]
+    names = [*model, *model["queue"], *model["spent"], "spend", "cap_usd", "by_scorer", "rubrics", "batches"]
     assert [name for name in names if f"`{name}`" not in documented] == []
 
 

@@ -158,5 +158,5 @@ def test_looking_again_and_again_reads_scorers_once(house: House) -> None:
     event.listen(house.store.engine, "before_cursor_execute", lambda c, cursor, sql, *rest: said.append(sql))
     house.look()
     selects = [sql for sql in said if sql.startswith("SELECT") and "clock_timestamp" not in sql]
-    assert len(selects) <= 8
+    assert len(selects) <= 11
     assert not [sql for sql in selects if "FROM scorer" in sql]

@@ -25,6 +25,7 @@ from worker.store.tables import TrendRow, core
 from worker.store.vitals import LAST_TICK
 
 TOML = "[scoring]\nheuristics = []\n[judge]\nbudget_usd_per_day = 5.0\nunknown_price = 'allow'\n"
+TOML += "[judge.budgets.task_completion]\nusd_per_month = 7.0\n"
 ROOT = Path(__file__).parents[2]
 HOSTILE = 'refund"} 1\nspotcheck_jobs{scorer="x\\'
 
@@ -93,6 +94,8 @@ def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -
     assert one(found["reserved_usd"], **money_of) == 0.25
     assert one(found["presumed_today_usd"], **money_of) == 0.5
     assert one(found["cap_usd"], period="day") == 5.0
+    assert one(found["rubric_cap_usd"], scorer="task_completion", period="month") == 7.0
+    assert one(found["rubric_spent_month_usd"], scorer="task_completion") == 1.5
     assert ("period", "month") not in {label for labels in found["cap_usd"] for label in labels}
     assert one(found["jobs"], **lane, state="scored") == 1
     assert one(found["jobs"], **lane, state="failed") == 1

@@ -141,6 +141,12 @@ def _money_lines(now: EngineNow, settings: Settings) -> Iterator[str]:
     yield _account("today", now.spent, judge.budget_usd_per_day)
     if judge.budget_usd_per_month is not None:
         yield _account("this month", now.month, judge.budget_usd_per_month)
+    for own in now.capped:
+        day = [] if own.usd_per_day is None else [f"{usd(own.today.spent_usd)} of ${own.usd_per_day:,.2f} today"]
+        month = (
+            [] if own.usd_per_month is None else [f"{usd(own.month.spent_usd)} of ${own.usd_per_month:,.2f} this month"]
+        )
+        yield f"  {inline(own.rubric or '')} {', '.join([*day, *month])}"
     each = sorted(now.spent_by, key=lambda one: -one.spent.spent_usd)
     if len(each) > 1:
         keys = [one.key for one in each]
@@ -209,6 +215,9 @@ def answer(now: EngineNow, settings: Settings) -> dict[str, Any]:
             **now.spent._asdict(),
             "cap_usd": judge.budget_usd_per_day,
             "month": {**now.month._asdict(), "cap_usd": judge.budget_usd_per_month},
+            "rubrics": [
+                one._asdict() | {"today": one.today._asdict(), "month": one.month._asdict()} for one in now.capped
+            ],
             "by_scorer": [
                 {
                     "scorer": None if one.key is None else one.key.name,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, RowMapping
 
+from worker.flow.budgets import Budget, budgets
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES
 from worker.records import ScorerKey
@@ -86,6 +87,8 @@ class EngineNow(NamedTuple):
     """Today, by the schedule's time zone."""
     month: Spent
     spent_by: list[ScorerSpent]
+    capped: list[Budget]
+    """Rubrics that have a cap of their own."""
 
     @property
     def lost(self) -> int:
@@ -103,7 +106,7 @@ class Watcher:
         self._in_force: list[str] | None = None
 
     def look(self) -> EngineNow:
-        """Read how it stands: eight small queries in one transaction.
+        """Read how it stands: a dozen small queries in one transaction.
 
         Raises:
             StoreError: The database does not answer.
@@ -121,7 +124,7 @@ class Watcher:
         open_jobs = [self._in_real_time(one) for one in at_work.open_jobs(connection, at)]
         said = paces.readings(connection, at)
         spent = money.by_scorer(connection, day)
-        month = money.month_account(connection, day)
+        of_all, *by_rubric = budgets(self._project, connection)
         open_batches = [one for one in batches.recent(connection, at) if one.state != "done"]
         alive = workers.alive(connection, at)
         self._know(connection, {one.scorer_pk for one in open_jobs} | set(spent))
@@ -137,8 +140,9 @@ class Watcher:
             workers=alive,
             day=day,
             spent=_total(one for one in spent.values()),
-            month=month,
+            month=of_all.month,
             spent_by=spent_by,
+            capped=[one for one in by_rubric if one.usd_per_day is not None or one.usd_per_month is not None],
         )
 
     def _know(self, connection: Connection, pks: set[int]) -> None:

@@ -187,10 +187,19 @@ def _money(now: EngineNow, project: Project) -> list[Family]:
         found.append(_family(name, help_text, told))
     caps = (("day", judge.budget_usd_per_day), ("month", judge.budget_usd_per_month))
     told = (({"period": period}, usd) for period, usd in caps if usd is not None)
+    own = [
+        ({"scorer": one.rubric or "", "period": period}, usd)
+        for one in now.capped
+        for period, usd in (("day", one.usd_per_day), ("month", one.usd_per_month))
+        if usd is not None
+    ]
+    months = [({"scorer": one.rubric or ""}, one.month.spent_usd) for one in now.capped]
     return [
         *found,
         _one("spent_month_usd", "What judging cost in this calendar month.", now.month.spent_usd),
         _family("cap_usd", "What it may cost at most; absent without a budget.", told),
+        _family("rubric_spent_month_usd", "What a rubric with a cap of its own cost in this calendar month.", months),
+        _family("rubric_cap_usd", "What one rubric may cost at most; absent without a cap of its own.", own),
     ]
 
 
