@@ -42,6 +42,7 @@ rubrics = ["task_completion"]                       # files in prompts/
 # base_url = "…"                # or OPENAI_BASE_URL: any OpenAI-compatible server
 # concurrency = 16              # or SPOTCHECK_JUDGE_CONCURRENCY: calls in flight per process
 # timeout_s = 60                # longest wait for one answer
+# answers_days = 7              # how long an answer is kept, so that the same question is not paid twice; 0 keeps none
 # budget_usd_per_day = 5.0      # what scoring may spend in a calendar day; no limit when not given
 # budget_usd_per_month = 100.0  # … in a calendar month
 # repair = true                 # ask once more where no server enforces JSON; reserves twice the money
