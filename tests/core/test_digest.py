@@ -156,4 +156,4 @@ def test_a_huge_run_is_cut_quickly() -> None:
         shown = digest(run, 6000)
         took = time.process_time() - started
         assert shown.tokens <= 6000
-        assert took < 0.4  # measured 0.03 to 0.09 s; the margin is for a busy machine
+        assert took < 2.0  # measured 0.03 to 0.09 s; quadratic work would take minutes, and a busy machine is no fault

@@ -76,12 +76,11 @@ class Lane:
     @cached_property
     def models_asked(self) -> frozenset[str]:
         """Every model that may be asked, second judges included."""
-        return frozenset(most.model for _, scorer in self._scorers.values() for most in scorer.max_tokens)
+        return frozenset(model for _, scorer in self._scorers.values() for model in scorer.calls)
 
     def calls(self, scorer_pks: Iterable[int]) -> int:
         """Calls to its first model that one job of these scorers may have under way, at least 1."""
-        mosts = (self._scorers[pk][1].max_tokens[:1] for pk in scorer_pks)
-        return max((most.calls for each in mosts for most in each), default=1)
+        return max((next(iter(self._scorers[pk][1].calls.values()), 1) for pk in scorer_pks), default=1)
 
     def model_of(self, job: Job) -> str | None:
         """The model that a job's scorer asks first."""

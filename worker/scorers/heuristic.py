@@ -43,6 +43,11 @@ class Heuristic(ABC):
         return False
 
     @property
+    def calls(self) -> Mapping[str, int]:
+        """None: it asks nobody."""
+        return {}
+
+    @property
     def max_tokens(self) -> tuple[MostTokens, ...]:
         """None: it asks nobody."""
         return ()

@@ -44,6 +44,10 @@ class Scorer(Protocol):
         """Whether a judge's answers may come hours after the questions; False for who asks none."""
 
     @property
+    def calls(self) -> Mapping[str, int]:
+        """Calls to each model that one score may make, the one that is asked first before others; empty for none."""
+
+    @property
     def max_tokens(self) -> tuple[MostTokens, ...]:
         """The most a score can use, by model, in the order in which they are asked; empty when it asks none."""
 

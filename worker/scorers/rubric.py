@@ -171,6 +171,15 @@ class RubricScorer:
         judge = self.rubric.judge
         return self.model is not None and judge.backend == "chat" and (judge.samples == 1 or self.escalate is None)
 
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """Calls to each model that one score may make, the first judge's first."""
+        if self.model is None:
+            return {}
+        calls = len(self._asked)
+        second = {} if self.escalate is None else {str(self.escalate.to): calls}
+        return {self.model: calls * self.rubric.judge.samples, **second}
+
     @cached_property
     def max_tokens(self) -> tuple[MostTokens, ...]:
         """The most a score can use, each sample and a second judge included; see `_most_read`.
