@@ -71,7 +71,7 @@ def run(
     """One night."""
     toml = (
         '[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\n[judge]\nlane = "batch"\nconcurrency = 32\n'
-        f"[judge.batch]\ngather_s = 0\npoll_s = 2\nmax_jobs = {options.batch}\n"
+        f"[judge.batch]\ngather_s = 0\npoll_s = 2\nmax_jobs = {options.batch}\nmax_bytes = 15_000_000\n"
         f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 0.1\noutput_usd_per_mtok = 0.4\n'
     )
     (folder / "spotcheck.toml").write_text(toml)

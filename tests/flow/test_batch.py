@@ -181,6 +181,27 @@ def test_a_server_that_has_too_much_waiting_gets_half_as_many_later(office: Batc
     assert_all_scored_once(project)
 
 
+def test_a_file_that_is_too_large_for_the_server_is_sent_in_halves(office: BatchOffice, project: Project) -> None:
+    sizes: list[int] = []
+
+    def only_small(method: str, path: str) -> Answer | None:
+        if (method, path) != ("POST", "/v1/files"):
+            return None
+        (filling,) = [one.jobs for one in rows(project, select(batch)) if one.state == "filling"]
+        sizes.append(filling)
+        return refused(413, "Request Entity Too Large") if filling > 10 else None
+
+    office.instead = only_small
+    for _ in range(3):
+        advance(project)
+    assert sizes[:2] == [RUNS, RUNS // 2]
+    assert max(sizes[2:]) <= 10
+    for name in office.batches:
+        office.end(batch_id=name)
+    advance(project)
+    assert_all_scored_once(project)
+
+
 def test_rows_of_every_bad_kind_cost_only_themselves(office: BatchOffice, project: Project) -> None:
     advance(project)
     seen: list[str] = []

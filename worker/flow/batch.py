@@ -114,7 +114,12 @@ class BatchLane:
             turn.leave()
         except BatchTaken as taken:
             log.info("%s", taken)
-        except (NoBatchLane, VerdictUnreadable) as error:
+        except VerdictUnreadable as error:
+            if error.reason == "too_long" and turn.held.jobs > 1:
+                turn.make_smaller(str(error))  # no request: a file that is too large
+            else:
+                turn.give_up(str(error), is_spent=False)
+        except NoBatchLane as error:
             turn.give_up(str(error), is_spent=False)
         except BatchGone as error:
             turn.give_up(str(error), is_spent=True)

@@ -115,6 +115,26 @@ class Turn:
         self.done += Drained(retried=count)
         log.warning("batch %d: %s; %d jobs are asked at once instead", self.held.pk, in_short(why), count)
 
+    def make_smaller(self, said: str, wait_s: float = 0.0, **seen: Any) -> None:  # noqa: ANN401 fields of a batch
+        """The server does not take so much: batches of half as many, later; asked at once they would cost double.
+
+        Args:
+            said: What it said.
+            wait_s: Seconds until its jobs may be tried again.
+            seen: What else is known of the batch.
+        """
+        store = self._project.store
+        with store.write() as connection:
+            now = store.now(connection)
+            jobs = batches.jobs_of(connection, self.held.pk)
+            for start in range(0, len(jobs), _AT_ONCE):
+                some, later = jobs[start : start + _AT_ONCE], now + timedelta(seconds=wait_s)
+                ledger.release(connection, some, self.held.owner, "batch", said[:300], is_spent=False, not_before=later)
+            ended = {"state": "done", "done_at": now, "trouble": said[:300], "is_too_much": True}
+            self.held = batches.change(connection, self.held, **ended, **seen)
+        self.done += Drained(retried=len(jobs))
+        log.warning("batch %d is too much for the server; half as many are sent in %.0f s", self.held.pk, wait_s)
+
     # filling
 
     def _fill(self) -> None:
@@ -262,7 +282,7 @@ class Turn:
         assert self.held.batch_id is not None
         look = self._server.look(self.held.batch_id)
         if look.is_too_much:
-            self._wait_for_room(look)
+            self.make_smaller(look.said or "too much", _ROOM_S, **_seen(look))
             return
         self._hold(_FILE_S)
         with self._project.store.read() as connection:
@@ -285,22 +305,6 @@ class Turn:
             if file_id is not None:
                 with suppress(JudgeError):  # texts of runs need not lie there any longer
                     self._server.delete(file_id)
-
-    def _wait_for_room(self, look: Look) -> None:
-        """The server has too much waiting already: smaller batches, later; asked at once they would cost double."""
-        store = self._project.store
-        with store.write() as connection:
-            now = store.now(connection)
-            later = now + timedelta(seconds=_ROOM_S)
-            jobs = batches.jobs_of(connection, self.held.pk)
-            for start in range(0, len(jobs), _AT_ONCE):
-                some = jobs[start : start + _AT_ONCE]
-                ledger.release(connection, some, self.held.owner, "batch", look.said, is_spent=False, not_before=later)
-            ended = {"state": "done", "done_at": now, "trouble": look.said, "is_too_much": True}
-            self.held = batches.change(connection, self.held, **ended, **_seen(look))
-        self.done += Drained(retried=len(jobs))
-        said = "batch %d: its server has too much waiting; half as many jobs are sent in %.0f minutes"
-        log.warning(said, self.held.pk, _ROOM_S / 60)
 
     def _store(self, read: Read) -> None:
         """A chunk's outcomes, what they cost, and the jobs that are asked again: one transaction."""
