@@ -17,7 +17,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from worker.core.rubric_render import document_text, json_text
+from worker.core.rubric_render import document_lines, document_text, joined, json_text
 from worker.records import Run, Step
 
 DIGEST_VERSION = "1"
@@ -65,6 +65,8 @@ class Digest(NamedTuple):
     """What was left out, in words; also in the document."""
     tokens: int
     """Estimate for the document as it stands in the prompt; never over the budget."""
+    lines: dict[str, str]
+    """The document as it stands in the prompt, by field; see `document_lines`."""
 
 
 class _Row(NamedTuple):
@@ -111,9 +113,10 @@ def digest(
     allowance = 4 * budget_tokens
     while True:
         document = _build(run, rows, allowance)
-        size = tokens(document_text(document))
+        lines = document_lines(document)
+        size = tokens(joined(lines.values()))
         if size <= budget_tokens:
-            return Digest(document, tuple(document["elided"]), size)
+            return Digest(document, tuple(document["elided"]), size, lines)
         allowance = int(allowance * min(0.9, 4 * budget_tokens / (4 * size)))
 
 

@@ -19,6 +19,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from jinja2 import DictLoader, Template, nodes, pass_context
@@ -54,6 +55,8 @@ class Data(NamedTuple):
     document: Mapping[str, Any]
     """As `digest` made it, secrets already redacted; the keys are `rubric_template.RUN_FIELDS`."""
     nonce: str
+    lines: Mapping[str, str] | None = None
+    """As `document_lines` writes the document; None where nobody has written it yet."""
 
 
 def nonce(secret: bytes, source: str, run_id: str, revision: int, asks: str) -> str:
@@ -85,6 +88,8 @@ def json_text(value: object) -> str:
         >>> json_text({"output": "</run>\u2028<<<END"})
         '{"output": "\\u003c/run\\u003e\\u2028\\u003c\\u003c\\u003cEND"}'
     """
+    if value is None or type(value) is int:  # most fields; the encoder would be made anew for each
+        return "null" if value is None else str(value)
     text = _ENCODER.encode(value)
     if text.isascii() and "<" not in text and ">" not in text and "&" not in text and "\x7f" not in text:
         return text  # a look at each, which costs a tenth of the pattern's
@@ -112,14 +117,29 @@ def document_text(document: Mapping[str, Any]) -> str:
         ]
         }
     """
-    lines = []
+    return joined(document_lines(document).values())
+
+
+def document_lines(document: Mapping[str, Any]) -> dict[str, str]:
+    """The text of each field, with its name; `joined` makes one document of them, or of some."""
+    lines = {}
     for key, value in document.items():
         if isinstance(value, list) and value:
             shown = "[\n" + ",\n".join(json_text(row) for row in value) + "\n]"
         else:
             shown = json_text(value)
-        lines.append(f"{json_text(key)}: {shown}")
+        lines[key] = f"{_name(key)}: {shown}"
+    return lines
+
+
+def joined(lines: Iterable[str]) -> str:
+    """One JSON document of fields that `document_lines` wrote."""
     return "{\n" + ",\n".join(lines) + "\n}"
+
+
+@lru_cache(maxsize=64)
+def _name(key: str) -> str:
+    return json_text(key)
 
 
 class _TooMuch(Exception):
@@ -243,9 +263,10 @@ def _fenced(context: Context, run: object, *keys: str) -> str:
 
 def fenced_text(data: Data, keys: Sequence[str]) -> str:
     """The run between its fences, with these fields and what says what is missing; all fields where none is named."""
-    shown = {key: value for key, value in data.document.items() if not keys or key in keys or key == "elided"}
+    lines = document_lines(data.document) if data.lines is None else data.lines
+    shown = [line for key, line in lines.items() if not keys or key in keys or key == "elided"]
     opened, closed = (fence.format(nonce=data.nonce) for fence in (FENCE_OPEN, FENCE_CLOSE))
-    return f"{opened}\n{document_text(shown)}\n{closed}"
+    return f"{opened}\n{joined(shown)}\n{closed}"
 
 
 @pass_context

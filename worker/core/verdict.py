@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from worker.core import p_pass
 from worker.core.injection import leaf_texts
 from worker.core.rubric import Rubric
-from worker.core.rubric_render import document_text
+from worker.core.rubric_render import document_lines, joined
 from worker.core.rubric_schema import Criterion
 from worker.errors import VerdictUnreadable
 from worker.records import Asked, Outcome, Reply, scored, unscored
@@ -86,14 +86,16 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
 class Seen:
     """What the judge was shown of a run, to look quotes up in."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], lines: Mapping[str, str] | None = None) -> None:
+        """Look at a document, and at its `document_lines` where they are written already."""
+        self._lines = lines
         self._texts = "\n".join(_fold(text) for text in leaf_texts(document))
         self._document = document
 
     @cached_property
     def _raw(self) -> str:
         """With its JSON around it; most quotes are found without."""
-        return _fold(document_text(self._document))
+        return _fold(joined((document_lines(self._document) if self._lines is None else self._lines).values()))
 
     def holds(self, quote: str) -> bool:
         r"""Whether a passage occurs, whitespace folded; with `...` in it, whether its parts occur in that order.

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,8 @@ from worker.errors import JudgeRefusesUs, JudgeUnavailable
 from worker.judge.address import scrubbed, shown_url, usable_key
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
+    import yarl
     from openai import AsyncOpenAI
 
 ANSWER_LIMIT = 4 * 1024 * 1024
@@ -44,15 +46,16 @@ def preload() -> None:
     import openai
 
     with contextlib.suppress(ImportError):  # parts that the first call would import; where they lie may change
-        import openai._vendor.httpx_aiohttp.transport
+        import httpcore2  # noqa: F401
         import openai.lib._client_auth  # noqa: F401
 
 
 class _Way(NamedTuple):
     """Where requests of one kind go."""
 
-    url: "httpx2.URL"
-    headers: list[tuple[str, str]]
+    url: "yarl.URL"
+    headers: Mapping[str, str]
+    proxy: str | None
 
 
 class Transport:
@@ -74,7 +77,7 @@ class Transport:
         self._user_agent = user_agent
         self._key = usable_key(api_key)
         self._client: AsyncOpenAI | None = None
-        self._http: httpx2.AsyncClient
+        self._session: aiohttp.ClientSession
         self._ways: dict[str, _Way] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -88,23 +91,20 @@ class Transport:
         return self._client
 
     def _connect(self) -> "AsyncOpenAI":
+        import aiohttp
         import httpx2
-        from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
+        from openai import AsyncOpenAI, Omit
 
-        limits = httpx2.Limits(
-            max_connections=self.concurrency,
-            max_keepalive_connections=self.concurrency,
-            keepalive_expiry=KEEPALIVE_S,
+        trusted = httpx2.create_ssl_context()  # the SDK's: SSL_CERT_FILE and all
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.concurrency, keepalive_timeout=KEEPALIVE_S, ssl=trusted),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),  # `post` times the whole request
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
         )
-        self._http = DefaultAioHttpClient(
-            limits=limits,
-            timeout=httpx2.Timeout(None, connect=CONNECT_S),  # `post` times the whole request
-            follow_redirects=False,  # a run's content goes nowhere but where the settings say
-            event_hooks={"response": [_cap]},
-        )
-        # Compressed answers are not asked for, and refused by `_cap`: four megabytes of them could unfold to gigabytes.
+        # Compressed answers are not asked for, and refused by `_body`: four megabytes could unfold to gigabytes.
         headers: dict[str, Any] = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-        # What the SDK tells about this machine is nobody's business, and every header is copied four times a call.
+        # What the SDK tells about this machine is nobody's business.
         headers |= dict.fromkeys(SDK_HEADERS, Omit())
         self._ways.clear()
         return AsyncOpenAI(
@@ -112,15 +112,18 @@ class Transport:
             api_key=self._key or "none",
             max_retries=0,
             default_headers=headers,
-            http_client=self._http,
+            http_client=httpx2.AsyncClient(verify=trusted, follow_redirects=False),
         )
 
     def _way(self, client: "AsyncOpenAI", path: str) -> "_Way":
         """Where requests of one kind go, and what they carry: as the SDK has it."""
+        import yarl
+
         given = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
         given |= client.auth_headers if self._key else {}
         base = client.base_url
-        self._ways[path] = _Way(base.copy_with(path=base.path.rstrip("/") + path), list(given.items()))
+        url = yarl.URL(str(base.copy_with(path=base.path.rstrip("/") + path)), encoded=True)
+        self._ways[path] = _Way(url, given, _proxy_for(url))
         return self._ways[path]
 
     async def post(self, path: str, body: bytes, *, is_proven: bool) -> Answered:
@@ -136,22 +139,29 @@ class Transport:
             JudgeRefusesUs: It cannot be trusted, or speaks no TLS.
         """
         import aiohttp
-        import httpx2
         import openai
 
-        client = self.connect()
-        way = self._ways.get(path) or self._way(client, path)
         started = time.perf_counter()
         try:
-            # not the SDK's own verbs: they build each request anew from options, for 0.8 ms of a call's 1.4
-            request = httpx2.Request("POST", way.url, headers=way.headers, content=body)
+            client = self.connect()
+            way = self._ways.get(path) or self._way(client, path)
             async with asyncio.timeout(self.timeout_s):
-                response = await self._http.send(request)
+                # not the SDK's own verbs, nor its client around these connections: 1.1 ms of a call's 1.4
+                asking = self._session.post(
+                    way.url, data=body, headers=way.headers, proxy=way.proxy, allow_redirects=False
+                )
+                async with asking as response:
+                    raw = await _body(response)
+        except aiohttp.ServerTimeoutError:  # one of aiohttp's that is a TimeoutError too
+            said = (
+                f"the judge at {self.shown} gave no usable answer: "
+                f"no connection within {CONNECT_S:g} s; http:// or https://?"
+            )
+            raise JudgeUnavailable(said, is_for_all=True) from None
         except TimeoutError:
             said = f"the judge at {self.shown} gave no answer within {self.timeout_s:g} s"
             raise JudgeUnavailable(said, is_for_all=not is_proven) from None
-        # Beside the SDK's own errors its transport lets some of aiohttp's through, and JSONDecodeError is a ValueError.
-        except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as exc:
+        except (openai.OpenAIError, aiohttp.ClientError, OSError, ValueError) as exc:
             cause = _root_cause(exc)
             if _is_wrong_tls(cause):
                 why = self.scrubbed(str(cause))
@@ -164,45 +174,58 @@ class Transport:
             said = f"the judge at {self.shown} gave no usable answer: {why}"
             raise JudgeUnavailable(said, is_for_all=is_for_all) from None
         latency_ms = (time.perf_counter() - started) * 1000
-        return Answered(response.status_code, response.headers, response.content, latency_ms)
+        return Answered(response.status, response.headers, raw, latency_ms)
 
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
         client, self._client, self._loop = self._client, None, None
         if client is not None:
             await client.close()
+            await self._session.close()
 
     def scrubbed(self, text: str) -> str:
         """What may be shown of the server's words."""
         return scrubbed(text, self._key)
 
 
-async def _cap(response: "httpx2.Response") -> None:
-    """Reads an answer as far as ANSWER_LIMIT; the SDK would read one without end until memory ran out."""
-    import httpx2
+async def _body(response: "aiohttp.ClientResponse") -> bytes:
+    """An answer as far as ANSWER_LIMIT; aiohttp would read one without end until memory ran out.
+
+    Raises:
+        aiohttp.ClientPayloadError: It is longer, or compressed.
+    """
+    import aiohttp
 
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise httpx2.DecodingError("the answer is compressed, though an uncompressed one was asked for")
-    stream = response.stream
-    assert isinstance(stream, httpx2.AsyncByteStream)
+        raise aiohttp.ClientPayloadError("the answer is compressed, though an uncompressed one was asked for")
+    if response.content_length is not None and response.content_length <= ANSWER_LIMIT:
+        return await response.read()  # the parser reads no more than was announced
     chunks, size = [], 0
-    async for chunk in stream:
+    async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
         if size > ANSWER_LIMIT:
-            raise httpx2.ReadError(f"the answer is longer than {ANSWER_LIMIT} bytes")
-    await stream.aclose()
-    response.stream = httpx2.ByteStream(b"".join(chunks))
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {ANSWER_LIMIT} bytes")
+    return b"".join(chunks)
+
+
+def _proxy_for(url: "yarl.URL") -> str | None:
+    """The proxy that the environment names for an address, as the SDK would use it; None for none."""
+    host = url.host or ""
+    if urllib.request.proxy_bypass(host) or urllib.request.proxy_bypass(f"{host}:{url.port}"):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
 
 
 def _root_cause(exc: BaseException) -> BaseException:
-    """The innermost cause: the SDK says `Connection error.` and its transport mistakes refusals for timeouts."""
+    """The innermost cause: aiohttp says that it cannot connect, and the error behind it says why."""
     while exc.__cause__ is not None:
         exc = exc.__cause__
     return exc
 
 
-_NOT_REACHED = (ConnectionRefusedError, socket.gaierror, asyncio.CancelledError)
+_NOT_REACHED = (ConnectionRefusedError, socket.gaierror)
 
 
 def _is_wrong_tls(cause: BaseException) -> bool:
@@ -212,6 +235,4 @@ def _is_wrong_tls(cause: BaseException) -> bool:
 
 
 def _told(cause: BaseException) -> str:
-    if isinstance(cause, asyncio.CancelledError):  # how its transport ends a connection that does not come about
-        return f"no connection within {CONNECT_S:g} s; http:// or https://?"
     return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__

@@ -14,7 +14,7 @@ from worker.core.redact import redact_document
 from worker.core.repair import MOST_TOKENS as SECOND_TRY_TOKENS
 from worker.core.rubric import Rubric, identity
 from worker.core.rubric_prompt import Prompt
-from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_text, nonce
+from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_lines, joined, nonce
 from worker.core.rubric_schema import Criterion, Escalate
 from worker.core.samples import pooled
 from worker.core.verdict import Seen, aggregate, answer_schema, asked, read, unscored_all
@@ -50,6 +50,8 @@ class Shown(NamedTuple):
     redacted: dict[str, int]
     """How many places were taken out, by kind."""
     suspicions: tuple[str, ...]
+    lines: dict[str, str]
+    """The document as it stands in the prompt, by field."""
 
 
 class Prepared(NamedTuple):
@@ -253,9 +255,10 @@ class RubricScorer:
         while True:
             cut = digest(run.for_scorer(), allowed, self.rubric.trace.keep)
             document, counts = redact_document(cut.document) if self.redact else (cut.document, {})
-            size = tokens(document_text(document)) if counts else cut.tokens
+            lines = document_lines(document) if counts else cut.lines
+            size = tokens(joined(lines.values())) if counts else cut.tokens
             if size <= budget:
-                return Shown(document, cut.elided, counts, document_suspicions(document))
+                return Shown(document, cut.elided, counts, document_suspicions(document), lines)
             allowed = max(int(allowed * min(0.9, budget / size)), 300)  # names for secrets may be longer than they
 
     def questions(self, run: Run, shown: Shown | None = None) -> tuple[Question, ...]:
@@ -264,7 +267,8 @@ class RubricScorer:
         Raises:
             RubricProblem: The template fails on this run.
         """
-        data = Data((shown or self.show(run)).document, self._fence(run))
+        shown = shown or self.show(run)
+        data = Data(shown.document, self._fence(run), shown.lines)
         return self.rubric.judge.samples * tuple(
             self._question(self._messages(data, criteria), place) for place, criteria in enumerate(self._asked)
         )
@@ -329,7 +333,7 @@ class RubricScorer:
 
     def read(self, prepared: Prepared, replies: Sequence[Reply]) -> Scoring:
         """Outcomes from the replies to the questions, in their order; several samples are one verdict."""
-        seen, suspected = Seen(prepared.shown.document), bool(prepared.shown.suspicions)
+        seen, suspected = Seen(prepared.shown.document, prepared.shown.lines), bool(prepared.shown.suspicions)
         readings: list[tuple[Outcome, ...]] = []
         answers: list[Answered] = []
         pairs = [Answered(*pair) for pair in zip(prepared.questions, replies, strict=True)]
