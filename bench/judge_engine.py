@@ -238,11 +238,11 @@ def measure(
         pids = [ends.enter_context(worker(folder, environ, number)) for number in range(options.processes)]
         until(lambda: alive(project) >= options.processes, 60)
         start_s = time.monotonic() - began
-        cpu, since = cpu_s(pids), time.monotonic()
-        draw_night(project, NIGHT, now)
         from worker import celery  # the app keeps the first broker it is given: only here, after all is known
 
         celery.use(project.settings)
+        draw_night(project, NIGHT, now)
+        cpu, since = cpu_s(pids), time.monotonic()
         wake_due(project, celery.wake)
 
         def is_done() -> bool:

@@ -335,8 +335,9 @@ def check_front(front: str, path: str) -> tuple[FrontMatter | None, list[LintFin
         The front matter (None when it is wrong), and every finding, in the order of the file.
     """
     try:
-        root = yaml.compose(front, Loader=_Loader)
-        data = yaml.load(front, Loader=_Loader)  # noqa: S506 a SafeLoader that allows less
+        loader = _Loader(front)
+        root = loader.get_single_node()
+        data = None if root is None else loader.construct_document(root)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

@@ -25,7 +25,7 @@ from worker.store.tries import Paid
 
 HEURISTICS_AT_ONCE = 450
 """Jobs a claim: one transaction to take, one to settle."""
-_FLUSH_AT = 25
+_FLUSH_AT = 50
 _FLUSH_S = 0.5
 _GRACE_S = 2.0
 """How long calls in flight may still answer after a stop; what they asked is then given back."""
@@ -301,7 +301,7 @@ class _Pump:
         """A claim is a transaction: less than this is left for the next one."""
         if self._judge is None or model is None:
             return max(1, self._concurrency // 4)
-        return max(1, self._judge.gate(model).in_hand() // 5)
+        return self._judge.gate(model).worth_it()
 
     async def _wait(self) -> None:
         """Until something has landed; asking all who fly, as `asyncio.wait` does, costs more the more they are."""

@@ -65,6 +65,11 @@ class Gate:
         per_s = self.quota.limits.requests_per_minute / 60
         return min(most, math.ceil(per_s * (self.pace.latency_s + 0.5)) + 1)
 
+    def worth_it(self) -> int:
+        """Calls that one should want before more are fetched, at least 1."""
+        most = self.pace.worth_it()
+        return most if self.quota is None else min(most, max(1, self.in_hand() // 5))
+
     async def enter(self, tokens: int = 0) -> int:
         """Wait for a turn; whoever has had it tells how it ended with one of the methods below.
 

@@ -35,6 +35,7 @@ MEMORY_CALLS = 200
 CUT = 0.7
 FAR, NEAR = 1.25, 1.01
 """Growth with every look: far below what was too much, and close to it."""
+READY_S = 0.4
 LEAST_RATE = 0.05
 """Calls a second that are always tried."""
 USELESS = 0.67
@@ -79,7 +80,7 @@ class Pace:
     """
 
     def __init__(self, most: int, *, rate: float | None = None) -> None:
-        """Begin with eight calls under way.
+        """Begin with sixteen calls under way.
 
         Args:
             most: Calls under way that are never exceeded, at least 1.
@@ -151,16 +152,28 @@ class Pace:
         return max(0.0, (1.0 - self._credit) / self.rate)
 
     def in_hand(self) -> int:
-        """Calls that should be under way or ready to start: a quarter more than may be under way, so that none waits.
+        """Calls that should be under way or ready to start, so that none waits: those that may be under way, and more.
 
-        At a bounded rate, half a second's more than are under way at that rate.
+        Ready are as many as a quick server answers in 0.4 seconds, at most as many again as may be under way, and a
+        quarter of them where it is slow. At a bounded rate, half a second's more than are under way at that rate.
         """
         if self._is_half_open:
             return 1
         limit = int(self.limit)
         if self.rate is None:
-            return limit + 1 + limit // 4
+            return limit + self._ready()
         return min(limit + 1 + limit // 4, math.ceil(self.rate * (self.latency_s + 0.5)) + 1)
+
+    def worth_it(self) -> int:
+        """Calls that one should want before more are fetched, at least 1: each time costs the same."""
+        if self.rate is None and not self._is_half_open:
+            return max(1, 2 * self._ready() // 3)
+        return max(1, self.in_hand() // 5)
+
+    def _ready(self) -> int:
+        limit = int(self.limit)
+        soon = 0 if not self.latency_s else min(limit, int(READY_S * limit / self.latency_s))
+        return 1 + max(limit // 4, soon)
 
     def begins(self, now: float) -> int:
         """A call starts.
