@@ -142,6 +142,14 @@ def test_refusals_and_failures_at_any_rate_are_no_limit() -> None:
     assert play(5_000, [Pace(50), Pace(50)], Server(refuses=0.20)).seconds < 2.2 * free
 
 
+def test_a_few_refusals_at_the_start_are_chance() -> None:
+    free = play(2_500, [Pace(50), Pace(50)], Server()).seconds
+    slowest = max(
+        play(2_500, [Pace(50), Pace(50)], Server(refuses=0.05, fails=0.02), seed).seconds for seed in range(1, 21)
+    )
+    assert slowest < 1.55 * free  # 1.7, were three of the first sixteen enough to slow down
+
+
 def test_a_rate_that_is_set_is_never_exceeded() -> None:
     told = play(1_000, [Pace(50, rate=20.0)], Server())
     assert 19 < told.per_second(1_000) <= 20.1

@@ -26,6 +26,8 @@ from typing import NamedTuple
 START_LIMIT = 16
 TOLERATED, FAILURES_TOLERATED = 0.04, 0.3
 """Shares of refusals and of failures that are accepted; what chance alone may show comes on top."""
+FEWEST = 5
+"""Refusals that show anything at the start: three of sixteen calls may be chance, and would cost ten seconds' pace."""
 STORM = 0.5
 LOOK_S = 0.25
 """Shortest time between two looks at what the server said."""
@@ -297,7 +299,10 @@ class Pace:
             self._memory = (self._memory[0] / 2, self._memory[1] / 2)
         begun, gone = self._memory = (self._memory[0] + calls, self._memory[1] + refused * calls)
         shares = ((calls, refused), (begun, gone / begun))
-        is_too_much = any(share > TOLERATED + 3 * math.sqrt(_NOISE / count) for count, share in shares)
+        least = FEWEST - 0.5 if self._is_growing_fast else 0.0
+        is_too_much = any(
+            share * count > least and share > TOLERATED + 3 * math.sqrt(_NOISE / count) for count, share in shares
+        )
         if is_too_much:
             self._memory = (0.0, 0.0)
         return is_too_much
