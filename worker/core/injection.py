@@ -8,7 +8,7 @@ The patterns hold no unbounded gap, so the time is linear in the text.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _ORDERS = r"(?:i?u?nstructions?|instructions?|rubric|criteria|directions|prompts?|rules|guidelines|directives|orders)"
@@ -90,16 +90,22 @@ def suspicions(text: str) -> tuple[str, ...]:
     )
 
 
-def leaf_texts(value: object) -> Iterable[str]:
+def leaf_texts(value: object) -> list[str]:
     """Every text in a JSON value, keys left out."""
+    found: list[str] = []
+    _gather(value, found)
+    return found
+
+
+def _gather(value: object, found: list[str]) -> None:
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
+        found.append(value)
+    elif isinstance(value, dict | Mapping):  # the first is told at once, the second is not
         for inner in value.values():
-            yield from leaf_texts(inner)
+            _gather(inner, found)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from leaf_texts(inner)
+            _gather(inner, found)
 
 
 def document_suspicions(document: Mapping[str, Any]) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def redact_document(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     """
     # no pattern needs what only a text's end has, nor bears a line feed in a card's number: what the texts together
     # have nothing of, none of them has
-    if not redact("\n".join(leaf_texts(document))).counts:
+    if not _may_hold("\n".join(leaf_texts(document))):
         return dict(document), {}
     names: dict[tuple[str, str], str] = {}
     counts: Counter[str] = Counter()
@@ -146,6 +146,15 @@ def redact_document(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
         return value
 
     return {key: clean(value) for key, value in document.items()}, dict(counts)
+
+
+def _may_hold(text: str) -> bool:
+    """Whether a pattern finds anything in a long text."""
+    lower = text.lower()
+    return any(
+        (not hints or any(hint in lower for hint in hints)) and pattern.search(text) is not None
+        for _, hints, pattern, _ in _PATTERNS
+    )
 
 
 def _is_card(text: str) -> bool:
