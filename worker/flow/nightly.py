@@ -15,7 +15,8 @@ from worker.flow.score import Drained
 from worker.records import Drift
 from worker.store import draws, ledger, workers
 
-_LOOK_S = 0.2
+_LOOK_S, _LOOK_MOST_S = 0.2, 1.0
+"""Between two looks at what is left, while it changes and while it does not: a batch may take a day."""
 PATIENCE_S = 20.0
 """So long without one answer from the judge, beyond what it asked for itself, and waiting is given up; jobs stay."""
 _STALLED_S = 5.0
@@ -98,7 +99,7 @@ def wait_for_scores(
     drained = Drained()
     silence = _Silence()
     woken_at = 0.0
-    moved_at = time.monotonic()
+    moved_at, rest_s = time.monotonic(), _LOOK_S
     while left and not stop():
         on_wait(total - left, total)
         if time.monotonic() - woken_at > _STALLED_S:
@@ -118,15 +119,21 @@ def wait_for_scores(
                 on_trouble(done.outage)
             elif not done.settled and silence.since is None:
                 on_held(_held(project))
-        if not stop():
-            time.sleep(_LOOK_S)
+        _rest(rest_s, stop)
         still = open_jobs(project, nights, in_force_only=True)
         total = max(total, still)
+        rest_s = min(_LOOK_MOST_S, 1.25 * rest_s)
         if still != left:
-            moved_at = time.monotonic()
+            moved_at, rest_s = time.monotonic(), _LOOK_S
         left = still
     on_wait(total - left, total)
     return Waited(drained, left)
+
+
+def _rest(seconds: float, stop: Stop) -> None:
+    until = time.monotonic() + seconds
+    while not stop() and (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(left_s, _LOOK_S))
 
 
 class _Silence:
