@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import SettingsError
-from worker.settings import Judge, ModelQuota, Settings, Value, read_here, unknown_variables, without_password
+from worker.sections import Judge, ModelQuota
+from worker.settings import Settings, Value, read_here, unknown_variables, without_password
 
 SECRET = "s3cret"
 

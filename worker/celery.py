@@ -37,7 +37,8 @@ from worker.flow.watch import watch
 from worker.judge.transport import preload
 from worker.logs import fields
 from worker.records import Drift
-from worker.settings import Settings, listen_address, read_here
+from worker.sections import listen_address
+from worker.settings import Settings, read_here
 from worker.store import draws, workers
 from worker.store.vitals import LAST_TICK
 

@@ -15,7 +15,8 @@ from worker.cli import app as door
 from worker.cli.init import TOML
 from worker.records import Run
 from worker.scorers import SCORERS
-from worker.settings import Section, Settings, Store, TaskTypeRules
+from worker.sections import Section, Store, TaskTypeRules
+from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from worker.errors import IngestError
 from worker.ingest import document
 from worker.ingest.document import Taken
 from worker.records import Run, Step
-from worker.settings import Intake
+from worker.sections import Intake
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 LIMITS = Intake()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from worker.ingest import jsonl
 from worker.ingest.jsonl import Accepted, Rejected
-from worker.settings import Intake
+from worker.sections import Intake
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 LIMITS = Intake()

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.store.world import NIGHT, NOW, World, at_once, heuristic, incoming, small_run
 from worker.ingest import document
 from worker.records import Run, Step
-from worker.settings import Intake
+from worker.sections import Intake
 from worker.store import draws, runs
 from worker.store.engine import Store
 from worker.store.runs import Counts, Incoming

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.flow.project import Project
-from worker.settings import RubricBudget
+from worker.sections import RubricBudget
 from worker.store import money
 from worker.store.money import Spent
 

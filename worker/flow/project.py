@@ -15,7 +15,8 @@ from worker.errors import SettingsError
 from worker.flow import schedule
 from worker.judge.price import PriceOverride, price
 from worker.records import Reference
-from worker.settings import JudgeLane, Settings
+from worker.sections import JudgeLane
+from worker.settings import Settings
 from worker.store import draws, enrol, runs, schema
 from worker.store.engine import Store
 from worker.store.enrol import Registered

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from worker.errors import IngestError
 from worker.records import Run, Step
-from worker.settings import Intake
+from worker.sections import Intake
 
 ANCIENT_YEAR = 2000
 """Agents did not exist before; an earlier date is a clock that was never set."""

@@ -12,7 +12,7 @@ import orjson
 from worker.errors import IngestError
 from worker.ingest import document
 from worker.ingest.document import Taken
-from worker.settings import Intake
+from worker.sections import Intake
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
