@@ -42,14 +42,16 @@ LEAST_RATE = 0.05
 """Calls a second that are always tried."""
 USELESS = 0.67
 """Cuts by half that leave more than this part of the refusals were useless: those do not depend on the rate."""
+SAME, MORE = 1.2, 1.5
+"""So many times the refusals, after cuts or after growing, and it is the rate: that of all processes together."""
 USELESS_S = 30.0
 PAUSE_MOST_S = 60.0
 SILENT_CALLS = 8
 OPEN_S, OPEN_MOST_S = 5.0, 60.0
 _LOOK_MOST_S = 20.0
 _BURST_S = 0.1
-_NOISE = 0.03
-"""Variance of one call's outcome where nothing is wrong."""
+_NOISE, _NOISE_REFUSED = 0.03, 0.16
+"""Variance of one call's outcome where nothing is wrong, and where every fifth is refused."""
 
 
 class Seen(NamedTuple):
@@ -111,7 +113,7 @@ class Pace:
         self._anchor: _Anchor | None = None
         self._limit_was: float | None = None
         self._rate_was: float | None = None
-        self._useless_until = 0.0
+        self._useless_until = self._useless_share = 0.0
         self._openings = 0
         self._unanswered = 0
         self._is_half_open = False
@@ -321,19 +323,25 @@ class Pace:
             self._anchor = None
             self.rate = max(LEAST_RATE, before / 2, min(admitted, before))
             return
-        if now < self._useless_until:
+        if now < self._useless_until and refused <= self._as_before():
             if self.rate is not None:
                 self.rate = min(self.rate * FAR, self._rate_most or math.inf)
             return
+        self._useless_until = 0.0
         self._rate_was = min(admitted, before)
         if self._anchor is None:
             self._anchor = _Anchor(admitted, refused)
         rate = 0.97 * self._rate_was
         if rate < self._anchor.admitted / 2:
             rate = self._anchor.admitted / 2
-            if refused > USELESS * self._anchor.refused:
-                self._useless_until = now + USELESS_S
+            if USELESS * self._anchor.refused < refused < SAME * self._anchor.refused:
+                self._useless_until, self._useless_share = now + USELESS_S, self._anchor.refused
         self.rate = max(LEAST_RATE, rate)
+
+    def _as_before(self) -> float:
+        """The share of refusals up to which growing has changed nothing, chance included."""
+        share = self._useless_share
+        return max(MORE * share, share + 3 * math.sqrt(_NOISE_REFUSED / max(1, self._begun_here)))
 
     def _speed_up(self, begun: float) -> None:
         assert self.rate is not None
