@@ -406,6 +406,17 @@ def test_a_run_that_the_judge_never_answers_is_given_up_alone(bench: Bench) -> N
     assert [one.failed for one in assert_reconciles(project) if one.scorer == "task_completion"] == [1]
 
 
+def test_the_last_call_of_a_turn_is_tried_again_in_it_and_waits_for_nobody_to_wake_a_worker(bench: Bench) -> None:
+    bench.instead = lambda case: refused(500, "boom") if len(bench.asked) == 5 else None
+    project = bench.project(PLAIN.replace("concurrency = 8", "concurrency = 1"))
+    ingest(project, [document(f"case-{number}") for number in range(5)])
+    draw_nights(project, [MONDAY])
+    with Desk(project) as desk:
+        done = desk.drain("judge")
+    assert (done.settled, done.retried, len(bench.asked)) == (5, 1, 6)
+    assert states(project) == {"scored": 5}
+
+
 def wait_is_over(project: Project) -> None:
     """As though the back-off had passed."""
     with project.store.write() as connection:

@@ -225,7 +225,7 @@ class _Pump:
         if (rest_s := self._rest_s()) is not None:
             self._total += Drained(outage=LEFT_ALONE, pause_s=rest_s)
             return False
-        if self._must_wait:  # for the money of those that wait to hear of others, and there will be no others
+        if self._is_dry or self._must_wait:  # those that wait to hear of others hold their jobs, or their money
             self._hear_no_more()
         if not self._is_dry or self._later:
             return True
