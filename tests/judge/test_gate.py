@@ -155,3 +155,17 @@ def test_an_allowance_that_an_answer_says_is_used_up_holds_back_the_next() -> No
             return time.monotonic() - since
 
     assert asyncio.run(run()) > 0.2
+
+
+def test_where_calls_are_seldom_none_is_made_ready_before_its_turn() -> None:
+    now = [100.0]
+    gate = Gate(Pace(50, rate=0.2), clock=lambda: now[0])
+    assert gate.appetite() == 1
+    gate.pace.begins(now[0])
+    gate.answered(0.3)
+    assert gate.appetite() == 0  # another process may have its turn sooner
+    now[0] += 4.9
+    assert gate.appetite() == 0
+    now[0] += 0.2
+    assert gate.appetite() == 1
+    assert Gate(Pace(50, rate=2.0)).appetite() == 2

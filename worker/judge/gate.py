@@ -15,6 +15,10 @@ QUOTA_LOOK_S = 0.25
 """Longest sleep before a quota is asked again: others may have given back what they did not use."""
 
 
+SELDOM = 1.0
+"""Calls a second below which none is made ready before its turn."""
+
+
 class _Waiting(NamedTuple):
     turn: asyncio.Future[int]
     tokens: int
@@ -55,7 +59,11 @@ class Gate:
         now = self.clock()
         if now < self.pace.open_until:
             return 0
-        return max(0, self.in_hand() - self.pace.in_flight - len(self._waiting))
+        wanted = max(0, self.in_hand() - self.pace.in_flight - len(self._waiting))
+        if self.pace.rate is None or self.pace.rate >= SELDOM:
+            return wanted
+        # what waits here for seconds, another process might ask at once: only what can start now
+        return min(wanted, max(0, self.pace.room(now) - len(self._waiting)))
 
     def in_hand(self) -> int:
         """As the pace has it; where a quota is smaller, half a second's more than are under way at its rate."""
