@@ -42,6 +42,8 @@ rate = 1.0
 [scoring]
 heuristics = ["answer_present", "completed"]
 lease_s = 5
+[schedule]
+at = "00:00"  # yesterday is due at any time of this day
 [judge]
 concurrency = 4
 """
