@@ -23,6 +23,8 @@ class Asking:
         """
         self.spent_usd = 0.0
         """What its calls have cost so far, as far as that is known."""
+        self.so_far: Scoring | None = None
+        """The first judge's verdict, where we ended the try before the second one's."""
         self._judge, self._job = judge, job
         self._questions: list[Question] = []
         self._keys: dict[int, str] = {}
@@ -50,4 +52,6 @@ class Asking:
 
     def in_vain(self, error: BaseException) -> Paid:
         """What this try cost, and what was said before it came to nothing."""
-        return Paid(self._job, self.spent_usd, self.kept(error.so_far if isinstance(error, JudgeError) else None))
+        return Paid(
+            self._job, self.spent_usd, self.kept(error.so_far if isinstance(error, JudgeError) else self.so_far)
+        )

@@ -20,6 +20,7 @@ from worker.flow.settle import failed, settled, settled_without
 from worker.flow.silence import Silence, Silent
 from worker.judge.paced import AtPace
 from worker.records import CACHED, Run, Scoring
+from worker.scorers.protocol import CutOff
 from worker.store.ledger import Job, Settled
 from worker.store.tries import Paid
 
@@ -171,7 +172,12 @@ async def score_one(work: Work, asking: Asking) -> Settled:
 
 
 async def _scored(work: Work, run: Run, asking: Asking | None) -> Settled:
-    scoring = await work.scorer.score(run, work.context._replace(ask=asking))
+    try:
+        scoring = await work.scorer.score(run, work.context._replace(ask=asking))
+    except CutOff as cut:
+        if asking is not None:
+            asking.so_far = cut.so_far
+        raise
     done = settled(work.job, run, work.scorer.key, scoring)
     return done if asking is None else done._replace(answers=asking.kept(scoring))
 

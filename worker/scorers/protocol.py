@@ -1,5 +1,6 @@
 """What every scorer is: an identity, a population it applies to, and a verdict on one run."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +27,15 @@ class MostTokens(NamedTuple):
     input_tokens: int
     """Of all calls together."""
     output_tokens: int
+
+
+class CutOff(asyncio.CancelledError):
+    """We ended it between two judges: what the first one said is paid, and worth keeping."""
+
+    def __init__(self, so_far: Scoring) -> None:
+        """With the first verdict."""
+        super().__init__()
+        self.so_far = so_far
 
 
 class Scorer(Protocol):

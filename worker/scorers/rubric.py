@@ -1,5 +1,6 @@
 """The rubric judge: a run goes through a rubric to a judge and comes back as outcomes."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ from worker.records import (
     scored,
 )
 from worker.scorers.calls import ask_all, prompt_hash, summed
-from worker.scorers.protocol import Context, MostTokens
+from worker.scorers.protocol import Context, CutOff, MostTokens
 
 SAFETY = 1.5
 """Real tokens of a text at most, as a multiple of the estimate (see `core.digest`)."""
@@ -310,6 +311,8 @@ class RubricScorer:
         except JudgeError as error:
             error.so_far = first
             raise
+        except asyncio.CancelledError:
+            raise CutOff(first) from None
         return self.decided(first, self.read(prepared._replace(questions=questions), replies))
 
     def prepare(self, run: Run) -> "Scoring | Prepared":
