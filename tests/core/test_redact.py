@@ -66,3 +66,10 @@ def test_the_time_is_linear(piece: str) -> None:
     started = time.process_time()
     redact(text)
     assert time.process_time() - started < 5
+
+
+def test_a_secret_that_fills_a_text_is_found_whatever_stands_in_the_texts_around_it() -> None:
+    for secret in ("4111 1111 1111 1111", "ann@example.org", "sk-proj-0123456789abcdefABCDEF0123456789"):
+        shown, counts = redact_document({"input": "x1", "output": secret, "error": "2.y", "steps": [{"args": secret}]})
+        assert secret not in str(shown), secret
+        assert sum(counts.values()) == 2
