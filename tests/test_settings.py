@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import SettingsError
-from worker.sections import Judge, ModelQuota
+from worker.sections import JudgeSection, ModelQuota
 from worker.settings import Settings, Value, read_here, unknown_variables, without_password
 
 SECRET = "s3cret"
@@ -219,7 +219,7 @@ def test_the_hour_of_the_night_may_be_text_or_a_time(written: str) -> None:
 
 
 def test_a_budget_of_one_rubric_is_a_budget() -> None:
-    def judge(toml: str) -> Judge:
+    def judge(toml: str) -> JudgeSection:
         return Settings.read({}, toml).judge
 
     assert not judge("[judge.budgets.tone]").has_budget

@@ -24,15 +24,15 @@ from worker import broker, logs
 from worker.broker import quota
 from worker.errors import SpotcheckError
 from worker.export.prometheus import CONTENT_TYPE
-from worker.export.scraped import Scraped
+from worker.export.scraped import MetricsServer
 from worker.flow.deliver import deliver
-from worker.flow.desk import BATCH_S, Desk
+from worker.flow.desk import BATCH_S, JobProcessor
 from worker.flow.draw import draw_night
-from worker.flow.metrics import Metrics
+from worker.flow.metrics import MetricsCollector
 from worker.flow.nightly import due_nights
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
-from worker.flow.turn_note import News, TurnNotes
+from worker.flow.turn_note import TroubleChange, TroubleLog
 from worker.flow.watch import watch
 from worker.judge.transport import preload
 from worker.logs import fields
@@ -140,16 +140,16 @@ def _project() -> Project:
         if _here.get("pid") != os.getpid():
             _here["project"] = Project(_settings()).open()
             _here["desks"] = {}
-            _here["turns"] = TurnNotes(_here["project"])
+            _here["turns"] = TroubleLog(_here["project"])
             _here["pid"] = os.getpid()
     project: Project = _here["project"]
     return project
 
 
-def _desk(lane: str) -> Desk:
+def _desk(lane: str) -> JobProcessor:
     """This process's desk of a lane; one turn at a time is worked at it."""
     project = _project()
-    desk: Desk = _here["desks"].setdefault(lane, Desk(project, share=quota.shared(project.settings)))
+    desk: JobProcessor = _here["desks"].setdefault(lane, JobProcessor(project, share=quota.shared(project.settings)))
     return desk
 
 
@@ -262,7 +262,7 @@ def _take_a_turn(lane: str) -> None:
         wake(lane)  # there may be more; an idle wake-up ends the chain
 
 
-def _tell_trouble(lane: str, news: News) -> None:
+def _tell_trouble(lane: str, news: TroubleChange) -> None:
     """Once when it begins, once when it is over, whoever works at the lane."""
     said = fields(lane=lane, model=_settings().judge.model, seconds=news.seconds)
     if news.is_trouble:
@@ -409,15 +409,15 @@ def _start_heartbeat(sender: Any = None, **_: object) -> None:  # noqa: ANN401 c
         _start_metrics(_settings())
 
 
-_scraped: list[Scraped] = []
+_scraped: list[MetricsServer] = []
 
 
 def _start_metrics(settings: Settings) -> None:
     """Answer `GET /metrics` from this process, where the settings say so."""
     address = listen_address(settings.metrics.listen or "")
     if address is not None:
-        metrics = Metrics(Project(settings), alone=_forking)
-        _scraped.append(Scraped(*address, metrics.text, CONTENT_TYPE))
+        metrics = MetricsCollector(Project(settings), alone=_forking)
+        _scraped.append(MetricsServer(*address, metrics.text, CONTENT_TYPE))
         _scraped[-1].start()
 
 

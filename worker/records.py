@@ -172,7 +172,7 @@ class Message(NamedTuple):
     content: str
 
 
-class Asked(NamedTuple):
+class CriterionQuestion(NamedTuple):
     """One thing that a judge decides, apart from the prompt."""
 
     criterion: str
@@ -202,7 +202,7 @@ class Question(Record):
     """Whether the server is asked for the probabilities of what it writes; its answers are many times larger then."""
     may_repair: bool = False
     """Whether an answer that is not the agreed JSON may be asked for once more, where no form of JSON is enforced."""
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[CriterionQuestion, ...] = ()
     """The criteria one by one, in order; only for `decisions`, which puts them as questions of their own."""
     prompt_hash: str
     """SHA-256 of the messages, first 16 hex."""
@@ -230,7 +230,7 @@ Ask = Callable[[Question], Awaitable[Reply]]
 """How a scorer reaches a judge; raises JudgeUnavailable (try again later) or JudgeRefusesUs (no retry helps)."""
 
 
-class Answered(NamedTuple):
+class QuestionAnswer(NamedTuple):
     """A question and its answer."""
 
     question: Question
@@ -267,7 +267,7 @@ class Scoring(Record):
     """One for a heuristic; for a rubric the aggregate (criterion None) first, then one a criterion."""
     judging: Judging | None = None
     """How the judge came to it; None for heuristics and where no call was made."""
-    answers: tuple[Answered, ...] = ()
+    answers: tuple[QuestionAnswer, ...] = ()
     """The calls that gave a verdict, but for repeated ones: asked again, they would say the same."""
     overruled: "Scoring | None" = None
     """The verdict that does not count, where a second judge was asked: the first one's, unless only that was readable.

@@ -113,7 +113,7 @@ class TaskTypeSampling(Section):
     """Runs a night drawn at least from each of this task type's two strata."""
 
 
-class Sampling(Section):
+class SamplingSection(Section):
     """How many runs are drawn for scoring."""
 
     rate: Probability = 0.05
@@ -136,7 +136,7 @@ class Sampling(Section):
         return rate, self.floor_per_night if own.floor_per_night is None else own.floor_per_night
 
 
-class Scoring(Section):
+class ScoringSection(Section):
     """What drawn runs are scored with."""
 
     heuristics: Annotated[tuple[str, ...] | None, AfterValidator(_names)] = None
@@ -229,7 +229,7 @@ class BatchPolicy(Section):
 JudgeLane = Literal["now", "batch"]
 
 
-class Judge(Section):
+class JudgeSection(Section):
     """The judge's model, endpoint and budget."""
 
     model: str | None = None
@@ -287,7 +287,7 @@ class Judge(Section):
         return any(cap is not None for cap in caps)
 
 
-class Schedule(Section):
+class ScheduleSection(Section):
     """When the night is drawn."""
 
     at: Annotated[time, BeforeValidator(_clock_time)] = time(2, 0)
@@ -305,7 +305,7 @@ class Schedule(Section):
         return name
 
 
-class Alerts(Section):
+class AlertsSection(Section):
     """How often chance may raise an alarm, and what is told at once."""
 
     false_alarms_per_year: float = Field(default=2.0, gt=0, le=365)
@@ -327,7 +327,7 @@ class TaskTypeRules(Section):
     """When no rule does."""
 
 
-class Intake(Section):
+class IntakeSection(Section):
     """Limits on what comes from outside."""
 
     max_line_bytes: int = Field(default=16_000_000, ge=1_000, le=1_000_000_000)
@@ -340,14 +340,14 @@ class Intake(Section):
     """Steps kept of one run; the middle is left out beyond it."""
 
 
-class Store(Section):
+class StoreSection(Section):
     """How long things are kept."""
 
     traces_days: int = Field(default=30, ge=1)
     """Days a run's texts and steps are kept after they were received; never pruned while undecided."""
 
 
-class Metrics(Section):
+class MetricsSection(Section):
     """Figures for a monitoring system."""
 
     listen: Annotated[str | None, AfterValidator(_listen)] = None

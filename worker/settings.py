@@ -27,18 +27,18 @@ from worker.clock import REAL, Clock, read_clock
 from worker.clock import VARIABLE as CLOCK
 from worker.errors import SettingsError
 from worker.sections import (
-    Alerts,
-    Intake,
-    Judge,
-    Metrics,
+    AlertsSection,
+    IntakeSection,
+    JudgeSection,
+    MetricsSection,
     ModelPrice,
     ModelQuota,
     RubricBudget,
-    Sampling,
-    Schedule,
-    Scoring,
+    SamplingSection,
+    ScheduleSection,
+    ScoringSection,
     Section,
-    Store,
+    StoreSection,
     TaskTypeRules,
     TaskTypeSampling,
 )
@@ -116,23 +116,23 @@ class Settings(Section):
     """Log lines of worker, beat and up: for people, or one JSON object each. Env: SPOTCHECK_LOG."""
     clock: Annotated[Clock, BeforeValidator(read_clock)] = REAL
     """The time nights are counted by: real, or a rehearsal's, `START@REAL_START xN`. Env: SPOTCHECK_CLOCK only."""
-    sampling: Sampling = Sampling()
+    sampling: SamplingSection = SamplingSection()
     """How many runs are drawn for scoring."""
-    scoring: Scoring = Scoring()
+    scoring: ScoringSection = ScoringSection()
     """What drawn runs are scored with."""
-    judge: Judge = Judge()
+    judge: JudgeSection = JudgeSection()
     """The judge's model, endpoint and budget."""
-    schedule: Schedule = Schedule()
+    schedule: ScheduleSection = ScheduleSection()
     """When the night is drawn."""
-    alerts: Alerts = Alerts()
+    alerts: AlertsSection = AlertsSection()
     """How often chance may raise an alarm, and what is told at once."""
     task_type: TaskTypeRules = TaskTypeRules()
     """How a task type is found for sources that do not say it."""
-    intake: Intake = Intake()
+    intake: IntakeSection = IntakeSection()
     """Limits on what comes from outside."""
-    store: Store = Store()
+    store: StoreSection = StoreSection()
     """How long things are kept."""
-    metrics: Metrics = Metrics()
+    metrics: MetricsSection = MetricsSection()
     """Figures for a monitoring system."""
 
     @property

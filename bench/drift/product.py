@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.flow.draw import draw_night
-from worker.flow.lane import Lane
+from worker.flow.lane import JobQueue
 from worker.flow.project import Project
 from worker.flow.reconcile import finish_nights
 from worker.flow.score import drain_heuristics, drain_judge
 from worker.flow.take import take
 from worker.ingest import jsonl
-from worker.judge.gate import Gate
-from worker.judge.pace import Pace
+from worker.judge.gate import CallQueue
+from worker.judge.pace import AdaptiveLimiter
 from worker.records import Drift, Judging, Question, Reply
 from worker.settings import Settings
 from worker.store import money
@@ -119,11 +119,11 @@ def history(folder: Path, seed: int, setup: Setup) -> Told:
             lines = io.BytesIO(b"\n".join(_runs(rng, night, setup, is_good)))
             take(project, jsonl.read(lines, now=over, limits=project.settings.intake), over, on_rejected=_complain)
             draw_night(project, night, over)
-            drain_heuristics(Lane(project, "heuristic"), budget_s=3600, stop=_never)
+            drain_heuristics(JobQueue(project, "heuristic"), budget_s=3600, stop=_never)
             if week == CUT_WEEK:
                 cap_usd = _spent_usd(project) + round(CUT * usual) * judge.usd
                 project.settings = _settings(setup, folder, week=week, cap_usd=cap_usd)
-            place = Lane(project, "judge")
+            place = JobQueue(project, "judge")
             drained = runner.run(drain_judge(place, judge, concurrency=128, budget_s=3600, stop=_never))
             if night.weekday() < 5:
                 usual += (drained.settled + drained.shed - usual) / 5  # of the last week or so
@@ -142,9 +142,9 @@ class Judge:
         self.usd = project.max_usd(scorer) or 0.0
         """The price of every call, US dollars."""
         self._is_good = is_good
-        self._gate = Gate(Pace(128))
+        self._gate = CallQueue(AdaptiveLimiter(128))
 
-    def gate(self, model: str) -> Gate:
+    def gate(self, model: str) -> CallQueue:
         """Nobody waits here; it says how many to claim."""
         return self._gate
 

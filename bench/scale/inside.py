@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event
 
 from bench.scale.history import FIRST, NIGHTS
 from worker.cli import trends
-from worker.flow.desk import Desk
+from worker.flow.desk import JobProcessor
 from worker.flow.nightly import due_nights, finish
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES, reconcile
@@ -71,7 +71,7 @@ def _score(project: Project) -> dict[str, Any]:
     """Drain every due heuristic in this process."""
     since = time.perf_counter()
     jobs = 0
-    with Desk(project) as desk:
+    with JobProcessor(project) as desk:
         while settled := desk.drain_all(LANES, stop=lambda: False).settled:  # a turn ends after a minute
             jobs += settled
     return {"jobs": jobs, "s": time.perf_counter() - since}

@@ -24,7 +24,7 @@ from tests.bad.conftest import RUNS, ids, totals
 from tests.doors.conftest import Said, Shell, a_document, lines
 from tests.doors.test_processes import start
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, simulated_verdict
-from worker.flow.lane import Lane
+from worker.flow.lane import JobQueue
 from worker.flow.project import Project
 from worker.settings import Settings
 from worker.store.engine import Store
@@ -213,7 +213,7 @@ def test_after_a_double_ctrl_c_waiting_says_who_holds_what_and_until_when(stocke
             {"SPOTCHECK_DATABASE_URL": f"sqlite:///{shell.folder / 'spotcheck.db'}"}, "[scoring]\nrubrics = []\n"
         )
     )
-    taken = Lane(project, "heuristic").claim(5).work
+    taken = JobQueue(project, "heuristic").claim(5).work
     with project.store.write() as connection:  # a lease that runs out in a second, not in ninety
         connection.execute(
             text(

@@ -12,7 +12,7 @@ from scipy.stats import mannwhitneyu
 from worker.core.pulse import (
     OTHER_TOOLS,
     ZERO_BUCKET,
-    Facts,
+    RunFigures,
     bucket,
     figures,
     lower_bound,
@@ -77,9 +77,9 @@ def test_no_runs_give_nothing() -> None:
 
 def test_names_of_tools_come_from_outside_and_their_number_is_bounded() -> None:
     runs = [
-        Facts("faq", "completed", 1, None, orjson.dumps({f"tool-{index}": [1, index % 2]}).decode())
+        RunFigures("faq", "completed", 1, None, orjson.dumps({f"tool-{index}": [1, index % 2]}).decode())
         for index in range(500)
-    ] + [Facts("faq", "completed", 1, None, '{"search":[4,1]}')] * 3
+    ] + [RunFigures("faq", "completed", 1, None, '{"search":[4,1]}')] * 3
     tools = [figure for figure in figures(runs) if figure.measure == "tool"]
     assert len(tools) == 21
     assert sum(figure.n for figure in tools) == len(runs)
@@ -89,6 +89,6 @@ def test_names_of_tools_come_from_outside_and_their_number_is_bounded() -> None:
 
 
 def test_a_task_type_without_known_costs_has_no_cost_figure() -> None:
-    assert {figure.measure for figure in figures([Facts("faq", "completed", 2, None, None)])} == {
+    assert {figure.measure for figure in figures([RunFigures("faq", "completed", 2, None, None)])} == {
         *("errors", "aborts", "completed", "steps"),
     }

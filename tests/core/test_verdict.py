@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.rubric import Rubric, parse
-from worker.core.verdict import Seen, aggregate, answer_schema, read
+from worker.core.verdict import ShownText, aggregate, answer_schema, read
 from worker.records import Judging, Outcome, Reply
 
 FRONT = """---
@@ -21,7 +21,7 @@ pass: {threshold: 0.7}
 ---
 {% chat role="system" %}x{% endchat %}{% chat role="user" %}{{ run | fenced }}{% endchat %}
 """
-SEEN = Seen(
+SEEN = ShownText(
     {"output": 'The refund was\n  promised "today".', "steps": [{"step": 5, "result": "error: card <declined>"}]}
 )
 

@@ -15,7 +15,7 @@ from worker.cli import app as door
 from worker.cli.init import TOML
 from worker.records import Run
 from worker.scorers import SCORERS
-from worker.sections import Section, Store, TaskTypeRules
+from worker.sections import Section, StoreSection, TaskTypeRules
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +107,7 @@ def test_the_readme_names_every_heuristic_and_exit_code() -> None:
 def test_the_commented_policy_or_the_readme_names_every_key() -> None:
     told = README + TOML
     not_yet = {f"task_type.{name}" for name in TaskTypeRules.model_fields}  # with the OTLP intake
-    not_yet |= {f"store.{name}" for name in Store.model_fields} | {"store", "task_type"}  # with prune
+    not_yet |= {f"store.{name}" for name in StoreSection.model_fields} | {"store", "task_type"}  # with prune
     in_environment = {"database_url", "broker_url", "prompts", "openai_api_key", "settle_s", "clock"}
     in_environment |= {"webhook_url", "webhook_secret"}
     wanted = [name for name, _ in settings() if name not in in_environment | not_yet]

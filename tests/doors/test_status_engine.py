@@ -10,38 +10,40 @@ from rich.console import Console
 
 from tests.doors.conftest import World
 from worker.cli.status_engine import age, answer, parts, usd
-from worker.flow.budgets import Budget
-from worker.flow.engine_now import EngineNow, ModelNow, ScorerSpent
+from worker.flow.budgets import BudgetStatus
+from worker.flow.engine_now import EngineStatus, ModelStatus, ScorerSpent
 from worker.records import ScorerKey
 from worker.settings import Settings
 from worker.store.batches import Batch
-from worker.store.ledger import Waiting
-from worker.store.money import Spent
+from worker.store.ledger import Backlog
+from worker.store.money import AccountBalance
 
 AT = datetime(2026, 11, 25, 14, 2, 5, tzinfo=UTC)
-NOTHING_WAITS = Waiting(0, 0, 0, None, None)
-QUEUE = Waiting(4_204, 12, 98, AT - timedelta(minutes=4), AT + timedelta(seconds=3))
+NOTHING_WAITS = Backlog(0, 0, 0, None, None)
+QUEUE = Backlog(4_204, 12, 98, AT - timedelta(minutes=4), AT + timedelta(seconds=3))
 ALIVE: Any = [{"name": "host:1", "lanes": "judge,control", "pid": 1, "seen_at": AT}]
 DENIED = "the judge at http://h/v1 refuses the key for model 'gpt-x-mini' (401); check OPENAI_API_KEY"
 HEADS = ("under way", "in line", "most/s", "s/call")
 SETTINGS = Settings.read({}, "[judge]\nbudget_usd_per_day = 5.0\nbudget_usd_per_month = 100\n")
 
 
-def a_model(**over: Any) -> ModelNow:
+def a_model(**over: Any) -> ModelStatus:
     fields: dict[str, Any] = {"model": "gpt-x-mini", "server": "http://h/v1", "processes": 2, "calls_per_s": 312.44}
     fields |= {"refused": 0.004, "failed": 0.0, "in_flight": 98, "waiting": 3, "limit": 200, "starts_per_s": None}
-    fields |= {"latency_s": 0.314, "queue": QUEUE, "spent": Spent(0.412, 0.03, 0.0)}
-    return ModelNow(**fields | {"trouble": None, "trouble_at": None, "resumes_at": None} | over)
+    fields |= {"latency_s": 0.314, "queue": QUEUE, "spent": AccountBalance(0.412, 0.03, 0.0)}
+    return ModelStatus(**fields | {"trouble": None, "trouble_at": None, "resumes_at": None} | over)
 
 
-def now(*models: ModelNow, **over: Any) -> EngineNow:
+def now(*models: ModelStatus, **over: Any) -> EngineStatus:
     lanes = {"heuristic": NOTHING_WAITS, "judge": QUEUE}
-    spent = Spent(0.412, 0.03, 0.0)
-    looked = EngineNow(AT, lanes, [], list(models), [], ALIVE, AT.date(), spent, Spent(12.5, 0.03, 0.0), [], [])
+    spent = AccountBalance(0.412, 0.03, 0.0)
+    looked = EngineStatus(
+        AT, lanes, [], list(models), [], ALIVE, AT.date(), spent, AccountBalance(12.5, 0.03, 0.0), [], []
+    )
     return looked._replace(**over)
 
 
-def shown(looked: EngineNow, width: int | None = 80) -> str:
+def shown(looked: EngineStatus, width: int | None = 80) -> str:
     console = Console(file=io.StringIO(), width=width or 10_000, highlight=False, emoji=False)
     for part in parts(looked, SETTINGS, width):
         console.print(part, markup=False, soft_wrap=isinstance(part, str))
@@ -71,7 +73,9 @@ def test_one_model_is_a_row_that_fits_80_columns() -> None:
 
 @pytest.mark.parametrize("width", [80, 120, None])
 def test_several_models_have_their_queue_and_cost_beside_their_pace_or_below_it(width: int | None) -> None:
-    other = a_model(model="vendor/gpt-x-large", processes=0, in_flight=0, queue=NOTHING_WAITS, spent=Spent(0, 0, 0))
+    other = a_model(
+        model="vendor/gpt-x-large", processes=0, in_flight=0, queue=NOTHING_WAITS, spent=AccountBalance(0, 0, 0)
+    )
     lines = shown(now(a_model(), other), width).splitlines()
     heads = [line for line in lines if line.startswith("judge ")]
     assert len(heads) == (2 if width == 80 else 1)
@@ -150,12 +154,12 @@ def test_the_batch_lane_is_told_where_something_waits_in_it() -> None:
 
 def test_money_is_told_against_its_caps_and_by_scorer() -> None:
     spent = [
-        ScorerSpent(key("one"), Spent(0.1, 0, 0)),
-        ScorerSpent(key("two", "a/large"), Spent(0.2, 0, 0)),
-        ScorerSpent(key("two", "small"), Spent(0.3, 0, 0)),
-        ScorerSpent(None, Spent(0.05, 0, 0)),
+        ScorerSpent(key("one"), AccountBalance(0.1, 0, 0)),
+        ScorerSpent(key("two", "a/large"), AccountBalance(0.2, 0, 0)),
+        ScorerSpent(key("two", "small"), AccountBalance(0.3, 0, 0)),
+        ScorerSpent(None, AccountBalance(0.05, 0, 0)),
     ]
-    lines = shown(now(a_model(), spent_by=spent, spent=Spent(0.65, 0.25, 0.125)), None).splitlines()
+    lines = shown(now(a_model(), spent_by=spent, spent=AccountBalance(0.65, 0.25, 0.125)), None).splitlines()
     assert lines[-3:] == [
         "spent today $0.6500 of $5.00, reserved $0.2500, $0.1250 of it presumed (calls of workers that died)",
         "spent this month $12.5000 of $100.00, reserved $0.0300",
@@ -164,7 +168,7 @@ def test_money_is_told_against_its_caps_and_by_scorer() -> None:
 
 
 def test_a_rubric_with_a_cap_of_its_own_is_told_beside_it() -> None:
-    own = Budget("tone", Spent(0.5, 0, 0), 2.0, Spent(3.0, 0, 0), None)
+    own = BudgetStatus("tone", AccountBalance(0.5, 0, 0), 2.0, AccountBalance(3.0, 0, 0), None)
     capped = [own, own._replace(rubric="facts", usd_per_month=30.0)]
     lines = shown(now(a_model(), capped=capped), None).splitlines()
     assert lines[-2:] == [

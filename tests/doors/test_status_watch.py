@@ -26,7 +26,7 @@ from tests.doors.test_processes import start
 from tests.flow.test_kill import until
 from worker.cli import status_watch
 from worker.cli.status import count
-from worker.cli.status_watch import _shown, _Watched
+from worker.cli.status_watch import _LastScreen, _shown
 from worker.errors import StoreError
 from worker.flow.project import Project
 from worker.settings import Settings
@@ -139,7 +139,7 @@ def test_a_database_that_goes_away_is_told_and_what_was_seen_stays(
 ) -> None:
     settings = Settings.read({"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path}/spotcheck.db"}, None)
     project = Project(settings).open()
-    watched = _Watched(project, None, None)
+    watched = _LastScreen(project, None, None)
     watched.look()
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
@@ -162,7 +162,7 @@ def test_dear_looks_are_taken_less_often(tmp_path: Path, monkeypatch: pytest.Mon
     clock, slept = [1_000.0], list[float]()
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", slept.append)
-    watched = _Watched(project, None, None)
+    watched = _LastScreen(project, None, None)
     look = watched._watcher.look
 
     def dear_look() -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.doors.conftest import Shell, World, a_document, lines
 from worker.cli import trends_table
-from worker.cli.trends_table import Beside, SoFar
+from worker.cli.trends_table import PartialWeek, TableNotes
 from worker.demo.judge_server import MODEL
 
 WEDNESDAY = "2026-11-25T12:00Z@9000-01-01T00:00Z x5000"
@@ -109,10 +109,10 @@ def test_traffic_is_blamed_only_for_what_it_did(mean: float, raw: float, half_wi
         "high": mean + half_width,
         "raw_mean": raw,
     }
-    said = "\n".join(trends_table.lines([point], "task_type", 80, Beside("UTC", 0, None, {})))
+    said = "\n".join(trends_table.lines([point], "task_type", 80, TableNotes("UTC", 0, None, {})))
     assert ("the difference is traffic" in said) == is_told
 
 
 def test_words_of_a_week_that_is_not_whole_fit_80_columns(world: World) -> None:
     assert all(len(line) <= 80 for line in world.shell("trends", COLUMNS="80").out.splitlines())
-    assert len(SoFar("2026-W48", 6, is_over=False).said) <= 80
+    assert len(PartialWeek("2026-W48", 6, is_over=False).said) <= 80

@@ -14,7 +14,7 @@ import pytest
 from bench import servers
 from tests.flow.test_kill import until
 from worker.export import scraped
-from worker.export.scraped import REQUEST_BYTES, VISITORS, Scraped
+from worker.export.scraped import REQUEST_BYTES, VISITORS, MetricsServer
 
 TEXT = b"spotcheck_up 1\n"
 
@@ -22,7 +22,7 @@ TEXT = b"spotcheck_up 1\n"
 @contextmanager
 def serving(answer: Callable[[], bytes] = lambda: TEXT, port: int | None = None) -> Iterator[int]:
     at = servers.free_port() if port is None else port
-    server = Scraped("127.0.0.1", at, answer, "text/plain; version=0.0.4; charset=utf-8")
+    server = MetricsServer("127.0.0.1", at, answer, "text/plain; version=0.0.4; charset=utf-8")
     server.start()
     try:
         until(lambda: server.is_listening, "it listens")
@@ -134,7 +134,7 @@ def test_a_port_that_is_taken_is_told_once_and_served_when_it_is_free(
     caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        server = Scraped("127.0.0.1", port, lambda: TEXT, "text/plain")
+        server = MetricsServer("127.0.0.1", port, lambda: TEXT, "text/plain")
         server.start()
         until(lambda: "cannot be served" in caplog.text, "it is told")
         time.sleep(0.2)

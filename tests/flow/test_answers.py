@@ -27,15 +27,15 @@ from tests.flow.test_story import (
 )
 from worker.demo.judge_server import MODEL, completion, refused
 from worker.errors import StoreError
-from worker.flow.answers import Answers, key_of, packed, unpacked
-from worker.flow.desk import Desk
-from worker.flow.lane import Lane, Taken
+from worker.flow.answers import ReplyCache, key_of, packed, unpacked
+from worker.flow.desk import JobProcessor
+from worker.flow.lane import ClaimedBatch, JobQueue
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile
 from worker.flow.score import drain_judge
 from worker.judge.client import ChatJudge
 from worker.judge.paced import PacedJudge
-from worker.records import CACHED, Asked, Judging, Message, Question, Reply
+from worker.records import CACHED, CriterionQuestion, Judging, Message, Question, Reply
 from worker.store import money
 from worker.store.tables import AnswerRow, JobRow, ScoreRow, core
 
@@ -101,7 +101,7 @@ def test_a_rubric_that_takes_over_an_open_night_asks_only_about_the_rest(bench: 
     old = bench.project()
     ingest(old, [document(f"case-{number}", yesterday) for number in range(40)])
     draw_nights(old, [yesterday])
-    with Desk(old) as desk:
+    with JobProcessor(old) as desk:
         desk.drain("judge", stop=lambda: len(bench.asked) >= 10)
     done = states(old)["scored"]
     assert 10 <= done < 40
@@ -156,8 +156,8 @@ def test_a_key_stands_for_all_that_is_sent_and_for_nothing_else() -> None:
         {"backend": "responses"},
         {"wants_probabilities": True},
         {"may_repair": True},
-        {"asked": (Asked("one", "One?", {"pass": "It is.", "fail": "It is not."}),)},
-        {"asked": (Asked("one", "One?", {"pass": "It is.", "fail": "It isn't."}),)},
+        {"asked": (CriterionQuestion("one", "One?", {"pass": "It is.", "fail": "It is not."}),)},
+        {"asked": (CriterionQuestion("one", "One?", {"pass": "It is.", "fail": "It isn't."}),)},
     ]
     keys = {key_of("", asked.model_copy(update=other)) for other in others}
     keys |= {key_of("http://a/v1", asked), key_of("", asked)}
@@ -280,7 +280,7 @@ def test_a_job_that_is_answered_from_memory_spends_nothing_and_frees_what_was_re
     project = judged(bench, capped)
     today = project.night_of(datetime.now(UTC))
 
-    def account() -> money.Spent:
+    def account() -> money.AccountBalance:
         with project.store.read() as connection:
             return money.account(connection, today)
 
@@ -302,7 +302,7 @@ def test_answers_are_kept_with_their_scores_or_not_at_all(
     draw_nights(project, [MONDAY])
     with project.store.write() as connection:
         connection.execute(text("ALTER TABLE answer RENAME TO gone"))
-    with Desk(project) as desk, pytest.raises(StoreError):
+    with JobProcessor(project) as desk, pytest.raises(StoreError):
         desk.drain("judge")
     assert len(bench.asked) >= 1, "a memory that does not answer keeps nobody from asking"
     assert [one.levelname for one in caplog.records if "kept answers cannot be looked up" in one.message] == ["WARNING"]
@@ -316,12 +316,14 @@ def test_answers_are_kept_with_their_scores_or_not_at_all(
     assert kept(project) == RUNS
 
 
-class Counting(Lane):
+class Counting(JobQueue):
     """A lane that counts the claims that gave work."""
 
     claims = 0
 
-    def claim(self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None) -> Taken:
+    def claim(
+        self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None
+    ) -> ClaimedBatch:
         taken = super().claim(limit, scorer_pks, lease_s=lease_s)
         self.claims += bool(taken.work)
         return taken
@@ -342,7 +344,7 @@ def test_a_claim_is_looked_up_with_one_query_and_settled_answers_take_one_statem
 
     async def drain() -> None:
         judge = PacedJudge(ChatJudge(bench.judge.base_url, None, concurrency=64))
-        await drain_judge(lane, judge, concurrency=64, budget_s=60, stop=lambda: False, answers=Answers(project))
+        await drain_judge(lane, judge, concurrency=64, budget_s=60, stop=lambda: False, answers=ReplyCache(project))
         await judge.close()
 
     asyncio.run(drain())

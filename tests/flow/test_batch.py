@@ -24,10 +24,10 @@ from tests.flow.test_story import (
     wait,
 )
 from worker.demo.judge_server import MODEL, Answer, refused
-from worker.flow.desk import Desk
+from worker.flow.desk import JobProcessor
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile
-from worker.flow.score import Drained
+from worker.flow.score import DrainResult
 from worker.store import money
 from worker.store.tables import BatchRow, JobRow, ScoreRow, core
 
@@ -63,11 +63,11 @@ def project(bench: Bench, office: BatchOffice) -> Project:  # noqa: F811
     return opened
 
 
-def advance(project: Project, *, stop: Callable[[], bool] = lambda: False) -> Drained:
+def advance(project: Project, *, stop: Callable[[], bool] = lambda: False) -> DrainResult:
     """One turn at the batch lane, in a process that was just started."""
     with project.store.write() as connection:
         connection.execute(update(batch).values(look_at=project.store.now(connection)))
-    with Desk(project) as desk:
+    with JobProcessor(project) as desk:
         return desk.drain("batch", stop=stop)
 
 
@@ -309,7 +309,7 @@ def test_many_processes_at_once_make_one_batch_of_each_job(office: BatchOffice, 
     def work() -> None:
         own = Project(project.settings).open()
         try:
-            with Desk(own) as desk:
+            with JobProcessor(own) as desk:
                 desk.drain("batch")
         except BaseException as error:  # noqa: BLE001 told by the test's own thread
             broken.append(error)

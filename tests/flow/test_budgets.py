@@ -9,12 +9,12 @@ from sqlalchemy import select, update
 from tests.flow.test_story import MONDAY, Bench, bench, document, draw_nights, ingest, job, rows, scorer, wait
 from worker.demo.judge_server import MODEL
 from worker.errors import SettingsError
-from worker.flow.budgets import Budget, budgets
-from worker.flow.lane import Lane, Taken
+from worker.flow.budgets import BudgetStatus, budgets
+from worker.flow.lane import ClaimedBatch, JobQueue
 from worker.flow.project import Project
 from worker.flow.settle import failed
 from worker.scorers.rubric import RubricScorer
-from worker.store.money import Spent
+from worker.store.money import AccountBalance
 
 __all__ = ["bench"]
 
@@ -55,11 +55,11 @@ def test_a_rubric_spends_its_own_money_and_the_others_theirs(bench: Bench) -> No
 
 def test_a_rubric_that_has_spent_nothing_is_told_with_its_cap(bench: Bench) -> None:
     project = bench.project("[judge]\nbudget_usd_per_day = 2\n[judge.budgets.tone_and_format]\nusd_per_month = 3\n")
-    nothing = Spent(0, 0, 0)
+    nothing = AccountBalance(0, 0, 0)
     with project.store.read() as connection:
         assert budgets(project, connection) == [
-            Budget(None, nothing, 2, nothing, None),
-            Budget("tone_and_format", nothing, None, nothing, 3),
+            BudgetStatus(None, nothing, 2, nothing, None),
+            BudgetStatus("tone_and_format", nothing, None, nothing, 3),
         ]
 
 
@@ -81,12 +81,12 @@ def test_a_lane_that_was_away_settles_what_nobody_took_over(bench: Bench) -> Non
     project = bench.project(f"{TWO}[judge]\nbudget_usd_per_day = 50\n{PRICED}")
     ingest(project, [document(f"case-{number}") for number in range(3)])
     draw_nights(project, [MONDAY])
-    away, other = Lane(project, "judge"), Lane(project, "judge")
+    away, other = JobQueue(project, "judge"), JobQueue(project, "judge")
     mine = away.claim(10)
     assert len(mine.work) == 6
     with project.store.write() as connection:
         connection.execute(update(job).values(lease_until=datetime.now(UTC) - timedelta(seconds=1)))
-    theirs: Taken = other.claim(2)
+    theirs: ClaimedBatch = other.claim(2)
     done = [failed(work.job, "whatever", was_called=False) for work in mine.work]
     assert away.settle(done) == 4
     assert other.settle([failed(work.job, "whatever", was_called=False) for work in theirs.work]) == 2

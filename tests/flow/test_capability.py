@@ -8,15 +8,15 @@ from sqlalchemy import update
 from tests.flow.test_story import MONDAY, PLAIN, document, ingest, states
 from worker.demo.judge_server import Answer, JudgeServer, refused, simulated_verdict
 from worker.flow.capability import remembered, remembering
-from worker.flow.desk import Desk
+from worker.flow.desk import JobProcessor
 from worker.flow.draw import draw_night
 from worker.flow.project import Project
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.settings import Settings
 from worker.store.tables import MetaRow, core
 
 NOW = datetime.now(UTC)
-PLAN = Plan(2, frozenset({"seed"}), ("max_tokens",))
+PLAN = CapabilityPlan(2, frozenset({"seed"}), ("max_tokens",))
 
 
 def a_project(database_url: str, base_url: str = "http://127.0.0.1:9/v1") -> Project:
@@ -32,8 +32,8 @@ def test_a_plan_is_kept_for_a_week_and_for_its_server(database_url: str) -> None
     project = a_project(database_url)
     assert remembered(project, NOW) == {}
     remembering(project)("one", PLAN)
-    remembering(project)("two", Plan())
-    assert remembered(project, NOW) == {"one": PLAN, "two": Plan()}
+    remembering(project)("two", CapabilityPlan())
+    assert remembered(project, NOW) == {"one": PLAN, "two": CapabilityPlan()}
     assert remembered(project, NOW + timedelta(days=8)) == {}
     elsewhere = a_project(database_url, "http://127.0.0.1:10/v1")
     assert remembered(elsewhere, NOW) == {}
@@ -69,7 +69,7 @@ def test_the_next_process_does_not_try_what_a_server_cannot_do(database_url: str
             project = a_project(database_url, server.base_url)
             ingest(project, [document(f"case-{number}")])
             draw_night(project, MONDAY, NOW)
-            with Desk(project) as desk:
+            with JobProcessor(project) as desk:
                 desk.drain_all(["judge"])
             assert states(project) == {"scored": number + 1}
             project.store.close()

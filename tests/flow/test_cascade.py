@@ -30,10 +30,10 @@ from worker.cli.trends import read as trends
 from worker.demo.judge_server import MODEL, Answer, completion, refused
 from worker.errors import SettingsError
 from worker.flow import score as flow_score
-from worker.flow.desk import Desk
+from worker.flow.desk import JobProcessor
 from worker.flow.explain import explain
 from worker.flow.project import Project
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.store import escalations, money, runs, summary
 from worker.store.tables import CellRow, JobRow, RunRow, ScoreRow, core
 
@@ -107,7 +107,7 @@ def judges(bench: Bench, tmp_path: Path) -> Judges:  # noqa: F811
 
 
 def drain(project: Project) -> Any:
-    with Desk(project) as desk:
+    with JobProcessor(project) as desk:
         return desk.drain("judge")
 
 
@@ -122,7 +122,7 @@ def aggregates(project: Project, purpose: str) -> dict[str, Any]:
     return {row.run_id: row for row in rows(project, statement)}
 
 
-def account(project: Project) -> money.Spent:
+def account(project: Project) -> money.AccountBalance:
     with project.store.read() as connection:
         return money.account(connection, project.night_of(datetime.now(UTC)))
 
@@ -196,7 +196,7 @@ def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: Judges) -> No
     assert found.second_usd == pytest.approx(
         sum(production[case].cost_usd for case in ("case-1", "case-2")) + beside["case-3"].cost_usd
     )
-    judged = gather(project, Asked(MONDAY, MONDAY), datetime.now(UTC)).sampled.judged
+    judged = gather(project, ReportRequest(MONDAY, MONDAY), datetime.now(UTC)).sampled.judged
     assert {one.model: one.verdicts for one in judged} == {MODEL: RUNS, BIG: 3}
     assert sum(one.cost_usd for one in judged) == pytest.approx(cost(project))
 
@@ -217,7 +217,7 @@ def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: Judges
         seen.append(account(drawn))
         return False
 
-    with Desk(drawn) as desk:
+    with JobProcessor(drawn) as desk:
         desk.drain("judge", stop=look)
     assert max(one.reserved_usd for one in seen) == pytest.approx(2 * most)
     assert max(one.spent_usd + one.reserved_usd for one in seen) <= 2.5 * most + 1e-9
@@ -225,7 +225,7 @@ def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: Judges
     assert account(drawn).spent_usd == pytest.approx(cost(drawn))
     half = PRICED.replace(PRICES, PRICES.partition(f'[judge.prices."{BIG}"]')[0])
     unpriced = judges.project(half.replace("concurrency = 8", "concurrency = 8\nbudget_usd_per_day = 1.0"))
-    with Desk(unpriced) as desk, pytest.raises(SettingsError, match=f"price of '{BIG}' is unknown"):
+    with JobProcessor(unpriced) as desk, pytest.raises(SettingsError, match=f"price of '{BIG}' is unknown"):
         desk.drain("judge")
 
 

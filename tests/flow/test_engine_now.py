@@ -8,12 +8,12 @@ from sqlalchemy import event
 from tests.store.test_paces import a_reading, note
 from tests.store.world import World, judge
 from worker.flow import reconcile
-from worker.flow.engine_now import EngineNow, ModelNow, Watcher
+from worker.flow.engine_now import EngineStatus, ModelStatus, StatusReader
 from worker.flow.project import Project
 from worker.settings import Settings
 from worker.store import at_work, money, workers
 from worker.store.engine import Store
-from worker.store.paces import Reading
+from worker.store.paces import RateReading
 
 TOML = "[scoring]\nheuristics = []\n"
 
@@ -26,19 +26,19 @@ class House:
         self.project = Project(Settings.read(environ, TOML), store)
         self.store, self.world = store, World(store)
         self.now = datetime.now(UTC)
-        self.watcher = Watcher(self.project)
+        self.watcher = StatusReader(self.project)
 
     def ago(self, seconds: float) -> datetime:
         return self.now - timedelta(seconds=seconds)
 
-    def note(self, *readings: Reading) -> None:
+    def note(self, *readings: RateReading) -> None:
         for one in readings:
             note(self.store, one)
 
-    def look(self) -> EngineNow:
+    def look(self) -> EngineStatus:
         return self.watcher.look()
 
-    def model(self) -> ModelNow:
+    def model(self) -> ModelStatus:
         (only,) = self.look().models
         return only
 
@@ -149,7 +149,7 @@ def test_in_a_rehearsal_the_age_of_jobs_is_real_time(store: Store) -> None:
     world.add_runs(1)
     world.draw([scorer], now=start + 5_000 * timedelta(minutes=9))
     project = Project(Settings.read(environ, TOML), store)
-    assert Watcher(project).look().lanes["judge"].oldest_at == real + timedelta(minutes=9)
+    assert StatusReader(project).look().lanes["judge"].oldest_at == real + timedelta(minutes=9)
 
 
 def test_looking_again_and_again_reads_scorers_once(house: House) -> None:

@@ -17,7 +17,7 @@ from tests.judge.test_wire_responses import a_message, a_response, text
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, simulated_verdict
 from worker.flow.batch_file import lines_of
 from worker.flow.project import Project
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wires import WIRES
 from worker.records import Run
 from worker.scorers.rubric import RubricScorer
@@ -230,5 +230,5 @@ def test_a_line_of_a_batch_asks_for_no_tier(tmp_path: Path) -> None:
     project.store.close()
     assert questions[0].service_tier == "flex"
     job = Job(1, 1, 1, "production", 0, MONDAY, 1, 0.0, None)
-    (line,) = lines_of(job, run, questions, WIRES["chat"], Plan()).splitlines()
+    (line,) = lines_of(job, run, questions, WIRES["chat"], CapabilityPlan()).splitlines()
     assert "service_tier" not in orjson.loads(line)["body"]

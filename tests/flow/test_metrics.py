@@ -15,7 +15,7 @@ from tests.store.test_paces import a_reading, note
 from tests.store.world import World, given_up, heuristic, judge, outcome
 from worker.export.prometheus import render
 from worker.flow import metrics
-from worker.flow.metrics import REASONS_MOST, TRENDS_MOST, Metrics
+from worker.flow.metrics import REASONS_MOST, TRENDS_MOST, MetricsCollector
 from worker.flow.project import Project
 from worker.settings import Settings
 from worker.store import batches, draws, money, workers
@@ -35,7 +35,7 @@ def a_project(store: Store, **environ: str) -> Project:
     return Project(Settings.read(addresses | environ, TOML), store)
 
 
-def scrape(made: Metrics) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+def scrape(made: MetricsCollector) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Every value by metric and labels, as Prometheus' own parser reads it."""
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(made.text().decode()):
@@ -75,7 +75,7 @@ def fill(store: Store, project: Project, now: datetime) -> None:
 def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -> None:
     now, project = datetime.now(UTC), a_project(store)
     fill(store, project, now)
-    found = scrape(Metrics(project))
+    found = scrape(MetricsCollector(project))
     lane = {"lane": "judge", "scorer": "task_completion"}
     assert one(found["store_up"]) == 1
     assert one(found["queue_jobs"], **lane, state="due") == 6
@@ -108,7 +108,7 @@ def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -
     assert one(found["workers_alive"], lane="control") == 1
     assert one(found["workers_alive"], lane="heuristic") == 0
     assert 30 <= one(found["last_tick_age_seconds"]) < 90
-    assert b"Ann" not in Metrics(project).text()
+    assert b"Ann" not in MetricsCollector(project).text()
 
 
 def test_every_metric_is_in_the_documents_and_nothing_else_is(store: Store) -> None:
@@ -118,11 +118,11 @@ def test_every_metric_is_in_the_documents_and_nothing_else_is(store: Store) -> N
     with store.write() as connection:
         connection.execute(insert(core(TrendRow)), [a_point(scorer.pk, "refund")])
     documented = re.findall(r"\bspotcheck_(\w+)", (ROOT / "docs" / "watching.md").read_text(encoding="utf-8"))
-    assert set(documented) == set(scrape(Metrics(project)))
+    assert set(documented) == set(scrape(MetricsCollector(project)))
 
 
 def test_an_empty_project_is_told(store: Store) -> None:
-    found = scrape(Metrics(a_project(store)))
+    found = scrape(MetricsCollector(a_project(store)))
     assert one(found["store_up"]) == 1
     assert one(found["queue_oldest_due_age_seconds"], lane="judge") == 0
     assert "last_tick_age_seconds" not in found
@@ -131,7 +131,7 @@ def test_an_empty_project_is_told(store: Store) -> None:
 
 def test_a_judge_in_trouble_is_paused(store: Store) -> None:
     note(store, a_reading(at=datetime.now(UTC), trouble="refuses the key sk-s3cret"))
-    made = Metrics(a_project(store))
+    made = MetricsCollector(a_project(store))
     assert one(scrape(made)["judge_paused"], model="m") == 1
     assert b"s3cret" not in made.text()
 
@@ -153,7 +153,7 @@ def test_the_newest_week_is_told_with_its_interval_whatever_a_task_type_is_calle
     ]
     with store.write() as connection:
         connection.execute(insert(core(TrendRow)), points)
-    found = scrape(Metrics(a_project(store)))
+    found = scrape(MetricsCollector(a_project(store)))
     series = {"scorer": "task_completion", "scorer_version": scorer.key.series}
     assert set(found["trend_mean"].values()) == {0.75, 0.8}
     assert one(found["trend_mean"], **series) == 0.8
@@ -179,7 +179,7 @@ def test_many_task_types_and_reasons_are_cut_off_and_counted(store: Store) -> No
     with store.write() as connection:
         rows = [a_point(scorer.pk, f"t-{number}", population=number) for number in range(types)]
         connection.execute(insert(core(TrendRow)), rows)
-    found = scrape(Metrics(project))
+    found = scrape(MetricsCollector(project))
     assert len(found["trend_mean"]) == TRENDS_MOST
     assert one(found["trends_left_out"]) == 7
     kept = {dict(labels)["task_type"] for labels in found["trend_mean"]}
@@ -189,7 +189,7 @@ def test_many_task_types_and_reasons_are_cut_off_and_counted(store: Store) -> No
 
 
 def test_a_text_is_kept_for_a_few_seconds_whoever_asks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Metrics(a_project(store))
+    made = MetricsCollector(a_project(store))
     made.text()
     said: list[str] = []
     event.listen(store.engine, "before_cursor_execute", lambda c, cursor, sql, *rest: said.append(sql))
@@ -210,7 +210,7 @@ def test_no_fork_may_come_between_and_no_connection_stays(store: Store) -> None:
     alone = threading.Lock()
     opened: list[bool] = []
     event.listen(store.engine, "before_cursor_execute", lambda *_: opened.append(alone.locked()))
-    Metrics(a_project(store), alone=alone).text()
+    MetricsCollector(a_project(store), alone=alone).text()
     assert opened
     assert all(opened)
     assert not alone.locked()
@@ -219,12 +219,12 @@ def test_no_fork_may_come_between_and_no_connection_stays(store: Store) -> None:
 
 def test_a_database_that_is_away_is_told_and_the_rest_is_absent(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/gone/spotcheck.db")
-    found = scrape(Metrics(a_project(store)))
+    found = scrape(MetricsCollector(a_project(store)))
     assert one(found["store_up"]) == 0
     assert set(found) == {"info", "store_up"}
 
 
 def test_nothing_but_our_metrics_is_told(store: Store) -> None:
-    text = Metrics(a_project(store)).text()
+    text = MetricsCollector(a_project(store)).text()
     assert all(line.startswith((b"# ", b"spotcheck_")) for line in text.splitlines())
     assert render([]) == b""

@@ -13,13 +13,13 @@ from tests.flow.test_story import MONDAY, PLAIN, document, ingest, states
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, refused, simulated_verdict
 from worker.errors import StoreError
 from worker.flow import pace_note
-from worker.flow.desk import Desk
+from worker.flow.desk import JobProcessor
 from worker.flow.draw import draw_night
 from worker.flow.project import Project
 from worker.judge import pace
 from worker.settings import Settings
 from worker.store import paces
-from worker.store.paces import Calls, Reading
+from worker.store.paces import Calls, RateReading
 
 RUNS = 12
 ME = f"{socket.gethostname()}:{os.getpid()}"
@@ -48,7 +48,7 @@ class Judged:
     def _answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         return self.instead or simulated_verdict(request, lambda prompt: 1.0)
 
-    def said(self) -> list[Reading]:
+    def said(self) -> list[RateReading]:
         with self.project.store.read() as connection:
             return paces.readings(connection, self.project.store.now(connection))
 
@@ -66,7 +66,7 @@ def judged(database_url: str) -> Iterator[Judged]:
 
 
 def test_a_turn_leaves_what_it_saw_and_the_end_of_the_process_takes_its_row_away(judged: Judged) -> None:
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         assert desk.drain("judge").settled == RUNS
         (said,) = judged.said()
         assert (said.worker, said.model) == (ME, MODEL)
@@ -81,7 +81,7 @@ def test_a_turn_leaves_what_it_saw_and_the_end_of_the_process_takes_its_row_away
 
 
 def test_calls_under_way_are_seen_while_they_are(judged: Judged) -> None:
-    seen: list[Reading] = []
+    seen: list[RateReading] = []
 
     async def slow(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         while not seen:
@@ -90,7 +90,7 @@ def test_calls_under_way_are_seen_while_they_are(judged: Judged) -> None:
         return simulated_verdict(request, lambda prompt: 1.0)
 
     judged.server.answer = slow
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         assert desk.drain("judge").settled == RUNS
     assert seen[0].in_flight == 8
     assert seen[0].waiting <= 3
@@ -98,7 +98,7 @@ def test_calls_under_way_are_seen_while_they_are(judged: Judged) -> None:
 
 def test_a_judge_that_refuses_us_is_told_with_what_to_do_until_it_answers(judged: Judged) -> None:
     judged.instead = DENIED
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         assert desk.drain("judge").refused
         (said,) = judged.said()
         assert said.trouble is not None
@@ -112,7 +112,7 @@ def test_a_judge_that_refuses_us_is_told_with_what_to_do_until_it_answers(judged
 
 def test_what_ended_in_trouble_stays_to_be_read(judged: Judged) -> None:
     judged.instead = DENIED
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         desk.drain("judge")
     (said,) = judged.said()
     assert said.trouble is not None
@@ -123,7 +123,7 @@ def test_a_judge_that_is_left_alone_keeps_the_words_of_its_outage(
 ) -> None:
     monkeypatch.setattr(pace, "OPEN_S", 60.0)
     judged.instead = refused(500, "the disk is full")
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         first = desk.drain("judge")
         again = desk.drain("judge")
         (said,) = judged.said()
@@ -135,7 +135,7 @@ def test_a_judge_that_is_left_alone_keeps_the_words_of_its_outage(
 
 
 def test_a_turn_that_asks_nobody_writes_nothing(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         desk.drain("judge")
         before = judged.said()
         written: list[object] = []
@@ -155,7 +155,7 @@ def test_a_store_that_takes_no_note_costs_one_line_and_no_work(
         return simulated_verdict(request, lambda prompt: 1.0)._replace(delay_s=0.3)
 
     judged.server.answer = slow
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         assert desk.drain("judge").settled == RUNS
     assert len([one for one in caplog.messages if "was not noted" in one]) == 1
 
@@ -171,7 +171,7 @@ def test_no_call_is_counted_twice_when_a_note_comes_late(judged: Judged, monkeyp
         note(*arguments)
 
     monkeypatch.setattr(paces, "note", deaf_at_first)
-    with Desk(judged.project) as desk:
+    with JobProcessor(judged.project) as desk:
         desk.drain("judge")
         ingest(judged.project, (document(f"more-{number}") for number in range(5)))
         draw_night(judged.project, MONDAY, datetime.now(UTC))

@@ -24,12 +24,12 @@ from tests.flow.test_story import (
     states,
 )
 from worker.demo.judge_server import MODEL, Answer, refused, simulated_verdict
-from worker.flow.lane import Lane, Taken
+from worker.flow.lane import ClaimedBatch, JobQueue
 from worker.flow.project import Project
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.flow.score import drain_judge
 from worker.judge.client import ChatJudge
-from worker.judge.gate import Gate
+from worker.judge.gate import CallQueue
 from worker.judge.paced import PacedJudge
 from worker.records import Question, Reply
 from worker.scorers.rubric import RubricScorer
@@ -53,7 +53,7 @@ class Listening:
         self.asked.append(question.schema_name)
         return await self._judge.ask(question)
 
-    def gate(self, model: str) -> Gate:
+    def gate(self, model: str) -> CallQueue:
         return self._judge.gate(model)
 
     async def close(self) -> None:
@@ -66,8 +66,10 @@ def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run
     draw_nights(project, [MONDAY])
     claimed: list[list[tuple[int, int]]] = []
 
-    class Watched(Lane):
-        def claim(self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None) -> Taken:
+    class Watched(JobQueue):
+        def claim(
+            self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None
+        ) -> ClaimedBatch:
             taken = super().claim(limit, scorer_pks, lease_s=lease_s)
             claimed.append([(one.job.run_pk, one.job.scorer_pk) for one in taken.work])
             return taken
@@ -123,7 +125,7 @@ def test_tokens_that_the_server_had_kept_are_counted_and_priced_as_such(bench: B
         assert scores.spent(connection, MONDAY, MONDAY) == pytest.approx(expected)
         assert money.account(connection, project.night_of(now)).spent_usd == pytest.approx(expected)
         assert scores.mean_cost(connection, found[0].scorer_pk, {}) == pytest.approx(expected / RUNS)
-    assert gather(project, Asked(MONDAY, MONDAY), now).sampled.judging_usd == pytest.approx(expected)
+    assert gather(project, ReportRequest(MONDAY, MONDAY), now).sampled.judging_usd == pytest.approx(expected)
 
 
 def test_only_openai_s_own_address_is_told_which_prompts_begin_alike(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from tests.flow.test_story import MONDAY, Bench, bench, document, draw_nights, ingest, states
-from worker.flow.desk import Desk
-from worker.flow.lane import Lane
+from worker.flow.desk import JobProcessor
+from worker.flow.lane import JobQueue
 from worker.flow.quota import quota_of
 from worker.judge.quota import Limits, OwnShare, Quota
 
@@ -49,7 +49,7 @@ def test_every_call_takes_its_part_of_the_quota_and_settles_what_it_cost(bench: 
     ingest(project, [document(f"case-{number}") for number in range(12)])
     draw_nights(project, [MONDAY])
     made, share = sharing()
-    with Desk(project, share=share) as desk:
+    with JobProcessor(project, share=share) as desk:
         desk.drain("judge")
     assert states(project) == {"scored": 12}
     (quota,) = made
@@ -84,7 +84,7 @@ def test_the_part_of_a_process_is_that_of_one_of_those_who_hold_jobs(bench: Benc
     quota = quota_of(project, None)("one")
     assert isinstance(quota, OwnShare)
     assert quota.processes() == 0
-    lanes = [Lane(project, "judge") for _ in range(3)]
+    lanes = [JobQueue(project, "judge") for _ in range(3)]
     for lane in lanes:
         lane.claim(1)
     assert quota.processes() == 3

@@ -21,12 +21,12 @@ from worker.core.calendar import nights_between, week_of
 from worker.core.sampling import sample_key
 from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
 from worker.errors import StoreError
-from worker.flow.desk import Desk
-from worker.flow.draw import Drawn, draw_night
+from worker.flow.desk import JobProcessor
+from worker.flow.draw import StratumDraw, draw_night
 from worker.flow.nightly import Waited, finish, wait_for_scores
 from worker.flow.project import Project
 from worker.flow.reconcile import finish_nights, reconcile
-from worker.flow.take import Tally, take
+from worker.flow.take import IntakeCounts, take
 from worker.ingest import jsonl
 from worker.scorers.rubric_files import shipped_prompts
 from worker.settings import Settings
@@ -112,7 +112,7 @@ def document(case: str, night: date = MONDAY, **over: Any) -> dict[str, Any]:
     }
 
 
-def ingest(project: Project, documents: Iterable[Mapping[str, Any]]) -> Tally:
+def ingest(project: Project, documents: Iterable[Mapping[str, Any]]) -> IntakeCounts:
     now = datetime.now(UTC)
     lines = io.BytesIO(b"\n".join(orjson.dumps(one) for one in documents))
     refusals: list[str] = []
@@ -126,12 +126,12 @@ def ingest(project: Project, documents: Iterable[Mapping[str, Any]]) -> Tally:
     return found
 
 
-def draw_nights(project: Project, nights: Iterable[date], rate: float | None = None) -> list[Drawn]:
+def draw_nights(project: Project, nights: Iterable[date], rate: float | None = None) -> list[StratumDraw]:
     return [one for night in nights for one in draw_night(project, night, datetime.now(UTC), rate=rate)]
 
 
 def wait(project: Project, *, stop: Callable[[], bool] = lambda: False) -> Waited:
-    with Desk(project) as desk:
+    with JobProcessor(project) as desk:
         return wait_for_scores(project, desk, lambda lane, due: None, stop=stop)
 
 
@@ -192,7 +192,7 @@ def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_c
     bench.passes = lambda case: case not in dropped and sample_key(case) < 0.95
     project = bench.project()
     runs = history(42, {"refund": 8, "faq": 6})
-    assert ingest(project, runs) == Tally(accepted=len(runs))
+    assert ingest(project, runs) == IntakeCounts(accepted=len(runs))
     waited = nightly(project, nights)
     assert waited.still_open == 0
     found = assert_reconciles(project)
@@ -215,7 +215,7 @@ def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_c
     before, asked = everything(project), len(bench.asked)
     assert nightly(project, nights).still_open == 0
     assert everything(project) == before
-    assert ingest(project, runs) == Tally(duplicate=len(runs))
+    assert ingest(project, runs) == IntakeCounts(duplicate=len(runs))
     assert nightly(project, nights).still_open == 0
     assert everything(project) == before
     assert len(bench.asked) == asked
@@ -339,7 +339,7 @@ def test_a_judge_that_changes_in_an_open_night_takes_the_night_over(bench: Bench
     old, new = bench.project(), bench.project(SPOTCHECK_JUDGE_MODEL="another-judge")
     ingest(old, [document(f"case-{number}", yesterday) for number in range(40)])
     draw_nights(old, [yesterday])
-    with Desk(old) as desk:
+    with JobProcessor(old) as desk:
         desk.drain("judge", stop=lambda: len(bench.asked) >= 10)
     done = states(old)["scored"]
     assert 10 <= done < 40
@@ -377,7 +377,7 @@ def test_an_outage_of_the_judge_costs_no_run_an_attempt_and_all_are_done_when_it
         down = bench.project(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     else:
         bench.instead = lambda case: said[fault]
-    with Desk(down) as desk:
+    with JobProcessor(down) as desk:
         done = desk.drain("judge")
     assert (done.settled, done.retried, done.refused) == (0, 0, None)
     assert done.outage
@@ -397,7 +397,7 @@ def test_a_run_that_the_judge_never_answers_is_given_up_alone(bench: Bench) -> N
     project = bench.project(PLAIN.replace("heuristics", "max_attempts = 2\nheuristics"))
     ingest(project, [document(f"case-{number}") for number in range(40)])
     draw_nights(project, [MONDAY])
-    with Desk(project) as desk:
+    with JobProcessor(project) as desk:
         desk.drain_all(["judge", "heuristic"])
     assert states(project) == {"scored": 39, "failed": 1}
     ((reason,),) = rows(project, select(job.c.reason).where(job.c.state == "failed"))
@@ -411,7 +411,7 @@ def test_the_last_call_of_a_turn_is_tried_again_in_it_and_waits_for_nobody_to_wa
     project = bench.project(PLAIN.replace("concurrency = 8", "concurrency = 1"))
     ingest(project, [document(f"case-{number}") for number in range(5)])
     draw_nights(project, [MONDAY])
-    with Desk(project) as desk:
+    with JobProcessor(project) as desk:
         done = desk.drain("judge")
     assert (done.settled, done.retried, len(bench.asked)) == (5, 1, 6)
     assert states(project) == {"scored": 5}
@@ -512,7 +512,7 @@ def test_a_database_that_hangs_up_again_and_again_costs_no_outcome_and_makes_non
         failures = 0
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with Desk(project) as desk:
+        with JobProcessor(project) as desk:
             for _ in range(100):
                 try:
                     desk.drain("judge")

@@ -12,15 +12,15 @@ from worker.demo.judge_server import MODEL
 from worker.flow import turn_note
 from worker.flow.draw import draw_night
 from worker.flow.project import Project
-from worker.flow.score import LEFT_ALONE, Drained
-from worker.flow.turn_note import News, TurnNotes, in_short
+from worker.flow.score import LEFT_ALONE, DrainResult
+from worker.flow.turn_note import TroubleChange, TroubleLog, in_short
 from worker.settings import Settings
 from worker.store import draws
 from worker.store.vitals import TURN
 
 DENIED = "the judge at http://h/v1 refuses the key for model 'm' (401); check OPENAI_API_KEY"
 DOWN = "the judge at http://h/v1 answers 500: cannot read 'my name is Ann'"
-FINE, IDLE = Drained(settled=5), Drained()
+FINE, IDLE = DrainResult(settled=5), DrainResult()
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def noted(project: Project) -> dict[str, Any]:
 
 
 def test_a_trouble_is_told_once_by_whoever_meets_it_first_and_its_end_too(project: Project) -> None:
-    one, other = TurnNotes(project), TurnNotes(project)
+    one, other = TroubleLog(project), TroubleLog(project)
     assert one.after("judge", FINE) is None
-    assert one.after("judge", Drained(refused=DENIED)) == News(DENIED, is_trouble=True, seconds=None)
-    assert other.after("judge", Drained(refused=DENIED)) is None
-    assert one.after("judge", Drained(refused=DENIED)) is None
+    assert one.after("judge", DrainResult(refused=DENIED)) == TroubleChange(DENIED, is_trouble=True, seconds=None)
+    assert other.after("judge", DrainResult(refused=DENIED)) is None
+    assert one.after("judge", DrainResult(refused=DENIED)) is None
     since = noted(project)["since"]
     over = other.after("judge", FINE)
     assert over is not None
@@ -63,9 +63,9 @@ def test_a_trouble_is_told_once_by_whoever_meets_it_first_and_its_end_too(projec
 
 
 def test_a_turn_that_asks_nobody_proves_nothing(project: Project) -> None:
-    notes = TurnNotes(project)
-    notes.after("judge", Drained(outage=DOWN))
-    for proves_nothing in (Drained(outage=LEFT_ALONE), IDLE):
+    notes = TroubleLog(project)
+    notes.after("judge", DrainResult(outage=DOWN))
+    for proves_nothing in (DrainResult(outage=LEFT_ALONE), IDLE):
         assert notes.after("judge", proves_nothing) is None
         assert noted(project)["trouble"] == DOWN
 
@@ -73,16 +73,16 @@ def test_a_turn_that_asks_nobody_proves_nothing(project: Project) -> None:
 def test_a_process_that_still_leaves_the_judge_alone_does_not_contradict_one_that_was_answered(
     project: Project,
 ) -> None:
-    one, other = TurnNotes(project), TurnNotes(project)
-    one.after("judge", Drained(outage=DOWN))
+    one, other = TroubleLog(project), TroubleLog(project)
+    one.after("judge", DrainResult(outage=DOWN))
     assert other.after("judge", FINE) is not None
-    assert one.after("judge", Drained(outage=LEFT_ALONE)) is None
+    assert one.after("judge", DrainResult(outage=LEFT_ALONE)) is None
     assert noted(project)["trouble"] is None
 
 
 def test_where_no_job_waits_the_trouble_is_over_without_a_judgement(project: Project) -> None:
-    notes = TurnNotes(project)
-    notes.after("judge", Drained(outage=DOWN))
+    notes = TroubleLog(project)
+    notes.after("judge", DrainResult(outage=DOWN))
     with project.store.write() as connection:
         connection.exec_driver_sql("UPDATE job SET state = 'shed' WHERE state = 'queued'")
     news = notes.after("judge", IDLE)
@@ -92,15 +92,15 @@ def test_where_no_job_waits_the_trouble_is_over_without_a_judgement(project: Pro
 
 
 def test_an_outage_that_becomes_a_refusal_is_told_anew_for_a_person_has_to_act(project: Project) -> None:
-    notes = TurnNotes(project)
-    assert notes.after("judge", Drained(outage=DOWN)) is not None
-    assert notes.after("judge", Drained(outage="the judge at http://h/v1 answers 503: busy")) is None
-    news = notes.after("judge", Drained(refused=DENIED))
-    assert news == News(DENIED, is_trouble=True, seconds=None)
+    notes = TroubleLog(project)
+    assert notes.after("judge", DrainResult(outage=DOWN)) is not None
+    assert notes.after("judge", DrainResult(outage="the judge at http://h/v1 answers 503: busy")) is None
+    news = notes.after("judge", DrainResult(refused=DENIED))
+    assert news == TroubleChange(DENIED, is_trouble=True, seconds=None)
 
 
 def test_the_store_keeps_a_servers_words_and_the_log_gets_none(project: Project) -> None:
-    news = TurnNotes(project).after("judge", Drained(outage=DOWN))
+    news = TroubleLog(project).after("judge", DrainResult(outage=DOWN))
     assert news is not None
     assert news.said == "the judge at http://h/v1 answers 500"
     assert noted(project)["trouble"] == DOWN

@@ -12,7 +12,7 @@ import orjson
 from worker.core.calendar import nights_between
 from worker.flow.draw import draw_night
 from worker.flow.project import Project
-from worker.flow.take import Tally, take
+from worker.flow.take import IntakeCounts, take
 from worker.flow.watch import watch
 from worker.ingest import jsonl
 from worker.records import Drift
@@ -78,7 +78,7 @@ def a_run(rng: random.Random, night: date, task_type: str, way: Way) -> dict[str
     }
 
 
-def send(opened: Project, documents: list[dict[str, Any]], now: datetime) -> Tally:
+def send(opened: Project, documents: list[dict[str, Any]], now: datetime) -> IntakeCounts:
     lines = io.BytesIO(b"\n".join(orjson.dumps(one) for one in documents))
     rejected: list[object] = []
     tally = take(opened, jsonl.read(lines, now=now, limits=opened.settings.intake), now, on_rejected=rejected.append)

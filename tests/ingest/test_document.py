@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from worker.errors import IngestError
 from worker.ingest import document
-from worker.ingest.document import Taken
+from worker.ingest.document import ParsedRun
 from worker.records import Run, Step
-from worker.sections import Intake
+from worker.sections import IntakeSection
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
-LIMITS = Intake()
-TIGHT = Intake(max_text_chars=1_000, max_result_chars=100, max_steps=10)
+LIMITS = IntakeSection()
+TIGHT = IntakeSection(max_text_chars=1_000, max_result_chars=100, max_steps=10)
 PLAIN: Mapping[str, Any] = {
     "run_id": "r-1",
     "task_type": "refund",
@@ -27,15 +27,15 @@ PLAIN: Mapping[str, Any] = {
 }
 
 
-def read(limits: Intake = LIMITS, **over: Any) -> Run:
+def read(limits: IntakeSection = LIMITS, **over: Any) -> Run:
     return taken(limits, **over).run
 
 
-def taken(limits: Intake = LIMITS, **over: Any) -> Taken:
+def taken(limits: IntakeSection = LIMITS, **over: Any) -> ParsedRun:
     return document.read({**PLAIN, **over}, now=NOW, limits=limits)
 
 
-def stored_steps(one: Taken) -> list[dict[str, Any]]:
+def stored_steps(one: ParsedRun) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = orjson.loads(one.payload)["steps"]
     return steps
 
@@ -196,7 +196,7 @@ def test_five_thousand_steps_are_all_kept() -> None:
 @pytest.mark.parametrize("most", [1, 2, 9, 5_000])
 def test_of_twenty_thousand_steps_beginning_and_end_are_kept_with_their_places(most: int) -> None:
     steps = [{"kind": "tool", "name": f"n{number}"} for number in range(20_000)]
-    run = read(Intake(max_steps=most), steps=steps)
+    run = read(IntakeSection(max_steps=most), steps=steps)
     assert len(run.steps) == most
     assert run.content == "partial"
     assert all(step.name == f"n{step.seq}" for step in run.steps)
@@ -261,7 +261,7 @@ _near = st.fixed_dictionaries(
 )
 
 
-def _run_or_line(anything: object) -> Taken | str:
+def _run_or_line(anything: object) -> ParsedRun | str:
     try:
         return document.read(anything, now=NOW, limits=TIGHT)
     except IngestError as error:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from worker.ingest import jsonl
 from worker.ingest.jsonl import Accepted, Rejected
-from worker.sections import Intake
+from worker.sections import IntakeSection
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
-LIMITS = Intake()
+LIMITS = IntakeSection()
 
 
 def a_line(number: int = 1, **over: Any) -> bytes:
@@ -24,7 +24,7 @@ def a_line(number: int = 1, **over: Any) -> bytes:
     return orjson.dumps({**fields, **over}) + b"\n"
 
 
-def read(raw: bytes, limits: Intake = LIMITS) -> list[Accepted | Rejected]:
+def read(raw: bytes, limits: IntakeSection = LIMITS) -> list[Accepted | Rejected]:
     return list(jsonl.read(io.BytesIO(raw), now=NOW, limits=limits))
 
 
@@ -157,7 +157,7 @@ def test_a_line_of_fifty_megabytes_is_rejected_in_bounded_memory_and_the_next_is
         yield b'"}\n'
         yield a_line(2)
 
-    limits = Intake(max_line_bytes=2_000_000)
+    limits = IntakeSection(max_line_bytes=2_000_000)
     items = list(jsonl.read(io.BufferedReader(Stream(parts())), now=NOW, limits=limits))
     assert accepted(items) == ["r-1", "r-2"]
     [(number, reason)] = rejected(items)
@@ -168,14 +168,14 @@ def test_a_line_of_fifty_megabytes_is_rejected_in_bounded_memory_and_the_next_is
 
 @pytest.mark.parametrize("extra", [0, 1, 2])
 def test_the_longest_line_is_the_longest_line(extra: int) -> None:
-    limits = Intake(max_line_bytes=1_000)
+    limits = IntakeSection(max_line_bytes=1_000)
     pad = 1_000 - len(a_line(1, input="")) + 1 + extra
     items = read(a_line(1, input="x" * pad) + a_line(2), limits)
     assert accepted(items) == (["r-1", "r-2"] if not extra else ["r-2"])
 
 
 def test_an_endless_line_without_end_is_one_rejected_line() -> None:
-    items = read(b"x" * 5_000, Intake(max_line_bytes=1_000))
+    items = read(b"x" * 5_000, IntakeSection(max_line_bytes=1_000))
     assert rejected(items) == [(1, "longer than 1,000 bytes (setting intake.max_line_bytes)")]
 
 

@@ -11,8 +11,8 @@ from tests.judge.test_wire_responses import a_message, a_response, text
 from worker.demo.judge_server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeUnavailable
 from worker.judge.client import ChatJudge
-from worker.judge.gate import Gate
-from worker.judge.pace import Seen
+from worker.judge.gate import CallQueue
+from worker.judge.pace import CallTotals
 from worker.records import Backend, Message, Question, Reply
 
 FULL = refused(429, "Resource Unavailable", code="resource_unavailable")
@@ -56,8 +56,8 @@ def price(model: str, read: int, cached: int, written: int, tier: str | None) ->
     return read * {"flex": 0.5}.get(tier or "", 1.0)
 
 
-def replies(tiers: Tiers, *questions: Question) -> tuple[list[Reply], Gate]:
-    async def run() -> tuple[list[Reply], Gate]:
+def replies(tiers: Tiers, *questions: Question) -> tuple[list[Reply], CallQueue]:
+    async def run() -> tuple[list[Reply], CallQueue]:
         async with JudgeServer(tiers, path=tiers.path) as server:
             judge = ChatJudge(server.base_url, SecretStr("k"), price=price)
             try:
@@ -88,7 +88,7 @@ def test_without_room_the_same_question_is_asked_at_the_full_price_and_said_so(f
 
 def test_a_tier_without_room_is_no_refusal_to_the_pace() -> None:
     _, gate = replies(Tiers(FULL), *[a_question()] * 3)
-    assert gate.pace.seen == Seen(calls=3, refused=0, failed=0, answered=3)
+    assert gate.pace.seen == CallTotals(calls=3, refused=0, failed=0, answered=3)
     assert gate.pace.in_flight == 0
 
 

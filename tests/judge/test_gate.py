@@ -12,14 +12,14 @@ from worker.demo.judge_server import Answer, JudgeServer, refused
 from worker.errors import JudgeRefusesUs, JudgeUnavailable
 from worker.judge import paced
 from worker.judge.client import ChatJudge
-from worker.judge.gate import Gate
-from worker.judge.pace import Pace
+from worker.judge.gate import CallQueue
+from worker.judge.pace import AdaptiveLimiter
 from worker.judge.paced import PacedJudge
 
 
 def test_turns_come_in_order_and_one_that_gives_up_is_passed_over() -> None:
     async def run() -> list[int]:
-        gate = Gate(Pace(1))
+        gate = CallQueue(AdaptiveLimiter(1))
         order: list[int] = []
 
         async def call(number: int) -> None:
@@ -43,7 +43,7 @@ def test_turns_come_in_order_and_one_that_gives_up_is_passed_over() -> None:
 
 def test_a_turn_that_was_given_to_somebody_who_is_gone_goes_to_the_next() -> None:
     async def run() -> None:
-        gate = Gate(Pace(1))
+        gate = CallQueue(AdaptiveLimiter(1))
         await gate.enter()
         waiting = [asyncio.create_task(gate.enter()) for _ in range(2)]
         await asyncio.sleep(0)
@@ -59,7 +59,7 @@ def test_a_turn_that_was_given_to_somebody_who_is_gone_goes_to_the_next() -> Non
 
 def test_whoever_waits_for_a_rate_is_let_through_without_anybody_ending() -> None:
     async def run() -> float:
-        gate = Gate(Pace(100, rate=50.0))
+        gate = CallQueue(AdaptiveLimiter(100, rate=50.0))
         since = time.monotonic()
         for _ in range(14):
             await gate.enter()
@@ -70,7 +70,7 @@ def test_whoever_waits_for_a_rate_is_let_through_without_anybody_ending() -> Non
 
 def test_those_who_wait_are_sent_away_when_the_server_refuses_us() -> None:
     async def run() -> None:
-        gate = Gate(Pace(1))
+        gate = CallQueue(AdaptiveLimiter(1))
         await gate.enter()
         waiting = [asyncio.create_task(gate.enter()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -159,7 +159,7 @@ def test_an_allowance_that_an_answer_says_is_used_up_holds_back_the_next() -> No
 
 def test_where_calls_are_seldom_none_is_made_ready_before_its_turn() -> None:
     now = [100.0]
-    gate = Gate(Pace(50, rate=0.2), clock=lambda: now[0])
+    gate = CallQueue(AdaptiveLimiter(50, rate=0.2), clock=lambda: now[0])
     assert gate.appetite() == 1
     gate.pace.begins(now[0])
     gate.answered(0.3)
@@ -168,4 +168,4 @@ def test_where_calls_are_seldom_none_is_made_ready_before_its_turn() -> None:
     assert gate.appetite() == 0
     now[0] += 0.2
     assert gate.appetite() == 1
-    assert Gate(Pace(50, rate=2.0)).appetite() == 2
+    assert CallQueue(AdaptiveLimiter(50, rate=2.0)).appetite() == 2

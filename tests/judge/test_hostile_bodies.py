@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from worker.core.rubric import parse
-from worker.core.verdict import Seen, aggregate, asked, read
+from worker.core.verdict import ShownText, aggregate, asked, read
 from worker.demo.judge_server import Answer, JudgeServer
 from worker.errors import JudgeError
 from worker.judge.client import ChatJudge
@@ -103,7 +103,7 @@ def test_nothing_a_server_says_gets_through_as_anything_else(backend: Any, shape
 
 
 def _can_be_stored(reply: Reply) -> None:
-    outcomes = read(reply, RUBRIC.criteria, Seen({}))
+    outcomes = read(reply, RUBRIC.criteria, ShownText({}))
     whole = aggregate(RUBRIC, outcomes, reply.probabilities)
     for outcome in (whole, *outcomes):
         said = orjson.dumps(outcome.model_dump())

@@ -12,7 +12,7 @@ from worker.demo.judge_server import Answer, JudgeServer, completion, refused, s
 from worker.errors import VerdictUnreadable
 from worker.judge.client import ChatJudge
 from worker.judge.complaint import Complaint
-from worker.judge.ladder import LIMITS, Plan, easier
+from worker.judge.ladder import LIMITS, CapabilityPlan, easier
 from worker.judge.wire import SCHEMA_REQUEST
 from worker.judge.wire_chat import ChatWire
 from worker.records import Message, Question, Reply
@@ -203,7 +203,9 @@ def test_a_server_that_refuses_everything_ends_the_climb() -> None:
 
 
 def test_a_rubric_cannot_change_how_the_answer_arrives() -> None:
-    body, effective = ChatWire().body(a_question(stream=True, n=5, messages=[], model="other", max_tokens=9), Plan())
+    body, effective = ChatWire().body(
+        a_question(stream=True, n=5, messages=[], model="other", max_tokens=9), CapabilityPlan()
+    )
     request = orjson.loads(body)
     assert "stream" not in request
     assert "n" not in request
@@ -212,20 +214,20 @@ def test_a_rubric_cannot_change_how_the_answer_arrives() -> None:
 
 
 def test_openai_itself_is_first_asked_with_the_newer_name_of_the_cap() -> None:
-    _, effective = ChatWire().body(a_question(), Plan(limits=LIMITS[::-1]))
+    _, effective = ChatWire().body(a_question(), CapabilityPlan(limits=LIMITS[::-1]))
     assert effective["max_completion_tokens"] == 1200
 
 
 def test_without_a_user_message_the_schema_makes_one() -> None:
     question = a_question().model_copy(update={"messages": (Message("system", "Judge."),)})
-    body, _ = ChatWire().body(question, Plan(rung=3))
+    body, _ = ChatWire().body(question, CapabilityPlan(rung=3))
     assert [message["role"] for message in orjson.loads(body)["messages"]] == ["system", "user"]
 
 
 def test_a_complaint_about_something_else_gives_no_easier_plan() -> None:
     sent = ("temperature", "max_tokens", "response_format")
-    assert easier(Plan(), Complaint("bad role"), sent) is None
-    assert easier(Plan(rung=3), Complaint("response_format?", param="response_format"), sent) is None
+    assert easier(CapabilityPlan(), Complaint("bad role"), sent) is None
+    assert easier(CapabilityPlan(rung=3), Complaint("response_format?", param="response_format"), sent) is None
 
 
 PROSE = completion("The agent did well, I think: it passes.", prompt="x" * 40)
@@ -282,9 +284,9 @@ def test_a_500_about_tools_is_a_missing_form_and_not_an_outage() -> None:
 
 
 def test_what_was_found_out_is_told_and_taken_up_again() -> None:
-    told: dict[str, Plan] = {}
+    told: dict[str, CapabilityPlan] = {}
 
-    async def ask(picky: Picky, remembered: Mapping[str, Plan]) -> None:
+    async def ask(picky: Picky, remembered: Mapping[str, CapabilityPlan]) -> None:
         async with JudgeServer(picky) as server:
             judge = ChatJudge(server.base_url, None, remembered=remembered, on_plan=told.__setitem__)
             await judge.ask(a_question())
@@ -293,7 +295,7 @@ def test_what_was_found_out_is_told_and_taken_up_again() -> None:
 
     asyncio.run(ask(Picky("json_object", "text"), {}))
     assert {model: plan.dumped()["rung"] for model, plan in told.items()} == {"judge": "json_object"}
-    kept = {model: Plan.loaded(plan.dumped()) for model, plan in told.items()}
+    kept = {model: CapabilityPlan.loaded(plan.dumped()) for model, plan in told.items()}
     assert kept == told
     told.clear()
     again = Picky("json_object", "text")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.judge.pace import OPEN_MOST_S, Pace
+from worker.judge.pace import OPEN_MOST_S, AdaptiveLimiter
 
 
 class Server(NamedTuple):
@@ -38,7 +38,7 @@ class Told(NamedTuple):
         return items / self.seconds
 
 
-def play(items: int, paces: list[Pace], server: Server, seed: int = 1) -> Told:
+def play(items: int, paces: list[AdaptiveLimiter], server: Server, seed: int = 1) -> Told:
     """So many items through some workers' paces, in the order of events; refused and failed ones come again."""
     chance = random.Random(seed)
     events: list[tuple[float, int, str, tuple[Any, ...]]] = []
@@ -105,7 +105,7 @@ def play(items: int, paces: list[Pace], server: Server, seed: int = 1) -> Told:
 
 
 def test_without_a_limit_it_is_as_fast_as_the_setting_allows() -> None:
-    told = play(5_000, [Pace(50), Pace(50)], Server())
+    told = play(5_000, [AdaptiveLimiter(50), AdaptiveLimiter(50)], Server())
     assert told.per_second(5_000) > 0.9 * 100 / 0.31  # the mean of the latencies is .31
     assert (told.requests, told.most_in_flight) == (5_000, 100)
 
@@ -113,7 +113,7 @@ def test_without_a_limit_it_is_as_fast_as_the_setting_allows() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_hard_limit_is_used_and_hardly_ever_met(workers: int, seed: int) -> None:
-    paces = [Pace(100 // workers) for _ in range(workers)]
+    paces = [AdaptiveLimiter(100 // workers) for _ in range(workers)]
     told = play(5_000, paces, Server(rps=50), seed)
     used, each = told.per_second(5_000) / 50, told.requests / 5_000
     assert (used > 0.93, each < 1.1) == (True, True) if workers < 4 else (used > 0.85, each < 1.25) == (True, True)
@@ -131,40 +131,43 @@ def test_a_hard_limit_is_used_and_hardly_ever_met(workers: int, seed: int) -> No
     ids=["1 a second", "8 a second", "500 at once, then 8 a second", "20 at once", "slow, 4 at once"],
 )
 def test_limits_of_other_shapes_are_found_too(server: Server, items: int, least: float, requests_each: float) -> None:
-    told = play(items, [Pace(16 if server.rps else 50)], server)
+    told = play(items, [AdaptiveLimiter(16 if server.rps else 50)], server)
     assert told.per_second(items) > least
     assert told.requests / items < requests_each
 
 
 def test_refusals_and_failures_at_any_rate_are_no_limit() -> None:
-    free = play(5_000, [Pace(50), Pace(50)], Server()).seconds
-    assert play(5_000, [Pace(50), Pace(50)], Server(refuses=0.05, fails=0.05)).seconds < 1.5 * free
-    assert play(5_000, [Pace(50), Pace(50)], Server(refuses=0.20)).seconds < 2.2 * free
+    free = play(5_000, [AdaptiveLimiter(50), AdaptiveLimiter(50)], Server()).seconds
+    assert (
+        play(5_000, [AdaptiveLimiter(50), AdaptiveLimiter(50)], Server(refuses=0.05, fails=0.05)).seconds < 1.5 * free
+    )
+    assert play(5_000, [AdaptiveLimiter(50), AdaptiveLimiter(50)], Server(refuses=0.20)).seconds < 2.2 * free
 
 
 @pytest.mark.parametrize("seed", [3, 7, 12, 25, 30])
 def test_room_that_another_process_takes_is_no_sign_that_slowing_down_is_useless(seed: int) -> None:
-    told = play(5_000, [Pace(50), Pace(50)], Server(rps=50), seed)
+    told = play(5_000, [AdaptiveLimiter(50), AdaptiveLimiter(50)], Server(rps=50), seed)
     assert told.requests / 5_000 < 1.12  # 1.15 to 1.20 when one of the two believes it, and takes what it can for 30 s
     assert told.per_second(5_000) > 46
 
 
 def test_a_few_refusals_at_the_start_are_chance() -> None:
-    free = play(2_500, [Pace(50), Pace(50)], Server()).seconds
+    free = play(2_500, [AdaptiveLimiter(50), AdaptiveLimiter(50)], Server()).seconds
     slowest = max(
-        play(2_500, [Pace(50), Pace(50)], Server(refuses=0.05, fails=0.02), seed).seconds for seed in range(1, 21)
+        play(2_500, [AdaptiveLimiter(50), AdaptiveLimiter(50)], Server(refuses=0.05, fails=0.02), seed).seconds
+        for seed in range(1, 21)
     )
     assert slowest < 1.55 * free  # 1.7, were three of the first sixteen enough to slow down
 
 
 def test_a_rate_that_is_set_is_never_exceeded() -> None:
-    told = play(1_000, [Pace(50, rate=20.0)], Server())
+    told = play(1_000, [AdaptiveLimiter(50, rate=20.0)], Server())
     assert 19 < told.per_second(1_000) <= 20.1
     assert told.refused == 0
 
 
 def test_a_storm_pauses_everything_for_as_long_as_asked() -> None:
-    pace = Pace(16)
+    pace = AdaptiveLimiter(16)
     looks = [pace.begins(0.0) for _ in range(16)]
     assert pace.room(0.0) == 0
     for look in looks[:12]:
@@ -176,14 +179,14 @@ def test_a_storm_pauses_everything_for_as_long_as_asked() -> None:
 
 
 def test_an_allowance_that_is_used_up_pauses_everything_but_never_longer_than_a_minute() -> None:
-    pace = Pace(16)
+    pace = AdaptiveLimiter(16)
     pace.refused(0.0, pace.begins(0.0), 3_600.0, is_used_up=True)
     assert pace.room(59.0) == 0
     assert pace.room(60.1) > 0
 
 
 def test_a_judge_that_answers_nobody_rests_and_is_asked_by_one_call_until_one_is_answered() -> None:
-    pace = Pace(16)
+    pace = AdaptiveLimiter(16)
     rests = []
     now = 0.0
     for _ in range(6):
@@ -204,7 +207,7 @@ def test_a_judge_that_answers_nobody_rests_and_is_asked_by_one_call_until_one_is
 
 
 def test_a_call_of_an_earlier_look_says_nothing_about_this_one() -> None:
-    pace = Pace(16)
+    pace = AdaptiveLimiter(16)
     old = [pace.begins(0.0) for _ in range(16)]
     for look in old[:8]:
         pace.refused(0.01, look, None)
@@ -224,7 +227,7 @@ ACTS = st.lists(st.tuples(st.sampled_from(["begin", "answer", "refuse", "fail", 
 def test_whatever_happens_the_bounds_hold_and_it_never_stands_still_for_ever(
     acts: list[tuple[str, float]], most: int, rate: float | None
 ) -> None:
-    pace, now, looks = Pace(most, rate=rate), 0.0, []
+    pace, now, looks = AdaptiveLimiter(most, rate=rate), 0.0, []
     for act, wait_s in acts:
         now += wait_s
         if act == "begin":

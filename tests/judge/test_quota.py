@@ -21,8 +21,8 @@ from worker.broker.quota import PREFIX, RedisQuota, shared
 from worker.demo.judge_server import Answer, JudgeServer, completion
 from worker.errors import StoreError
 from worker.judge.client import ChatJudge
-from worker.judge.gate import QUOTA_LOOK_S, Gate
-from worker.judge.pace import Pace
+from worker.judge.gate import QUOTA_LOOK_S, CallQueue
+from worker.judge.pace import AdaptiveLimiter
 from worker.judge.quota import BURST_S, Bucket, Limits, OwnShare, Quota, fills, tokens_of
 from worker.judge.wire_chat import ChatWire
 from worker.settings import Settings
@@ -383,7 +383,7 @@ def test_two_who_want_all_they_can_get_get_about_as_much(redis_server: str) -> N
 
     async def one(counts: list[int], number: int) -> None:
         quota = RedisQuota(redis_server, name, Limits(requests_per_minute=6_000), Never())
-        gate = Gate(Pace(50), quota=quota)
+        gate = CallQueue(AdaptiveLimiter(50), quota=quota)
         while sum(counts) < 120:
             gate.answered(0.01) if await gate.enter() >= 0 else None
             counts[number] += 1
@@ -426,13 +426,13 @@ def test_calls_wait_in_order_for_their_part_of_a_quota() -> None:
     quota = Told(0.001, 0, 0.002, 0.001)
     order: list[int] = []
 
-    async def call(gate: Gate, number: int) -> None:
+    async def call(gate: CallQueue, number: int) -> None:
         await gate.enter(10 * number)
         order.append(number)
         gate.answered(0.01)
 
     async def run() -> None:
-        gate = Gate(Pace(1), quota=quota)
+        gate = CallQueue(AdaptiveLimiter(1), quota=quota)
         async with asyncio.TaskGroup() as group:
             for number in range(4):
                 group.create_task(call(gate, number))
@@ -447,7 +447,7 @@ def test_nothing_is_taken_while_the_pace_lets_nobody_through() -> None:
     quota = Told()
 
     async def run() -> None:
-        gate = Gate(Pace(2), quota=quota)
+        gate = CallQueue(AdaptiveLimiter(2), quota=quota)
         gate.pace.pause(gate.clock(), 60)
         waiting = [asyncio.create_task(gate.enter(5)) for _ in range(3)]
         await asyncio.sleep(0.02)
@@ -462,7 +462,7 @@ def test_nothing_is_taken_while_the_pace_lets_nobody_through() -> None:
 
 def test_a_pause_that_ends_lets_those_who_wait_ask_again() -> None:
     async def run() -> None:
-        gate = Gate(Pace(1), quota=Told())
+        gate = CallQueue(AdaptiveLimiter(1), quota=Told())
         await gate.enter(1)
         second = asyncio.create_task(gate.enter(1))
         await asyncio.sleep(0.01)
@@ -477,7 +477,7 @@ def test_what_was_taken_for_somebody_who_is_gone_is_given_back() -> None:
     quota = Told()
 
     async def run() -> None:
-        gate = Gate(Pace(1), quota=quota)
+        gate = CallQueue(AdaptiveLimiter(1), quota=quota)
         waiting = asyncio.create_task(gate.enter(7))
         while not quota.asked:
             await asyncio.sleep(0)
@@ -496,18 +496,18 @@ def test_a_quota_that_breaks_is_told_to_those_who_wait() -> None:
             raise RuntimeError("broken")
 
     async def run() -> list[Any]:
-        gate = Gate(Pace(1), quota=Broken())
+        gate = CallQueue(AdaptiveLimiter(1), quota=Broken())
         return await asyncio.gather(*(gate.enter() for _ in range(3)), return_exceptions=True)
 
     assert [str(one) for one in asyncio.run(run())] == ["broken"] * 3
 
 
 def test_no_more_is_made_ready_than_a_quota_lets_through_soon() -> None:
-    gate = Gate(Pace(200), quota=Told(limits=Limits(requests_per_minute=120)))
+    gate = CallQueue(AdaptiveLimiter(200), quota=Told(limits=Limits(requests_per_minute=120)))
     gate.pace.latency_s = 1.0
     assert gate.appetite() == 4
-    assert Gate(Pace(200), quota=Told(limits=Limits(tokens_per_minute=120))).appetite() == 21
-    assert Gate(Pace(200)).appetite() == 21
+    assert CallQueue(AdaptiveLimiter(200), quota=Told(limits=Limits(tokens_per_minute=120))).appetite() == 21
+    assert CallQueue(AdaptiveLimiter(200)).appetite() == 21
 
 
 # The judge
@@ -554,7 +554,7 @@ def test_an_answer_that_does_not_say_what_it_cost_is_not_settled() -> None:
 
 
 def test_requests_are_counted_at_a_quarter_of_their_bytes() -> None:
-    from worker.judge.ladder import Plan
+    from worker.judge.ladder import CapabilityPlan
 
-    body, _ = ChatWire().body(a_question(), Plan())
+    body, _ = ChatWire().body(a_question(), CapabilityPlan())
     assert tokens_of(body) == -(-len(body) // 4)

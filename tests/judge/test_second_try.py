@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from worker.core.repair import REQUEST, SHOWN_BYTES
 from worker.demo.judge_server import Answer, JudgeServer, completion, refused
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire import SCHEMA_REQUEST
 from worker.records import Message, Question, Reply
 
@@ -22,7 +22,7 @@ SCHEMA = {
 }
 GOOD = '{"verdict":"pass"}'
 PROSE = "The agent did well, I think: it passes."
-PROMPT_ONLY = {"judge": Plan(rung=3)}
+PROMPT_ONLY = {"judge": CapabilityPlan(rung=3)}
 
 
 class Script:
@@ -39,7 +39,7 @@ class Script:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-def asked(script: Script, *, may: bool = True, plans: Mapping[str, Plan] = PROMPT_ONLY, **over: Any) -> Reply:
+def asked(script: Script, *, may: bool = True, plans: Mapping[str, CapabilityPlan] = PROMPT_ONLY, **over: Any) -> Reply:
     question = Question(
         messages=(Message("system", "Judge."), Message("user", "Was it done?")),
         answer_schema=SCHEMA,
@@ -101,7 +101,7 @@ def test_a_question_that_does_not_allow_it_is_asked_once() -> None:
 @pytest.mark.parametrize("rung", [0, 1, 2])
 def test_a_server_that_enforces_a_form_is_asked_once(rung: int) -> None:
     script = Script('{"verdict":"maybe"}', GOOD)
-    asked(script, plans={"judge": Plan(rung=rung)})
+    asked(script, plans={"judge": CapabilityPlan(rung=rung)})
     assert len(script.asked) == 1
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire import NoCompletion
 from worker.judge.wire_chat import ChatWire
 from worker.records import Message, Question
@@ -29,7 +29,7 @@ ROW = {
 
 
 def test_a_row_is_read_completely_without_a_judge() -> None:
-    line, effective = ChatWire().body(QUESTION, Plan())
+    line, effective = ChatWire().body(QUESTION, CapabilityPlan())
     assert orjson.loads(line)["response_format"]["type"] == "json_schema"
 
     def price(model: str, read: int, cached: int, written: int, tier: str | None) -> float:

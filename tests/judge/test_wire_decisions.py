@@ -18,10 +18,10 @@ from worker.core.rubric import parse
 from worker.demo.judge_server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeUnavailable, VerdictUnreadable
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire import NoCompletion
 from worker.judge.wire_decisions import DecisionsWire
-from worker.records import Asked, Message, Outcome, Question, Reply, Run, Scoring
+from worker.records import CriterionQuestion, Message, Outcome, Question, Reply, Run, Scoring
 from worker.scorers.protocol import Context
 from worker.scorers.rubric import RubricScorer
 
@@ -34,7 +34,7 @@ QUESTION = Question(
     schema_name="demo",
     model="gpt-6-luna",
     params={"temperature": 0, "prompt_cache_key": "k"},
-    asked=(Asked("one", "One?", WORDS), Asked("two", "Two?", WORDS)),
+    asked=(CriterionQuestion("one", "One?", WORDS), CriterionQuestion("two", "Two?", WORDS)),
     prompt_hash="0" * 16,
 )
 RUBRIC = """---
@@ -141,7 +141,7 @@ def test_each_criterion_goes_out_as_a_choice_among_its_verdicts() -> None:
 
 
 def test_only_what_decisions_know_is_sent_and_said_so() -> None:
-    body, effective = DecisionsWire().body(QUESTION, Plan())
+    body, effective = DecisionsWire().body(QUESTION, CapabilityPlan())
     assert effective == {"prompt_cache_key": "k"}
     assert "temperature" not in orjson.loads(body)
 

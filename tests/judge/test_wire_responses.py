@@ -14,7 +14,7 @@ from pydantic import SecretStr, TypeAdapter
 from worker.demo.judge_server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeUnavailable, VerdictUnreadable
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire import SCHEMA_REQUEST, NoCompletion
 from worker.judge.wire_responses import ResponsesWire
 from worker.records import Message, Question, Reply
@@ -162,8 +162,8 @@ def test_what_is_found_out_about_one_backend_is_not_held_against_another() -> No
         return refused(400, "text.format is not supported") if "text" in request else Answer(body=good)
 
     good = a_response(a_message(text(PASS)))
-    told: dict[str, Plan] = {}
-    remembered = {"judge": Plan(rung=3)}
+    told: dict[str, CapabilityPlan] = {}
+    remembered = {"judge": CapabilityPlan(rung=3)}
     replies(server, a_question(), remembered=remembered, on_plan=told.__setitem__)
     assert {key: plan.dumped()["rung"] for key, plan in told.items()} == {"responses:judge": "tool"}
 

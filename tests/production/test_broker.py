@@ -238,7 +238,7 @@ def test_a_message_in_hand_when_redis_is_let_go_of_is_a_lost_connection(redis_ur
     queue.put("work")
     message = queue.get(timeout=5)
     channel, transport = message.channel, message.channel.connection
-    assert type(transport) is redis_broker.Transport
+    assert type(transport) is redis_broker.RedisTransport
     channel._disconnect_pools()
     transport.client = None
     with pytest.raises(connection.connection_errors, match="was closed"):

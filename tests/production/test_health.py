@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from tests.doors.conftest import Shell
 from tests.store.world import World, judge
-from worker.cli.health import LANES, Told, check, quickly, wanted
+from worker.cli.health import LANES, LaneVerdict, check, quickly, wanted
 from worker.errors import SettingsError
 from worker.settings import Settings
 from worker.store import draws, ledger, vitals, workers
@@ -59,7 +59,7 @@ class Ward:
         with self.store.write() as connection:
             draws.set_meta(connection, LAST_TICK, (self.now - ago).isoformat())
 
-    def ask(self, lane: str = "judge", **environ: str) -> Told:
+    def ask(self, lane: str = "judge", **environ: str) -> LaneVerdict:
         (told,) = check({"SPOTCHECK_DATABASE_URL": self.url, **environ}, [lane])
         assert told.lane == lane
         return told
@@ -82,7 +82,7 @@ def test_a_lane_without_a_live_worker_is_ill(ward: Ward) -> None:
 def test_an_idle_worker_is_well_however_long_there_was_nothing_to_do(ward: Ward) -> None:
     ward.worker("judge")
     ward.turn(600 * MINUTE)
-    assert ward.ask() == Told("judge", "healthy", "1 worker, 0 due, last turn 10 h ago")
+    assert ward.ask() == LaneVerdict("judge", "healthy", "1 worker, 0 due, last turn 10 h ago")
 
 
 def test_jobs_that_nobody_touches_are_the_workers_ill_health(ward: Ward) -> None:
@@ -157,7 +157,7 @@ def test_jobs_that_wait_out_a_back_off_are_not_due(ward: Ward) -> None:
 def test_beat_is_ill_when_no_tick_is_handled_and_says_where_to_look(ward: Ward) -> None:
     assert ward.ask("beat").why.startswith("no tick was ever handled")
     ward.tick(2 * MINUTE)
-    assert ward.ask("beat") == Told("beat", "healthy", "last tick 2 min ago")
+    assert ward.ask("beat") == LaneVerdict("beat", "healthy", "last tick 2 min ago")
     ward.tick(4 * MINUTE)
     assert ward.ask("beat").state == "unhealthy"
     assert "no worker of the control lane" in ward.ask("beat").why

@@ -45,7 +45,7 @@ from worker.errors import JudgeError
 from worker.flow.capability import remembered
 from worker.flow.project import Project
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import RUNGS, Plan
+from worker.judge.ladder import RUNGS, CapabilityPlan
 from worker.records import Message, Question
 from worker.settings import Settings
 
@@ -173,7 +173,7 @@ def test_what_becomes_of_each_rung(real: Real) -> None:
     )
 
     async def ask(rung: int) -> tuple[str, str, str | None]:
-        judge = ChatJudge(real.url, None, timeout_s=ANSWER_S, remembered={question.model: Plan(rung)})
+        judge = ChatJudge(real.url, None, timeout_s=ANSWER_S, remembered={question.model: CapabilityPlan(rung)})
         try:
             reply = await judge.ask(question)
         except JudgeError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.report.history import HOSTILE, NOW, Made, document, make, night
 from worker.export import report_html
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.store.engine import Store
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -86,7 +86,7 @@ def looked_at(html: str, folder: Path, width: int) -> tuple[str, str, list[str]]
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_overflows_and_the_console_is_silent(made: Made, tmp_path: Path, width: int) -> None:
-    html = report_html.render(gather(made.project, Asked(), NOW))
+    html = report_html.render(gather(made.project, ReportRequest(), NOW))
     dom, console, asked = looked_at(html, tmp_path, width)
     found = re.search(r"WIDE (\d+) (.*?) END", dom)
     assert found, dom[-500:]
@@ -105,7 +105,7 @@ def test_hostile_names_neither_run_nor_overflow(fresh: Store, tmp_path: Path) ->
         for name in names
         for number in range(3)
     ]
-    html = report_html.render(gather(make(fresh, documents, lambda scorer, run_id: 0.0).project, Asked(), NOW))
+    html = report_html.render(gather(make(fresh, documents, lambda scorer, run_id: 0.0).project, ReportRequest(), NOW))
     dom, console, asked = looked_at(html, tmp_path, 390)
     found = re.search(r"WIDE (\d+) (.*?) END", dom)
     assert found, dom[-500:]

@@ -12,7 +12,7 @@ from worker.core.causes import leading, together
 from worker.core.report import Change
 from worker.core.story import also_seen
 from worker.export import report_html, report_json, report_markdown
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.records import Stream
 from worker.store.engine import Store
 
@@ -78,7 +78,7 @@ def both(fresh: Store) -> Made:
 
 
 def test_all_forms_tell_it_under_the_first(both: Made) -> None:
-    report = gather(both.project, Asked(), NOW)
+    report = gather(both.project, ReportRequest(), NOW)
     (lead,) = leading(report.changes)
     assert lead.drift.stream.task_type == "refund"
     (part,) = [one for one in report.changes if one is not lead]

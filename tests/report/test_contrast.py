@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from worker.core.contrast import FEWEST, Seen, contrasts, fisher_exact, holm
+from worker.core.contrast import FEWEST, RunTraits, contrasts, fisher_exact, holm
 
 counts = st.integers(0, 60)
 
@@ -34,11 +34,11 @@ def test_holm_corrects_as_a_plain_reading_of_the_paper(ps: list[float]) -> None:
         assert corrected[index] == pytest.approx(plain)
 
 
-def chance(seed: int) -> list[Seen]:
+def chance(seed: int) -> list[RunTraits]:
     """Runs whose facts have nothing to do with how good they are."""
     rng = random.Random(seed)
     return [
-        Seen(
+        RunTraits(
             rng.random() < 0.2,
             rng.choice(("refund", "faq", "research")),
             "bot",
@@ -61,8 +61,8 @@ def test_pure_chance_names_a_fact_in_few_reports() -> None:
 
 def test_a_tool_that_only_the_hardest_task_uses_is_not_blamed() -> None:
     rng = random.Random(1)
-    hard = [Seen(rng.random() < 0.5, "research", tools={"web_search": False}) for _ in range(200)]
-    easy = [Seen(rng.random() < 0.05, "faq", tools={"help": False}) for _ in range(200)]
+    hard = [RunTraits(rng.random() < 0.5, "research", tools={"web_search": False}) for _ in range(200)]
+    easy = [RunTraits(rng.random() < 0.05, "faq", tools={"help": False}) for _ in range(200)]
     found = contrasts(hard + easy).found
     assert [(one.kind, one.name) for one in found] == [("task type", "research")]
 
@@ -73,7 +73,7 @@ def test_what_goes_with_bad_runs_is_named_with_its_counts() -> None:
     for _ in range(300):
         failed = rng.random() < 0.3
         rows.append(
-            Seen(rng.random() < (0.6 if failed else 0.1), "refund", tools={"issue": failed}, flags=("x",) * failed)
+            RunTraits(rng.random() < (0.6 if failed else 0.1), "refund", tools={"issue": failed}, flags=("x",) * failed)
         )
     (one,) = contrasts(rows).found
     assert (one.kind, one.name, one.task_type) == ("tool failed", "issue", "refund"), "its flag splits alike: told once"
@@ -88,7 +88,8 @@ def test_what_goes_with_bad_runs_is_named_with_its_counts() -> None:
 def test_of_two_versions_the_worse_is_told_once() -> None:
     rng = random.Random(3)
     rows = [
-        Seen(rng.random() < (0.5 if new else 0.1), "t", agent_version="2" if new else "1") for new in [True, False] * 80
+        RunTraits(rng.random() < (0.5 if new else 0.1), "t", agent_version="2" if new else "1")
+        for new in [True, False] * 80
     ]
     found = contrasts(rows)
     assert [one.name for one in found.found] == ["2"]
@@ -101,31 +102,35 @@ def test_long_and_short_inputs_are_told_by_their_side(long_is_bad: bool) -> None
     rows = []
     for _ in range(300):
         size = rng.randrange(10_000)
-        rows.append(Seen(rng.random() < (0.5 if (size > 5_000) == long_is_bad else 0.1), "t", input_tokens=size))
+        rows.append(RunTraits(rng.random() < (0.5 if (size > 5_000) == long_is_bad else 0.1), "t", input_tokens=size))
     (one,) = contrasts(rows).found
     assert one.name.startswith("more than" if long_is_bad else "at most")
 
 
-@pytest.mark.parametrize("rows", [[], [Seen(True, "a")] * 30, [Seen(False, "a")] * 30])
-def test_without_bad_or_without_good_there_is_nothing_to_compare(rows: list[Seen]) -> None:
+@pytest.mark.parametrize("rows", [[], [RunTraits(True, "a")] * 30, [RunTraits(False, "a")] * 30])
+def test_without_bad_or_without_good_there_is_nothing_to_compare(rows: list[RunTraits]) -> None:
     found = contrasts(rows)
     assert (found.found, found.looked_at, found.runs) == ((), 0, len(rows))
 
 
 def test_too_few_runs_with_a_fact_are_not_tested() -> None:
-    rows = [Seen(number < FEWEST - 1, "t", agent_version="2" if number < FEWEST - 1 else "1") for number in range(200)]
+    rows = [
+        RunTraits(number < FEWEST - 1, "t", agent_version="2" if number < FEWEST - 1 else "1") for number in range(200)
+    ]
     assert contrasts(rows).looked_at == 0
 
 
 def test_what_defines_bad_is_not_looked_at() -> None:
-    rows = [Seen(number % 2 == 0, "t", status="errored" if number % 2 == 0 else "completed") for number in range(80)]
+    rows = [
+        RunTraits(number % 2 == 0, "t", status="errored" if number % 2 == 0 else "completed") for number in range(80)
+    ]
     assert contrasts(rows).found
     assert not contrasts(rows, ignore=("status",)).found
 
 
 def test_names_without_end_are_bounded() -> None:
     rows = [
-        Seen(number % 3 == 0, "t", tools={f"tool-{number // 5}-{part}": False for part in range(2)})
+        RunTraits(number % 3 == 0, "t", tools={f"tool-{number // 5}-{part}": False for part in range(2)})
         for number in range(5_000)
     ]
     assert contrasts(rows).looked_at <= 1_000

@@ -17,7 +17,7 @@ from tests.report.history import LAST, NOW, TOML, Made, document, make, night, s
 from worker.core.report import ELSEWHERE, Report
 from worker.flow import compare
 from worker.flow.project import Project
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.flow.take import take
 from worker.ingest.jsonl import read
 from worker.store import schema
@@ -28,7 +28,7 @@ run, draw = core(RunRow), core(DrawRow)
 
 
 def a_report(made: Made, **asked: Any) -> Report:
-    return gather(made.project, Asked(**asked), NOW)
+    return gather(made.project, ReportRequest(**asked), NOW)
 
 
 def said(report: Report) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from tests.report.history import HOSTILE, NOW, TOML, Made, document, make, night
 from worker.core.words import percent
 from worker.export import report_html
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.store.engine import Store
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -89,12 +89,12 @@ def check(html: str) -> Page:
 
 
 def page_of(made: Made, **asked: Any) -> Page:
-    return check(report_html.render(gather(made.project, Asked(**asked), NOW)))
+    return check(report_html.render(gather(made.project, ReportRequest(**asked), NOW)))
 
 
 def test_the_page_of_a_project_with_a_past(made: Made) -> None:
     page = page_of(made)
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     for sentence in report.sentences:
         assert "".join(sentence) in page.words
     headings = ["Findings", "Cost, errors and tools", "How the runs came out", "Runs to read"]
@@ -129,7 +129,7 @@ def test_pictures_and_tables_can_be_read_without_seeing_them(made: Made) -> None
 
 
 def test_a_finding_is_marked_by_a_sign_and_not_only_by_colour(made: Made) -> None:
-    html = report_html.render(gather(made.project, Asked(), NOW))
+    html = report_html.render(gather(made.project, ReportRequest(), NOW))
     assert re.search(r'<text class="finding-label"[^>]*>▼ \d+</text>', html)
     assert "(finding)</span>" in html
 
@@ -154,7 +154,7 @@ def hostile_documents() -> Iterator[dict[str, Any]]:
 
 def test_hostile_texts_and_names_are_only_shown(fresh: Store) -> None:
     made = make(fresh, hostile_documents(), lambda scorer, run_id: 0.0, rationale=f"{HOSTILE}{NAMES[1]}")
-    html = report_html.render(gather(made.project, Asked(), NOW))
+    html = report_html.render(gather(made.project, ReportRequest(), NOW))
     page = check(html)
     assert "<script" not in html
     assert "<img" not in html
@@ -180,7 +180,7 @@ def test_a_hostile_name_in_a_sentence_is_text(fresh: Store, where: str) -> None:
 
 def test_a_text_of_a_megabyte_is_cut_and_its_length_said(fresh: Store) -> None:
     made = make(fresh, [document("r-1", output="<&>" + "word " * 199_999, input="y" * 1_600)])
-    html = report_html.render(gather(made.project, Asked(), NOW))
+    html = report_html.render(gather(made.project, ReportRequest(), NOW))
     page = check(html)
     assert len(html) < 100_000
     assert "the first 2,500 of 999,998 characters" in page.words
@@ -190,7 +190,7 @@ def test_a_text_of_a_megabyte_is_cut_and_its_length_said(fresh: Store) -> None:
 def test_secrets_in_texts_are_blanked_and_the_page_says_so(fresh: Store) -> None:
     secret = "sk-proj-abcdefghijklmnop1234"
     made = make(fresh, [document("r-1", input=f"{'x' * 1_495} {secret} mail ann@example.org", output=secret)])
-    html = report_html.render(gather(made.project, Asked(), NOW))
+    html = report_html.render(gather(made.project, ReportRequest(), NOW))
     assert secret not in html
     assert "sk-p" not in html, "nor half of it, where a text is cut"
     assert "[key 1]" in html
@@ -198,7 +198,7 @@ def test_secrets_in_texts_are_blanked_and_the_page_says_so(fresh: Store) -> None
 
 
 def test_the_store_is_named_without_its_password(made: Made) -> None:
-    report = gather(made.project, Asked(), NOW)._replace(store="postgresql+psycopg://me:***@host/db")
+    report = gather(made.project, ReportRequest(), NOW)._replace(store="postgresql+psycopg://me:***@host/db")
     assert "me:***@host" in check(report_html.render(report)).words
 
 
@@ -237,7 +237,7 @@ def test_sixty_task_types_have_a_picture_each_and_most_of_them_folded(fresh: Sto
         for number in range(2)
     ]
     made = make(fresh, documents)
-    html = report_html.render(gather(made.project, Asked(), NOW))
+    html = report_html.render(gather(made.project, ReportRequest(), NOW))
     page = check(html)
     assert "37 more task types" in page.words
     assert len(html) < 1_000_000
@@ -246,6 +246,6 @@ def test_sixty_task_types_have_a_picture_each_and_most_of_them_folded(fresh: Sto
 
 
 def test_a_page_asks_no_time_of_its_own(made: Made) -> None:
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     assert report_html.render(report) == report_html.render(report)
     assert "Mon 23 Nov 2026 06:00 UTC" in check(report_html.render(report)).words

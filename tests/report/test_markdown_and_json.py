@@ -8,9 +8,9 @@ import orjson
 from markdown_it import MarkdownIt
 
 from tests.report.history import HOSTILE, NOW, Made, document, make, night
-from worker.core.report import Name
+from worker.core.report import OutsideName
 from worker.export import report_json, report_markdown
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.store.engine import Store
 
 NASTY = (
@@ -31,11 +31,11 @@ def kinds(markdown: str) -> set[str]:
 
 
 def test_a_ticket_holds_sentences_findings_a_table_and_five_runs(made: Made) -> None:
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     text = report_markdown.render(report)
     assert text.startswith("**Spotcheck, week 2026-W47**\n")
     for sentence in report.sentences:
-        assert "".join(f"`{piece}`" if isinstance(piece, Name) else piece for piece in sentence) in text
+        assert "".join(f"`{piece}`" if isinstance(piece, OutsideName) else piece for piece in sentence) in text
     assert {"table_open", "bullet_list_open", "code_inline"} <= kinds(text)
     assert len(text) < 6_000
     assert text.count("\n| `") == 2
@@ -52,7 +52,7 @@ def test_what_an_agent_wrote_makes_no_link_picture_heading_or_html(fresh: Store)
         for number in range(3)
     ]
     made = make(fresh, documents, lambda scorer, run_id: 0.0)
-    text = report_markdown.render(gather(made.project, Asked(), NOW))
+    text = report_markdown.render(gather(made.project, ReportRequest(), NOW))
     allowed = {"html_inline", "html_block", "link_open", "image", "heading_open", "fence", "code_block", "hr"}
     assert not allowed & kinds(text)
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -68,7 +68,7 @@ def test_names_stay_readable_as_code() -> None:
 
 
 def test_an_empty_store_is_a_short_message(fresh: Store) -> None:
-    text = report_markdown.render(gather(make(fresh, []).project, Asked(), NOW))
+    text = report_markdown.render(gather(make(fresh, []).project, ReportRequest(), NOW))
     assert text == "**Spotcheck, no runs yet**\n\n- No runs yet: take some in with spotcheck ingest.\n"
 
 
@@ -144,7 +144,7 @@ SHAPE: dict[str, Any] = {
 
 
 def test_the_shape_of_the_json_is_as_documented(made: Made) -> None:
-    answer = report_json.as_json(gather(made.project, Asked(), NOW))
+    answer = report_json.as_json(gather(made.project, ReportRequest(), NOW))
     for stream in answer["streams"]:  # told where there are some
         if stream["marks"]:
             answer["streams"].insert(0, stream)
@@ -168,8 +168,8 @@ def _names(value: Any) -> set[str]:
 
 
 def test_every_answer_is_json_and_has_all_the_keys(made: Made, fresh: Store) -> None:
-    empty = report_json.as_json(gather(make(fresh, []).project, Asked(), NOW))
-    full = report_json.as_json(gather(made.project, Asked(), NOW))
+    empty = report_json.as_json(gather(make(fresh, []).project, ReportRequest(), NOW))
+    full = report_json.as_json(gather(made.project, ReportRequest(), NOW))
     assert set(empty) == set(full) == set(SHAPE)
     assert orjson.loads(orjson.dumps(full))["findings"][0]["kind"] in ("agent", "tool", "cost", "errors")
     outcomes = {one["task_type"]: one for one in full["outcomes"]}

@@ -7,9 +7,9 @@ from typing import Any
 from tests.report.history import NOW, Made, document, make, night
 from tests.report.test_html import check
 from worker.cli import report_text
-from worker.core.report import Change, Mark, Stream, Untold, WeekPoint
+from worker.core.report import Change, Mark, StreamChart, Untold, WeekPoint
 from worker.export import report_charts, report_html, report_json, report_markdown
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.store.engine import Store
 
 WEEKS = tuple(f"2026-W{week}" for week in range(40, 48))
@@ -17,7 +17,7 @@ WEEKS = tuple(f"2026-W{week}" for week in range(40, 48))
 
 def panel(*marks: Mark) -> str:
     point = WeekPoint("2026-W47", "1", 400, 40, 40, 0, 0.9, 0.85, 0.95)
-    stream = Stream("refund", "quality", True, (point,), marks, 40, "tested")
+    stream = StreamChart("refund", "quality", True, (point,), marks, 40, "tested")
     return str(report_charts.panel(stream, WEEKS, report_charts.axis_of([stream]), "refund"))
 
 
@@ -67,7 +67,7 @@ def test_tools_stand_in_the_order_of_a_column_that_is_shown(fresh: Store) -> Non
         )
         for number in range(60)
     ]
-    html = report_html.render(gather(make(fresh, documents).project, Asked(), NOW))
+    html = report_html.render(gather(make(fresh, documents).project, ReportRequest(), NOW))
     table = html[html.index('aria-label="Tool failures"') :]
     table = table[: table.index("</table>")]
     assert 'aria-sort="descending">failed, at least ▾</th>' in table
@@ -91,13 +91,13 @@ def test_a_cost_is_not_explained_by_the_tokens_that_were_paid_for(fresh: Store) 
                     agent_version="2.0" if back < 6 else "1.0",
                 )
 
-    report = gather(make(fresh, documents()).project, Asked(), NOW)
+    report = gather(make(fresh, documents()).project, ReportRequest(), NOW)
     cost: Change = next(one for one in report.changes if one.drift.stream.scorer == "cost_per_run")
     assert [(one.kind, one.name) for one in cost.differs.found] == [("agent version", "2.0")]
 
 
 def test_a_task_type_without_a_smallest_drop_is_named_with_the_reason(made: Made) -> None:
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     number = next(one.drift.finding_id for one in report.changes if one.drift.stream[:2] == ("refund", report.primary))
     untold = {one.task_type: one.reason for one in report.sampled.untold}
     assert untold.pop("refund") == f"finding {number}"
@@ -109,7 +109,7 @@ def test_a_task_type_without_a_smallest_drop_is_named_with_the_reason(made: Made
 
 
 def test_a_young_stream_is_called_young(fresh: Store) -> None:
-    report = gather(make(fresh, [document("r-1")]).project, Asked(), NOW)
+    report = gather(make(fresh, [document("r-1")]).project, ReportRequest(), NOW)
     assert report.sampled.untold == (Untold("refund", "too young to test"),)
     assert "no drop yet; not said for refund (too young to test)" in check(report_html.render(report)).words
 
@@ -117,7 +117,7 @@ def test_a_young_stream_is_called_young(fresh: Store) -> None:
 def test_a_week_that_still_runs_says_so_in_every_form(fresh: Store) -> None:
     made = make(fresh, [document(f"r-{back}", night(back)) for back in range(4, 7)])
     wednesday = datetime(2026, 11, 18, 6, 0, tzinfo=UTC)
-    report = gather(made.project, Asked(), wednesday)
+    report = gather(made.project, ReportRequest(), wednesday)
     assert report.window is not None
     assert (report.window.nights, report.window.nights_over) == (3, 2)
     assert "week 2026-W47 (2 of 7 nights so far)" in "".join(report.sentences[0])
@@ -131,11 +131,11 @@ def test_a_week_that_still_runs_says_so_in_every_form(fresh: Store) -> None:
 
 
 def test_a_week_that_is_over_says_nothing_and_other_windows_count_their_own_nights(made: Made) -> None:
-    over = gather(made.project, Asked(), NOW)
+    over = gather(made.project, ReportRequest(), NOW)
     assert over.window is not None
     assert over.window.nights_over is None
     assert "so far" not in report_html.render(over)
-    some = gather(made.project, Asked(night(2), night(-1)), NOW)
+    some = gather(made.project, ReportRequest(night(2), night(-1)), NOW)
     assert some.window is not None
     assert some.window.so_far == "3 of 4 nights so far"
     assert some.window.week_so_far == "", "its points are those of the whole week"

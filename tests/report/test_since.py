@@ -14,7 +14,7 @@ from worker.core.story import found_as, headline, stayed
 from worker.core.words import percent
 from worker.export import report_html, report_json, report_markdown
 from worker.flow import watch
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.flow.report_since import MEASURES
 from worker.records import Estimate
 from worker.store import findings
@@ -55,7 +55,7 @@ def words(one: Change) -> str:
 
 def test_the_size_is_that_of_all_nights_since_and_the_window_is_small_print(made: Made) -> None:
     """Every run is drawn here, so the estimate is a plain mean, made anew from the verdicts."""
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     one = found(report, "refund", "task_completion")
     own = [run for run in of(one) if run["status"] == "completed"]  # the rubric looks at no other
     verdicts = [float(_verdict("task_completion", run["run_id"])) for run in own]
@@ -91,7 +91,7 @@ def forms(report: Report) -> list[str]:
 
 
 def test_what_is_stored_stays_as_it_was_found(made: Made) -> None:
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     with made.store.read() as connection:
         stored = findings.listing(connection, everything=True)
     assert [one.drift for one in report.changes] == stored
@@ -100,7 +100,7 @@ def test_what_is_stored_stays_as_it_was_found(made: Made) -> None:
 
 
 def test_tools_and_cost_are_read_off_all_runs_since(made: Made) -> None:
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     tool = found(report, "faq", "tool_failure:look_up")
     own = of(tool)
     failed = sum("error" in run["steps"][0] for run in own)
@@ -115,9 +115,9 @@ def test_tools_and_cost_are_read_off_all_runs_since(made: Made) -> None:
 
 
 def test_the_report_of_an_earlier_week_knows_only_its_own_nights(made: Made) -> None:
-    one = found(gather(made.project, Asked(), NOW), "refund", "task_completion")
+    one = found(gather(made.project, ReportRequest(), NOW), "refund", "task_completion")
     until = one.drift.found_night
-    earlier = found(gather(made.project, Asked(until=until), NOW), "refund", "task_completion")
+    earlier = found(gather(made.project, ReportRequest(until=until), NOW), "refund", "task_completion")
     assert earlier.since is not None
     assert earlier.since.nights == 0
     own = [run for run in of(one) if run["status"] == "completed" and day_of(run) <= until]
@@ -140,7 +140,7 @@ def test_the_overall_line_is_held_at_its_mix(fresh: Store) -> None:
         return float(scorer == "answer_present" or (int(number) % 10 + 0.5) / 10 > bad)
 
     made = make(fresh, documents, verdict)
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     overall = next(one for one in report.changes if one.drift.stream.task_type is None)
     assert overall.since is not None
     assert overall.drift.since == night(7)
@@ -196,7 +196,7 @@ def test_what_has_recovered_keeps_the_size_it_was_found_with(made: Made) -> None
     with made.store.write() as connection:
         for one in findings.listing(connection):
             findings.set_state(connection, one.finding_id or 0, "recovered", NOW)
-    report = gather(made.project, Asked(), NOW)
+    report = gather(made.project, ReportRequest(), NOW)
     assert report.changes
     assert {one.since for one in report.changes} == {None}
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.core.contrast import NOTHING
-from worker.core.report import Change, Name, Sensitivity, Stream, Tally, WeekPoint, Window
+from worker.core.report import Change, OutsideName, ScorerCounts, Sensitivity, StreamChart, WeekPoint, Window
 from worker.core.story import headline, sentences
 from worker.records import Drift
 from worker.records import Stream as Key
@@ -40,21 +40,23 @@ def change(scorer: str = "quality", task_type: str | None = "refund", **over: An
 
 def stream(
     task_type: str | None = "refund", scorer: str = "quality", state: Any = "tested", mean: float | None = 0.9
-) -> Stream:
+) -> StreamChart:
     low, high = (None, None) if mean is None else (mean - 0.05, mean + 0.05)
     point = WeekPoint("2026-W47", "1", 400, 40, 40, 0, mean, low, high)
-    return Stream(task_type, scorer, True, (point,), (), 40 if state == "tested" else 3, state)
+    return StreamChart(task_type, scorer, True, (point,), (), 40 if state == "tested" else 3, state)
 
 
-def tally(**over: int) -> Tally:
+def tally(**over: int) -> ScorerCounts:
     counts = dict.fromkeys(
         ("filtered", "before_start", "sampled_out", "scored", "unscored", "failed", "shed", "pending"), 0
     )
     reasons = (("unscored", "refusal", over.get("unscored", 0)),)
-    return Tally._make(("quality", "1", True, 900, *(counts | over).values(), reasons))
+    return ScorerCounts._make(("quality", "1", True, 900, *(counts | over).values(), reasons))
 
 
-def told(*changes: Change, streams: tuple[Stream, ...] = (), window: Window | None = WINDOW, **over: Any) -> list[str]:
+def told(
+    *changes: Change, streams: tuple[StreamChart, ...] = (), window: Window | None = WINDOW, **over: Any
+) -> list[str]:
     given: dict[str, Any] = {"primary": "quality", "figures": 0, "sensitivity": (), "nights": 7} | over
     tallies = given.pop("tallies", ())
     return ["".join(one) for one in sentences(window, streams, changes, tallies, **given)]
@@ -122,7 +124,7 @@ def test_what_was_settled_is_told_so(state: str, words: str) -> None:
 
 def test_a_name_from_outside_is_marked_as_one() -> None:
     pieces = headline(change(task_type="<b>"), "quality")
-    assert [piece for piece in pieces if isinstance(piece, Name)] == ["<b>"]
+    assert [piece for piece in pieces if isinstance(piece, OutsideName)] == ["<b>"]
 
 
 def test_nothing_happened_is_one_sentence_and_what_would_have_been_seen() -> None:

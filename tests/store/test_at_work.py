@@ -41,7 +41,7 @@ def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None
 
 def test_nothing_is_open_in_an_empty_ledger(store: Store) -> None:
     assert open_jobs(store, NOW) == []
-    assert at_work.summed([]) == ledger.Waiting(0, 0, 0, None, None)
+    assert at_work.summed([]) == ledger.Backlog(0, 0, 0, None, None)
 
 
 def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> None:

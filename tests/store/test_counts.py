@@ -5,7 +5,7 @@ from tests.store.world import NIGHT, NOW, World, given_up, heuristic, incoming, 
 from worker.store import counts, draws, enrol
 from worker.store.engine import Store
 from worker.store.ledger import Settled
-from worker.store.money import Money
+from worker.store.money import SpendingLimits
 
 BEFORE = NIGHT - timedelta(1)
 
@@ -67,7 +67,7 @@ def test_what_a_budget_shed_is_told(store: Store) -> None:
     world.add_runs(5)
     scorers = world.register(judge())
     world.draw(scorers)
-    purse = Money(NIGHT, 0.5, {scorers[0].pk: 0.25})
+    purse = SpendingLimits(NIGHT, 0.5, {scorers[0].pk: 0.25})
     world.settle([outcome(one, cost_usd=0.25) for one in world.claim(scorers, money=purse).jobs])
     world.claim(scorers, money=purse)
     told = world.count(scorers)

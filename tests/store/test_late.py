@@ -12,7 +12,7 @@ from worker.store import enrol, ledger, summary
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Job
-from worker.store.money import Spent
+from worker.store.money import AccountBalance
 
 LATER = EXPIRED + timedelta(minutes=5)
 
@@ -28,9 +28,9 @@ def lost(store: Store, count: int = 1, *, max_attempts: int = 3) -> tuple[World,
 
 def test_a_late_result_is_taken_and_costs_what_it_cost(store: Store) -> None:
     world, _, (one,) = lost(store)
-    assert account(store) == Spent(0.3, 0, 0.3)
+    assert account(store) == AccountBalance(0.3, 0, 0.3)
     assert world.settle([outcome(one, cost_usd=0.1)], owner="dead", now=LATER) == 1
-    assert account(store) == Spent(0.1, 0, 0)
+    assert account(store) == AccountBalance(0.1, 0, 0)
     assert [(each.state, each.resolved_at, each.lease_owner) for each in world.jobs()] == [("scored", LATER, None)]
     assert len(world.scores()) == 1
 
@@ -38,21 +38,21 @@ def test_a_late_result_is_taken_and_costs_what_it_cost(store: Store) -> None:
 def test_a_late_result_of_unknown_cost_has_cost_what_was_reserved(store: Store) -> None:
     world, _, (one,) = lost(store)
     world.settle([outcome(one, cost_usd=None)], owner="dead", now=LATER)
-    assert account(store) == Spent(0.3, 0, 0)
+    assert account(store) == AccountBalance(0.3, 0, 0)
 
 
 def test_a_late_result_is_booked_on_the_day_it_was_reserved_for(store: Store) -> None:
     world, _, (one,) = lost(store)
     world.settle([outcome(one, cost_usd=0.2)], owner="dead", now=LATER, day=DAY + timedelta(3))
-    assert account(store) == Spent(0.2, 0, 0)
-    assert account(store, DAY + timedelta(3)) == Spent(0, 0, 0)
+    assert account(store) == AccountBalance(0.2, 0, 0)
+    assert account(store, DAY + timedelta(3)) == AccountBalance(0, 0, 0)
 
 
 def test_a_late_result_is_taken_once(store: Store) -> None:
     world, _, (one,) = lost(store)
     done = [outcome(one, cost_usd=0.1)]
     assert [world.settle(done, owner="dead", now=LATER) for _ in range(2)] == [1, 0]
-    assert account(store) == Spent(0.1, 0, 0)
+    assert account(store) == AccountBalance(0.1, 0, 0)
 
 
 def test_a_job_that_was_given_up_as_lost_is_scored_by_its_late_result_and_its_night_summed_up_again(
@@ -65,7 +65,7 @@ def test_a_job_that_was_given_up_as_lost_is_scored_by_its_late_result_and_its_ni
         summary.mark_summarised(connection, night, resolved, ended, LATER)
         assert summary.stale_nights(connection, NIGHT) == []
     assert world.settle([outcome(one, cost_usd=0.1)], owner="dead", now=LATER) == 1
-    assert account(store) == Spent(0.1, 0, 0)
+    assert account(store) == AccountBalance(0.1, 0, 0)
     assert world.count(scorers).scored == 1
     with store.read() as connection:
         assert summary.stale_nights(connection, NIGHT + timedelta(60)) == [(NIGHT, 1, 1)]
@@ -77,7 +77,7 @@ def test_without_a_budget_a_late_result_is_taken_too(store: Store) -> None:
     with store.write() as connection:
         ledger.reap(connection, EXPIRED, 3)
     assert world.settle([outcome(one, cost_usd=0.1)], owner="dead", now=LATER, day=DAY) == 1
-    assert account(store) == Spent(0.1, 0, 0)
+    assert account(store) == AccountBalance(0.1, 0, 0)
 
 
 def test_only_those_that_were_lost_are_settled_late_beside_those_in_time(store: Store) -> None:
@@ -90,7 +90,7 @@ def test_only_those_that_were_lost_are_settled_late_beside_those_in_time(store: 
     (second,) = world.claim(scorers, owner="slow", money=purse, limit=1, now=EXPIRED).jobs
     done = [outcome(one, cost_usd=0.1) for one in (first, second)]
     assert world.settle(done, owner="slow", now=EXPIRED) == 2
-    assert account(store) == Spent(0.2, 0, 0)
+    assert account(store) == AccountBalance(0.2, 0, 0)
 
 
 @pytest.mark.parametrize("what", ["claimed", "claimed and back", "claimed and later", "shed", "settled", "stranger"])
@@ -121,7 +121,7 @@ def test_what_a_worker_put_back_itself_it_cannot_settle_afterwards(store: Store)
     world.give_back([first])
     world.retry([second], NOW)
     before = account(store)
-    assert before == Spent(0, 0.3, 0)
+    assert before == AccountBalance(0, 0.3, 0)
     assert world.settle([outcome(one, cost_usd=0.1) for one in (first, second)]) == 0
     assert account(store) == before
 
@@ -131,16 +131,16 @@ def test_a_worker_that_lost_a_job_twice_settles_its_last_attempt_only(store: Sto
     (second,) = world.claim(scorers, owner="dead", now=EXPIRED, money=cap(9.0, scorers, 0.3)).jobs
     with store.write() as connection:
         ledger.reap(connection, EXPIRED + timedelta(seconds=LEASE_S + 1), 3)
-    assert account(store) == Spent(0.6, 0, 0.6)
+    assert account(store) == AccountBalance(0.6, 0, 0.6)
     assert world.settle([outcome(first, cost_usd=0.1)], owner="dead", now=LATER) == 0
     assert world.settle([outcome(second, cost_usd=0.1)], owner="dead", now=LATER) == 1
-    assert account(store) == Spent(0.4, 0, 0.3), "the first call is still presumed to have cost its most"
+    assert account(store) == AccountBalance(0.4, 0, 0.3), "the first call is still presumed to have cost its most"
 
 
 def test_a_job_that_was_lost_holds_nothing_for_whoever_claims_it_next(store: Store) -> None:
     world, scorers, _ = lost(store)
     assert world.claim(scorers, now=LATER, money=cap(0.5, scorers, 0.3)).shed == 1, "0.3 of it are presumed spent"
-    assert account(store) == Spent(0.3, 0, 0.3)
+    assert account(store) == AccountBalance(0.3, 0, 0.3)
 
 
 def test_without_a_budget_whoever_claims_a_lost_job_frees_nothing(store: Store) -> None:
@@ -148,14 +148,14 @@ def test_without_a_budget_whoever_claims_a_lost_job_frees_nothing(store: Store) 
     (again,) = world.claim(scorers, now=LATER).jobs
     assert (again.reserved_usd, again.reserved_day) == (0.0, None)
     world.settle([outcome(again, cost_usd=0.2)], now=LATER, day=DAY)
-    assert account(store) == Spent(0.5, 0, 0.3)
+    assert account(store) == AccountBalance(0.5, 0, 0.3)
 
 
 def test_a_late_failure_counts_as_one(store: Store) -> None:
     world, _, (one,) = lost(store)
     assert world.settle([given_up(one, cost_usd=0.1)], owner="dead", now=LATER) == 1
     assert world.states() == {"failed": 1}
-    assert account(store) == Spent(0.1, 0, 0)
+    assert account(store) == AccountBalance(0.1, 0, 0)
 
 
 def test_what_a_batch_gave_up_as_spent_it_may_still_answer_until_somebody_asks_again(store: Store) -> None:
@@ -165,11 +165,11 @@ def test_what_a_batch_gave_up_as_spent_it_may_still_answer_until_somebody_asks_a
     with store.write() as connection:
         assert ledger.release(connection, [first, second], "batch:1", "judge", "deadline", is_spent=True) == 2
         assert ledger.release(connection, [third], "batch:1", "judge", "deadline", is_spent=False) == 1
-    assert account(store) == Spent(0.6, 0, 0.6)
+    assert account(store) == AccountBalance(0.6, 0, 0.6)
     world.claim(scorers, money=purse, limit=1)
     done = [outcome(one, cost_usd=0.1) for one in (first, second, third)]
     assert world.settle(done, owner="batch:1", now=LATER) == 1
-    assert account(store) == Spent(0.4, 0.3, 0.3)
+    assert account(store) == AccountBalance(0.4, 0.3, 0.3)
 
 
 def test_late_results_claims_and_cuts_at_once_never_lock_each_other_out(store: Store) -> None:

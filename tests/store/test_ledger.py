@@ -22,7 +22,7 @@ from tests.store.world import (
 from worker.store import draws, enrol, ledger
 from worker.store.engine import Store
 from worker.store.enrol import Registered
-from worker.store.ledger import Job, Waiting
+from worker.store.ledger import Backlog, Job
 
 EXPIRED = NOW + timedelta(seconds=LEASE_S + 1)
 
@@ -36,7 +36,7 @@ def drawn(store: Store, count: int) -> tuple[World, list[Registered], list[str]]
     return world, scorers, ids
 
 
-def waiting(world: World, **when: timedelta) -> Waiting:
+def waiting(world: World, **when: timedelta) -> Backlog:
     with world.store.read() as connection:
         return ledger.waiting(connection, NOW + when.get("after", timedelta()), "heuristic")
 
@@ -239,16 +239,16 @@ def test_queueing_again_adds_nothing_and_touches_nothing(store: Store) -> None:
 
 def test_waiting_tells_what_is_due_what_waits_and_what_is_in_hand(store: Store) -> None:
     world, scorers, _ = drawn(store, 6)
-    assert waiting(world) == Waiting(due=6, later=0, leased=0, oldest_at=NOW, next_at=None)
+    assert waiting(world) == Backlog(due=6, later=0, leased=0, oldest_at=NOW, next_at=None)
     taken = world.claim(scorers, limit=3).jobs
     world.retry(taken[:1], NOW + timedelta(seconds=30))
-    assert waiting(world) == Waiting(3, 1, 2, NOW, NOW + timedelta(seconds=30))
-    assert waiting(world, after=timedelta(seconds=30)) == Waiting(4, 0, 2, NOW, None)
-    assert waiting(world, after=timedelta(seconds=LEASE_S + 1)) == Waiting(6, 0, 0, NOW, None), "leases ran out"
+    assert waiting(world) == Backlog(3, 1, 2, NOW, NOW + timedelta(seconds=30))
+    assert waiting(world, after=timedelta(seconds=30)) == Backlog(4, 0, 2, NOW, None)
+    assert waiting(world, after=timedelta(seconds=LEASE_S + 1)) == Backlog(6, 0, 0, NOW, None), "leases ran out"
     world.settle([outcome(one) for one in taken[1:]])
     assert waiting(world).leased == 0
     with store.read() as connection:
-        assert ledger.waiting(connection, NOW, "judge") == Waiting(0, 0, 0, None, None)
+        assert ledger.waiting(connection, NOW, "judge") == Backlog(0, 0, 0, None, None)
         before = NIGHT - timedelta(1)
         assert ledger.waiting(connection, NOW, "heuristic", (before, before)).due == 0
         assert ledger.waiting(connection, NOW, "heuristic", (before, NIGHT)).due == 3

@@ -31,15 +31,15 @@ from worker.store import counts, draws, enrol, ledger, money, runs, tries
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
-from worker.store.money import Cap, Money
+from worker.store.money import RubricCap, SpendingLimits
 from worker.store.tables import CutRow, DrawRow, ScorerRow, core
-from worker.store.tries import Paid
+from worker.store.tries import FailedAttemptCost
 
 draw, cut, scorer = core(DrawRow), core(CutRow), core(ScorerRow)
 NIGHTS = (NIGHT - timedelta(1), NIGHT)
 FINAL = {"scored", "unscored", "failed", "shed"}
 CAP_USD, MOST_USD = 2.0, 0.05
-OWN = {"task_completion": Cap(usd_per_day=1.6), "tone": Cap(usd_per_day=0.6, usd_per_month=1.0)}
+OWN = {"task_completion": RubricCap(usd_per_day=1.6), "tone": RubricCap(usd_per_day=0.6, usd_per_month=1.0)}
 
 
 class Walk:
@@ -80,9 +80,9 @@ class Walk:
             batch.append(incoming(one, night=night, key=self.random.uniform(0, 1) * key, flags=flags))
         self.world.take(batch, self.now)
 
-    def money(self) -> Money:
+    def money(self) -> SpendingLimits:
         most = {one.pk: MOST_USD for one in self.scorers}
-        return Money((self.now - timedelta(hours=2)).date(), CAP_USD, most, rubrics=OWN)
+        return SpendingLimits((self.now - timedelta(hours=2)).date(), CAP_USD, most, rubrics=OWN)
 
     def step(self) -> None:
         worker = self.random.choice(list(self.held))
@@ -161,7 +161,7 @@ class Walk:
                 ).one()
             usd = self.random.choice([0.0, 0.02, held.reserved_usd]) if held.reserved_day else 0.0
             with self.store.write() as connection:
-                is_ours = tries.book(connection, [Paid(one, usd, {})], worker, NIGHT)
+                is_ours = tries.book(connection, [FailedAttemptCost(one, usd, {})], worker, NIGHT)
             if is_ours:
                 name = next(each.key.name for each in self.everyone() if each.pk == one.scorer_pk)
                 self.booked[held.reserved_day or NIGHT, name] += usd

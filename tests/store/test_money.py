@@ -24,7 +24,7 @@ from worker.store import draws, enrol, money, summary
 from worker.store.draws import draw
 from worker.store.engine import Store
 from worker.store.enrol import Registered
-from worker.store.money import Money, Spent
+from worker.store.money import AccountBalance, SpendingLimits
 from worker.store.tables import CutRow, core
 
 DAY = NIGHT + timedelta(1)
@@ -42,11 +42,11 @@ def drawn(store: Store, count: int, *names: str) -> tuple[World, list[Registered
     return world, scorers, ids
 
 
-def cap(usd: float, scorers: list[Registered], *max_usd: float, day: date = DAY) -> Money:
-    return Money(day, usd, {one.pk: most for one, most in zip(scorers, max_usd, strict=True)})
+def cap(usd: float, scorers: list[Registered], *max_usd: float, day: date = DAY) -> SpendingLimits:
+    return SpendingLimits(day, usd, {one.pk: most for one, most in zip(scorers, max_usd, strict=True)})
 
 
-def account(store: Store, day: date = DAY) -> Spent:
+def account(store: Store, day: date = DAY) -> AccountBalance:
     """A day's account, after a check that it holds exactly what its jobs hold."""
     with store.read() as connection:
         held = connection.execute(
@@ -54,7 +54,7 @@ def account(store: Store, day: date = DAY) -> Spent:
         ).scalar_one()
         found = money.account(connection, day)
     assert found.reserved_usd == pytest.approx(held)
-    return Spent(*(round(amount, 9) for amount in found))
+    return AccountBalance(*(round(amount, 9) for amount in found))
 
 
 def cuts(store: Store) -> dict[tuple[str, int], float]:
@@ -64,7 +64,7 @@ def cuts(store: Store) -> dict[tuple[str, int], float]:
 
 
 def test_a_day_without_calls_has_spent_nothing(store: Store) -> None:
-    assert account(store) == Spent(0, 0, 0)
+    assert account(store) == AccountBalance(0, 0, 0)
 
 
 def test_only_as_many_jobs_are_claimed_as_their_most_fits(store: Store) -> None:
@@ -72,7 +72,7 @@ def test_only_as_many_jobs_are_claimed_as_their_most_fits(store: Store) -> None:
     claim = world.claim(scorers, money=cap(1.0, scorers, 0.3))
     assert world.ids(claim.jobs) == ids[:3]
     assert [(one.reserved_usd, one.reserved_day) for one in claim.jobs] == [(0.3, DAY)] * 3
-    assert account(store) == Spent(0, 0.9, 0)
+    assert account(store) == AccountBalance(0, 0.9, 0)
 
 
 def test_a_cheaper_job_behind_one_that_does_not_fit_is_not_taken(store: Store) -> None:
@@ -86,14 +86,14 @@ def test_a_cheaper_job_behind_one_that_does_not_fit_is_not_taken(store: Store) -
 def test_without_a_cap_nothing_is_reserved_and_what_is_spent_is_booked_on_the_day(store: Store) -> None:
     world, scorers, _ = drawn(store, 2)
     world.settle([outcome(one, cost_usd=0.25) for one in world.claim(scorers).jobs], day=DAY)
-    assert account(store) == Spent(0.5, 0, 0)
+    assert account(store) == AccountBalance(0.5, 0, 0)
 
 
 def test_settling_frees_the_reservation_and_books_what_it_cost(store: Store) -> None:
     world, scorers, _ = drawn(store, 10)
     purse = cap(1.0, scorers, 0.3)
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse).jobs])
-    assert account(store) == Spent(0.3, 0, 0)
+    assert account(store) == AccountBalance(0.3, 0, 0)
     assert len(world.claim(scorers, money=purse).jobs) == 2
 
 
@@ -101,9 +101,9 @@ def test_a_cost_that_is_not_known_counts_as_what_was_reserved(store: Store) -> N
     world, scorers, _ = drawn(store, 2)
     first, second = world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs
     world.settle([outcome(first, cost_usd=None)])
-    assert account(store) == Spent(0.3, 0.3, 0)
+    assert account(store) == AccountBalance(0.3, 0.3, 0)
     world.settle([outcome(second, cost_usd=0.0)])
-    assert account(store) == Spent(0.3, 0, 0)
+    assert account(store) == AccountBalance(0.3, 0, 0)
 
 
 def test_settling_twice_books_once(store: Store) -> None:
@@ -111,7 +111,7 @@ def test_settling_twice_books_once(store: Store) -> None:
     done = [outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=cap(1.0, scorers, 0.3), limit=1).jobs]
     world.settle(done)
     world.settle(done)
-    assert account(store) == Spent(0.1, 0, 0)
+    assert account(store) == AccountBalance(0.1, 0, 0)
 
 
 def test_a_lease_that_ran_out_after_the_call_is_presumed_spent(store: Store) -> None:
@@ -120,9 +120,9 @@ def test_a_lease_that_ran_out_after_the_call_is_presumed_spent(store: Store) -> 
     lost = world.claim(scorers, owner="dead", money=purse).jobs
     (again,) = world.claim(scorers, now=EXPIRED, money=purse).jobs
     assert (again.pk, again.attempt) == (lost[0].pk, 2)
-    assert account(store) == Spent(0.6, 0.3, 0.6)
+    assert account(store) == AccountBalance(0.6, 0.3, 0.6)
     assert world.settle([outcome(lost[0], cost_usd=0.1)], owner="dead") == 0
-    assert account(store) == Spent(0.6, 0.3, 0.6), "who is superseded books nothing"
+    assert account(store) == AccountBalance(0.6, 0.3, 0.6), "who is superseded books nothing"
 
 
 def test_a_stale_outcome_beside_a_fresh_one_frees_and_books_once(store: Store) -> None:
@@ -131,24 +131,24 @@ def test_a_stale_outcome_beside_a_fresh_one_frees_and_books_once(store: Store) -
     (stale,) = world.claim(scorers, money=purse, limit=1).jobs
     fresh, other = world.claim(scorers, now=EXPIRED, money=purse, limit=2).jobs
     world.settle([outcome(stale, cost_usd=0.1), outcome(fresh, cost_usd=0.1)])
-    assert account(store) == Spent(0.4, other.reserved_usd, 0.3)
+    assert account(store) == AccountBalance(0.4, other.reserved_usd, 0.3)
 
 
 def test_giving_back_frees_the_reservation(store: Store) -> None:
     world, scorers, _ = drawn(store, 2)
     world.give_back(world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs)
-    assert account(store) == Spent(0, 0, 0)
+    assert account(store) == AccountBalance(0, 0, 0)
 
 
 def test_a_try_later_keeps_its_reservation_and_needs_no_other(store: Store) -> None:
     world, scorers, _ = drawn(store, 1)
     purse = cap(0.3, scorers, 0.3)
     world.retry(world.claim(scorers, money=purse).jobs, NOW)
-    assert account(store) == Spent(0, 0.3, 0)
+    assert account(store) == AccountBalance(0, 0.3, 0)
     (again,) = world.claim(scorers, money=purse).jobs
-    assert account(store) == Spent(0, 0.3, 0)
+    assert account(store) == AccountBalance(0, 0.3, 0)
     world.settle([outcome(again, cost_usd=0.2)])
-    assert account(store) == Spent(0.2, 0, 0)
+    assert account(store) == AccountBalance(0.2, 0, 0)
 
 
 def test_a_claim_must_wait_while_others_hold_what_may_come_back(store: Store) -> None:
@@ -211,22 +211,22 @@ def test_a_new_day_brings_new_money_and_what_was_reserved_yesterday_is_freed_the
     world, scorers, _ = drawn(store, 3)
     first, second, third = world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs
     world.settle([outcome(first, cost_usd=0.2)], day=NEXT_DAY)
-    assert account(store) == Spent(0.2, 0.6, 0), "booked on the day it was reserved for"
+    assert account(store) == AccountBalance(0.2, 0.6, 0), "booked on the day it was reserved for"
     world.retry([second], NOW)
     (again,) = world.claim(scorers, money=cap(1.0, scorers, 0.3, day=NEXT_DAY)).jobs
     assert (again.pk, again.reserved_day) == (second.pk, NEXT_DAY)
-    assert account(store) == Spent(0.2, third.reserved_usd, 0)
-    assert account(store, NEXT_DAY) == Spent(0, 0.3, 0)
+    assert account(store) == AccountBalance(0.2, third.reserved_usd, 0)
+    assert account(store, NEXT_DAY) == AccountBalance(0, 0.3, 0)
     world.settle([outcome(again, cost_usd=0.1), outcome(third, cost_usd=None)])
-    assert account(store) == Spent(0.5, 0, 0)
-    assert account(store, NEXT_DAY) == Spent(0.1, 0, 0)
+    assert account(store) == AccountBalance(0.5, 0, 0)
+    assert account(store, NEXT_DAY) == AccountBalance(0.1, 0, 0)
 
 
 def test_what_is_shed_frees_what_it_held_yesterday(store: Store) -> None:
     world, scorers, _ = drawn(store, 2)
     world.retry(world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs, NOW)
     assert world.claim(scorers, money=cap(0.1, scorers, 0.3, day=NEXT_DAY)).shed == 2
-    assert account(store) == Spent(0, 0, 0)
+    assert account(store) == AccountBalance(0, 0, 0)
 
 
 def test_a_changed_judge_frees_what_the_old_one_held(store: Store) -> None:
@@ -235,7 +235,7 @@ def test_a_changed_judge_frees_what_the_old_one_held(store: Store) -> None:
     with store.write() as connection:
         new = enrol.register(connection, [judge(version="2")], NOW)
         assert enrol.supersede(connection, NIGHT, new, NOW) == 2
-    assert account(store) == Spent(0, 0, 0)
+    assert account(store) == AccountBalance(0, 0, 0)
     assert not world.claim(new, money=cap(0.1, new, 0.3)).must_wait
 
 
@@ -311,7 +311,7 @@ def test_a_cap_is_never_overspent_by_workers_at_once_and_nothing_below_the_cut_i
             own.settle([outcome(one, cost_usd=0.02) for one in claim.jobs], owner=owner)
 
     at_once(store, 4, work)
-    assert account(store) == Spent(1.0, 0, 0)
+    assert account(store) == AccountBalance(1.0, 0, 0)
     states = [each.state for each in world.jobs()]
     assert states == ["scored"] * 50 + ["shed"] * 70
     assert cuts(store) == {("refund", scorers[0].pk): round(50.5 / 120, 9)}
@@ -331,8 +331,8 @@ LAST = date(2026, 11, 30)
 FIRST = date(2026, 12, 1)
 
 
-def monthly(usd: float, scorers: list[Registered], day: date, most: float = 0.3) -> Money:
-    return Money(day, math.inf, {one.pk: most for one in scorers}, usd)
+def monthly(usd: float, scorers: list[Registered], day: date, most: float = 0.3) -> SpendingLimits:
+    return SpendingLimits(day, math.inf, {one.pk: most for one in scorers}, usd)
 
 
 def test_a_months_cap_holds_over_its_days_and_the_next_month_brings_new_money(store: Store) -> None:
@@ -348,7 +348,7 @@ def test_a_months_cap_holds_over_its_days_and_the_next_month_brings_new_money(st
 
 def test_the_smaller_of_both_caps_counts(store: Store) -> None:
     world, scorers, _ = drawn(store, 10)
-    both = Money(DAY, 0.5, {scorers[0].pk: 0.1}, 0.3)
+    both = SpendingLimits(DAY, 0.5, {scorers[0].pk: 0.1}, 0.3)
     assert len(world.claim(scorers, money=both).jobs) == 3
     assert len(world.claim(scorers, money=both._replace(month_cap_usd=9.0)).jobs) == 2
 
@@ -359,8 +359,8 @@ def test_what_a_job_holds_since_yesterday_is_its_own_in_the_month_too(store: Sto
     world.retry([one], NOW)
     (again,) = world.claim(scorers, money=monthly(0.3, scorers, NEXT_DAY)).jobs
     assert (again.pk, again.reserved_day) == (one.pk, NEXT_DAY)
-    assert account(store) == Spent(0, 0, 0)
-    assert account(store, NEXT_DAY) == Spent(0, 0.3, 0)
+    assert account(store) == AccountBalance(0, 0, 0)
+    assert account(store, NEXT_DAY) == AccountBalance(0, 0.3, 0)
 
 
 def test_a_months_cap_is_not_overspent_by_workers_on_both_sides_of_midnight(store: Store) -> None:

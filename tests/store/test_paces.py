@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from tests.store.world import NOW, World, at_once
 from worker.store import paces
 from worker.store.engine import Store
-from worker.store.paces import Calls, Reading
+from worker.store.paces import Calls, RateReading
 
 
-def a_reading(worker: str = "host:1", model: str = "m", at: datetime = NOW, trouble: str | None = None) -> Reading:
-    return Reading(
+def a_reading(worker: str = "host:1", model: str = "m", at: datetime = NOW, trouble: str | None = None) -> RateReading:
+    return RateReading(
         worker=worker,
         model=model,
         server="http://h/v1",
@@ -29,12 +29,12 @@ def a_reading(worker: str = "host:1", model: str = "m", at: datetime = NOW, trou
     )
 
 
-def note(store: Store, one: Reading, fresh: Mapping[str, Calls] | None = None) -> None:
+def note(store: Store, one: RateReading, fresh: Mapping[str, Calls] | None = None) -> None:
     with store.write() as connection:
         paces.note(connection, [one], fresh or {one.model: Calls(10, 1, 0)})
 
 
-def said(store: Store, at: datetime = NOW) -> list[Reading]:
+def said(store: Store, at: datetime = NOW) -> list[RateReading]:
     with store.read() as connection:
         return paces.readings(connection, at)
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, event
 
 from tests.store.world import NIGHT, NOW, World, heuristic, incoming, small_run
 from worker.cli.trends import read as trends
-from worker.flow.desk import Desk
+from worker.flow.desk import JobProcessor
 from worker.flow.draw import draw_night
-from worker.flow.engine_now import Watcher
+from worker.flow.engine_now import StatusReader
 from worker.flow.nightly import due_nights, finish, open_jobs
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES, reconcile
@@ -223,7 +223,7 @@ def lived(store: Store) -> Project:
     project.first_tick(NOW - timedelta(days=2))
     for night in nights:
         draw_night(project, night, NOW)
-    with Desk(project) as desk:
+    with JobProcessor(project) as desk:
         desk.drain_all(LANES, stop=lambda: False)
     finish(project, NOW)
     watch(project, NOW)
@@ -252,7 +252,7 @@ def _outcomes(project: Project) -> object:
         lambda project: watch(project, NOW),
         open_jobs,
         _status,
-        lambda project: Watcher(project).look(),
+        lambda project: StatusReader(project).look(),
         _outcomes,
         lambda project: trends(project, by="task_type", scorer=None, task_type=None, weeks=8),
     ],

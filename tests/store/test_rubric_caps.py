@@ -13,20 +13,20 @@ from worker.store import draws, enrol, ledger, money
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Job
-from worker.store.money import Cap, Money, Spent
+from worker.store.money import AccountBalance, RubricCap, SpendingLimits
 
 MOST_USD = 0.1
 
 
 def allowed(
     scorers: list[Registered],
-    rubrics: Mapping[str, Cap],
+    rubrics: Mapping[str, RubricCap],
     *,
     usd: float = math.inf,
     month_usd: float | None = None,
     day: date = DAY,
-) -> Money:
-    return Money(day, usd, {one.pk: MOST_USD for one in scorers}, month_usd, rubrics)
+) -> SpendingLimits:
+    return SpendingLimits(day, usd, {one.pk: MOST_USD for one in scorers}, month_usd, rubrics)
 
 
 def names(scorers: list[Registered], jobs: list[Job]) -> Counter[str]:
@@ -36,16 +36,16 @@ def names(scorers: list[Registered], jobs: list[Job]) -> Counter[str]:
 
 def test_a_rubric_at_its_cap_is_passed_over_and_the_other_goes_on(store: Store) -> None:
     world, scorers, ids = drawn(store, 5, "dear", "cheap")
-    claim = world.claim(scorers, money=allowed(scorers, {"dear": Cap(0.25)}))
+    claim = world.claim(scorers, money=allowed(scorers, {"dear": RubricCap(0.25)}))
     assert names(scorers, claim.jobs) == {"dear": 2, "cheap": 5}
     assert world.ids([one for one in claim.jobs if one.scorer_pk == scorers[0].pk]) == ids[:2]
     assert (claim.shed, claim.must_wait) == (0, False)
-    assert account(store) == Spent(0, 0.7, 0)
+    assert account(store) == AccountBalance(0, 0.7, 0)
 
 
 def test_jobs_of_a_rubric_whose_money_is_gone_do_not_fill_the_window(store: Store) -> None:
     world, scorers, _ = drawn(store, 30, "dear", "other", "cheap")
-    purse = allowed(scorers, {"dear": Cap(0.1), "other": Cap(0.2)})
+    purse = allowed(scorers, {"dear": RubricCap(0.1), "other": RubricCap(0.2)})
     claim = world.claim(scorers, money=purse, limit=8)
     assert names(scorers, claim.jobs) == {"dear": 1, "other": 2, "cheap": 5}
     assert names(scorers, world.claim(scorers, money=purse, limit=8).jobs) == {"cheap": 8}
@@ -57,7 +57,7 @@ def test_when_nothing_of_a_rubric_is_in_flight_its_night_is_cut_for_it_alone(sto
     world.add_runs(10, task_type="billing")
     scorers = world.register(judge("dear"), judge("cheap"))
     world.draw(scorers, rate=0.8)
-    purse = allowed(scorers, {"dear": Cap(0.55)})
+    purse = allowed(scorers, {"dear": RubricCap(0.55)})
     first = world.claim(scorers, money=purse).jobs
     dear = [one for one in first if one.scorer_pk == scorers[0].pk]
     assert world.claim(scorers, money=purse).must_wait, "what its calls hold may come back"
@@ -72,7 +72,7 @@ def test_when_nothing_of_a_rubric_is_in_flight_its_night_is_cut_for_it_alone(sto
 
 def test_a_cut_of_one_rubric_and_the_jobs_of_another_come_in_one_claim(store: Store) -> None:
     world, scorers, _ = drawn(store, 4, "dear", "cheap")
-    purse = allowed(scorers, {"dear": Cap(0.1)})
+    purse = allowed(scorers, {"dear": RubricCap(0.1)})
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse, limit=2).jobs])
     claim = world.claim(scorers, money=purse, limit=2)
     assert (names(scorers, claim.jobs), claim.shed) == ({"cheap": 2}, 3)
@@ -80,7 +80,7 @@ def test_a_cut_of_one_rubric_and_the_jobs_of_another_come_in_one_claim(store: St
 
 def test_what_a_rubric_does_not_spend_of_what_it_reserved_lets_it_go_on(store: Store) -> None:
     world, scorers, ids = drawn(store, 5, "dear", "cheap")
-    purse = allowed(scorers, {"dear": Cap(0.25)})
+    purse = allowed(scorers, {"dear": RubricCap(0.25)})
     first = world.claim(scorers, money=purse).jobs
     world.settle([outcome(one, cost_usd=0.01) for one in first])
     assert world.ids(world.claim(scorers, money=purse).jobs) == ids[2:4]
@@ -91,7 +91,7 @@ def test_all_versions_of_a_rubric_spend_from_one_cap(store: Store) -> None:
     world.add_runs(4)
     old, new, other = world.register(judge("dear", "1"), judge("dear", "2"), judge("cheap"))
     world.draw([old, new, other])
-    purse = allowed([old, new, other], {"dear": Cap(0.3)})
+    purse = allowed([old, new, other], {"dear": RubricCap(0.3)})
     spent = world.claim([old], money=purse, limit=2).jobs
     world.settle([outcome(one, cost_usd=0.1) for one in spent])
     assert names([new, other], world.claim([new, other], money=purse).jobs) == {"dear": 1, "cheap": 4}
@@ -104,7 +104,7 @@ def test_all_versions_of_a_rubric_spend_from_one_cap(store: Store) -> None:
 
 def test_a_rubrics_months_cap_holds_over_its_days(store: Store) -> None:
     world, scorers, _ = drawn(store, 6, "dear", "cheap")
-    caps = {"dear": Cap(usd_per_month=0.3)}
+    caps = {"dear": RubricCap(usd_per_month=0.3)}
     first = world.claim(scorers, money=allowed(scorers, caps, day=date(2026, 11, 1)), limit=4).jobs
     world.settle([outcome(one, cost_usd=0.1) for one in first])
     last = world.claim(scorers, money=allowed(scorers, caps, day=date(2026, 11, 30))).jobs
@@ -119,7 +119,9 @@ def test_a_rubrics_months_cap_holds_over_its_days(store: Store) -> None:
 
 def test_all_caps_hold_beside_one_another(store: Store) -> None:
     world, scorers, _ = drawn(store, 9, "dear", "cheap")
-    purse = allowed(scorers, {"dear": Cap(0.2, 0.9), "cheap": Cap(usd_per_month=0.5)}, usd=0.6, month_usd=9.0)
+    purse = allowed(
+        scorers, {"dear": RubricCap(0.2, 0.9), "cheap": RubricCap(usd_per_month=0.5)}, usd=0.6, month_usd=9.0
+    )
     assert names(scorers, world.claim(scorers, money=purse).jobs) == {"dear": 2, "cheap": 4}
     more = purse._replace(cap_usd=9.0)
     assert names(scorers, world.claim(scorers, money=more).jobs) == {"cheap": 1}
@@ -128,7 +130,7 @@ def test_all_caps_hold_beside_one_another(store: Store) -> None:
 
 def test_who_holds_a_reservation_is_not_kept_waiting_by_one_of_its_rubric_that_does_not_fit(store: Store) -> None:
     world, scorers, _ = drawn(store, 3, "dear", "cheap")
-    purse = allowed(scorers, {"dear": Cap(0.25)})
+    purse = allowed(scorers, {"dear": RubricCap(0.25)})
     dear, _ = scorers
     world.claim([dear], owner="dead", money=purse, limit=1)
     (behind,) = world.claim([dear], money=purse, limit=1).jobs
@@ -147,7 +149,7 @@ def test_who_holds_a_reservation_since_yesterday_is_not_kept_waiting_in_the_mont
     world.retry([behind], EXPIRED)
     (again,) = world.claim(scorers, now=EXPIRED, money=purse._replace(day=NEXT_DAY)).jobs
     assert (again.pk, again.reserved_day) == (behind.pk, NEXT_DAY)
-    assert account(store, NEXT_DAY) == Spent(0, MOST_USD, 0)
+    assert account(store, NEXT_DAY) == AccountBalance(0, MOST_USD, 0)
 
 
 def test_who_holds_its_money_goes_on_though_others_cost_more_than_was_reserved(store: Store) -> None:
@@ -163,14 +165,14 @@ def test_the_cut_of_a_rubric_takes_nothing_from_a_night_that_it_does_not_look_at
     world, scorers, _ = drawn(store, 3, "dear", "cheap")
     world.add_runs(3, night=DAY)
     world.draw(scorers[1:], night=DAY)
-    purse = allowed(scorers, {"dear": Cap(0.0)}, usd=9.0)
+    purse = allowed(scorers, {"dear": RubricCap(0.0)}, usd=9.0)
     claim = world.claim(scorers, money=purse)
     assert (names(scorers, claim.jobs), claim.shed) == ({"cheap": 6}, 3)
 
 
 def test_late_runs_beyond_a_rubrics_cut_are_shed_for_it_alone(store: Store) -> None:
     world, scorers, _ = drawn(store, 10, "dear", "cheap")
-    purse = allowed(scorers, {"dear": Cap(0.5)})
+    purse = allowed(scorers, {"dear": RubricCap(0.5)})
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse).jobs])
     world.claim(scorers, money=purse)
     assert cuts(store) == {("refund", scorers[0].pk): 0.55}
@@ -190,7 +192,7 @@ def test_late_runs_beyond_a_rubrics_cut_are_shed_for_it_alone(store: Store) -> N
 
 def test_no_cap_is_overspent_by_workers_at_once_and_nothing_below_a_cut_is_left(store: Store) -> None:
     world, scorers, _ = drawn(store, 60, "dear", "cheap")
-    purse = Money(DAY, 1.2, {one.pk: 0.02 for one in scorers}, 9.0, {"dear": Cap(0.4, 0.5)})
+    purse = SpendingLimits(DAY, 1.2, {one.pk: 0.02 for one in scorers}, 9.0, {"dear": RubricCap(0.4, 0.5)})
 
     def work(own: World, owner: str) -> None:
         while (claim := own.claim(scorers, owner=owner, limit=3, money=purse)).jobs or claim.must_wait or claim.shed:
@@ -208,13 +210,13 @@ def test_no_cap_is_overspent_by_workers_at_once_and_nothing_below_a_cut_is_left(
         ("refund", scorers[0].pk): round(20.5 / 60, 9),
         ("refund", scorers[1].pk): round(40.5 / 60, 9),
     }
-    assert account(store) == Spent(1.2, 0, 0)
+    assert account(store) == AccountBalance(1.2, 0, 0)
 
 
 def test_claims_that_find_lost_jobs_do_not_lock_each_other_out(store: Store) -> None:
     """Who takes back lost jobs books what is presumed, and who claims holds all accounts: one order for both."""
     world, scorers, _ = drawn(store, 90, "a", "b", "c")
-    purse = allowed(scorers, {"a": Cap(9.0)}, usd=99.0)
+    purse = allowed(scorers, {"a": RubricCap(9.0)}, usd=99.0)
     for number in range(6):
         world.claim(scorers, owner=f"dead-{number}", limit=20, money=purse, now=NOW + timedelta(seconds=number))
 

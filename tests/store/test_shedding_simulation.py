@@ -24,7 +24,7 @@ from worker.store import draws, enrol, ledger, summary
 from worker.store.engine import Store
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
-from worker.store.money import Cap, Money
+from worker.store.money import RubricCap, SpendingLimits
 from worker.store.tables import CutRow, DrawRow, core
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -98,11 +98,11 @@ class Night:
         self.draw(1.0)
         full = sum(case.cost_usd * KINDS[case.stratum].rate for case in self.cases.values())
         caps = {"completion": rng.uniform(0.3, 1.2) * full, "tone": rng.uniform(0.3, 1.2) * full / 2}
-        self.money = Money(
+        self.money = SpendingLimits(
             night,
             rng.uniform(0.4, 1.0) * 1.5 * full,
             {one.pk: MOST_USD[one.key.name] for one in scorers},
-            rubrics={name: Cap(usd) for name, usd in caps.items() if rng.random() < 0.6},
+            rubrics={name: RubricCap(usd) for name, usd in caps.items() if rng.random() < 0.6},
         )
 
     def take(self, *, is_late: bool) -> None:

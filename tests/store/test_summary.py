@@ -13,7 +13,7 @@ from worker.store import enrol, runs, summary
 from worker.store.draws import draw
 from worker.store.engine import Store
 from worker.store.enrol import Registered
-from worker.store.money import Money
+from worker.store.money import SpendingLimits
 from worker.store.summary import cell, cut
 
 Key = tuple[int, str | None, str, bool, str, str]
@@ -64,8 +64,8 @@ def a_busy_night(world: World, seed: int) -> list[Registered]:
     return scorers
 
 
-def purse(scorers: Sequence[Registered]) -> Money:
-    return Money(NIGHT, 3.0, {one.pk: 0.1 for one in scorers})
+def purse(scorers: Sequence[Registered]) -> SpendingLimits:
+    return SpendingLimits(NIGHT, 3.0, {one.pk: 0.1 for one in scorers})
 
 
 def expected(world: World, scorers: Sequence[Registered]) -> dict[Key, Sums]:
@@ -142,7 +142,7 @@ def test_a_score_beyond_the_cut_does_not_count(store: Store) -> None:
     world.add_runs(10)
     scorers = world.register(judge())
     world.draw(scorers)
-    money = Money(NIGHT, 1.0, {scorers[0].pk: 0.1})
+    money = SpendingLimits(NIGHT, 1.0, {scorers[0].pk: 0.1})
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, limit=2, money=money).jobs])
     world.claim(scorers, limit=1, owner="dead", money=money)
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=money).jobs])

@@ -15,8 +15,8 @@ from worker.records import Draw, Run, RunFilter, ScorerKey, Stratum
 from worker.store import counts, draws, enrol, ledger, runs
 from worker.store.engine import Store
 from worker.store.enrol import Registered
-from worker.store.ledger import Claim, Job, Settled
-from worker.store.money import HOLDS, Money
+from worker.store.ledger import ClaimResult, Job, Settled
+from worker.store.money import HOLDS, SpendingLimits
 from worker.store.runs import Counts, Incoming
 from worker.store.tables import JobRow, RunRow, ScoreRow, SpendRow, core
 
@@ -120,9 +120,9 @@ class World:
         owner: str = "me",
         now: datetime = NOW,
         lane: str | None = None,
-        money: Money | None = None,
+        money: SpendingLimits | None = None,
         max_attempts: int = 3,
-    ) -> Claim:
+    ) -> ClaimResult:
         with self.store.write() as connection:
             return ledger.claim(
                 connection,

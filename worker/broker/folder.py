@@ -26,7 +26,7 @@ _LOOK_S = 0.5
 """Longest wait for a message before the worker looks whether it was told to stop; kombu's own is 2 s."""
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no types
+class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no types
     """Queues as files, each put and taken in one step of the file system."""
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # noqa: ANN401 as kombu's own
@@ -67,10 +67,10 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no types
                 _write_whole(file, dumps([wanted, *known]))
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu ships no types
+class FolderTransport(filesystem.Transport):  # type: ignore[misc]  # kombu ships no types
     """kombu's, with our channel, and a shorter wait."""
 
-    Channel = Channel
+    FolderChannel = FolderChannel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ANN401 as kombu's own
         """Deliver one message.

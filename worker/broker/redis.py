@@ -11,7 +11,7 @@ from kombu.transport import redis
 from redis.exceptions import ConnectionError as ConnectionLost
 
 
-class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
+class RedisChannel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
     """kombu's, but a closed one says that it is closed."""
 
     def _connparams(self, asynchronous: bool = False) -> Any:  # noqa: ANN401 as kombu's own
@@ -20,7 +20,7 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
         return super()._connparams(asynchronous=asynchronous)
 
 
-class Transport(redis.Transport):  # type: ignore[misc]  # kombu ships no types
+class RedisTransport(redis.Transport):  # type: ignore[misc]  # kombu ships no types
     """kombu's, with our channel."""
 
-    Channel = Channel
+    RedisChannel = RedisChannel

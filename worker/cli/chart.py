@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli.door import inline, plain
-from worker.cli.trends_table import SoFar
+from worker.cli.trends_table import PartialWeek
 from worker.errors import SettingsError
 
 _MOST_PANELS = 24
@@ -15,7 +15,7 @@ _COLUMNS = 3
 _INK, _BAND, _MUTED = "#1f4e79", "#9dc3e6", "#8a8a8a"
 
 
-def draw(points: Sequence[dict[str, Any]], path: Path, so_far: SoFar | None = None) -> None:
+def draw(points: Sequence[dict[str, Any]], path: Path, so_far: PartialWeek | None = None) -> None:
     """Draw every line that has scores; low coverage is hatched.
 
     Args:
@@ -66,7 +66,7 @@ def _panel(
     key: tuple[str, ...],
     rows: Sequence[dict[str, Any]],
     weeks: Sequence[str],
-    so_far: SoFar | None,
+    so_far: PartialWeek | None,
 ) -> None:
     scorer, criterion, _, name = key
     known = sorted((row for row in rows if row["mean"] is not None), key=lambda row: row["week"])

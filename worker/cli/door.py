@@ -248,7 +248,7 @@ def leave(_number: int, _frame: FrameType | None) -> None:
     os._exit(128 + signal.SIGINT)
 
 
-class Stopping:
+class StopRequest:
     """Ctrl-C once: finish or give back what is in hand. Twice: leave at once; leases run out, nothing is lost."""
 
     def __init__(self) -> None:
@@ -259,7 +259,7 @@ class Stopping:
         return self._asked.is_set()
 
     @contextmanager
-    def listening(self) -> Iterator["Stopping"]:
+    def listening(self) -> Iterator["StopRequest"]:
         """Take Ctrl-C and SIGTERM as a request."""
         before = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
         for sign in before:
@@ -279,7 +279,7 @@ class Stopping:
 
 
 @contextmanager
-def progress(what: str) -> Iterator["Bar"]:
+def progress(what: str) -> Iterator["ProgressBar"]:
     """A progress bar on stderr; nothing but a last line where stderr is no terminal."""
     bar = Progress(
         SpinnerColumn(),
@@ -292,10 +292,10 @@ def progress(what: str) -> Iterator["Bar"]:
         disable=not err.is_terminal,
     )
     with bar:
-        yield Bar(bar, what)
+        yield ProgressBar(bar, what)
 
 
-class Bar:
+class ProgressBar:
     """One line of progress."""
 
     def __init__(self, bar: Progress, what: str) -> None:

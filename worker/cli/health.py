@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from worker.clock import VARIABLE, Clock, read_clock
 from worker.errors import SettingsError, SpotcheckError, StoreError
 from worker.store import vitals
-from worker.store.vitals import Vitals
+from worker.store.vitals import StoreHealth
 
 LANES = {"judge": "judge", "heuristics": "heuristic", "control": "control", "beat": None}
 """What may be asked about, and the name that workers serve it under."""
@@ -26,7 +26,7 @@ _TICKS, _TICKS_LEAST_S = 3, 15.0
 _BAD, _FAIR, _GOOD = "unhealthy", "degraded", "healthy"
 
 
-class Told(NamedTuple):
+class LaneVerdict(NamedTuple):
     """How one lane is."""
 
     lane: str
@@ -35,7 +35,7 @@ class Told(NamedTuple):
     why: str
 
 
-def check(environ: Mapping[str, str], lanes: Sequence[str], minutes: float = MINUTES) -> list[Told]:
+def check(environ: Mapping[str, str], lanes: Sequence[str], minutes: float = MINUTES) -> list[LaneVerdict]:
     """Look at the ledger.
 
     Args:
@@ -58,30 +58,30 @@ def check(environ: Mapping[str, str], lanes: Sequence[str], minutes: float = MIN
     try:
         found = vitals.read(url, [name for name in asked if name is not None])
     except StoreError as error:
-        return [Told(lane, _BAD, str(error)) for lane in lanes]
+        return [LaneVerdict(lane, _BAD, str(error)) for lane in lanes]
     return [_beat(found, clock) if lane == "beat" else _worker(found, lane, clock, minutes) for lane in lanes]
 
 
-def _beat(found: Vitals, clock: Clock) -> Told:
+def _beat(found: StoreHealth, clock: Clock) -> LaneVerdict:
     late_s = max(_TICKS * clock.beat_s(TICK_S), _TICKS_LEAST_S)
     is_heard = any("control" in one.lanes for one in found.workers)
     hint = "look at beat, and at the broker" if is_heard else "no worker of the control lane is alive to hear it"
     if found.last_tick is None:
-        return Told("beat", _BAD, f"no tick was ever handled; {hint}")
+        return LaneVerdict("beat", _BAD, f"no tick was ever handled; {hint}")
     age = _ago(found.now, found.last_tick)
     if found.now - found.last_tick > timedelta(seconds=late_s):
-        return Told("beat", _BAD, f"the last tick was handled {age}; {hint}")
-    return Told("beat", _GOOD, f"last tick {age}")
+        return LaneVerdict("beat", _BAD, f"the last tick was handled {age}; {hint}")
+    return LaneVerdict("beat", _GOOD, f"last tick {age}")
 
 
-def _worker(found: Vitals, lane: str, clock: Clock, minutes: float) -> Told:
+def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> LaneVerdict:
     serving = [one for one in found.workers if LANES[lane] in one.lanes]
     if not serving:
-        return Told(lane, _BAD, f"no live worker was seen for {vitals.ALIVE_S:.0f} s")
+        return LaneVerdict(lane, _BAD, f"no live worker was seen for {vitals.ALIVE_S:.0f} s")
     workers = f"{len(serving)} worker{'' if len(serving) == 1 else 's'}"
     if lane == "control":
         beat = _beat(found, clock)
-        return Told(lane, _GOOD if beat.state == _GOOD else _FAIR, f"{workers}, {beat.why}")
+        return LaneVerdict(lane, _GOOD if beat.state == _GOOD else _FAIR, f"{workers}, {beat.why}")
     work = found.lanes[str(LANES[lane])]
     is_held = work.held_until is not None and work.held_until >= found.now
     due = f"{work.due:,} due" if work.due <= vitals.COUNTED else f"over {vitals.COUNTED:,} due"
@@ -93,10 +93,10 @@ def _worker(found: Vitals, lane: str, clock: Clock, minutes: float) -> Told:
         quiet_since = max([at for at in touched if at is not None] + [min(due_since)])
         if found.now - quiet_since > timedelta(minutes=minutes):
             said = f"{due}, and nothing was leased, renewed or resolved since {_ago(found.now, quiet_since)}"
-            return Told(lane, _BAD, f"{said} ({workers} alive): it hears no wake-up, or hangs")
+            return LaneVerdict(lane, _BAD, f"{said} ({workers} alive): it hears no wake-up, or hangs")
     if work.trouble:
-        return Told(lane, _FAIR, f"the judge's trouble, not ours: {work.trouble} ({workers}, {turn})")
-    return Told(lane, _GOOD, f"{workers}, {due}, {turn}")
+        return LaneVerdict(lane, _FAIR, f"the judge's trouble, not ours: {work.trouble} ({workers}, {turn})")
+    return LaneVerdict(lane, _GOOD, f"{workers}, {due}, {turn}")
 
 
 def _ago(now: datetime, at: datetime) -> str:
@@ -119,7 +119,7 @@ def wanted(lanes: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(lanes)) or list(LANES)
 
 
-def tell(told: Sequence[Told], *, as_json: bool) -> int:
+def tell(told: Sequence[LaneVerdict], *, as_json: bool) -> int:
     """One line, or one JSON document, on stdout.
 
     Returns:

@@ -16,7 +16,7 @@ import typer
 from worker.cli.door import DISK_FULL, Json, counted, inline, is_full, note, now, progress, project, say, show_json
 from worker.errors import EXIT_REJECTED, ExportError, SettingsError
 from worker.flow.project import Project
-from worker.flow.take import Tally, take
+from worker.flow.take import IntakeCounts, take
 from worker.ingest import jsonl
 from worker.ingest.jsonl import Rejected
 
@@ -44,7 +44,7 @@ def ingest(
     for path in paths:
         _look(path)  # a wrong name is told before anything is taken
     opened = project(creates=True)
-    total = Tally()
+    total = IntakeCounts()
     sides: list[str] = []
     for path in paths:
         tally, side = _file(opened, path)
@@ -64,7 +64,7 @@ def ingest(
         raise typer.Exit(EXIT_REJECTED)
 
 
-def _file(opened: Project, path: str) -> tuple[Tally, Path | None]:
+def _file(opened: Project, path: str) -> tuple[IntakeCounts, Path | None]:
     name = "stdin" if path == "-" else path
     with ExitStack() as stack:
         stream = _open(path, stack)
@@ -73,7 +73,7 @@ def _file(opened: Project, path: str) -> tuple[Tally, Path | None]:
         bar = stack.enter_context(progress(f"ingest {inline(name)}"))
         rejects = stack.enter_context(_Rejects(path))
 
-        def on_batch(running: Tally) -> None:
+        def on_batch(running: IntakeCounts) -> None:
             bar.set(sum(running), None)
             rejects.flush()
 

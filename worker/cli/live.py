@@ -18,7 +18,7 @@ from worker.flow.schedule import due_from
 from worker.flow.turn_note import in_short
 from worker.settings import Settings
 from worker.store import alerts, draws, findings, ledger, money, workers
-from worker.store.ledger import Waiting
+from worker.store.ledger import Backlog
 from worker.store.today import today
 from worker.store.vitals import TURN
 
@@ -28,7 +28,7 @@ class Figures(NamedTuple):
 
     at: datetime
     """By the schedule's clock."""
-    queue: dict[str, Waiting]
+    queue: dict[str, Backlog]
     states: dict[str, int]
     """Jobs of the nights drawn today, by state."""
     spent_usd: float
@@ -133,7 +133,7 @@ def _rows(settings: Settings, found: Figures | None) -> list[tuple[str, str]]:
     return rows
 
 
-def _queue(waiting: Waiting) -> str:
+def _queue(waiting: Backlog) -> str:
     if not (waiting.due or waiting.later or waiting.leased):
         return "nothing waits"
     later = f", {waiting.later:,} waiting out a back-off" if waiting.later else ""

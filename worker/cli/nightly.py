@@ -7,22 +7,35 @@ from typing import Annotated, Any, Literal
 import typer
 
 from worker.broker import quota
-from worker.cli.door import Json, Since, Stopping, Until, counted, night, note, now, progress, project, say, show_json
+from worker.cli.door import (
+    Json,
+    Since,
+    StopRequest,
+    Until,
+    counted,
+    night,
+    note,
+    now,
+    progress,
+    project,
+    say,
+    show_json,
+)
 from worker.cli.drift import describe, finding_json, none_found
 from worker.cli.sample import nights_asked
 from worker.cli.unseen import warn_unseen
 from worker.cli.waking import Waking
 from worker.errors import EXIT_DRIFT, EXIT_JUDGE, SettingsError
 from worker.flow.deliver import deliver
-from worker.flow.desk import Desk
-from worker.flow.draw import Drawn, draw_night
+from worker.flow.desk import JobProcessor
+from worker.flow.draw import StratumDraw, draw_night
 from worker.flow.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_scores
 from worker.flow.project import Project
 from worker.flow.reconcile import reconcile, wake_due
 from worker.flow.watch import watch
 from worker.store import runs
 from worker.store.batches import is_batch, recent
-from worker.store.ledger import Held
+from worker.store.ledger import BlockedJobs
 
 Lane = Annotated[
     Literal["now", "batch"] | None,
@@ -143,8 +156,8 @@ def _check(opened: Project) -> None:
     opened.check_prices()
 
 
-def _draw(opened: Project, nights: Sequence[date]) -> list[Drawn]:
-    strata: list[Drawn] = []
+def _draw(opened: Project, nights: Sequence[date]) -> list[StratumDraw]:
+    strata: list[StratumDraw] = []
     with progress("draw") as bar:
         for index, each in enumerate(nights):
             bar.set(index, len(nights))
@@ -153,14 +166,18 @@ def _draw(opened: Project, nights: Sequence[date]) -> list[Drawn]:
 
 
 def _wait(opened: Project, wake: Waking) -> Waited:
-    stopping = Stopping()
-    with stopping.listening(), Desk(opened, share=quota.shared(opened.settings)) as desk, progress("score") as bar:
+    stopping = StopRequest()
+    with (
+        stopping.listening(),
+        JobProcessor(opened, share=quota.shared(opened.settings)) as desk,
+        progress("score") as bar,
+    ):
         return wait_for_scores(
-            opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_Trouble(), on_held=_Waits(opened)
+            opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_TroubleNotice(), on_held=_Waits(opened)
         )
 
 
-class _Trouble:
+class _TroubleNotice:
     """Says what the judge's trouble is; the same trouble again says nothing new."""
 
     def __init__(self) -> None:
@@ -179,7 +196,7 @@ class _Waits:
         self._opened = opened
         self._told: set[str | None] = set()
 
-    def __call__(self, held: Sequence[Held]) -> None:
+    def __call__(self, held: Sequence[BlockedJobs]) -> None:
         for one in held:
             key = one.owner or one.reason
             if key in self._told:

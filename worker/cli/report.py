@@ -18,7 +18,7 @@ from worker.core.report import Report
 from worker.errors import SettingsError
 from worker.export import report_html, report_json, report_markdown
 from worker.flow.project import Project
-from worker.flow.report import Asked, gather, task_types
+from worker.flow.report import ReportRequest, gather, task_types
 
 _DEFAULT = Path("spotcheck-report.html")
 _EARLIEST, _LATEST = 1970, 2999
@@ -68,7 +68,7 @@ def report(
         note(f"no browser was found; open {page} yourself")
 
 
-def _asked(week: str | None, since: str | None, until: str | None, task_type: str | None) -> Asked:
+def _asked(week: str | None, since: str | None, until: str | None, task_type: str | None) -> ReportRequest:
     """The nights that the options name.
 
     Raises:
@@ -78,13 +78,13 @@ def _asked(week: str | None, since: str | None, until: str | None, task_type: st
     if any(each is not None and not _EARLIEST <= each.year <= _LATEST for each in (first, last)):
         raise SettingsError(f"no run is so old or so new; name nights from {_EARLIEST} to {_LATEST}")
     if week is None:
-        return Asked(first, last, task_type)
+        return ReportRequest(first, last, task_type)
     if first is not None or last is not None:
         raise SettingsError("--week and --since or --until name different nights; give one of them")
     try:
         if not re.fullmatch(r"(19[7-9]\d|2\d{3})-W\d{2}", week):
             raise ValueError(week)
-        return Asked(*_nights(week), task_type)
+        return ReportRequest(*_nights(week), task_type)
     except ValueError:
         raise SettingsError(f"--week {week!r} is not an ISO week; write it like 2026-W47") from None
 

@@ -25,7 +25,7 @@ from worker.cli.unseen import warn_unseen
 from worker.core.calendar import nights_between
 from worker.errors import SettingsError
 from worker.flow import estimate_cost
-from worker.flow.draw import Drawn, draw_night, plan_night
+from worker.flow.draw import StratumDraw, draw_night, plan_night
 from worker.flow.estimate_cost import Cost
 from worker.flow.nightly import over_nights
 from worker.flow.project import Project
@@ -72,7 +72,7 @@ def sample(
     """
     opened = project(creates=not dry_run)
     nights = nights_asked(opened, since, until, dry_run=dry_run)
-    strata: list[Drawn] = []
+    strata: list[StratumDraw] = []
     with progress("sample") as bar:
         for index, each in enumerate(nights):
             bar.set(index, len(nights))
@@ -93,7 +93,7 @@ def sample(
     _show(nights, strata, _money(opened, cost), dry_run=dry_run)
 
 
-def _row(one: Drawn) -> dict[str, Any]:
+def _row(one: StratumDraw) -> dict[str, Any]:
     return {
         "night": one.night,
         "task_type": one.stratum.task_type,
@@ -124,7 +124,7 @@ def _money(opened: Project, cost: Cost) -> str:
     return said + (f" (${cost.in_batches_usd:,.4f} in batches, within a day)" if cost.in_batches_usd < cost.usd else "")
 
 
-def _show(nights: Sequence[date], strata: Sequence[Drawn], money: str, *, dry_run: bool) -> None:
+def _show(nights: Sequence[date], strata: Sequence[StratumDraw], money: str, *, dry_run: bool) -> None:
     population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
     verb = "would be drawn" if dry_run else "drawn"
     say(f"{drawn:,} of {counted(population, 'run')} {verb} over {counted(len(nights), 'night')}; {money}")

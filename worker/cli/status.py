@@ -13,7 +13,7 @@ from worker.cli import fitted, status_engine
 from worker.cli.door import Json, Since, Until, columns, now, project, say, show_json, show_table, window
 from worker.cli.status_engine import Part
 from worker.errors import SettingsError
-from worker.flow.engine_now import EngineNow, Watcher
+from worker.flow.engine_now import EngineStatus, StatusReader
 from worker.flow.project import Project
 from worker.records import ScorerKey
 from worker.store import counts, draws, enrol, runs
@@ -51,7 +51,7 @@ def status(
 
         status_watch.run(opened, first, last, interval or _INTERVAL_S, as_json=as_json)
         return
-    counted, engine = count(opened, first, last), Watcher(opened).look()
+    counted, engine = count(opened, first, last), StatusReader(opened).look()
     if as_json:
         show_json(answer(opened, counted, engine))
         return
@@ -90,7 +90,7 @@ def count(opened: Project, first: date | None, last: date | None) -> Counted:
         return Counted(first, last, rows, known, set(draws.drawn_nights(connection, first, last)))
 
 
-def answer(opened: Project, counted: Counted, engine: EngineNow) -> dict[str, Any]:
+def answer(opened: Project, counted: Counted, engine: EngineStatus) -> dict[str, Any]:
     """What `--json` says."""
     return {
         "window": {"since": counted.first, "until": counted.last},

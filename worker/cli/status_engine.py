@@ -9,12 +9,12 @@ from rich.table import Table
 from worker.cli.door import inline
 from worker.cli.fitted import tables
 from worker.cli.health import NAMES
-from worker.flow.engine_now import EngineNow, ModelNow
+from worker.flow.engine_now import EngineStatus, ModelStatus
 from worker.records import ScorerKey
 from worker.settings import Settings
 from worker.store.batches import Batch
-from worker.store.ledger import Waiting
-from worker.store.money import Spent
+from worker.store.ledger import Backlog
+from worker.store.money import AccountBalance
 
 Part = str | Table
 _ALWAYS = ("heuristic", "judge")
@@ -29,7 +29,7 @@ _BATCH = (
 _LONG_LABEL, _LONG_TROUBLE = 40, 200
 
 
-def parts(now: EngineNow, settings: Settings, room: int | None) -> Iterator[Part]:
+def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[Part]:
     """The queue, the judge, what is in its way, batches, workers, and the money."""
     for lane, waiting in now.lanes.items():
         if lane in _ALWAYS or waiting.due + waiting.later + waiting.leased:
@@ -47,7 +47,7 @@ def parts(now: EngineNow, settings: Settings, room: int | None) -> Iterator[Part
     yield from _money_lines(now, settings)
 
 
-def _queue_line(lane: str, waiting: Waiting, at: datetime) -> str:
+def _queue_line(lane: str, waiting: Backlog, at: datetime) -> str:
     name = NAMES.get(lane, lane)
     if not (waiting.due or waiting.later or waiting.leased):
         return f"queue {name:<10} nothing waits"
@@ -58,7 +58,7 @@ def _queue_line(lane: str, waiting: Waiting, at: datetime) -> str:
     )
 
 
-def _judge_tables(now: EngineNow, room: int | None) -> list[Table]:
+def _judge_tables(now: EngineStatus, room: int | None) -> list[Table]:
     """A row for each model: how fast it is asked; and of several, what each has before it and what it cost."""
     if not now.models:
         return []
@@ -78,7 +78,7 @@ def _columns(rows: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     return {head: {name: cells[head] for name, cells in rows.items()} for head in heads}
 
 
-def _pace_cells(model: ModelNow) -> dict[str, str]:
+def _pace_cells(model: ModelStatus) -> dict[str, str]:
     is_asked = model.processes > 0
     return {
         "calls/s": f"{model.calls_per_s:,.1f}" if is_asked else _NONE,
@@ -91,7 +91,7 @@ def _pace_cells(model: ModelNow) -> dict[str, str]:
     }
 
 
-def _work_cells(model: ModelNow, at: datetime) -> dict[str, str]:
+def _work_cells(model: ModelStatus, at: datetime) -> dict[str, str]:
     queue = model.queue
     return {
         "due": f"{queue.due:,}" if queue.due else _NONE,
@@ -106,7 +106,7 @@ def _share(share: float | None) -> str:
     return _NONE if share is None or share < _SHOWN else f"{100 * share:.1f} %"
 
 
-def _trouble_lines(model: ModelNow, now: EngineNow) -> Iterator[str]:
+def _trouble_lines(model: ModelStatus, now: EngineStatus) -> Iterator[str]:
     """What is wrong and what to do, then what happens by itself."""
     yield f"PAUSED {inline(model.model)}: {_cut(inline(model.trouble or ''))}"
     since = "" if model.trouble_at is None else f"last tried {age((now.at - model.trouble_at).total_seconds())} ago"
@@ -136,7 +136,7 @@ def _batch_line(batch: Batch, at: datetime) -> str:
     )
 
 
-def _money_lines(now: EngineNow, settings: Settings) -> Iterator[str]:
+def _money_lines(now: EngineStatus, settings: Settings) -> Iterator[str]:
     judge = settings.judge
     yield _account("today", now.spent, judge.budget_usd_per_day)
     if judge.budget_usd_per_month is not None:
@@ -154,7 +154,7 @@ def _money_lines(now: EngineNow, settings: Settings) -> Iterator[str]:
         yield f"  {' · '.join(told)}"
 
 
-def _account(when: str, spent: Spent, cap_usd: float | None) -> str:
+def _account(when: str, spent: AccountBalance, cap_usd: float | None) -> str:
     of = "" if cap_usd is None else f" of ${cap_usd:,.2f}"
     presumed = f", {usd(spent.presumed_usd)} of it presumed (calls of workers that died)" if spent.presumed_usd else ""
     return f"spent {when} {usd(spent.spent_usd)}{of}, reserved {usd(spent.reserved_usd)}{presumed}"
@@ -196,7 +196,7 @@ def age(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
-def answer(now: EngineNow, settings: Settings) -> dict[str, Any]:
+def answer(now: EngineStatus, settings: Settings) -> dict[str, Any]:
     """The same for `--json`. Names and units stay as they are; docs/watching.md says what each means."""
     judge = settings.judge
     return {
@@ -231,6 +231,6 @@ def answer(now: EngineNow, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _model_answer(model: ModelNow) -> dict[str, Any]:
+def _model_answer(model: ModelStatus) -> dict[str, Any]:
     fields = model._asdict()
     return {**fields, "queue": model.queue._asdict(), "spent": model.spent._asdict()}

@@ -18,7 +18,7 @@ from worker.cli.door import columns, note, out, plain, say, show_json, show_tabl
 from worker.cli.status import Counted, answer, count, count_parts
 from worker.cli.status_engine import Part, parts
 from worker.errors import StoreError
-from worker.flow.engine_now import EngineNow, Watcher
+from worker.flow.engine_now import EngineStatus, StatusReader
 from worker.flow.project import Project
 
 _COUNT_S = 10.0
@@ -40,7 +40,7 @@ def run(opened: Project, first: date | None, last: date | None, interval_s: floa
     Raises:
         StoreError: The database did not answer at the first look. Later ones say so and go on.
     """
-    watched = _Watched(opened, first, last)
+    watched = _LastScreen(opened, first, last)
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
         watched.look()
         if as_json:
@@ -51,19 +51,19 @@ def run(opened: Project, first: date | None, last: date | None, interval_s: floa
             _blocks(watched, interval_s)
 
 
-class _Watched:
+class _LastScreen:
     """What was seen last, and when each part of it has to be looked at again."""
 
     def __init__(self, opened: Project, first: date | None, last: date | None) -> None:
         self.opened = opened
         self._window = (first, last)
-        self._watcher = Watcher(opened)
+        self._watcher = StatusReader(opened)
         self._count_at = self._look_s = self._took_s = 0.0
         self.every_s = _COUNT_S
         """Seconds between two counts."""
         self.counted: Counted
         self.counted_at: datetime
-        self.engine: EngineNow
+        self.engine: EngineStatus
         self.error: str | None = None
 
     def look(self) -> None:
@@ -100,7 +100,7 @@ class _Watched:
         yield from count_parts(self.counted, room)
 
 
-def _live(watched: _Watched, interval_s: float) -> None:
+def _live(watched: _LastScreen, interval_s: float) -> None:
     with Live(console=out, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         while True:
             live.update(Group(*(_shown(part) for part in watched.parts(out.width))), refresh=True)
@@ -111,7 +111,7 @@ def _shown(part: Part) -> RenderableType:
     return Text(plain(part), no_wrap=False, overflow="fold") if isinstance(part, str) else part
 
 
-def _blocks(watched: _Watched, interval_s: float) -> None:
+def _blocks(watched: _LastScreen, interval_s: float) -> None:
     while True:
         for part in [*watched.parts(columns()), ""]:
             if isinstance(part, str):
@@ -122,7 +122,7 @@ def _blocks(watched: _Watched, interval_s: float) -> None:
         watched.look_later(interval_s)
 
 
-def _json_lines(watched: _Watched, interval_s: float) -> None:
+def _json_lines(watched: _LastScreen, interval_s: float) -> None:
     while True:
         if watched.error is None:
             said = answer(watched.opened, watched.counted, watched.engine)

@@ -26,14 +26,14 @@ from worker.cli.door import (
     say,
     show_json,
 )
-from worker.cli.trends_table import Beside, SoFar
+from worker.cli.trends_table import PartialWeek, TableNotes
 from worker.core import calendar
 from worker.core.trend import DIMENSIONS
 from worker.errors import ExportError, SettingsError
 from worker.flow.project import Project
 from worker.records import TrendPoint
 from worker.store import counts, findings, runs, summary
-from worker.store.counts import Standing
+from worker.store.counts import MissingScoreReason
 
 FIELDS = tuple(TrendPoint.model_fields)
 _PNG = Path("trends.png")
@@ -42,7 +42,7 @@ _NONE = "no trend yet: take runs in (spotcheck ingest), then score nights (spotc
 _FORMULA = tuple("=+-@＝＋－＠")  # spreadsheets fold the wide ones
 
 
-class Asked(NamedTuple):
+class TrendsRequest(NamedTuple):
     """Which points."""
 
     by: str
@@ -81,7 +81,7 @@ def trends(
     if output is not None and form not in ("csv", "png"):
         raise SettingsError(f"--output is for csv and png, not {form}; redirect the others with >")
     opened = project()
-    asked = Asked(by, scorer, task_type, weeks)
+    asked = TrendsRequest(by, scorer, task_type, weeks)
     points = read(opened, **asked._asdict())
     why = _why(_standing(opened, asked).values()) if not points else None
     if not points and not why:
@@ -107,7 +107,9 @@ def trends(
         raise SettingsError(f"--output {output} cannot be written: {error.strerror or error}") from None
 
 
-def _show(opened: Project, points: Sequence[dict[str, Any]], form: str, output: Path | None, asked: Asked) -> None:
+def _show(
+    opened: Project, points: Sequence[dict[str, Any]], form: str, output: Path | None, asked: TrendsRequest
+) -> None:
     if form == "csv":
         _csv(points, output)
     elif form == "png":
@@ -120,7 +122,7 @@ def _show(opened: Project, points: Sequence[dict[str, Any]], form: str, output: 
             findings_open = len([one for one in findings.listing(connection) if one.state == "open"])
         first = set(opened.settings.scoring.rubrics)
         ordered = sorted(points, key=lambda point: point["scorer"] not in first)
-        beside = Beside(
+        beside = TableNotes(
             opened.settings.schedule.time_zone,
             findings_open,
             _so_far(opened, points),
@@ -130,16 +132,16 @@ def _show(opened: Project, points: Sequence[dict[str, Any]], form: str, output: 
             say(line)
 
 
-def _so_far(opened: Project, points: Sequence[dict[str, Any]]) -> SoFar | None:
+def _so_far(opened: Project, points: Sequence[dict[str, Any]]) -> PartialWeek | None:
     """The newest week, where not all of its nights are summarised."""
     week = max(point["week"] for point in points)
     monday, sunday = calendar.nights_of_week(week)
     with opened.store.read() as connection:
         nights = summary.summarised_nights(connection, monday, sunday)
-    return SoFar(week, nights, is_over=opened.last_over(now()) >= sunday) if nights < _WEEK else None
+    return PartialWeek(week, nights, is_over=opened.last_over(now()) >= sunday) if nights < _WEEK else None
 
 
-def _standing(opened: Project, asked: Asked) -> dict[tuple[str, str], Standing]:
+def _standing(opened: Project, asked: TrendsRequest) -> dict[tuple[str, str], MissingScoreReason]:
     """What is open and unscored in the weeks asked for, by name and version of each scorer asked for."""
     with opened.store.read() as connection:
         span = runs.span(connection)
@@ -150,11 +152,13 @@ def _standing(opened: Project, asked: Asked) -> dict[tuple[str, str], Standing]:
     return {key: one for key, one in found.items() if asked.scorer in (None, key[0])}
 
 
-def _why(found: Collection[Standing]) -> str:
+def _why(found: Collection[MissingScoreReason]) -> str:
     """Why there is no score, in words; empty when nothing is known.
 
     Example:
-        >>> _why([Standing({"judge": 23, "heuristic": 4}, {})]), _why([Standing({}, {"no_judge_configured": 334})])
+        >>> queued = MissingScoreReason({"judge": 23, "heuristic": 4}, {})
+        >>> keyless = MissingScoreReason({}, {"no_judge_configured": 334})
+        >>> _why([queued]), _why([keyless])
         ('23 jobs wait for a judge: spotcheck score --wait', '334 runs are unscored: no_judge_configured')
     """
     waiting: Counter[str] = Counter()
@@ -172,7 +176,7 @@ def _why(found: Collection[Standing]) -> str:
     return f"{counted(total, 'run')} {'is' if total == 1 else 'are'} unscored: {inline(', '.join(reasons))}"
 
 
-def _complain_of_names(opened: Project, asked: Asked) -> None:
+def _complain_of_names(opened: Project, asked: TrendsRequest) -> None:
     """A name that has no points because it is mistyped.
 
     Raises:
@@ -194,7 +198,7 @@ def read(opened: Project, *, by: str, scorer: str | None, task_type: str | None,
         span = runs.span(connection)
         if span is None:
             return []
-        oldest = Asked(by, scorer, task_type, weeks).oldest_week(span[1])
+        oldest = TrendsRequest(by, scorer, task_type, weeks).oldest_week(span[1])
         rows = summary.points(connection, dimension=by, scorer_name=scorer, task_type=task_type, since_week=oldest)
     found = []
     for row in rows:

@@ -16,7 +16,7 @@ _NAME = (14, 30)
 _PIPE = 1_000
 
 
-class _Line(NamedTuple):
+class _TableLine(NamedTuple):
     """One line of a table: its name, its points by week, and what stands behind them."""
 
     name: str
@@ -25,7 +25,7 @@ class _Line(NamedTuple):
     newest: Mapping[str, Any]
 
 
-class SoFar(NamedTuple):
+class PartialWeek(NamedTuple):
     """The newest week, of which not all nights are in."""
 
     week: str
@@ -38,26 +38,26 @@ class SoFar(NamedTuple):
         """In words.
 
         Example:
-            >>> SoFar("2026-W48", 2, is_over=False).said, SoFar("2026-W40", 5, is_over=True).said
+            >>> PartialWeek("2026-W48", 2, is_over=False).said, PartialWeek("2026-W40", 5, is_over=True).said
             ('W48 so far: 2 of 7 nights', 'W40: 5 of 7 nights')
         """
         return f"{self.week[5:]}{'' if self.is_over else ' so far'}: {self.nights} of 7 nights"
 
 
-class Beside(NamedTuple):
+class TableNotes(NamedTuple):
     """What a table says beside its numbers."""
 
     zone: str
     """The time zone of the weeks."""
     findings_open: int
     """How many findings nobody has decided about."""
-    so_far: SoFar | None
+    so_far: PartialWeek | None
     """None where the newest week is whole."""
     why: Mapping[tuple[str, str], str]
     """Of a scorer's name and version, why it has no scores."""
 
 
-def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: Beside) -> Iterator[str]:
+def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: TableNotes) -> Iterator[str]:
     """The table, line by line; the first says how far it goes and whether a finding is open.
 
     Args:
@@ -66,7 +66,7 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
         width: Columns; None for any.
         beside: What else there is to say.
     """
-    blocks: dict[tuple[str, str, str], list[_Line]] = {}
+    blocks: dict[tuple[str, str, str], list[_TableLine]] = {}
     unscored: dict[tuple[str, str, str], int] = {}
     by_scorer: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for point in points:
@@ -105,7 +105,7 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
         yield f"{' '.join(part for part in scorer if part)}: nothing scored; {reason}"
 
 
-def _scored(points: Sequence[dict[str, Any]], by: str) -> Iterator[_Line]:
+def _scored(points: Sequence[dict[str, Any]], by: str) -> Iterator[_TableLine]:
     """The lines of a scorer that have a score in any week."""
     own: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for point in points:
@@ -114,7 +114,7 @@ def _scored(points: Sequence[dict[str, Any]], by: str) -> Iterator[_Line]:
         newest = next((known[week] for week in sorted(known, reverse=True) if known[week]["mean"] is not None), None)
         if newest is not None:
             interval = f"[{_short(newest['low'])}–{_short(newest['high'])}]"
-            yield _Line(name, known, f"{interval} n {newest['scored']:,} of {newest['population']:,}", newest)
+            yield _TableLine(name, known, f"{interval} n {newest['scored']:,} of {newest['population']:,}", newest)
 
 
 def _name(point: Mapping[str, Any], by: str) -> str:
@@ -127,7 +127,7 @@ def _short(value: float) -> str:
     return f"{value:.2f}".removeprefix("0")
 
 
-def _room(found: Sequence[_Line], weeks: Sequence[str], width: int) -> tuple[Sequence[str], int]:
+def _room(found: Sequence[_TableLine], weeks: Sequence[str], width: int) -> tuple[Sequence[str], int]:
     """The newest weeks that fit, and the width of the names; names give way before weeks do."""
     longest = max((len(line.name) for line in found), default=0)
     tail = max((len(line.tail) for line in found), default=0)
@@ -138,12 +138,12 @@ def _room(found: Sequence[_Line], weeks: Sequence[str], width: int) -> tuple[Seq
     return weeks[-fit:], name_width
 
 
-def _fits_bars(blocks: Mapping[Any, Sequence[_Line]], weeks: int, name_width: int, width: int) -> bool:
+def _fits_bars(blocks: Mapping[Any, Sequence[_TableLine]], weeks: int, name_width: int, width: int) -> bool:
     tail = max((len(line.tail) for block in blocks.values() for line in block), default=0)
     return 3 + name_width + weeks * (_WEEK + 1) + 1 + tail <= width
 
 
-def _told(line: _Line, weeks: Sequence[str], name_width: int, *, has_bars: bool) -> Iterator[str]:
+def _told(line: _TableLine, weeks: Sequence[str], name_width: int, *, has_bars: bool) -> Iterator[str]:
     cells, bars = "", ""
     for week in weeks:
         point = line.points.get(week)

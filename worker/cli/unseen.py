@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from worker.cli.door import inline, near, note
-from worker.flow.draw import Drawn
+from worker.flow.draw import StratumDraw
 from worker.flow.project import Project
 from worker.store import runs
 
 
-def warn_unseen(opened: Project, strata: Sequence[Drawn]) -> None:
+def warn_unseen(opened: Project, strata: Sequence[StratumDraw]) -> None:
     """One line for each task type of the policy that no run has, with what was probably meant; it may come yet.
 
     Args:

@@ -61,7 +61,7 @@ def up(
     as_log_lines()
     opened = ready(_wider(project(creates=True), concurrency))
     note(f"store {opened.store.shown} · broker {broker.shown(opened.settings)} · all lanes and beat in this process")
-    stopping = _Stopping()
+    stopping = _UpShutdown()
     with ExitStack() as ends:
         ends.enter_context(stopping.listening())
         ends.enter_context(_logging(opened.settings, "warning" if quiet else loglevel))
@@ -80,7 +80,7 @@ def _wider(opened: Project, concurrency: int | None) -> Project:
     return Project(opened.settings.model_copy(update={"judge": judge}), opened.store)
 
 
-class _Stopping:
+class _UpShutdown:
     """Ctrl-C and SIGTERM once: stop in order. Twice: it is under way. Three times: leave at once, leases run out."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class _Stopping:
 
 
 @contextmanager
-def _working(stopping: _Stopping) -> Iterator[threading.Thread]:
+def _working(stopping: _UpShutdown) -> Iterator[threading.Thread]:
     """A Celery worker for all lanes in a thread of this process, with beat beside it."""
     warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")
     worker_state.should_stop = None
@@ -152,7 +152,7 @@ def _working(stopping: _Stopping) -> Iterator[threading.Thread]:
 
 
 def _watch(
-    opened: Project, stopping: _Stopping, working: threading.Thread, shown: Live | None, *, is_quiet: bool
+    opened: Project, stopping: _UpShutdown, working: threading.Thread, shown: Live | None, *, is_quiet: bool
 ) -> None:
     """Tell how it stands until it is stopped or the worker ends."""
     look_at = line_at = 0.0

@@ -26,7 +26,7 @@ Fact = tuple[str, str]
 """What kind of fact, and which: ("agent version", "2.4.0")."""
 
 
-class Seen(NamedTuple):
+class RunTraits(NamedTuple):
     """One run with what is known of it without its texts."""
 
     is_bad: bool
@@ -82,7 +82,9 @@ class Contrasts(NamedTuple):
 NOTHING = Contrasts((), 0, 0, 0, None)
 
 
-def contrasts(runs: Iterable[Seen], *, level: float = 0.05, most: int = 8, ignore: Sequence[str] = ()) -> Contrasts:
+def contrasts(
+    runs: Iterable[RunTraits], *, level: float = 0.05, most: int = 8, ignore: Sequence[str] = ()
+) -> Contrasts:
     """Look for facts that separate bad runs from good ones.
 
     Args:
@@ -95,8 +97,8 @@ def contrasts(runs: Iterable[Seen], *, level: float = 0.05, most: int = 8, ignor
         What was found; nothing where there are no runs, or all are good or all bad.
 
     Example:
-        >>> new = [Seen(number < 12, "refund", agent_version="2.4") for number in range(40)]
-        >>> old = [Seen(number < 2, "refund", agent_version="2.3") for number in range(40)]
+        >>> new = [RunTraits(number < 12, "refund", agent_version="2.4") for number in range(40)]
+        >>> old = [RunTraits(number < 2, "refund", agent_version="2.3") for number in range(40)]
         >>> found = contrasts(new + old).found
         >>> [(one.kind, one.name, one.share_with, one.share_without, round(one.p, 4)) for one in found]
         [('agent version', '2.4', 0.3, 0.05, 0.0064)]
@@ -183,12 +185,12 @@ def _log_factorials(most: int) -> NDArray[np.float64]:
 _Table = tuple[str | None, Fact, int, int, int, int]
 
 
-def _tables(rows: Sequence[Seen], ignore: frozenset[str]) -> Iterable[_Table]:
+def _tables(rows: Sequence[RunTraits], ignore: frozenset[str]) -> Iterable[_Table]:
     """One table a fact that enough runs have and enough lack; of two that split the runs alike only one."""
-    places: dict[str | None, list[Seen]] = defaultdict(list)
+    places: dict[str | None, list[RunTraits]] = defaultdict(list)
     for row in rows:
         places[row.task_type].append(row)
-    everywhere: list[tuple[Fact, Seen]] = [(("task type", row.task_type), row) for row in rows]
+    everywhere: list[tuple[Fact, RunTraits]] = [(("task type", row.task_type), row) for row in rows]
     found = list(_counted(None, everywhere, rows)) if "task type" not in ignore else []
     for place, own in sorted(places.items(), key=lambda item: str(item[0])):
         facts = [(fact, row) for row in own for fact in _facts(row) if fact[0] not in ignore]
@@ -199,7 +201,7 @@ def _tables(rows: Sequence[Seen], ignore: frozenset[str]) -> Iterable[_Table]:
     return found[:_MOST_FACTS]
 
 
-def _facts(row: Seen) -> Iterable[Fact]:
+def _facts(row: RunTraits) -> Iterable[Fact]:
     yield "agent", row.agent
     yield "agent version", row.agent_version
     yield "status", row.status
@@ -212,7 +214,7 @@ def _facts(row: Seen) -> Iterable[Fact]:
             yield "tool failed", tool
 
 
-def _counted(place: str | None, facts: Iterable[tuple[Fact, Seen]], rows: Sequence[Seen]) -> Iterable[_Table]:
+def _counted(place: str | None, facts: Iterable[tuple[Fact, RunTraits]], rows: Sequence[RunTraits]) -> Iterable[_Table]:
     n, bad = len(rows), sum(row.is_bad for row in rows)
     counts: dict[Fact, list[int]] = defaultdict(lambda: [0, 0])
     for fact, row in facts:
@@ -230,7 +232,7 @@ def _counted(place: str | None, facts: Iterable[tuple[Fact, Seen]], rows: Sequen
             yield place, fact, a, b, c, d
 
 
-def _long_inputs(place: str | None, rows: Sequence[Seen]) -> Iterable[_Table]:
+def _long_inputs(place: str | None, rows: Sequence[RunTraits]) -> Iterable[_Table]:
     """Runs that read more than the usual, against those that read less; either side may have the bad ones."""
     known = [row for row in rows if row.input_tokens is not None]
     if len(known) < 2 * FEWEST:

@@ -69,7 +69,7 @@ class Digest(NamedTuple):
     """The document as it stands in the prompt, by field; see `document_lines`."""
 
 
-class _Row(NamedTuple):
+class _StepGroup(NamedTuple):
     """Consecutive identical steps."""
 
     step: Step
@@ -120,7 +120,7 @@ def digest(
         allowance = int(allowance * min(0.9, 4 * budget_tokens / (4 * size)))
 
 
-def _build(run: Run, rows: Sequence[_Row], allowance: int) -> dict[str, Any]:
+def _build(run: Run, rows: Sequence[_StepGroup], allowance: int) -> dict[str, Any]:
     """One attempt at the document, aiming at `allowance` bytes."""
     cut = allowance // 16
     notes: list[str] = []
@@ -187,14 +187,14 @@ def _size_of_row(row: Mapping[str, Any]) -> int:
     return len(json_text(row).encode()) + 2
 
 
-def _fold(run: Run, keep: Iterable[str]) -> list[_Row]:
+def _fold(run: Run, keep: Iterable[str]) -> list[_StepGroup]:
     """Rows of consecutive identical steps, marked where they keep more."""
     words = set(keep)
     ends = {word.partition(":")[0]: int(word.partition(":")[2]) for word in words if ":" in word}
     first, last = ends.get("first", 0), len(run.steps) - ends.get("last", 0)
     marks = _marks(run.output) if "quoted" in words else []
     allowance = _SCAN_CHARS
-    rows: list[_Row] = []
+    rows: list[_StepGroup] = []
     for place, step in enumerate(run.steps):
         important = place < first or place >= last or ("errors" in words and step.error is not None)
         important = important or ("writes" in words and is_write(step))
@@ -208,7 +208,7 @@ def _fold(run: Run, keep: Iterable[str]) -> list[_Row]:
             mark = next((word for word in marks if word in scanned), None)
         is_long = step.result is not None and len(step.result) > 20_000
         sha = step.result_sha or (_sha(step.result or "") if is_long else None)
-        rows.append(_Row(step, 1, important or mark is not None, mark, sha))
+        rows.append(_StepGroup(step, 1, important or mark is not None, mark, sha))
     return rows
 
 
@@ -248,7 +248,7 @@ def _same(one: Step, other: Step) -> bool:
         return False
 
 
-def _shown(row: _Row, detail: _Detail) -> dict[str, Any]:
+def _shown(row: _StepGroup, detail: _Detail) -> dict[str, Any]:
     """A row as the judge sees it."""
     step = row.step
     shown: dict[str, Any] = {"step": step.seq, "kind": step.kind, "name": _clip(step.name, 120)}
@@ -281,7 +281,7 @@ def _json(value: object) -> str:
         return "[nested too deeply to show]"
 
 
-def _table(rows: Sequence[_Row], room: int) -> tuple[list[dict[str, Any]], int, int]:
+def _table(rows: Sequence[_StepGroup], room: int) -> tuple[list[dict[str, Any]], int, int]:
     """The rows that fit into `room` bytes: (rows, steps dropped, rows shortened)."""
     most = room // 60
     if len(rows) <= min(most, 2000):
@@ -305,17 +305,17 @@ def _table(rows: Sequence[_Row], room: int) -> tuple[list[dict[str, Any]], int, 
 _GAP_BYTES = 90
 
 
-def _by_weight(rows: Sequence[_Row], most: int) -> list[int]:
+def _by_weight(rows: Sequence[_StepGroup], most: int) -> list[int]:
     """Places of rows, the most telling first: important ones, then the nearer to an end the earlier."""
     far = len(rows)
     order = sorted(range(far), key=lambda place: (not rows[place].important, min(place, far - 1 - place), place))
     return order[: max(most, 0)]
 
 
-def _with_gaps(rows: Sequence[_Row], kept: Mapping[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+def _with_gaps(rows: Sequence[_StepGroup], kept: Mapping[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     """The kept rows in order, with one row for each stretch that was left out."""
     table: list[dict[str, Any]] = []
-    gap: list[_Row] = []
+    gap: list[_StepGroup] = []
     dropped = 0
     for place in range(len(rows) + 1):
         row = kept.get(place)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from worker.core.estimate import interval
 from worker.core.pulse import ZERO_BUCKET, Histogram
-from worker.core.pulse import Figure as Nightly
-from worker.core.report import Figure, Upkeep
+from worker.core.pulse import OperationalFigure as Nightly
+from worker.core.report import Upkeep, WeekFigure
 
 _WIDTH = math.log(1.05)
 """Of a bucket of `core.pulse`, on the log scale."""
@@ -38,11 +38,11 @@ def upkeep(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[str]) -> tupl
 
 
 def _of_task(task_type: str, measures: dict[tuple[str, str], dict[str, list[Nightly]]], weeks: Sequence[str]) -> Upkeep:
-    def rates(measure: str, subject: str = "") -> tuple[Figure, ...]:
+    def rates(measure: str, subject: str = "") -> tuple[WeekFigure, ...]:
         own = measures.get((measure, subject), {})
         return tuple(_rate(week, own.get(week, ())) for week in weeks)
 
-    def means(measure: str) -> tuple[Figure, ...]:
+    def means(measure: str) -> tuple[WeekFigure, ...]:
         own = measures.get((measure, ""), {})
         return tuple(_mean(week, own.get(week, ())) for week in weeks)
 
@@ -54,24 +54,24 @@ def _of_task(task_type: str, measures: dict[tuple[str, str], dict[str, list[Nigh
     return Upkeep(task_type, runs, means("cost"), errors, rates("aborts"), means("steps"), tuple(by_tool))
 
 
-def _rate(week: str, nights: Sequence[Nightly]) -> Figure:
+def _rate(week: str, nights: Sequence[Nightly]) -> WeekFigure:
     n, so = sum(one.n for one in nights), sum(one.s for one in nights)
     if not n:
-        return Figure(week, 0, None, None, None)
+        return WeekFigure(week, 0, None, None, None)
     share = min(1.0, so / n)
-    return Figure(week, n, share, *interval(share, n), total=so)
+    return WeekFigure(week, n, share, *interval(share, n), total=so)
 
 
-def _mean(week: str, nights: Sequence[Nightly]) -> Figure:
+def _mean(week: str, nights: Sequence[Nightly]) -> WeekFigure:
     n, total = sum(one.n for one in nights), sum(one.total for one in nights)
     if not n:
-        return Figure(week, 0, None, None, None)
+        return WeekFigure(week, 0, None, None, None)
     mean = total / n
     if n < _FEWEST:
-        return Figure(week, n, mean, None, None, total)
+        return WeekFigure(week, n, mean, None, None, total)
     squares = sum(_squares(one.histogram) for one in nights if one.histogram is not None)
     margin = _Z95 * math.sqrt(max(0.0, squares / n - mean * mean) / n)
-    return Figure(week, n, mean, max(0.0, mean - margin), mean + margin, total)
+    return WeekFigure(week, n, mean, max(0.0, mean - margin), mean + margin, total)
 
 
 def _squares(histogram: Histogram) -> float:

@@ -25,7 +25,7 @@ _TOOLS_A_TASK = 20
 """Tools watched by name in one task type; names come from outside, and each takes a share of the false alarms."""
 
 
-class Facts(NamedTuple):
+class RunFigures(NamedTuple):
     """What is known of one ended run without its texts."""
 
     task_type: str
@@ -36,7 +36,7 @@ class Facts(NamedTuple):
     """JSON by tool name: calls, and those that failed."""
 
 
-class Figure(NamedTuple):
+class OperationalFigure(NamedTuple):
     """One operational figure of one task type in one stretch of time."""
 
     task_type: str
@@ -77,7 +77,7 @@ def lower_bound(key: int) -> float:
     return 0.0 if key == ZERO_BUCKET else math.exp(key * _GROWTH)
 
 
-def figures(runs: Iterable[Facts]) -> list[Figure]:
+def figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
     """Sum runs up, one figure a task type and measure; tools beyond the twenty most used go together.
 
     Args:
@@ -88,17 +88,17 @@ def figures(runs: Iterable[Facts]) -> list[Figure]:
         tool calls has no such figure.
 
     Example:
-        >>> one = figures([Facts("faq", "errored", 3, 0.02, '{"search":[2,1]}')])
+        >>> one = figures([RunFigures("faq", "errored", 3, 0.02, '{"search":[2,1]}')])
         >>> [(each.measure, each.subject, each.n, each.s, each.total) for each in one][:2]
         [('aborts', '', 1, 0.0, 0.0), ('completed', '', 1, 0.0, 0.0)]
     """
-    tally = Tally()
+    tally = FigureSums()
     for run in runs:
         tally.add(run)
     return tally.figures()
 
 
-class Tally:
+class FigureSums:
     """Sums of ended runs, added one by one; what `figures` makes of them all."""
 
     def __init__(self) -> None:
@@ -106,12 +106,12 @@ class Tally:
         self.runs = 0
         self._by_task: dict[str, _Sums] = defaultdict(_Sums)
 
-    def add(self, run: Facts) -> None:
+    def add(self, run: RunFigures) -> None:
         """Count a run in."""
         self.runs += 1
         self._by_task[run.task_type].add(run)
 
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[OperationalFigure]:
         """As `figures`."""
         found = [figure for task_type, own in self._by_task.items() for figure in own.figures(task_type)]
         return sorted(found, key=lambda one: (one.task_type, one.measure, one.subject))
@@ -127,7 +127,7 @@ class _Sums:
         self.total_usd = 0.0
         self.tools: dict[str, list[float]] = {}
 
-    def add(self, run: Facts) -> None:
+    def add(self, run: RunFigures) -> None:
         self.runs += 1
         self.by_status[run.status] += 1
         self.steps[bucket(run.steps)] += 1
@@ -144,7 +144,7 @@ class _Sums:
                 sums[2] += share * share
                 sums[3] += calls
 
-    def figures(self, task_type: str) -> list[Figure]:
+    def figures(self, task_type: str) -> list[OperationalFigure]:
         measures: tuple[tuple[Measure, str], ...] = (
             ("errors", "errored"),
             ("aborts", "aborted"),
@@ -153,13 +153,15 @@ class _Sums:
         found = []
         for measure, status in measures:
             count = float(self.by_status[status])
-            found.append(Figure(task_type, measure, "", self.runs, count, count, 0.0, None))
-        found.append(Figure(task_type, "steps", "", self.runs, 0.0, 0.0, float(self.total_steps), dict(self.steps)))
+            found.append(OperationalFigure(task_type, measure, "", self.runs, count, count, 0.0, None))
+        found.append(
+            OperationalFigure(task_type, "steps", "", self.runs, 0.0, 0.0, float(self.total_steps), dict(self.steps))
+        )
         if self.cost:
             known = sum(self.cost.values())
-            found.append(Figure(task_type, "cost", "", known, 0.0, 0.0, self.total_usd, dict(self.cost)))
+            found.append(OperationalFigure(task_type, "cost", "", known, 0.0, 0.0, self.total_usd, dict(self.cost)))
         for name, (n, s, ss, calls) in self._most_used().items():
-            found.append(Figure(task_type, "tool", name, int(n), s, ss, float(calls), None))
+            found.append(OperationalFigure(task_type, "tool", name, int(n), s, ss, float(calls), None))
         return found
 
     def _most_used(self) -> dict[str, list[float]]:

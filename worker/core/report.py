@@ -25,7 +25,7 @@ ELSEWHERE = frozenset(("completed", "tool_success", "cost_in_range", "steps_in_r
 StreamState = Literal["tested", "young", "unscored", "elsewhere"]
 
 
-class Name(str):
+class OutsideName(str):
     """A name from outside inside a sentence: each form of the report shows it as data in its own way."""
 
     __slots__ = ()
@@ -105,7 +105,7 @@ class Mark(NamedTuple):
     """The new version, the new series, or the finding's number."""
 
 
-class Stream(NamedTuple):
+class StreamChart(NamedTuple):
     """What one small picture shows: a task type (None: all, at the fixed mix) and a scorer, all its series."""
 
     task_type: str | None
@@ -196,7 +196,7 @@ class Change(NamedTuple):
         return (level - self.drift.before) / found if found else 0.0
 
 
-class Group(NamedTuple):
+class TaskTypeOutcome(NamedTuple):
     """How the ended runs of a task type came out. Statuses are counted; good is estimated from the sample."""
 
     task_type: str | None
@@ -214,7 +214,7 @@ class Group(NamedTuple):
         return self.completed + self.aborted + self.errored + self.incomplete
 
 
-class Figure(NamedTuple):
+class WeekFigure(NamedTuple):
     """One operational figure of one week over all ended runs; no runs give None."""
 
     week: str
@@ -233,11 +233,11 @@ class Upkeep(NamedTuple):
     task_type: str
     runs: int
     """Ended runs of the newest week shown."""
-    cost: tuple[Figure, ...]
-    errors: tuple[Figure, ...]
-    aborts: tuple[Figure, ...]
-    steps: tuple[Figure, ...]
-    tools: tuple[tuple[str, tuple[Figure, ...]], ...]
+    cost: tuple[WeekFigure, ...]
+    errors: tuple[WeekFigure, ...]
+    aborts: tuple[WeekFigure, ...]
+    steps: tuple[WeekFigure, ...]
+    tools: tuple[tuple[str, tuple[WeekFigure, ...]], ...]
     """By tool: the failed share of its calls, averaged over the runs that used it."""
 
 
@@ -301,7 +301,7 @@ class RunToRead(NamedTuple):
     """Why there is no value; empty where there is one."""
 
 
-class Reading(NamedTuple):
+class ReadingList(NamedTuple):
     """Runs to read."""
 
     random: tuple[RunToRead, ...]
@@ -312,7 +312,7 @@ class Reading(NamedTuple):
     """The scorer that ranks them; `heuristics` for their mean; None when nothing was scored."""
 
 
-class Tally(NamedTuple):
+class ScorerCounts(NamedTuple):
     """The counts of one scorer over the window; `ended` is the sum of all that follow it."""
 
     scorer: str
@@ -368,7 +368,7 @@ class Untold(NamedTuple):
 class Sampled(NamedTuple):
     """What was sampled, whether it adds up, and what it cost."""
 
-    tallies: tuple[Tally, ...]
+    tallies: tuple[ScorerCounts, ...]
     reconciles: bool
     judged: tuple[Judged, ...]
     """By model, most verdicts first."""
@@ -398,17 +398,17 @@ class Report(NamedTuple):
     """One to three, the most important first."""
     primary: str | None
     """The rubric that decides what is good; None where no rubric is in force or has scores."""
-    streams: tuple[Stream, ...]
+    streams: tuple[StreamChart, ...]
     """Rubrics first, streams with findings first in each."""
     changes: tuple[Change, ...]
     """Newest first; those of the window, and older ones that are not settled."""
     alerts: tuple[Alert, ...]
     """What else was told in the window: dear runs, a day's spend; those told now first."""
-    groups: tuple[Group, ...]
+    groups: tuple[TaskTypeOutcome, ...]
     """All task types together first, then those with most runs."""
     upkeep: tuple[Upkeep, ...]
     common: Contrasts
-    reading: Reading
+    reading: ReadingList
     sampled: Sampled
     made_at: datetime
     store: str

@@ -149,7 +149,7 @@ class _TooMuch(Exception):
 _TURNS_A_LOOK = 16
 
 
-class _Budget:
+class _RenderLimits:
     """What one rendering may still use."""
 
     def __init__(self, data: Data, clock: Callable[[], float]) -> None:
@@ -220,7 +220,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _spend(context: Context, result: object) -> None:
-    budget: _Budget = context[_BUDGET]
+    budget: _RenderLimits = context[_BUDGET]
     budget.work -= len(result) if isinstance(result, str | list | tuple) else 1
     if budget.work < 0:
         raise _TooMuch(f"more than {MAX_WORK_CHARS:,} characters of intermediate results")
@@ -245,7 +245,7 @@ def _range(*bounds: int) -> range:
 
 @pass_context
 def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
-    budget: _Budget = context[_BUDGET]
+    budget: _RenderLimits = context[_BUDGET]
     for item in items:
         budget.turn()
         yield item
@@ -254,7 +254,7 @@ def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
 @pass_context
 def _fenced(context: Context, run: object, *keys: str) -> str:
     """The run, or some of its fields, as one JSON document between fences. Once in a prompt."""
-    budget: _Budget = context[_BUDGET]
+    budget: _RenderLimits = context[_BUDGET]
     if run is not budget.data.document or budget.fenced is not None:
         raise _TooMuch("the run may stand once in a prompt, as {{ run | fenced }}")
     budget.fenced = keys
@@ -358,7 +358,7 @@ class RubricTemplate:
         Raises:
             RubricProblem: The template reads what is not there, or does more than a prompt needs.
         """
-        budget = _Budget(data, clock)
+        budget = _RenderLimits(data, clock)
         context = self.template.new_context(
             {"run": data.document, "rubric": self.rubric, "criteria": list(criteria), _BUDGET: budget}
         )

@@ -147,7 +147,7 @@ class Escalate(Record):
         return self
 
 
-class Judge(Record):
+class RubricJudge(Record):
     """Which judge, and how it is asked."""
 
     backend: Backend = "chat"
@@ -170,7 +170,7 @@ class Judge(Record):
     escalate: Escalate | None = None
 
     @model_validator(mode="after")
-    def _decisions_have_no_options(self) -> "Judge":
+    def _decisions_have_no_options(self) -> "RubricJudge":
         for name in ("service_tier", "repair"):
             if self.backend == "decisions" and getattr(self, name):
                 raise ValueError(f"decisions know no `{name}`; leave it out, or take another backend")
@@ -186,7 +186,7 @@ class Judge(Record):
         return params
 
     @model_validator(mode="after")
-    def _second_is_another(self) -> "Judge":
+    def _second_is_another(self) -> "RubricJudge":
         if self.escalate is not None and self.escalate.to is not None and self.escalate.to == self.model:
             raise ValueError(f"`escalate.to` is {self.model!r}, the model that is asked first")
         return self
@@ -216,7 +216,7 @@ class Examples(Record):
     max: int = Field(default=4, ge=1, le=20)
 
 
-class Bar(Record):
+class PromotionBar(Record):
     """What a version must reach before it is promoted (accepted; not yet used)."""
 
     min_kappa: float | None = Field(default=None, ge=-1, le=1)
@@ -242,10 +242,10 @@ class FrontMatter(Record):
     criteria: tuple[Criterion, ...] = Field(min_length=1, max_length=MAX_CRITERIA)
     aggregate: Aggregate = Aggregate()
     passing: Passing = Field(default=Passing(), alias="pass")
-    judge: Judge = Judge()
+    judge: RubricJudge = RubricJudge()
     trace: Trace = Trace()
     examples: Examples | None = None
-    tests: Bar | None = None
+    tests: PromotionBar | None = None
 
     @model_validator(mode="after")
     def _criteria_fit_the_scale(self) -> "FrontMatter":

@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Watched:
+class ScannedStream:
     """A stream as the drift scan sees it."""
 
     n: Floats
@@ -24,7 +24,7 @@ class Watched:
     false_alarms_per_year: float
 
 
-def smallest_drop(watched: Watched, nights: int = NIGHTS) -> float | None:
+def smallest_drop(watched: ScannedStream, nights: int = NIGHTS) -> float | None:
     """The smallest share of the last nights' runs that, had they failed too, would have made a finding.
 
     Not a formula: the stored nights go through the scan itself, with so many more failures in the last of them.
@@ -40,7 +40,7 @@ def smallest_drop(watched: Watched, nights: int = NIGHTS) -> float | None:
     Example:
         >>> n = np.full(60, 50.0)
         >>> s = 43.0 + np.arange(60) % 3 - 1
-        >>> smallest_drop(Watched(n, s, s, 1.0, 1.0))
+        >>> smallest_drop(ScannedStream(n, s, s, 1.0, 1.0))
         0.08
     """
     if not watched.n[-nights:].any():
@@ -58,7 +58,7 @@ def smallest_drop(watched: Watched, nights: int = NIGHTS) -> float | None:
     return high / 100
 
 
-def _is_found(watched: Watched, nights: int, drop: float) -> bool:
+def _is_found(watched: ScannedStream, nights: int, drop: float) -> bool:
     passed = float(watched.s[-nights:].sum())
     kept = np.ones(len(watched.n))
     kept[-nights:] = max(0.0, 1 - drop * float(watched.n[-nights:].sum()) / passed)  # each pass fails with this chance

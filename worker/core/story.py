@@ -9,11 +9,11 @@ from worker.core.report import (
     LEARN_NIGHTS,
     LOW_COVERAGE,
     Change,
-    Name,
+    OutsideName,
+    ScorerCounts,
     Sensitivity,
     Sentence,
-    Stream,
-    Tally,
+    StreamChart,
     Upkeep,
     Window,
 )
@@ -34,9 +34,9 @@ def unit_of(scorer: str) -> Unit:
 
 def sentences(
     window: Window | None,
-    streams: Sequence[Stream],
+    streams: Sequence[StreamChart],
     changes: Sequence[Change],
-    tallies: Sequence[Tally],
+    tallies: Sequence[ScorerCounts],
     upkeep: Sequence[Upkeep] = (),
     *,
     primary: str | None,
@@ -160,12 +160,14 @@ def stayed(change: Change, *, is_short: bool = False) -> str:
 
 def also_seen(change: Change, changes: Sequence[Change]) -> Sentence:
     """Where else one cause was seen, each with its number and size; empty where nowhere."""
-    found: list[Name | str] = []
+    found: list[OutsideName | str] = []
     for part in parts(change, changes):
         one = part.drift
-        where: Name | str = "all task types" if one.stream.task_type is None else Name(one.stream.task_type)
+        where: OutsideName | str = (
+            "all task types" if one.stream.task_type is None else OutsideName(one.stream.task_type)
+        )
         if one.stream.task_type == change.drift.stream.task_type:
-            where = Name(one.stream.criterion or one.stream.scorer)
+            where = OutsideName(one.stream.criterion or one.stream.scorer)
         size = part.size
         unit = unit_of(one.stream.scorer)
         before, after = from_to(one.before, one.after if size is None or size.mean is None else size.mean, unit)
@@ -184,7 +186,7 @@ def since(one: Drift, today: date) -> str:
 
 
 def _moved(
-    change: Change, streams: Sequence[Stream], upkeep: Sequence[Upkeep], primary: str | None, window: Window
+    change: Change, streams: Sequence[StreamChart], upkeep: Sequence[Upkeep], primary: str | None, window: Window
 ) -> Sentence:
     one = change.drift
     rare, after = f"chance alone: {rarity(one.chance_per_year)}", stayed(change, is_short=True)
@@ -203,12 +205,12 @@ def _moved(
 
 def _subject(one: Drift, primary: str | None) -> Sentence:
     """What moved, and where."""
-    where = Name(one.stream.task_type) if one.stream.task_type is not None else "all task types at the same mix"
+    where = OutsideName(one.stream.task_type) if one.stream.task_type is not None else "all task types at the same mix"
     scorer = one.stream.scorer
     kind, _, tool = scorer.partition(":")
     if kind == "tool_failure":
-        return "Failures of tool ", Name(tool), " in ", where
-    named: tuple[Name | str, ...] | None = {
+        return "Failures of tool ", OutsideName(tool), " in ", where
+    named: tuple[OutsideName | str, ...] | None = {
         "error_rate": ("Errors of ",),
         "abort_rate": ("Aborts of ",),
         "completion_rate": ("Completion of ",),
@@ -216,11 +218,11 @@ def _subject(one: Drift, primary: str | None) -> Sentence:
         "steps_per_run": ("Steps per run of ",),
     }.get(scorer)
     if named is None:
-        named = ("Quality of ",) if scorer == primary else (Name(figure(scorer)), " of ")
+        named = ("Quality of ",) if scorer == primary else (OutsideName(figure(scorer)), " of ")
     return (*(("The judge's view: ",) if one.kind == "judge" else ()), *named, where)
 
 
-def _now(change: Change, streams: Sequence[Stream]) -> str:
+def _now(change: Change, streams: Sequence[StreamChart]) -> str:
     """The level of the newest week, where the sentence does not say as much already."""
     key = change.drift.stream
     own = next((s for s in streams if (s.task_type, s.scorer) == (key.task_type, key.scorer)), None)
@@ -256,7 +258,7 @@ def _is_news(change: Change, low: float | None, high: float | None) -> bool:
     return low is not None and high is not None and not low <= mean <= high
 
 
-def _gaps(tallies: Sequence[Tally], primary: str | None, window: Window) -> list[Sentence]:
+def _gaps(tallies: Sequence[ScorerCounts], primary: str | None, window: Window) -> list[Sentence]:
     """What was not seen, where that is too much to keep quiet about."""
     own = [tally for tally in tallies if tally.scorer == primary] if primary else []
     scored = sum(tally.scored for tally in own)
@@ -270,7 +272,7 @@ def _gaps(tallies: Sequence[Tally], primary: str | None, window: Window) -> list
         reasons["still waiting"] = reasons.get("still waiting", 0) + tally.pending
     most = max(reasons, key=lambda reason: reasons[reason], default="")
     count = reasons.get(most, 0)
-    why = (", most often: ", Name(most.replace("_", " ")), f" ({count:,})") if count else ()
+    why = (", most often: ", OutsideName(most.replace("_", " ")), f" ({count:,})") if count else ()
     if not scored:
         said = f"Nothing is known of the quality in {window.said}: none of {drawn:,} sampled runs has a score"
     else:
@@ -278,7 +280,7 @@ def _gaps(tallies: Sequence[Tally], primary: str | None, window: Window) -> list
     return [(said, *why, ".")]
 
 
-def _tested(streams: Sequence[Stream], changes: Sequence[Change]) -> tuple[int, int]:
+def _tested(streams: Sequence[StreamChart], changes: Sequence[Change]) -> tuple[int, int]:
     """Streams that were tested and show no change; and those too young to be tested."""
     moved = {
         (change.drift.stream.task_type, change.drift.stream.scorer)
@@ -295,7 +297,7 @@ def _count(tested: int, figures: int) -> str:
     return " and ".join(part for part in said if part)
 
 
-def _rest(streams: Sequence[Stream], changes: Sequence[Change], figures: int, told: int) -> list[Sentence]:
+def _rest(streams: Sequence[StreamChart], changes: Sequence[Change], figures: int, told: int) -> list[Sentence]:
     tested, young = _tested(streams, changes)
     operational = sum(change.drift.kind not in _QUALITY and change.drift.state in _LIVING for change in changes)
     count = _count(tested, max(0, figures - operational))
@@ -309,7 +311,7 @@ def _rest(streams: Sequence[Stream], changes: Sequence[Change], figures: int, to
 
 def _calm(
     window: Window,
-    streams: Sequence[Stream],
+    streams: Sequence[StreamChart],
     changes: Sequence[Change],
     primary: str | None,
     figures: int,
@@ -331,7 +333,7 @@ def _calm(
     return [(said,), *([(level,)] if level else []), *_would_have(sensitivity, nights)]
 
 
-def _level(streams: Sequence[Stream], primary: str | None) -> str:
+def _level(streams: Sequence[StreamChart], primary: str | None) -> str:
     own = [one for one in streams if one.scorer == primary]
     best = next((one for one in own if one.task_type is None), own[0] if len(own) == 1 else None)
     newest = None if best is None else best.newest

@@ -19,7 +19,7 @@ from worker.core.rubric import Rubric
 from worker.core.rubric_render import document_lines, joined
 from worker.core.rubric_schema import Criterion
 from worker.errors import VerdictUnreadable
-from worker.records import Asked, Outcome, Reply, scored, unscored
+from worker.records import CriterionQuestion, Outcome, Reply, scored, unscored
 
 UNKNOWN = "unknown"
 MAX_ANSWER_CHARS = 200_000
@@ -58,10 +58,10 @@ def answer_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
     return _object(properties)
 
 
-def asked(criteria: Sequence[Criterion]) -> tuple[Asked, ...]:
+def asked(criteria: Sequence[Criterion]) -> tuple[CriterionQuestion, ...]:
     """The criteria as questions of their own, with the verdicts that `answer_schema` offers."""
     return tuple(
-        Asked(
+        CriterionQuestion(
             criterion.id,
             criterion.question,
             (
@@ -83,7 +83,7 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class Seen:
+class ShownText:
     """What the judge was shown of a run, to look quotes up in."""
 
     def __init__(self, document: Mapping[str, Any], lines: Mapping[str, str] | None = None) -> None:
@@ -101,7 +101,7 @@ class Seen:
         r"""Whether a passage occurs, whitespace folded; with `...` in it, whether its parts occur in that order.
 
         Example:
-            >>> Seen({"output": "The order  was\nrefunded today."}).holds("order was refunded")
+            >>> ShownText({"output": "The order  was\nrefunded today."}).holds("order was refunded")
             True
         """
         parts = [part for part in _GAP.split(_fold(quote)) if part]
@@ -204,7 +204,9 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def read(reply: Reply, criteria: Sequence[Criterion], seen: Seen, *, suspected: bool = False) -> tuple[Outcome, ...]:
+def read(
+    reply: Reply, criteria: Sequence[Criterion], seen: ShownText, *, suspected: bool = False
+) -> tuple[Outcome, ...]:
     """One outcome a criterion, in order.
 
     Args:
@@ -243,7 +245,7 @@ def unscored_all(
 
 
 def _outcome(
-    criterion: Criterion, said: Mapping[str, Any], probable: Mapping[str, float], seen: Seen, suspected: bool
+    criterion: Criterion, said: Mapping[str, Any], probable: Mapping[str, float], seen: ShownText, suspected: bool
 ) -> Outcome:
     evidence = tuple(_evidence(quote["step"], quote["quote"], seen) for quote in said["evidence"][:MAX_QUOTES])
     details: dict[str, Any] = {
@@ -259,7 +261,7 @@ def _outcome(
     return scored(criterion.options[verdict], label=verdict, p_pass=p_pass.of_criterion(criterion, probable), **details)
 
 
-def _evidence(step: int | None, quote: str, seen: Seen) -> dict[str, Any]:
+def _evidence(step: int | None, quote: str, seen: ShownText) -> dict[str, Any]:
     known = step is not None and 0 <= step < _MAX_STEP  # a judge may write any number; stores hold 64 bits
     return {"step": step if known else None, "quote": storable(quote, MAX_QUOTE_CHARS), "found": seen.holds(quote)}
 

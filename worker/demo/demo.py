@@ -32,7 +32,7 @@ from worker.demo.outcome import outcome
 from worker.demo.replay import Progress, morning_after, replay, working
 from worker.export import report_html
 from worker.flow.project import Project
-from worker.flow.report import Asked, gather
+from worker.flow.report import ReportRequest, gather
 from worker.scorers.rubric_files import shipped_prompts
 from worker.settings import Settings
 from worker.store import report as stored
@@ -156,7 +156,7 @@ def _example(project: Project, history: History) -> str | None:
 def _report(project: Project, folder: Path, last: date) -> str:
     """Write the weekly review of the newest week, as `spotcheck report --html` would; where it lies."""
     path = folder / place.REPORT
-    found = gather(project, Asked(), morning_after(last))
+    found = gather(project, ReportRequest(), morning_after(last))
     page = report_html.render(found, is_redacted=project.settings.scoring.redact)
     path.write_text(page, encoding="utf-8")
     return str(path)

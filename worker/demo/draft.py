@@ -52,7 +52,7 @@ class Usage(NamedTuple):
     """Whether the large model does the work."""
 
 
-class Tokens(NamedTuple):
+class DraftUsage(NamedTuple):
     """What a run read, wrote and cost."""
 
     read: int
@@ -105,7 +105,7 @@ class Draft:
         self.answered = answered + said if not answered.endswith(("}", "`")) else answered
 
 
-def priced(draft: Draft, usage: Usage, factor: float) -> Tokens:
+def priced(draft: Draft, usage: Usage, factor: float) -> DraftUsage:
     """Give each model call its tokens and its cost; the context grows with each step before it.
 
     Args:
@@ -133,7 +133,7 @@ def priced(draft: Draft, usage: Usage, factor: float) -> Tokens:
         step |= {"model": model, "input_tokens": read, "output_tokens": wrote}
         tokens_in, tokens_out = tokens_in + read, tokens_out + wrote
         cost += (read * usd_in + wrote * usd_out) / 1e6
-    return Tokens(tokens_in, tokens_out, round(cost, 6))
+    return DraftUsage(tokens_in, tokens_out, round(cost, 6))
 
 
 def timed(draft: Draft, ended: datetime) -> datetime:

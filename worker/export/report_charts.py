@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from worker.core import calendar
-from worker.core.report import Figure, Group, Mark, Stream, WeekPoint
+from worker.core.report import Mark, StreamChart, TaskTypeOutcome, WeekFigure, WeekPoint
 from worker.core.words import day, percent
 
 _WIDTH, _HEIGHT = 320, 152
@@ -49,14 +49,14 @@ class Axis(NamedTuple):
         return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def axis_of(streams: Iterable[Stream]) -> Axis:
+def axis_of(streams: Iterable[StreamChart]) -> Axis:
     """One axis for all pictures of a scorer: up to 100 %, down to the lowest interval, at least the upper half."""
     lows = [point.low for stream in streams for point in stream.points if point.low is not None]
     lowest = min(lows, default=0.0)
     return Axis(next((floor for floor in _FLOORS if floor <= lowest), 0.0), 1.0)
 
 
-def panel(stream: Stream, weeks: Sequence[str], axis: Axis, name: str) -> Markup:
+def panel(stream: StreamChart, weeks: Sequence[str], axis: Axis, name: str) -> Markup:
     """One stream: weekly means with their intervals, versions, new series and findings as vertical marks."""
     places = {week: (place + 0.5) / len(weeks) for place, week in enumerate(weeks)}
     points = [point for point in stream.points if point.week in places]
@@ -211,7 +211,7 @@ def told(point: WeekPoint) -> str:
     return f"{point.week}: {percent(point.mean, digits=0)} [{low}–{high}], n {point.scored:,}{thin}"
 
 
-def _said(stream: Stream, points: Sequence[WeekPoint], name: str) -> str:
+def _said(stream: StreamChart, points: Sequence[WeekPoint], name: str) -> str:
     """The whole picture for those who cannot see it."""
     marks = [
         f"{mark.kind} {mark.text} from {day(mark.night)}"
@@ -226,7 +226,7 @@ def _said(stream: Stream, points: Sequence[WeekPoint], name: str) -> str:
 _PARTS = ("good", "poor", "unjudged", "aborted", "errored", "incomplete")
 
 
-def shares_of(group: Group) -> dict[str, float]:
+def shares_of(group: TaskTypeOutcome) -> dict[str, float]:
     """How a task type's runs came out, as shares of all its runs that sum to 1; empty without runs."""
     if not group.runs:
         return {}
@@ -244,7 +244,7 @@ def shares_of(group: Group) -> dict[str, float]:
     return found
 
 
-def outcome_bar(group: Group) -> Markup:
+def outcome_bar(group: TaskTypeOutcome) -> Markup:
     """The outcome groups of a task type as one bar; the figures stand beside it in the table."""
     x, parts = 0.0, []
     for name, share in shares_of(group).items():
@@ -260,7 +260,7 @@ def outcome_bar(group: Group) -> Markup:
     ).format(Markup().join(parts))
 
 
-def spark(figures: Sequence[Figure]) -> Markup:
+def spark(figures: Sequence[WeekFigure]) -> Markup:
     """A line of weeks from 0 up, the newest marked; nothing where no week has a figure."""
     known = [(place, one.value) for place, one in enumerate(figures) if one.value is not None]
     if not known:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from worker.core import story
 from worker.core.alerting import kind_word, rarity
 from worker.core.causes import leading
-from worker.core.report import Figure, Group, Name, Report, Stream, Tally
+from worker.core.report import OutsideName, Report, ScorerCounts, StreamChart, TaskTypeOutcome, WeekFigure
 from worker.core.words import amount, counted, day, dollars, p_value, percent
 from worker.export import report_charts as charts
 from worker.records import Estimate
@@ -46,14 +46,14 @@ _LOOSE = re.compile(r"(?<=\d) (?=%)|(?<=\bn) (?=\d)|(?<=\d) (?=of\b)")
 _LIVING = ("open", "acknowledged", "muted")
 
 
-class _Group(NamedTuple):
+class _ScorerCharts(NamedTuple):
     """The streams of one scorer."""
 
     scorer: str
     is_rubric: bool
     is_moved: bool
     said: str
-    shown: Sequence[Stream]
+    shown: Sequence[StreamChart]
     left_out: int
     axis: charts.Axis
 
@@ -120,7 +120,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         local = at.astimezone(zone)
         return f"{day(local.date(), year=True)} {local:%H:%M %Z}"
 
-    def panel(stream: Stream, axis: charts.Axis) -> Markup:
+    def panel(stream: StreamChart, axis: charts.Axis) -> Markup:
         name = "overall, same mix" if stream.task_type is None else stream.task_type
         return charts.panel(stream, report.window.weeks if report.window else (), axis, name)
 
@@ -157,7 +157,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         "field": getattr,
     }
     made.tests |= {
-        "name": lambda piece: isinstance(piece, Name),
+        "name": lambda piece: isinstance(piece, OutsideName),
         "moved": lambda stream: (stream.task_type, stream.scorer) in moved,
     }
     return made
@@ -181,7 +181,7 @@ def _span(low: float, high: float) -> str:
     return f"[{percent(low, digits=0).removesuffix(' %')}–{percent(high, digits=0)}]"
 
 
-def _between(one: Figure, unit: Any) -> str:  # noqa: ANN401 a Unit
+def _between(one: WeekFigure, unit: Any) -> str:  # noqa: ANN401 a Unit
     if one.low is None or one.high is None:
         return ""
     if unit == "share":
@@ -196,7 +196,7 @@ def _other(good: Estimate) -> Estimate:
     return good._replace(mean=1 - good.mean, low=1 - good.high, high=1 - good.low)
 
 
-def _of_completed(group: Group, share: Estimate) -> str:
+def _of_completed(group: TaskTypeOutcome, share: Estimate) -> str:
     """The interval of a share of the completed runs, as a share of all runs."""
     if share.low is None or share.high is None or not group.runs:
         return ""
@@ -215,7 +215,7 @@ def _glimpse(text: str) -> str:
     return flat if len(flat) <= _GLIMPSE_CHARS else flat[:_GLIMPSE_CHARS].rstrip() + "…"
 
 
-def _remark(stream: Stream) -> str:
+def _remark(stream: StreamChart) -> str:
     """What a reader must know beside the picture."""
     said = {
         "tested": "",
@@ -238,8 +238,8 @@ def _remark(stream: Stream) -> str:
     return "; ".join(parts)
 
 
-def _groups(streams: Sequence[Stream], moved: set[tuple[str | None, str]]) -> list[_Group]:
-    by_scorer: dict[str, list[Stream]] = {}
+def _groups(streams: Sequence[StreamChart], moved: set[tuple[str | None, str]]) -> list[_ScorerCharts]:
+    by_scorer: dict[str, list[StreamChart]] = {}
     for stream in streams:
         by_scorer.setdefault(stream.scorer, []).append(stream)
     found = []
@@ -249,7 +249,7 @@ def _groups(streams: Sequence[Stream], moved: set[tuple[str | None, str]]) -> li
         shown = with_scores[:most]
         is_moved = any((stream.task_type, stream.scorer) in moved for stream in own)
         found.append(
-            _Group(
+            _ScorerCharts(
                 scorer,
                 own[0].is_rubric,
                 is_moved,
@@ -262,7 +262,7 @@ def _groups(streams: Sequence[Stream], moved: set[tuple[str | None, str]]) -> li
     return found
 
 
-def _said(own: Sequence[Stream], with_scores: Sequence[Stream], moved: set[tuple[str | None, str]]) -> str:
+def _said(own: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved: set[tuple[str | None, str]]) -> str:
     if not with_scores:
         unscored = sum(point.unscored for stream in own if stream.task_type is not None for point in stream.points)
         return f"nothing scored ({unscored:,} unscored)"
@@ -279,7 +279,7 @@ def _said(own: Sequence[Stream], with_scores: Sequence[Stream], moved: set[tuple
     return ", ".join(parts)
 
 
-def _tools(report: Report) -> list[tuple[str, str, Sequence[Figure]]]:
+def _tools(report: Report) -> list[tuple[str, str, Sequence[WeekFigure]]]:
     """Tools with a failed call in the newest week, those that surely fail most first: three runs tell little."""
     found = [
         (one.task_type, tool, weeks) for one in report.upkeep for tool, weeks in one.tools if weeks and weeks[-1].value
@@ -287,7 +287,7 @@ def _tools(report: Report) -> list[tuple[str, str, Sequence[Figure]]]:
     return sorted(found, key=lambda item: (-(item[2][-1].low or 0.0), -item[2][-1].n, item[1], item[0]))
 
 
-def _terms(tallies: Sequence[Tally]) -> list[tuple[str, str]]:
+def _terms(tallies: Sequence[ScorerCounts]) -> list[tuple[str, str]]:
     """The terms that some scorer has; at a phone's width there is no room for columns of noughts."""
     always = ("ended", "scored", "unscored")
     return [(term, head) for term, head in _TERMS if term in always or any(getattr(one, term) for one in tallies)]

@@ -45,7 +45,7 @@ from typing import Any
 
 from worker.core import story
 from worker.core.contrast import Contrast
-from worker.core.report import Change, Figure, Group, Report, RunToRead, Stream, Tally, Upkeep
+from worker.core.report import Change, Report, RunToRead, ScorerCounts, StreamChart, TaskTypeOutcome, Upkeep, WeekFigure
 from worker.export.report_charts import shares_of
 from worker.records import Alert, Estimate
 
@@ -95,7 +95,7 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _stream(one: Stream) -> dict[str, Any]:
+def _stream(one: StreamChart) -> dict[str, Any]:
     points = []
     for point in one.points:
         fields = point._asdict() | {"coverage": point.coverage}
@@ -147,7 +147,7 @@ def _contrast(one: Contrast) -> dict[str, Any]:
     return fields
 
 
-def _figure(one: Figure) -> dict[str, Any]:
+def _figure(one: WeekFigure) -> dict[str, Any]:
     return {"n": one.n, "value": one.value, "low": one.low, "high": one.high, "total": one.total}
 
 
@@ -169,7 +169,7 @@ def _upkeep(one: Upkeep) -> dict[str, Any]:
     return {"task_type": one.task_type, "weeks": weeks, "tools": tools}
 
 
-def _group(one: Group) -> dict[str, Any]:
+def _group(one: TaskTypeOutcome) -> dict[str, Any]:
     shares = shares_of(one)
     completed = one.completed / one.runs if one.runs else 0.0
     low, high = ((None if each is None else completed * each) for each in (one.good.low, one.good.high))
@@ -211,7 +211,7 @@ def _run(one: RunToRead) -> dict[str, Any]:
     }
 
 
-def _tally(one: Tally) -> dict[str, Any]:
+def _tally(one: ScorerCounts) -> dict[str, Any]:
     fields = one._asdict()
     reasons = [{"state": state, "reason": reason, "count": count} for state, reason, count in fields.pop("reasons")]
     fields.pop("is_rubric")

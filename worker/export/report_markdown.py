@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from worker.core import story
 from worker.core.alerting import rarity
 from worker.core.causes import leading
-from worker.core.report import Change, Group, Name, Report, Sentence, Upkeep
+from worker.core.report import Change, OutsideName, Report, Sentence, TaskTypeOutcome, Upkeep
 from worker.core.words import counted, day, dollars, percent
 from worker.export.report_charts import shares_of
 
@@ -66,7 +66,7 @@ def code(text: str, most: int = _NAME_CHARS) -> str:
 
 
 def _sentence(pieces: Sentence) -> str:
-    return "".join(code(piece) if isinstance(piece, Name) else piece for piece in pieces)
+    return "".join(code(piece) if isinstance(piece, OutsideName) else piece for piece in pieces)
 
 
 def _finding(change: Change, report: Report) -> Iterable[str]:
@@ -100,7 +100,7 @@ def _more(count: int, noun: str) -> list[str]:
     return [f"- {counted(count, noun)}"] if count > 0 else []
 
 
-def _table(groups: Sequence[Group], upkeep: Sequence[Upkeep]) -> list[str]:
+def _table(groups: Sequence[TaskTypeOutcome], upkeep: Sequence[Upkeep]) -> list[str]:
     by_task = {one.task_type: one for one in upkeep}
     rows = [
         "| task type | runs | good | poor | aborted | errored | n | cost a run |",

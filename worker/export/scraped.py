@@ -22,13 +22,13 @@ _LOOK_S = 0.5
 Answer = Callable[[], bytes]
 
 
-class _Reply(NamedTuple):
+class _MetricsResponse(NamedTuple):
     status: str
     body: bytes
     kind: str = "text/plain; charset=utf-8"
 
 
-class Scraped:
+class MetricsServer:
     """Serves in threads of its own until it is closed; a child that is forked meanwhile lets go of its sockets."""
 
     def __init__(self, host: str, port: int, answer: Answer, content_type: str) -> None:
@@ -115,20 +115,20 @@ class Scraped:
         finally:
             self._visitors.release()
 
-    def _reply(self, head: bytes) -> _Reply:
+    def _reply(self, head: bytes) -> _MetricsResponse:
         method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
         path, _, version = rest.partition(b" ")
         if not version.startswith(b"HTTP/1."):
-            return _Reply("400 Bad Request", b"this is no HTTP/1 request\n")
+            return _MetricsResponse("400 Bad Request", b"this is no HTTP/1 request\n")
         if method not in (b"GET", b"HEAD"):
-            return _Reply("405 Method Not Allowed", b"only GET /metrics\n")
+            return _MetricsResponse("405 Method Not Allowed", b"only GET /metrics\n")
         if path.partition(b"?")[0] != b"/metrics":
-            return _Reply("404 Not Found", b"only /metrics is here\n")
+            return _MetricsResponse("404 Not Found", b"only /metrics is here\n")
         try:
-            return _Reply("200 OK", self._answer(), self._content_type)
+            return _MetricsResponse("200 OK", self._answer(), self._content_type)
         except Exception:
             log.exception("metrics: the figures could not be made")
-            return _Reply("500 Internal Server Error", b"the figures could not be made; the log says why\n")
+            return _MetricsResponse("500 Internal Server Error", b"the figures could not be made; the log says why\n")
 
     def _let_go(self) -> None:
         """In a child: the port is its parent's."""
@@ -153,7 +153,7 @@ def _head(visitor: socket.socket, until: float) -> bytes | None:
     return said
 
 
-def _response(reply: _Reply, *, is_head: bool) -> bytes:
+def _response(reply: _MetricsResponse, *, is_head: bool) -> bytes:
     head = [
         f"HTTP/1.1 {reply.status}",
         f"Content-Type: {reply.kind}",

@@ -120,7 +120,7 @@ class _Wanted(NamedTuple):
     found: "asyncio.Future[Reply | None]"
 
 
-class Answers:
+class ReplyCache:
     """Looks questions up, all at once that are asked in one turn of the event loop. Serves one loop at a time."""
 
     def __init__(self, project: Project) -> None:

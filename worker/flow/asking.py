@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 
 from worker.errors import JudgeError
-from worker.flow.answers import Answers, is_served, kept, key_of
+from worker.flow.answers import ReplyCache, is_served, kept, key_of
 from worker.judge.paced import AtPace
 from worker.records import Question, Reply, Scoring
 from worker.store.ledger import Job
-from worker.store.tries import Paid
+from worker.store.tries import FailedAttemptCost
 
 
-class Asking:
+class MeteredAsk:
     """Asks for one job; satisfies `Ask`."""
 
-    def __init__(self, judge: AtPace, job: Job, answers: Answers | None) -> None:
+    def __init__(self, judge: AtPace, job: Job, answers: ReplyCache | None) -> None:
         """Prepare to ask.
 
         Args:
@@ -50,8 +50,8 @@ class Asking:
         """The answers behind a scoring that are worth keeping."""
         return {} if self._answers is None else kept(self._answers.server, scoring, self._keys)
 
-    def in_vain(self, error: BaseException) -> Paid:
+    def in_vain(self, error: BaseException) -> FailedAttemptCost:
         """What this try cost, and what was said before it came to nothing."""
-        return Paid(
+        return FailedAttemptCost(
             self._job, self.spent_usd, self.kept(error.so_far if isinstance(error, JudgeError) else self.so_far)
         )

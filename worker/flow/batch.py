@@ -12,13 +12,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
-from worker.flow.batch_turn import AskNow, Stopped, Turn
+from worker.flow.batch_turn import AskNow, BatchTurn, Stopped
 from worker.flow.capability import server_of
-from worker.flow.lane import Lane, Stop
+from worker.flow.lane import JobQueue, Stop
 from worker.flow.project import Project
-from worker.flow.score import Drained, OnProgress
+from worker.flow.score import DrainResult, OnProgress
 from worker.judge.batch import BatchGone, BatchServer, NoBatchLane
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.store import batches, ledger
 from worker.store.batches import Batch, BatchTaken
 
@@ -30,7 +30,7 @@ _REFUSED_S = 300.0
 class BatchLane:
     """Moves one project's batches on. For one thread; any number of processes may do it at once."""
 
-    def __init__(self, project: Project, ask_now: AskNow, plan_of: Callable[[str], Plan | None]) -> None:
+    def __init__(self, project: Project, ask_now: AskNow, plan_of: Callable[[str], CapabilityPlan | None]) -> None:
         """Take the lane.
 
         Args:
@@ -43,7 +43,7 @@ class BatchLane:
         self._server_name = server_of(project)
         self._server = BatchServer(project.settings.judge.base_url, project.settings.openai_api_key)
 
-    def advance(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> Drained:
+    def advance(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
         """Move on every batch that wants to be looked at, then make new ones of what is due.
 
         Args:
@@ -58,15 +58,15 @@ class BatchLane:
             StoreError: The database does not answer; the batches wait.
         """
         until = time.monotonic() + budget_s
-        total = Drained()
+        total = DrainResult()
         is_worth_it = True
         while time.monotonic() < until and not stop() and not total.refused:
             held = self._due() or (self._new() if is_worth_it else None)
             if held is None:
                 break
-            turn = Turn(self._project, self._server, held, self._ask_now, self._plan_of, stop, on_progress)
+            turn = BatchTurn(self._project, self._server, held, self._ask_now, self._plan_of, stop, on_progress)
             refused = self._work_on(turn)
-            total += turn.done + Drained(refused=refused)
+            total += turn.done + DrainResult(refused=refused)
             is_worth_it &= not turn.is_empty  # there is no money for what is due, or others took it
         return total
 
@@ -82,7 +82,7 @@ class BatchLane:
     def _new(self) -> Batch | None:
         """A new batch, where enough is due or has waited for company long enough."""
         store, clock = self._project.store, self._project.settings.clock
-        for model, scorer_pks in Lane(self._project, "batch").models.items():
+        for model, scorer_pks in JobQueue(self._project, "batch").models.items():
             if model is None:
                 continue
             with store.read() as connection:
@@ -102,7 +102,7 @@ class BatchLane:
                     )
         return None
 
-    def _work_on(self, turn: Turn) -> str | None:
+    def _work_on(self, turn: BatchTurn) -> str | None:
         """All steps that a batch can take now; what goes wrong puts it off, or ends it.
 
         Returns:

@@ -7,16 +7,16 @@ import orjson
 
 from worker.errors import JudgeError, VerdictUnreadable
 from worker.flow.answers import is_served, kept
-from worker.flow.batch_file import Answers, Row, custom_id, in_batch
-from worker.flow.lane import Work
+from worker.flow.batch_file import BatchOutput, BatchRowOut, custom_id, in_batch
+from worker.flow.lane import ClaimedJob
 from worker.flow.settle import failed, settled, settled_without
 from worker.judge.complaint import error_for, read_complaint
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire import NoCompletion, Price, Wire
 from worker.records import Judging, Question, Reply, Scoring
 from worker.scorers.rubric import RubricScorer
 from worker.store.ledger import Job, Settled
-from worker.store.tries import Paid
+from worker.store.tries import FailedAttemptCost
 
 TIER = "batch"
 
@@ -29,7 +29,7 @@ class Read(NamedTuple):
     """Not answered, and so not billed."""
     wasted: list[Job]
     """Answered, and of no use: their run has changed meanwhile, or the answer is none."""
-    doubtful: list[Paid]
+    doubtful: list[FailedAttemptCost]
     """Answered, and a second judge has to be asked, which no batch does."""
     judgings: list[Judging]
     """Of the calls that were answered."""
@@ -50,7 +50,7 @@ class Read(NamedTuple):
 
 
 def read_answers(
-    work: Sequence[Work], answers: Answers, wire: Wire, plan: Plan, price: Price, server: str | None
+    work: Sequence[ClaimedJob], answers: BatchOutput, wire: Wire, plan: CapabilityPlan, price: Price, server: str | None
 ) -> Read:
     """Outcomes of some jobs of a batch.
 
@@ -71,10 +71,10 @@ def read_answers(
     return found
 
 
-_Reader = Callable[[Row, Question], Reply | JudgeError | None]
+_Reader = Callable[[BatchRowOut, Question], Reply | JudgeError | None]
 
 
-def _read_one(one: Work, answers: Answers, found: Read, read: _Reader, server: str | None) -> None:
+def _read_one(one: ClaimedJob, answers: BatchOutput, found: Read, read: _Reader, server: str | None) -> None:
     if one.run is None:
         found.settled.append(failed(one.job, "pruned: the run's texts are gone", was_called=True))
         return
@@ -107,13 +107,13 @@ def _read_one(one: Work, answers: Answers, found: Read, read: _Reader, server: s
     done = settled(one.job, one.run, one.scorer.key, scoring)
     if one.scorer.second_questions(prepared, scoring):
         cost = one.job.reserved_usd if done.cost_usd is None else done.cost_usd
-        found.doubtful.append(Paid(one.job, cost, worth))
+        found.doubtful.append(FailedAttemptCost(one.job, cost, worth))
     else:
         found.settled.append(done._replace(answers=worth))
 
 
-def _reader(wire: Wire, plan: Plan, price: Price) -> _Reader:
-    def read(row: Row, question: Question) -> Reply | JudgeError | None:
+def _reader(wire: Wire, plan: CapabilityPlan, price: Price) -> _Reader:
+    def read(row: BatchRowOut, question: Question) -> Reply | JudgeError | None:
         if row.status == 200:
             _, effective = wire.body(in_batch(question), plan)
             try:

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 import orjson
 
 from worker.judge.batch import ROW_LIMIT
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire import Wire
 from worker.records import Question, Run
 from worker.store.ledger import Job
@@ -21,7 +21,7 @@ def custom_id(job: Job, run: Run, index: int) -> str:
     return f"{job.pk}-{job.attempt}-{run.revision}-{index}"
 
 
-def lines_of(job: Job, run: Run, questions: Sequence[Question], wire: Wire, plan: Plan) -> bytes:
+def lines_of(job: Job, run: Run, questions: Sequence[Question], wire: Wire, plan: CapabilityPlan) -> bytes:
     """The lines of one job, each with its end."""
     made = []
     for index, question in enumerate(questions):
@@ -36,7 +36,7 @@ def in_batch(question: Question) -> Question:
     return question if question.service_tier is None else question.model_copy(update={"service_tier": None})
 
 
-class Row(NamedTuple):
+class BatchRowOut(NamedTuple):
     """One answer of a batch, its body unread."""
 
     status: int
@@ -46,7 +46,7 @@ class Row(NamedTuple):
     """What the server says of a call that was not made."""
 
 
-class Answers:
+class BatchOutput:
     """Rows of downloaded files by `custom_id`; they stay on disk, only their places are held.
 
     Of rows with the same id the first counts. Lines that are no rows are counted and passed over.
@@ -65,7 +65,7 @@ class Answers:
         """How many ids have an answer."""
         return len(self._places)
 
-    def get(self, identity: str) -> Row | None:
+    def get(self, identity: str) -> BatchRowOut | None:
         """The row of an id; None when there is none."""
         place = self._places.get(identity)
         if place is None:
@@ -98,7 +98,7 @@ class Answers:
             at += size
 
 
-def _row(line: bytes) -> tuple[str, Row] | None:
+def _row(line: bytes) -> tuple[str, BatchRowOut] | None:
     try:
         said = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -112,4 +112,4 @@ def _row(line: bytes) -> tuple[str, Row] | None:
     status = response.get("status_code")
     if not isinstance(status, int):
         status = 0
-    return identity, Row(status, response.get("body"), said.get("error"))
+    return identity, BatchRowOut(status, response.get("body"), said.get("error"))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from worker.flow.answers import is_served, key_of, unpacked
-from worker.flow.lane import Work
+from worker.flow.lane import ClaimedJob
 from worker.flow.project import Project
 from worker.flow.settle import settled
 from worker.scorers.rubric import Prepared, RubricScorer
@@ -13,7 +13,7 @@ from worker.store import answers
 from worker.store.ledger import Job, Settled
 
 
-class Known(NamedTuple):
+class CachedJobs(NamedTuple):
     """What is known of some jobs, by their keys."""
 
     settled: Mapping[int, Settled]
@@ -22,7 +22,7 @@ class Known(NamedTuple):
     """Those about which a second judge has to be asked, which no batch does."""
 
 
-def look_up(project: Project, ready: Sequence[tuple[Work, Prepared]]) -> Known:
+def look_up(project: Project, ready: Sequence[tuple[ClaimedJob, Prepared]]) -> CachedJobs:
     """The jobs all of whose questions were answered before; one query for all of them."""
     judge = project.settings.judge
     server = judge.base_url or ""
@@ -31,7 +31,7 @@ def look_up(project: Project, ready: Sequence[tuple[Work, Prepared]]) -> Known:
         if judge.answers_days and is_served(one.job) and not any(each.is_repeated for each in prepared.questions):
             keys[one.job.pk] = [key_of(server, each) for each in prepared.questions]
     if not keys:
-        return Known({}, {})
+        return CachedJobs({}, {})
     with project.store.read() as connection:
         since = project.store.now(connection) - timedelta(days=judge.answers_days)
         bodies = answers.get_many(connection, [key for each in keys.values() for key in each], since)
@@ -48,4 +48,4 @@ def look_up(project: Project, ready: Sequence[tuple[Work, Prepared]]) -> Known:
             doubtful[one.job.pk] = one.job
         else:
             done[one.job.pk] = settled(one.job, one.run, one.scorer.key, scoring)
-    return Known(done, doubtful)
+    return CachedJobs(done, doubtful)

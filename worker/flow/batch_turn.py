@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 
 from worker.errors import JudgeError
 from worker.flow.batch_answers import Read, read_answers
-from worker.flow.batch_file import Answers, lines_of
+from worker.flow.batch_file import BatchOutput, lines_of
 from worker.flow.batch_known import look_up
-from worker.flow.lane import Lane, Stop, Work, answers_of
+from worker.flow.lane import ClaimedJob, JobQueue, Stop, answers_of
 from worker.flow.project import Project
-from worker.flow.score import Drained, OnProgress
+from worker.flow.score import DrainResult, OnProgress
 from worker.flow.settle import failed, settled
 from worker.flow.turn_note import in_short
-from worker.judge.batch import FILE_S, BatchServer, Look
-from worker.judge.ladder import Plan
+from worker.judge.batch import FILE_S, BatchServer, BatchStatus
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire_chat import ChatWire
 from worker.records import Scoring
 from worker.scorers.rubric import Prepared, RubricScorer
@@ -40,7 +40,7 @@ _ROOM_S = 600.0
 _CANCEL_S = 3600.0
 """How long a batch that was cancelled at its deadline may take to end."""
 
-AskNow = Callable[[Lane, Work], None]
+AskNow = Callable[[JobQueue, ClaimedJob], None]
 """Scores one claimed job at once and stores it, which shows what the server can do."""
 
 
@@ -48,7 +48,7 @@ class Stopped(Exception):
     """The process is told to stop; the batch stays as far as it is."""
 
 
-class Turn:
+class BatchTurn:
     """A batch that is held, and the steps it can take. Every write checks that it is still held."""
 
     def __init__(
@@ -57,19 +57,19 @@ class Turn:
         server: BatchServer,
         held: Batch,
         ask_now: AskNow,
-        plan_of: Callable[[str], Plan | None],
+        plan_of: Callable[[str], CapabilityPlan | None],
         stop: Stop,
         on_progress: OnProgress,
     ) -> None:
         """Take a turn; see `BatchLane` for what it is given."""
         self.held = held
-        self.done = Drained()
+        self.done = DrainResult()
         self.is_empty = False
         """Whether nothing could be taken for it, and it was forgotten."""
         self._project, self._server, self._ask_now, self._plan_of = project, server, ask_now, plan_of
         self._stop, self._on_progress = stop, on_progress
         self._policy = project.settings.judge.batch
-        self._place = Lane(project, "batch", owner=held.owner)
+        self._place = JobQueue(project, "batch", owner=held.owner)
         judge = project.settings.judge
         self._keeps_of = (judge.base_url or "") if judge.answers_days else None
         self._wire = ChatWire()
@@ -112,7 +112,7 @@ class Turn:
                 count += ledger.release(connection, some, self.held.owner, "judge", why[:300], is_spent=is_spent)
             now = store.now(connection)
             self.held = batches.change(connection, self.held, state="done", done_at=now, trouble=why[:300])
-        self.done += Drained(retried=count)
+        self.done += DrainResult(retried=count)
         log.warning("batch %d: %s; %d jobs are asked at once instead", self.held.pk, in_short(why), count)
 
     def make_smaller(self, said: str, wait_s: float = 0.0, **seen: Any) -> None:  # noqa: ANN401 fields of a batch
@@ -132,7 +132,7 @@ class Turn:
                 ledger.release(connection, some, self.held.owner, "batch", said[:300], is_spent=False, not_before=later)
             ended = {"state": "done", "done_at": now, "trouble": said[:300], "is_too_much": True}
             self.held = batches.change(connection, self.held, **ended, **seen)
-        self.done += Drained(retried=len(jobs))
+        self.done += DrainResult(retried=len(jobs))
         log.warning("batch %d is too much for the server; half as many are sent in %.0f s", self.held.pk, wait_s)
 
     # filling
@@ -148,7 +148,7 @@ class Turn:
             if not jobs:
                 with self._project.store.write() as connection:
                     self.held = batches.drop(connection, self.held)
-                self.is_empty = self.done == Drained()
+                self.is_empty = self.done == DrainResult()
                 return
             self._hold(_FILE_S)
             file_id = self._server.upload(path, f"spotcheck-batch-{self.held.pk}.jsonl")
@@ -169,7 +169,7 @@ class Turn:
                 self._pause()
         return jobs
 
-    def _taken(self) -> Iterator[list[Work]]:
+    def _taken(self) -> Iterator[list[ClaimedJob]]:
         """Jobs that a process that died had taken for the batch already, then new ones."""
         with self._project.store.read() as connection:
             taken = batches.jobs_of(connection, self.held.pk)
@@ -181,13 +181,13 @@ class Turn:
         left = most - len(taken)
         while left > 0 and pks:
             claimed = self._place.claim(min(left, _AT_ONCE), pks, lease_s=batches.LEASE_S)
-            self.done += Drained(shed=claimed.shed)
+            self.done += DrainResult(shed=claimed.shed)
             if not claimed.work:
                 break
             left -= len(claimed.work)
             yield claimed.work
 
-    def _loaded(self, jobs: Sequence[Job]) -> list[Work]:
+    def _loaded(self, jobs: Sequence[Job]) -> list[ClaimedJob]:
         """Jobs with their runs; those whose rubric or judge has changed since are left to whoever is in force."""
         work = self._place.load(jobs)
         known = {one.job.pk for one in work}
@@ -197,7 +197,7 @@ class Turn:
                 ledger.release(connection, lost, self.held.owner, "judge", "superseded", is_spent=is_spent)
         return work
 
-    def _lines(self, work: Sequence[Work], room: int) -> tuple[list[bytes], list[Job]]:
+    def _lines(self, work: Sequence[ClaimedJob], room: int) -> tuple[list[bytes], list[Job]]:
         """Lines of each job that is to be asked, and jobs that do not fit; what needs no asking is settled."""
         lines: list[bytes] = []
         done: list[Settled] = []
@@ -231,7 +231,7 @@ class Turn:
         if doubtful := [job for pk, job in known.doubtful.items() if pk not in left]:
             with self._project.store.write() as connection:
                 self._release_doubtful(connection, doubtful)
-            self.done += Drained(retried=len(doubtful))
+            self.done += DrainResult(retried=len(doubtful))
         return lines, rest
 
     # uploaded, running
@@ -288,7 +288,7 @@ class Turn:
         with self._project.store.read() as connection:
             jobs = batches.jobs_of(connection, self.held.pk)
         with self._answers(look) as rows:
-            plan = self._plan_of(self.held.model) or Plan()
+            plan = self._plan_of(self.held.model) or CapabilityPlan()
             for start in range(0, len(jobs), _AT_ONCE):
                 work = self._loaded(jobs[start : start + _AT_ONCE])
                 self._store(read_answers(work, rows, self._wire, plan, self._project.price, self._keeps_of))
@@ -326,7 +326,7 @@ class Turn:
                 look_at=now + timedelta(seconds=HOLD_S),
             )
             answers.put_many(connection, answers_of([*read.settled, *read.doubtful]), now)
-        self.done += Drained(retried=len(read.again) + len(read.wasted) + len(read.doubtful))
+        self.done += DrainResult(retried=len(read.again) + len(read.wasted) + len(read.doubtful))
         self._count(counted)
 
     def _release_doubtful(self, connection: Connection, jobs: Sequence[Job]) -> None:
@@ -334,14 +334,14 @@ class Turn:
         ledger.release(connection, jobs, self.held.owner, "judge", "a second judge is to be asked", is_spent=False)
 
     @contextmanager
-    def _answers(self, look: Look) -> Iterator[Answers]:
+    def _answers(self, look: BatchStatus) -> Iterator[BatchOutput]:
         with tempfile.TemporaryDirectory(prefix="spotcheck-batch-") as folder:
             paths = []
             for name, file_id in (("answers", look.output_file_id), ("errors", look.error_file_id)):
                 if file_id is not None:
                     paths.append(Path(folder) / name)
                     self._server.download(file_id, paths[-1])
-            answers = Answers(paths)
+            answers = BatchOutput(paths)
             try:
                 yield answers
             finally:
@@ -350,7 +350,7 @@ class Turn:
     # all steps
 
     def _count(self, settled_jobs: int) -> None:
-        self.done += Drained(settled=settled_jobs)
+        self.done += DrainResult(settled=settled_jobs)
         self._on_progress(settled_jobs)
 
     def _hold(self, seconds: float = HOLD_S, **values: Any) -> None:  # noqa: ANN401 the fields of a batch
@@ -372,11 +372,11 @@ class Turn:
             raise Stopped
 
 
-def _seen(look: Look) -> dict[str, Any]:
+def _seen(look: BatchStatus) -> dict[str, Any]:
     return {"server_state": look.state, "completed": look.completed}
 
 
-def _prepared(work: Work) -> Prepared | Settled:
+def _prepared(work: ClaimedJob) -> Prepared | Settled:
     """What is to be asked; or the outcome, where nothing is."""
     if work.run is None:
         return failed(work.job, "pruned: the run's texts are gone", was_called=False)

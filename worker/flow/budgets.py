@@ -7,25 +7,25 @@ from sqlalchemy import Connection
 from worker.flow.project import Project
 from worker.sections import RubricBudget
 from worker.store import money
-from worker.store.money import Spent
+from worker.store.money import AccountBalance
 
-_NOTHING = Spent(0.0, 0.0, 0.0)
+_NOTHING = AccountBalance(0.0, 0.0, 0.0)
 
 
-class Budget(NamedTuple):
+class BudgetStatus(NamedTuple):
     """One account, US dollars."""
 
     rubric: str | None
     """None for all judging together."""
-    today: Spent
+    today: AccountBalance
     usd_per_day: float | None
     """Its cap; None without one."""
-    month: Spent
+    month: AccountBalance
     """The calendar month until now."""
     usd_per_month: float | None
 
 
-def budgets(project: Project, connection: Connection) -> list[Budget]:
+def budgets(project: Project, connection: Connection) -> list[BudgetStatus]:
     """The account of all judging, then one for each rubric that has a cap or spent something this month, by name.
 
     Today is the calendar day of the clock in the schedule's time zone, as everywhere where money is spent.
@@ -33,7 +33,7 @@ def budgets(project: Project, connection: Connection) -> list[Budget]:
     policy = project.settings.judge
     day = project.night_of(project.store.now(connection))
     month = money.month_of(day)
-    of_all = Budget(
+    of_all = BudgetStatus(
         None,
         money.account(connection, day),
         policy.budget_usd_per_day,
@@ -42,7 +42,7 @@ def budgets(project: Project, connection: Connection) -> list[Budget]:
     )
     today, lately = money.by_rubric(connection, day, day), money.by_rubric(connection, *month)
     return [of_all] + [
-        Budget(name, today.get(name, _NOTHING), own.usd_per_day, lately.get(name, _NOTHING), own.usd_per_month)
+        BudgetStatus(name, today.get(name, _NOTHING), own.usd_per_day, lately.get(name, _NOTHING), own.usd_per_month)
         for name in sorted({*lately, *policy.budgets})
         for own in [policy.budgets.get(name, RubricBudget())]
     ]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from worker.errors import StoreError
 from worker.flow.project import Project
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.store import draws
 
 log = logging.getLogger("spotcheck")
@@ -17,7 +17,7 @@ VALID_DAYS = 7
 _KEY = "judge_plan"
 
 
-def remembered(project: Project, now: datetime) -> dict[str, Plan]:
+def remembered(project: Project, now: datetime) -> dict[str, CapabilityPlan]:
     """Plans by model for the server that is configured; none that is older than a week."""
     with project.store.read() as connection:
         said = draws.get_meta(connection, _key(project))
@@ -25,16 +25,16 @@ def remembered(project: Project, now: datetime) -> dict[str, Plan]:
     for model, each in _read(said).items():
         try:
             if now - datetime.fromisoformat(each["at"]) < timedelta(days=VALID_DAYS):
-                found[model] = Plan.loaded(each)
+                found[model] = CapabilityPlan.loaded(each)
         except (KeyError, TypeError, ValueError):
             continue  # of another version
     return found
 
 
-def remembering(project: Project) -> Callable[[str, Plan], None]:
+def remembering(project: Project) -> Callable[[str, CapabilityPlan], None]:
     """Notes plans as they are found; a store that does not take one costs only a few requests later."""
 
-    def note(model: str, plan: Plan) -> None:
+    def note(model: str, plan: CapabilityPlan) -> None:
         try:
             with project.store.write() as connection:
                 now = project.store.now(connection)

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from worker.errors import JudgeError
-from worker.flow.answers import Answers
-from worker.flow.asking import Asking
+from worker.flow.answers import ReplyCache
+from worker.flow.asking import MeteredAsk
 from worker.flow.batch import BatchLane
 from worker.flow.capability import remembered, remembering
-from worker.flow.lane import Lane, Stop, Work
-from worker.flow.pace_note import PaceNotes
+from worker.flow.lane import ClaimedJob, JobQueue, Stop
+from worker.flow.pace_note import RateReporter
 from worker.flow.project import Project
 from worker.flow.quota import Share, quota_of
-from worker.flow.score import Drained, OnProgress, drain_heuristics, drain_judge, score_one
+from worker.flow.score import DrainResult, OnProgress, drain_heuristics, drain_judge, score_one
 from worker.judge.client import ChatJudge
 from worker.judge.paced import PacedJudge
 
@@ -33,7 +33,7 @@ def _nothing(_: int) -> None:
     return None
 
 
-class Desk:
+class JobProcessor:
     """Drains lanes of one project in this process. Close it in the thread that used it."""
 
     def __init__(self, project: Project, *, share: Share | None = None) -> None:
@@ -48,12 +48,12 @@ class Desk:
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
         self._batches: BatchLane | None = None
-        self._notes = PaceNotes(project)
-        self._answers = Answers(project) if project.settings.judge.answers_days else None
+        self._notes = RateReporter(project)
+        self._answers = ReplyCache(project) if project.settings.judge.answers_days else None
 
     def drain(
         self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
-    ) -> Drained:
+    ) -> DrainResult:
         """Work off what is due in a lane.
 
         Args:
@@ -66,9 +66,9 @@ class Desk:
             SettingsError: A budget is set that cannot be kept.
             StoreError: The database does not answer; leases run out and others take over.
         """
-        place = Lane(self.project, lane)
+        place = JobQueue(self.project, lane)
         if place.is_empty:
-            return Drained()
+            return DrainResult()
         if lane == "batch":
             return self._drain_batches(budget_s, stop, on_progress)
         if lane == "heuristic":
@@ -95,24 +95,24 @@ class Desk:
         budget_s: float = BATCH_S,
         stop: Stop = _never,
         on_progress: OnProgress = _nothing,
-    ) -> Drained:
+    ) -> DrainResult:
         """Work off several lanes, one after the other."""
-        total = Drained()
+        total = DrainResult()
         for lane in lanes:
             if not stop():
                 total += self.drain(lane, budget_s=budget_s, stop=stop, on_progress=on_progress)
         return total
 
-    def _drain_batches(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> Drained:
+    def _drain_batches(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
         judge = self._judging()
         if judge is None:
-            return Drained()
+            return DrainResult()
         self.project.check_prices()
         if self._batches is None:
             self._batches = BatchLane(self.project, self._ask_now, judge.plan)
         return self._batches.advance(budget_s, stop, on_progress)
 
-    def _ask_now(self, place: Lane, work: Work) -> None:
+    def _ask_now(self, place: JobQueue, work: ClaimedJob) -> None:
         """Score one claimed job here and now, and store what came of it.
 
         Raises:
@@ -120,7 +120,7 @@ class Desk:
         """
         judge = self._judging()
         assert judge is not None
-        asking = Asking(judge, work.job, self._answers)
+        asking = MeteredAsk(judge, work.job, self._answers)
         try:
             place.settle([self._loop().run(score_one(work, asking))])
         except JudgeError as error:
@@ -163,7 +163,7 @@ class Desk:
             self._notes.gone()
         self._runner = self._judge = None
 
-    def __enter__(self) -> "Desk":
+    def __enter__(self) -> "JobProcessor":
         """Use the desk in a with statement."""
         return self
 

@@ -17,7 +17,7 @@ _MOST_FOR_REFERENCE = 5_000
 """Runs a task type's medians are taken from; a uniform subset beyond."""
 
 
-class Drawn(NamedTuple):
+class StratumDraw(NamedTuple):
     """One stratum of a night, drawn or only looked at."""
 
     night: date
@@ -30,7 +30,7 @@ class Drawn(NamedTuple):
 
 def plan_night(
     project: Project, connection: Connection, night: date, rate: float | None = None, *, with_floors: bool = True
-) -> list[tuple[Drawn, float]]:
+) -> list[tuple[StratumDraw, float]]:
     """What a draw of a night would be, with the rate of each stratum; reads only.
 
     Args:
@@ -52,11 +52,11 @@ def plan_night(
         decided = sampling.threshold(keys, size, wanted, floor)
         sampled = draws.count_below(connection, night, stratum, decided.value)
         why = "flagged" if decided.why == "rate" and stratum.flagged else decided.why
-        plans.append((Drawn(night, stratum, size, sampled, decided.value, why), wanted))
+        plans.append((StratumDraw(night, stratum, size, sampled, decided.value, why), wanted))
     return plans
 
 
-def draw_night(project: Project, night: date, now: datetime, *, rate: float | None = None) -> list[Drawn]:
+def draw_night(project: Project, night: date, now: datetime, *, rate: float | None = None) -> list[StratumDraw]:
     """Draw a night once, and queue its jobs in the same transaction; repeating it adds nothing.
 
     A night that is drawn already keeps its thresholds: late runs are decided by them. With a rate above them the
@@ -169,14 +169,14 @@ def _dispatch(connection: Connection, night: date, now: datetime) -> int:
     return enrol.enqueue(connection, night, enrol.registered(connection, pks), now) if pks else 0
 
 
-def _standing(connection: Connection, night: date) -> list[Drawn]:
+def _standing(connection: Connection, night: date) -> list[StratumDraw]:
     current: Mapping[Stratum, Mapping[str, object]] = draws.current(connection, night)  # type: ignore[assignment]  # rows are mappings
     sizes = dict(draws.populations(connection, night))
     found = []
     for stratum, row in sorted(current.items()):
         threshold = float(str(row["threshold"]))
         sampled = draws.count_below(connection, night, stratum, threshold)
-        found.append(Drawn(night, stratum, sizes.get(stratum, 0), sampled, threshold, str(row["why"])))
+        found.append(StratumDraw(night, stratum, sizes.get(stratum, 0), sampled, threshold, str(row["why"])))
     return found
 
 

@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, RowMapping
 
-from worker.flow.budgets import Budget, budgets
+from worker.flow.budgets import BudgetStatus, budgets
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES
 from worker.records import ScorerKey
 from worker.store import at_work, batches, enrol, money, paces, workers
 from worker.store.at_work import OpenJobs
 from worker.store.batches import Batch
-from worker.store.ledger import Waiting
-from worker.store.money import Spent
-from worker.store.paces import Reading
+from worker.store.ledger import Backlog
+from worker.store.money import AccountBalance
+from worker.store.paces import RateReading
 
 RECENT_S = 12.0
 """A process that said nothing for so long asks nobody at the moment."""
 _TROUBLE_KEPT = timedelta(hours=1)
 """Trouble is told so long where nothing waits for the model; where something does, for as long as it is known."""
-NOTHING = Spent(0.0, 0.0, 0.0)
+NOTHING = AccountBalance(0.0, 0.0, 0.0)
 
 
-class ModelNow(NamedTuple):
+class ModelStatus(NamedTuple):
     """One judge's model."""
 
     model: str
@@ -51,8 +51,8 @@ class ModelNow(NamedTuple):
     """Calls that may start in a second, all processes together; None while nothing bounds them."""
     latency_s: float | None
     """Of an answer, lately; None where nobody asked it lately."""
-    queue: Waiting
-    spent: Spent
+    queue: Backlog
+    spent: AccountBalance
     """Today."""
     trouble: str | None
     """Why nothing is asked; None where the last that was heard of it was an answer."""
@@ -67,27 +67,27 @@ class ScorerSpent(NamedTuple):
 
     key: ScorerKey | None
     """None for what was booked before accounts were kept by scorer."""
-    spent: Spent
+    spent: AccountBalance
 
 
-class EngineNow(NamedTuple):
+class EngineStatus(NamedTuple):
     """One look."""
 
     at: datetime
     """By the store's clock."""
-    lanes: dict[str, Waiting]
+    lanes: dict[str, Backlog]
     """What is open, by lane; the times are real, also in a rehearsal."""
     by_scorer: list[tuple[ScorerKey, OpenJobs]]
-    models: list[ModelNow]
+    models: list[ModelStatus]
     batches: list[Batch]
     """Those on their way, the oldest first."""
     workers: Sequence[RowMapping]
     day: date
-    spent: Spent
+    spent: AccountBalance
     """Today, by the schedule's time zone."""
-    month: Spent
+    month: AccountBalance
     spent_by: list[ScorerSpent]
-    capped: list[Budget]
+    capped: list[BudgetStatus]
     """Rubrics that have a cap of their own."""
 
     @property
@@ -96,7 +96,7 @@ class EngineNow(NamedTuple):
         return sum(one.lost for _, one in self.by_scorer)
 
 
-class Watcher:
+class StatusReader:
     """Looks again and again; what does not change is read once."""
 
     def __init__(self, project: Project) -> None:
@@ -105,7 +105,7 @@ class Watcher:
         self._keys: dict[int, ScorerKey] = {}
         self._in_force: list[str] | None = None
 
-    def look(self) -> EngineNow:
+    def look(self) -> EngineStatus:
         """Read how it stands: a dozen small queries in one transaction.
 
         Raises:
@@ -118,7 +118,7 @@ class Watcher:
         with self._project.store.read() as connection:
             return self._look(connection, self._in_force)
 
-    def _look(self, connection: Connection, in_force: Sequence[str]) -> EngineNow:
+    def _look(self, connection: Connection, in_force: Sequence[str]) -> EngineStatus:
         at = self._project.store.now(connection)
         day = self._project.night_of(at)
         open_jobs = [self._in_real_time(one) for one in at_work.open_jobs(connection, at)]
@@ -131,7 +131,7 @@ class Watcher:
         by_scorer = [(self._keys[one.scorer_pk], one) for one in open_jobs if one.scorer_pk in self._keys]
         spent_by = [ScorerSpent(self._keys.get(pk), one) for pk, one in spent.items() if any(one)]
         lanes = {lane: at_work.summed([one for one in open_jobs if one.lane == lane]) for lane in _lanes(open_jobs)}
-        return EngineNow(
+        return EngineStatus(
             at=at,
             lanes=lanes,
             by_scorer=by_scorer,
@@ -166,27 +166,27 @@ def _model(key: ScorerKey | None) -> str | None:
     return None if model is None else str(model)
 
 
-def _total(each: Iterable[Spent]) -> Spent:
-    return Spent(*(sum(amounts) for amounts in zip(*each, strict=True))) if (each := list(each)) else NOTHING
+def _total(each: Iterable[AccountBalance]) -> AccountBalance:
+    return AccountBalance(*(sum(amounts) for amounts in zip(*each, strict=True))) if (each := list(each)) else NOTHING
 
 
 def _models(
     at: datetime,
     in_force: Sequence[str],
-    said: Sequence[Reading],
+    said: Sequence[RateReading],
     by_scorer: Sequence[tuple[ScorerKey, OpenJobs]],
     spent_by: Sequence[ScorerSpent],
-) -> list[ModelNow]:
+) -> list[ModelStatus]:
     """Every model that is in force, asked, waited for or paid today."""
     jobs: dict[str, list[OpenJobs]] = defaultdict(list)
     for key, one in by_scorer:
         if (model := _model(key)) is not None:
             jobs[model].append(one)
-    spent: dict[str, list[Spent]] = defaultdict(list)
+    spent: dict[str, list[AccountBalance]] = defaultdict(list)
     for each in spent_by:
         if (model := _model(each.key)) is not None:
             spent[model].append(each.spent)
-    heard: dict[str, list[Reading]] = defaultdict(list)
+    heard: dict[str, list[RateReading]] = defaultdict(list)
     for reading in said:
         heard[reading.model].append(reading)
     asked = {model for model, each in heard.items() if _is_recent(each[0], at)}
@@ -198,7 +198,9 @@ def _models(
     return found
 
 
-def _model_now(at: datetime, model: str, heard: Sequence[Reading], queue: Waiting, spent: Spent) -> ModelNow:
+def _model_now(
+    at: datetime, model: str, heard: Sequence[RateReading], queue: Backlog, spent: AccountBalance
+) -> ModelStatus:
     """One model, from what its processes said, the newest first."""
     lately = [one for one in heard if _is_recent(one, at)]
     newest = heard[0] if heard else None
@@ -209,7 +211,7 @@ def _model_now(at: datetime, model: str, heard: Sequence[Reading], queue: Waitin
     bounds = [one.per_second for one in lately]
     latencies = [one.latency_s for one in lately if one.latency_s is not None]
     resumes = [one.resumes_at for one in lately if one.resumes_at is not None and one.resumes_at > at]
-    return ModelNow(
+    return ModelStatus(
         model=model,
         server=newest.server if newest is not None else None,
         processes=len(lately),
@@ -229,11 +231,11 @@ def _model_now(at: datetime, model: str, heard: Sequence[Reading], queue: Waitin
     )
 
 
-def _is_recent(one: Reading, at: datetime) -> bool:
+def _is_recent(one: RateReading, at: datetime) -> bool:
     return at - one.at < timedelta(seconds=RECENT_S)
 
 
-def _rates(lately: Sequence[Reading]) -> tuple[Mapping[str, int], Mapping[str, float]]:
+def _rates(lately: Sequence[RateReading]) -> tuple[Mapping[str, int], Mapping[str, float]]:
     """Calls of the last seconds by how they ended, and how many of them a second."""
     calls, rates = defaultdict[str, int](int), defaultdict[str, float](float)
     for one in lately:

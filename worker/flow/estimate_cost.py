@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from worker.flow.draw import Drawn
+from worker.flow.draw import StratumDraw
 from worker.flow.project import Project
 from worker.store import scores
 
@@ -18,7 +18,7 @@ class Cost(NamedTuple):
     """With everything in batches that may be."""
 
 
-def of_strata(project: Project, strata: Sequence[Drawn]) -> Cost:
+def of_strata(project: Project, strata: Sequence[StratumDraw]) -> Cost:
     """What scoring these strata will cost; runs that a rubric's filter would leave out later are counted."""
     if not project.settings.is_judge_configured:
         return Cost(0.0, 0.0, 0.0)

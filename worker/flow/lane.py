@@ -15,13 +15,13 @@ from worker.scorers.protocol import Context, Scorer
 from worker.store import answers, ledger, runs, tries
 from worker.store.enrol import Registered
 from worker.store.ledger import Job, Settled
-from worker.store.money import Cap, Money
-from worker.store.tries import Paid
+from worker.store.money import RubricCap, SpendingLimits
+from worker.store.tries import FailedAttemptCost
 
 Stop = Callable[[], bool]
 
 
-class Work(NamedTuple):
+class ClaimedJob(NamedTuple):
     """A claimed job with all that scoring it takes."""
 
     job: Job
@@ -31,15 +31,15 @@ class Work(NamedTuple):
     context: Context
 
 
-class Taken(NamedTuple):
+class ClaimedBatch(NamedTuple):
     """What a claim gave."""
 
-    work: list[Work]
+    work: list[ClaimedJob]
     shed: int
     must_wait: bool
 
 
-class Lane:
+class JobQueue:
     """A named worker at a lane. No connection is held between calls, none across a judge call."""
 
     def __init__(self, project: Project, name: str, owner: str | None = None) -> None:
@@ -90,7 +90,9 @@ class Lane:
         model = self._scorers[scorer_pk][0].key.spec.get("model")
         return None if model is None else str(model)
 
-    def claim(self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None) -> Taken:
+    def claim(
+        self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None
+    ) -> ClaimedBatch:
         """Lease due jobs and load their runs; of all scorers of this lane, or of some."""
         store = self.project.store
         with store.write() as connection:
@@ -106,7 +108,7 @@ class Lane:
                 max_attempts=self.project.settings.scoring.max_attempts,
                 money=self._money(now),
             )
-        return Taken(self.load(claimed.jobs), claimed.shed, claimed.must_wait)
+        return ClaimedBatch(self.load(claimed.jobs), claimed.shed, claimed.must_wait)
 
     def settle(self, done: Sequence[Settled]) -> int:
         """Store outcomes with the answers behind them; those that another worker has taken over do not count."""
@@ -121,7 +123,7 @@ class Lane:
                 count += ledger.settle_late(connection, done, self.owner, now, self.project.night_of(now))
         return count
 
-    def book(self, paid: Sequence[Paid]) -> None:
+    def book(self, paid: Sequence[FailedAttemptCost]) -> None:
         """Book what tries cost that came to nothing, and keep what was answered."""
         store = self.project.store
         with store.write() as connection:
@@ -152,7 +154,7 @@ class Lane:
         with self.project.store.read() as connection:
             return self.project.store.now(connection)
 
-    def _money(self, now: datetime) -> Money | None:
+    def _money(self, now: datetime) -> SpendingLimits | None:
         judge = self.project.settings.judge
         if self.name == "heuristic" or not judge.has_budget:
             return None
@@ -161,10 +163,10 @@ class Lane:
         most: Mapping[int, float] = {
             pk: self.project.max_usd(scorer, tier) or 0.0 for pk, (_, scorer) in self._scorers.items()
         }
-        rubrics = {name: Cap(own.usd_per_day, own.usd_per_month) for name, own in judge.budgets.items()}
-        return Money(self.project.night_of(now), cap, most, judge.budget_usd_per_month, rubrics)
+        rubrics = {name: RubricCap(own.usd_per_day, own.usd_per_month) for name, own in judge.budgets.items()}
+        return SpendingLimits(self.project.night_of(now), cap, most, judge.budget_usd_per_month, rubrics)
 
-    def load(self, jobs: Sequence[Job]) -> list[Work]:
+    def load(self, jobs: Sequence[Job]) -> list[ClaimedJob]:
         """Claimed jobs with their runs, as they are now; without those of scorers that are not in force any more."""
         jobs = [job for job in jobs if job.scorer_pk in self._scorers]
         if not jobs:
@@ -179,10 +181,10 @@ class Lane:
         for job in jobs:
             run = seen.get(job.run_pk)
             context = contexts[job.night, run.task_type] if run is not None else Context()
-            work.append(Work(job, self._scorers[job.scorer_pk][1], run, context))
+            work.append(ClaimedJob(job, self._scorers[job.scorer_pk][1], run, context))
         return work
 
 
-def answers_of(each: Iterable[Settled | Paid]) -> dict[str, bytes]:
+def answers_of(each: Iterable[Settled | FailedAttemptCost]) -> dict[str, bytes]:
     """What is to be kept of them all, by key."""
     return {key: body for one in each for key, body in one.answers.items()}

@@ -20,7 +20,7 @@ from worker import __version__
 from worker.core import calendar
 from worker.errors import StoreError
 from worker.export.prometheus import Family, render
-from worker.flow.engine_now import EngineNow, Watcher
+from worker.flow.engine_now import EngineStatus, StatusReader
 from worker.flow.project import Project
 from worker.records import ScorerKey
 from worker.store import at_work, draws, enrol, paces, summary
@@ -35,7 +35,7 @@ _OTHER = "other"
 Sample = tuple[Mapping[str, str], float]
 
 
-class Metrics:
+class MetricsCollector:
     """The text of one installation; any number of threads may ask."""
 
     def __init__(self, project: Project, *, alone: AbstractContextManager[object] | None = None) -> None:
@@ -47,7 +47,7 @@ class Metrics:
         """
         self._project = project
         self._alone = alone or nullcontext()
-        self._watcher = Watcher(project)
+        self._watcher = StatusReader(project)
         self._making = threading.Lock()
         self._made_at = self._count_at = float("-inf")
         self._text = b""
@@ -84,7 +84,7 @@ class Metrics:
             self._project.store.close()
         return [*about, _one("store_up", _STORE_UP, 1), *cheap, *self._counted]
 
-    def _count(self, connection: Connection, now: EngineNow) -> list[Family]:
+    def _count(self, connection: Connection, now: EngineStatus) -> list[Family]:
         since = now.day - timedelta(days=NIGHTS)
         outcomes = at_work.outcomes(connection, since)
         keys = {one.pk: one.key for one in enrol.registered(connection)}
@@ -115,7 +115,7 @@ def _left_out(what: str, count: int) -> Family:
     return _one(f"{what}_left_out", f"So many {what} are not told, for there are too many.", max(0, count))
 
 
-def _queue(now: EngineNow) -> list[Family]:
+def _queue(now: EngineStatus) -> list[Family]:
     jobs: Counter[tuple[str, str, str]] = Counter()
     for key, one in now.by_scorer:
         for state in ("due", "later", "leased", "lost"):
@@ -134,7 +134,7 @@ def _queue(now: EngineNow) -> list[Family]:
     ]
 
 
-def _judge(now: EngineNow, ever: Mapping[str, paces.Calls]) -> list[Family]:
+def _judge(now: EngineStatus, ever: Mapping[str, paces.Calls]) -> list[Family]:
     models = now.models[:MODELS_MOST]
     calls = [
         ({"model": model, "outcome": outcome}, getattr(counts, outcome))
@@ -170,7 +170,7 @@ def _judge(now: EngineNow, ever: Mapping[str, paces.Calls]) -> list[Family]:
     ]
 
 
-def _money(now: EngineNow, project: Project) -> list[Family]:
+def _money(now: EngineStatus, project: Project) -> list[Family]:
     judge = project.settings.judge
     accounts = (
         ("spent_today_usd", "What judging cost today, in the schedule's time zone.", "spent_usd"),
@@ -203,7 +203,7 @@ def _money(now: EngineNow, project: Project) -> list[Family]:
     ]
 
 
-def _batches(now: EngineNow) -> list[Family]:
+def _batches(now: EngineStatus) -> list[Family]:
     states = Counter(batch.state for batch in now.batches)
     jobs = Counter[str]()
     for batch in now.batches:
@@ -216,7 +216,7 @@ def _batches(now: EngineNow) -> list[Family]:
     ]
 
 
-def _processes(now: EngineNow, last_tick: str | None) -> list[Family]:
+def _processes(now: EngineStatus, last_tick: str | None) -> list[Family]:
     alive = Counter(lane for row in now.workers for lane in str(row["lanes"]).split(","))
     lanes = sorted({*alive, *now.lanes, "control"})
     found = [

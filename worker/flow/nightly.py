@@ -6,12 +6,12 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from worker.core.calendar import nights_between
-from worker.flow.desk import Desk
-from worker.flow.draw import Drawn, draw_night
+from worker.flow.desk import JobProcessor
+from worker.flow.draw import StratumDraw, draw_night
 from worker.flow.lane import Stop
 from worker.flow.project import Project
 from worker.flow.reconcile import LANES, Wake, finish_nights, wake_due
-from worker.flow.score import Drained
+from worker.flow.score import DrainResult
 from worker.records import Drift
 from worker.store import draws, ledger, workers
 
@@ -24,13 +24,13 @@ _STALLED_S = 5.0
 
 OnWait = Callable[[int, int], None]
 """Told (jobs resolved, jobs in all) while waiting."""
-OnHeld = Callable[[Sequence[ledger.Held]], None]
+OnHeld = Callable[[Sequence[ledger.BlockedJobs]], None]
 
 
 class Waited(NamedTuple):
     """How a wait for scores ended."""
 
-    drained: Drained
+    drained: DrainResult
     """What this process did itself."""
     still_open: int
     """Jobs that are not resolved; more than 0 when it was stopped or the judge refused."""
@@ -56,7 +56,7 @@ def _undrawn(project: Project, start: date, last: date) -> list[date]:
 
 
 def draw_nights(
-    project: Project, nights: Sequence[date], now: datetime, *, on_night: Callable[[date, list[Drawn]], None]
+    project: Project, nights: Sequence[date], now: datetime, *, on_night: Callable[[date, list[StratumDraw]], None]
 ) -> None:
     """Draw nights one by one, oldest first; one that is drawn already only takes in its late runs."""
     for night in sorted(nights):
@@ -74,7 +74,7 @@ def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_f
 
 def wait_for_scores(
     project: Project,
-    desk: Desk,
+    desk: JobProcessor,
     wake: Wake,
     *,
     nights: tuple[date, date] | None = None,
@@ -96,8 +96,8 @@ def wait_for_scores(
         on_held: Told what nobody may take yet, while there is nothing else to do.
     """
     total = left = open_jobs(project, nights, in_force_only=True)
-    drained = Drained()
-    silence = _Silence()
+    drained = DrainResult()
+    silence = _JudgePatience()
     woken_at = 0.0
     moved_at, rest_s = time.monotonic(), _LOOK_S
     while left and not stop():
@@ -136,14 +136,14 @@ def _rest(seconds: float, stop: Stop) -> None:
         time.sleep(min(left_s, _LOOK_S))
 
 
-class _Silence:
+class _JudgePatience:
     """How long the judge has answered nobody."""
 
     def __init__(self) -> None:
         self.since: float | None = None
         self._pause_s = 0.0
 
-    def after(self, done: Drained, began: float) -> None:
+    def after(self, done: DrainResult, began: float) -> None:
         """Take note of a turn."""
         if done.settled:
             self.since = time.monotonic() if done.outage else None
@@ -156,7 +156,7 @@ class _Silence:
         return self.since is not None and time.monotonic() - self.since >= PATIENCE_S + self._pause_s
 
 
-def _held(project: Project) -> list[ledger.Held]:
+def _held(project: Project) -> list[ledger.BlockedJobs]:
     with project.store.read() as connection:
         return ledger.held(connection, project.store.now(connection))
 

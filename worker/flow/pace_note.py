@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from worker.errors import StoreError
 from worker.flow.project import Project
-from worker.flow.score import LEFT_ALONE, Drained
+from worker.flow.score import LEFT_ALONE, DrainResult
 from worker.judge.address import shown_url
-from worker.judge.gate import Gate
+from worker.judge.gate import CallQueue
 from worker.store import paces
-from worker.store.paces import Calls, Reading
+from worker.store.paces import Calls, RateReading
 
 log = logging.getLogger("spotcheck")
 NOTE_S = 3.0
@@ -29,16 +29,16 @@ WINDOW_S = 12.0
 """Rates are those of so many seconds of work, at most."""
 _PATIENCE_S = 1.0
 
-Gates = Callable[[str], Gate]
+Gates = Callable[[str], CallQueue]
 
 
-class _Trouble(NamedTuple):
+class _ReportTrouble(NamedTuple):
     said: str
     answered: int
     """Calls that were answered before it; one more, and it is over."""
 
 
-class PaceNotes:
+class RateReporter:
     """What one process has said of its pace, and has still to say."""
 
     def __init__(self, project: Project) -> None:
@@ -52,11 +52,11 @@ class PaceNotes:
         """Calls by model that are in the store already."""
         self._seen: defaultdict[str, deque[tuple[float, Calls]]] = defaultdict(deque)
         """What was seen at moments of the last seconds, the oldest first."""
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles: dict[str, _ReportTrouble] = {}
         self._noted: dict[str, tuple[object, ...]] = {}
         self._is_store_deaf = False
 
-    async def beside(self, work: Awaitable[Drained], gates: Gates, models: Iterable[str]) -> Drained:
+    async def beside(self, work: Awaitable[DrainResult], gates: Gates, models: Iterable[str]) -> DrainResult:
         """Do some work, and say meanwhile and at its end how fast it goes.
 
         Args:
@@ -85,7 +85,7 @@ class PaceNotes:
         with suppress(StoreError), self._project.store.write(patience_s=_PATIENCE_S) as connection:
             paces.gone(connection, self.worker)
 
-    async def _keep_noting(self, gates: dict[str, Gate], is_over: asyncio.Event) -> None:
+    async def _keep_noting(self, gates: dict[str, CallQueue], is_over: asyncio.Event) -> None:
         while not is_over.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(NOTE_S):
@@ -93,7 +93,7 @@ class PaceNotes:
             if not is_over.is_set():
                 await self._note(gates)
 
-    def _learn(self, gates: dict[str, Gate], done: Drained) -> None:
+    def _learn(self, gates: dict[str, CallQueue], done: DrainResult) -> None:
         """What ended the turn, as the trouble of the models that are left alone."""
         said = done.refused or done.outage
         if said is None:
@@ -102,9 +102,9 @@ class PaceNotes:
         for model in tripped or gates:
             if said == LEFT_ALONE and model in self._troubles:
                 continue  # known already, and in better words
-            self._troubles[model] = _Trouble(said, gates[model].pace.seen.answered)
+            self._troubles[model] = _ReportTrouble(said, gates[model].pace.seen.answered)
 
-    async def _note(self, gates: dict[str, Gate]) -> None:
+    async def _note(self, gates: dict[str, CallQueue]) -> None:
         moment = time.monotonic()
         news = []
         for model, gate in gates.items():
@@ -134,7 +134,7 @@ class PaceNotes:
         for model, calls in fresh.items():
             self._counted[model] = Calls(*(a + b for a, b in zip(self._counted[model], calls, strict=True)))
 
-    def _draft(self, model: str, gate: Gate) -> Callable[[datetime], Reading]:
+    def _draft(self, model: str, gate: CallQueue) -> Callable[[datetime], RateReading]:
         """A reading of now, to be dated by the store's clock."""
         pace, moment = gate.pace, time.monotonic()
         since, before = self._seen[model][0]
@@ -144,8 +144,8 @@ class PaceNotes:
         in_flight, waiting, limit, rate = pace.in_flight, gate.waiting, int(pace.limit), pace.rate
         latency_s = pace.latency_s or None
 
-        def dated(at: datetime) -> Reading:
-            return Reading(
+        def dated(at: datetime) -> RateReading:
+            return RateReading(
                 worker=self.worker,
                 model=model,
                 server=shown_url(self._project.settings.judge.base_url),
@@ -163,13 +163,13 @@ class PaceNotes:
 
         return dated
 
-    def _store(self, drafts: dict[str, Callable[[datetime], Reading]], fresh: dict[str, Calls]) -> None:
+    def _store(self, drafts: dict[str, Callable[[datetime], RateReading]], fresh: dict[str, Calls]) -> None:
         store = self._project.store
         with store.write(patience_s=_PATIENCE_S) as connection:
             at = store.now(connection)
             paces.note(connection, [dated(at) for dated in drafts.values()], fresh)
 
 
-def _calls(gate: Gate) -> Calls:
+def _calls(gate: CallQueue) -> Calls:
     seen = gate.pace.seen
     return Calls(seen.answered, seen.refused, seen.failed)

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from worker.core.pulse import Tally
+from worker.core.pulse import FigureSums
 from worker.flow.project import Project
 from worker.store import pulses
 
@@ -47,7 +47,7 @@ def _sum(project: Project, night: date, now: datetime, today: date) -> bool:
 
 
 def _replace(connection: Connection, night: date, now: datetime, *, with_hours: bool) -> None:
-    whole, by_hour = Tally(), defaultdict[datetime, Tally](Tally)
+    whole, by_hour = FigureSums(), defaultdict[datetime, FigureSums](FigureSums)
     for hour, facts in pulses.facts(connection, night):
         whole.add(facts)
         if with_hours:

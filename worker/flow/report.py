@@ -12,16 +12,16 @@ from worker.core import calendar
 from worker.core.contrast import NOTHING, Contrasts, contrasts
 from worker.core.estimate import weekly
 from worker.core.operations import upkeep
-from worker.core.pulse import Figure as Nightly
+from worker.core.pulse import OperationalFigure as Nightly
 from worker.core.report import (
     GOOD_FROM,
     LEARN_NIGHTS,
-    Group,
     Judged,
-    Reading,
+    ReadingList,
     Report,
     Sampled,
-    Tally,
+    ScorerCounts,
+    TaskTypeOutcome,
     Window,
 )
 from worker.core.sensitivity import NIGHTS as SENSITIVITY_NIGHTS
@@ -43,7 +43,7 @@ FEWEST_RUNS = 50
 """Runs below which an operational stream is not looked at (`flow.watch`)."""
 
 
-class Asked(NamedTuple):
+class ReportRequest(NamedTuple):
     """Which nights and runs a report is wanted of; None: the newest week that has runs, all task types."""
 
     since: date | None = None
@@ -51,7 +51,7 @@ class Asked(NamedTuple):
     task_type: str | None = None
 
 
-def gather(project: Project, asked: Asked, now: datetime) -> Report:
+def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
     """Everything a report shows, at one moment.
 
     Bounded: sums by night and stream, at most 20,000 runs' facts without their texts, and the texts of twenty runs, one
@@ -130,7 +130,7 @@ def gather(project: Project, asked: Asked, now: datetime) -> Report:
     )
 
 
-def _window(connection: Connection, asked: Asked, last_over: date) -> Window | None:
+def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Window | None:
     """The nights asked for, and how many of them are over; None for a store without runs."""
     span = runs.span(connection)
     if span is None:
@@ -155,7 +155,7 @@ def _window(connection: Connection, asked: Asked, last_over: date) -> Window | N
     return Window(since, until, label, kept, nights, sum(row.runs for row in rows), over)
 
 
-def _empty(project: Project, asked: Asked, now: datetime) -> Report:
+def _empty(project: Project, asked: ReportRequest, now: datetime) -> Report:
     """The report of a store without runs."""
     allowed = project.settings.alerts.false_alarms_per_year
     return Report(
@@ -169,7 +169,7 @@ def _empty(project: Project, asked: Asked, now: datetime) -> Report:
         groups=(),
         upkeep=(),
         common=NOTHING,
-        reading=Reading((), (), None),
+        reading=ReadingList((), (), None),
         sampled=Sampled((), True, (), (), (), SENSITIVITY_NIGHTS, allowed),
         made_at=now,
         store=project.store.shown,
@@ -194,7 +194,7 @@ def _tallies(
         name, series, _ = scorers.names[pk]
         why[name, series].append((state, reason, count))
     tallies = [
-        Tally._make((name, series, scorers.is_rubric(name), *own, tuple(why[name, series])))
+        ScorerCounts._make((name, series, scorers.is_rubric(name), *own, tuple(why[name, series])))
         for (name, series), own in sums.items()
     ]
     tallies.sort(key=lambda one: (not one.is_rubric, one.scorer != scorers.primary, one.scorer, one.series))
@@ -244,7 +244,9 @@ def _common(connection: Connection, window: Window, task_type: str | None, score
 _STATUSES = ("completed", "aborted", "errored", "incomplete")
 
 
-def _groups(connection: Connection, window: Window, task_type: str | None, scorers: Scorers) -> tuple[Group, ...]:
+def _groups(
+    connection: Connection, window: Window, task_type: str | None, scorers: Scorers
+) -> tuple[TaskTypeOutcome, ...]:
     """How runs came out, by task type; the good ones estimated from the sample with its weights."""
     statuses: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in stored.statuses(connection, window.since, window.until, task_type):
@@ -254,7 +256,8 @@ def _groups(connection: Connection, window: Window, task_type: str | None, score
     tasks = sorted((one for one in statuses if one is not None), key=lambda one: (-sum(statuses[one].values()), one))
     wanted: list[str | None] = [None, *tasks] if len(tasks) > 1 else [*tasks]
     return tuple(
-        Group._make((one, *(statuses[one].get(status, 0) for status in _STATUSES), _good(cells, one))) for one in wanted
+        TaskTypeOutcome._make((one, *(statuses[one].get(status, 0) for status in _STATUSES), _good(cells, one)))
+        for one in wanted
     )
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 
 from worker.core import alerting, drift
 from worker.core.causes import together
-from worker.core.contrast import NOTHING, Contrasts, Seen, contrasts
+from worker.core.contrast import NOTHING, Contrasts, RunTraits, contrasts
 from worker.core.estimate import mix_shares, nightly_lines
-from worker.core.report import GOOD_FROM, Change, RunRef, Sensitivity, Stream, Untold, Window
-from worker.core.sensitivity import Watched, smallest_drop
+from worker.core.report import GOOD_FROM, Change, RunRef, Sensitivity, StreamChart, Untold, Window
+from worker.core.sensitivity import ScannedStream, smallest_drop
 from worker.flow.report_since import with_levels
 from worker.records import Drift
 from worker.store import findings, summary
@@ -136,9 +136,9 @@ def _refs(connection: Connection, chosen: Sequence[tuple[int, float | None]]) ->
     return tuple(RunRef(*known[pk], figure) for pk, figure in chosen)
 
 
-def seen(row: RunFacts, *, is_bad: bool) -> Seen:
+def seen(row: RunFacts, *, is_bad: bool) -> RunTraits:
     """A stored run as `core.contrast` looks at it."""
-    return Seen(
+    return RunTraits(
         is_bad,
         row.task_type,
         row.agent,
@@ -153,7 +153,7 @@ def seen(row: RunFacts, *, is_bad: bool) -> Seen:
 def sensitivity_of(
     connection: Connection,
     window: Window,
-    streams: Sequence[Stream],
+    streams: Sequence[StreamChart],
     changes: Sequence[Change],
     primary_pks: Sequence[int],
     allowed: float,
@@ -184,13 +184,13 @@ def sensitivity_of(
     for task_type in wanted:
         if task_type in lines:
             n, s, ss = lines[task_type][1:]
-            watched = Watched(n, s, ss, 1 / shares[task_type, primary], allowed)
+            watched = ScannedStream(n, s, ss, 1 / shares[task_type, primary], allowed)
             found.append(Sensitivity(task_type, smallest_drop(watched)))
     return tuple(found)
 
 
 def untold(
-    primary: str | None, streams: Sequence[Stream], changes: Sequence[Change], told: Collection[Sensitivity]
+    primary: str | None, streams: Sequence[StreamChart], changes: Sequence[Change], told: Collection[Sensitivity]
 ) -> tuple[Untold, ...]:
     """The streams of the primary rubric that `sensitivity_of` says nothing of, each with the reason."""
     known = {one.task_type for one in told}

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from worker.core import reading
-from worker.core.report import Reading, RunToRead, ScoreLine, Window
+from worker.core.report import ReadingList, RunToRead, ScoreLine, Window
 from worker.records import Run
 from worker.store import report as stored
 from worker.store import runs, scores
@@ -23,7 +23,7 @@ def read_runs(
     primary_pks: Sequence[int],
     *,
     is_redacted: bool,
-) -> Reading:
+) -> ReadingList:
     """Twenty runs to read.
 
     Args:
@@ -49,7 +49,7 @@ def read_runs(
         found = [_read(connection, pk, ranking, is_drawn=pk in drawn, is_redacted=is_redacted) for pk in pks]
         return tuple(found)
 
-    return Reading(read(chosen), read(worst), by)
+    return ReadingList(read(chosen), read(worst), by)
 
 
 def _lowest(

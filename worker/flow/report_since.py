@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from worker.core import drift
 from worker.core.estimate import interval, nightly, weekly
 from worker.core.operations import upkeep
-from worker.core.pulse import Figure as Nightly
 from worker.core.pulse import Measure
+from worker.core.pulse import OperationalFigure as Nightly
 from worker.core.report import Change, Since
 from worker.flow.summarise import MIX_NIGHTS
 from worker.records import Cell, Drift, Estimate

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.core import calendar
-from worker.core.report import ELSEWHERE, LEARN_NIGHTS, Change, Mark, Stream, StreamState, WeekPoint, Window
+from worker.core.report import ELSEWHERE, LEARN_NIGHTS, Change, Mark, StreamChart, StreamState, WeekPoint, Window
 from worker.store import report as stored
 
 _MOST_MARKS = 6
@@ -37,9 +37,9 @@ def streams_of(
     window: Window,
     task_type: str | None,
     scorers: Scorers,
-    known: Sequence[stored.Known],
+    known: Sequence[stored.ScoredSpan],
     changes: Sequence[Change],
-) -> tuple[Stream, ...]:
+) -> tuple[StreamChart, ...]:
     """Every stream with points in the weeks shown: rubrics first, then those with findings, overall, most runs."""
     points: dict[tuple[str | None, str], list[WeekPoint]] = defaultdict(list)
     for row in stored.points(connection, window.weeks[0], window.weeks[-1], task_type):
@@ -53,7 +53,7 @@ def streams_of(
     for where, name in points:
         if where is not None:
             tasks[name].add(where)
-    by_name: dict[str, list[stored.Known]] = defaultdict(list)
+    by_name: dict[str, list[stored.ScoredSpan]] = defaultdict(list)
     for one in known:
         by_name[scorers.names[one.scorer_pk][0]].append(one)
     marks = _Marks(window, stored.versions(connection, window.until), by_name, scorers, changes)
@@ -64,7 +64,7 @@ def streams_of(
     ]
     moved = {(one.drift.stream.task_type, one.drift.stream.scorer) for one in changes}
 
-    def order(one: Stream) -> tuple[object, ...]:
+    def order(one: StreamChart) -> tuple[object, ...]:
         runs_of = one.points[-1].population if one.points else 0
         is_first = one.scorer == scorers.primary
         has_moved = (one.task_type, one.scorer) in moved
@@ -81,8 +81,8 @@ def _stream(
     points: Sequence[WeekPoint],
     marks: "_Marks",
     is_rubric: bool,
-    known: Sequence[stored.Known],
-) -> Stream:
+    known: Sequence[stored.ScoredSpan],
+) -> StreamChart:
     own = [one for one in known if where in (None, one.task_type)]
     newest = max((one.scorer_pk for one in own), default=None)
     current = [one for one in own if one.scorer_pk == newest]  # a new series learns anew
@@ -93,7 +93,7 @@ def _stream(
         state = "unscored"
     elif name in ELSEWHERE:
         state = "elsewhere"
-    return Stream(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state)
+    return StreamChart(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state)
 
 
 class _Marks:
@@ -102,14 +102,14 @@ class _Marks:
     def __init__(
         self,
         window: Window,
-        versions: Sequence[stored.Version],
-        known: Mapping[str, Sequence[stored.Known]],
+        versions: Sequence[stored.AgentVersion],
+        known: Mapping[str, Sequence[stored.ScoredSpan]],
         scorers: Scorers,
         changes: Sequence[Change],
     ) -> None:
         self._first = calendar.nights_of_week(window.weeks[0])[0]
         self._known, self._scorers, self._changes = known, scorers, changes
-        self._versions: dict[str | None, list[stored.Version]] = defaultdict(list, {None: list(versions)})
+        self._versions: dict[str | None, list[stored.AgentVersion]] = defaultdict(list, {None: list(versions)})
         for one in versions:
             self._versions[one.task_type].append(one)
 

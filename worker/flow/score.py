@@ -13,16 +13,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
-from worker.flow.answers import Answers
-from worker.flow.asking import Asking
-from worker.flow.lane import Lane, Stop, Work
+from worker.flow.answers import ReplyCache
+from worker.flow.asking import MeteredAsk
+from worker.flow.lane import ClaimedJob, JobQueue, Stop
 from worker.flow.settle import failed, settled, settled_without
-from worker.flow.silence import Silence, Silent
+from worker.flow.silence import OutageDetector, Unanswered
 from worker.judge.paced import AtPace
 from worker.records import CACHED, Run, Scoring
 from worker.scorers.protocol import CutOff
 from worker.store.ledger import Job, Settled
-from worker.store.tries import Paid
+from worker.store.tries import FailedAttemptCost
 
 HEURISTICS_AT_ONCE = 450
 """Jobs a claim: one transaction to take, one to settle."""
@@ -44,7 +44,7 @@ LEFT_ALONE = "the judge gave no answer, and is left alone for a while"
 OnProgress = Callable[[int], None]
 
 
-class Drained(NamedTuple):
+class DrainResult(NamedTuple):
     """What one turn at a lane did."""
 
     settled: int = 0
@@ -57,11 +57,11 @@ class Drained(NamedTuple):
     pause_s: float = 0.0
     """How long it asked to be left alone, at most a minute."""
 
-    def __add__(self, other: object) -> "Drained":
+    def __add__(self, other: object) -> "DrainResult":
         """Both together."""
-        if not isinstance(other, Drained):
+        if not isinstance(other, DrainResult):
             return NotImplemented
-        return Drained(
+        return DrainResult(
             self.settled + other.settled,
             self.shed + other.shed,
             self.retried + other.retried,
@@ -75,7 +75,7 @@ def _nothing(_: int) -> None:
     return None
 
 
-def drain_heuristics(lane: Lane, *, budget_s: float, stop: Stop, on_progress: OnProgress = _nothing) -> Drained:
+def drain_heuristics(lane: JobQueue, *, budget_s: float, stop: Stop, on_progress: OnProgress = _nothing) -> DrainResult:
     """Score with heuristics until nothing is due, time is up, or a stop is asked for.
 
     Args:
@@ -85,7 +85,7 @@ def drain_heuristics(lane: Lane, *, budget_s: float, stop: Stop, on_progress: On
         on_progress: Told how many jobs each batch settled.
     """
     until = time.monotonic() + budget_s
-    total = Drained()
+    total = DrainResult()
     while time.monotonic() < until and not stop():
         taken = lane.claim(HEURISTICS_AT_ONCE)
         if not taken.work:
@@ -102,7 +102,7 @@ def drain_heuristics(lane: Lane, *, budget_s: float, stop: Stop, on_progress: On
                 done.append(failed(work.job, f"scorer_error: {type(error).__name__}: {error}", was_called=False))
         count = lane.settle(done)
         on_progress(count)
-        total += Drained(settled=count)
+        total += DrainResult(settled=count)
     return total
 
 
@@ -122,15 +122,15 @@ def _pruned(job: Job) -> Settled:
 
 
 async def drain_judge(
-    lane: Lane,
+    lane: JobQueue,
     judge: AtPace | None,
     *,
     concurrency: int,
     budget_s: float,
     stop: Stop,
     on_progress: OnProgress = _nothing,
-    answers: Answers | None = None,
-) -> Drained:
+    answers: ReplyCache | None = None,
+) -> DrainResult:
     """Score with the judge until nothing is due, time is up, or a stop is asked for.
 
     Jobs are claimed as calls end, a few more than can start at once, so that none of the judge's time is lost and a
@@ -146,18 +146,18 @@ async def drain_judge(
         on_progress: Told how many jobs each flush settled.
         answers: What was answered before, and need not be paid again; None keeps nothing.
     """
-    return await _Pump(lane, judge, concurrency, on_progress, answers).run(budget_s, stop)
+    return await _JudgeLoop(lane, judge, concurrency, on_progress, answers).run(budget_s, stop)
 
 
-class _Flight(NamedTuple):
+class _InFlight(NamedTuple):
     """A job that is being scored."""
 
-    work: Work
-    asking: Asking | None
+    work: ClaimedJob
+    asking: MeteredAsk | None
     """None where no judge is configured."""
 
 
-async def score_one(work: Work, asking: Asking) -> Settled:
+async def score_one(work: ClaimedJob, asking: MeteredAsk) -> Settled:
     """One judge's job alone, outside of any turn.
 
     Raises:
@@ -171,7 +171,7 @@ async def score_one(work: Work, asking: Asking) -> Settled:
         return settled_without(work.job, work.run, work.scorer.key, error.reason, was_called=True)
 
 
-async def _scored(work: Work, run: Run, asking: Asking | None) -> Settled:
+async def _scored(work: ClaimedJob, run: Run, asking: MeteredAsk | None) -> Settled:
     try:
         scoring = await work.scorer.score(run, work.context._replace(ask=asking))
     except CutOff as cut:
@@ -182,30 +182,35 @@ async def _scored(work: Work, run: Run, asking: Asking | None) -> Settled:
     return done if asking is None else done._replace(answers=asking.kept(scoring))
 
 
-class _Pump:
+class _JudgeLoop:
     """The loop's state: calls in flight, outcomes not yet stored."""
 
     def __init__(
-        self, lane: Lane, judge: AtPace | None, concurrency: int, on_progress: OnProgress, answers: Answers | None
+        self,
+        lane: JobQueue,
+        judge: AtPace | None,
+        concurrency: int,
+        on_progress: OnProgress,
+        answers: ReplyCache | None,
     ) -> None:
         self._lane, self._judge, self._concurrency, self._on_progress = lane, judge, concurrency, on_progress
         self._answers = answers
-        self._flying: dict[asyncio.Task[Settled], _Flight] = {}
+        self._flying: dict[asyncio.Task[Settled], _InFlight] = {}
         self._landed: list[asyncio.Task[Settled]] = []
         self._has_landed = asyncio.Event()
         self._done: list[Settled] = []
-        self._later: list[Silent] = []
+        self._later: list[Unanswered] = []
         self._back: list[Job] = []
-        self._paid: list[Paid] = []
+        self._paid: list[FailedAttemptCost] = []
         self._flushed_at = self._renewed_at = time.monotonic()
         self._claim_at = 0.0
         self._is_dry = self._must_wait = False
         self._mine_due: list[float] = []
         """When jobs that were put back here are due again."""
-        self._silence = Silence(concurrency)
-        self._total = Drained()
+        self._silence = OutageDetector(concurrency)
+        self._total = DrainResult()
 
-    async def run(self, budget_s: float, stop: Stop) -> Drained:
+    async def run(self, budget_s: float, stop: Stop) -> DrainResult:
         until = time.monotonic() + budget_s
         stopped_at: float | None = None
         while True:
@@ -229,7 +234,7 @@ class _Pump:
     def _goes_on(self) -> bool:
         """Whether there is something to wait for, with nothing under way."""
         if (rest_s := self._rest_s()) is not None:
-            self._total += Drained(outage=LEFT_ALONE, pause_s=rest_s)
+            self._total += DrainResult(outage=LEFT_ALONE, pause_s=rest_s)
             return False
         if self._is_dry or self._must_wait:  # those that wait to hear of others hold their jobs, or their money
             self._hear_no_more()
@@ -257,7 +262,7 @@ class _Pump:
             if wanted <= 0 or (self._flying and wanted < self._worth_it(model)):
                 continue
             taken = await asyncio.to_thread(self._lane.claim, wanted, scorer_pks)
-            self._total += Drained(shed=taken.shed)
+            self._total += DrainResult(shed=taken.shed)
             asked, dry = asked + 1, dry + (not taken.work and not taken.shed and not taken.must_wait)
             if taken.must_wait:
                 self._must_wait = True
@@ -268,7 +273,7 @@ class _Pump:
         if self._is_dry and self._flying:
             self._claim_at = time.monotonic() + _DRY_S
 
-    def _start(self, taken: Sequence[Work]) -> None:
+    def _start(self, taken: Sequence[ClaimedJob]) -> None:
         """Begin with what was claimed, one rubric after the other: servers keep the beginning of a prompt for a while.
 
         That is no order of work: all of a claim is under way, or waits for its turn, before more is claimed.
@@ -277,10 +282,10 @@ class _Pump:
             if work.run is None:
                 self._done.append(_pruned(work.job))
                 continue
-            asking = None if self._judge is None else Asking(self._judge, work.job, self._answers)
+            asking = None if self._judge is None else MeteredAsk(self._judge, work.job, self._answers)
             task = asyncio.create_task(_scored(work, work.run, asking))
             task.add_done_callback(self._land_one)
-            self._flying[task] = _Flight(work, asking)
+            self._flying[task] = _InFlight(work, asking)
 
     def _land_one(self, task: "asyncio.Task[Settled]") -> None:
         self._landed.append(task)
@@ -332,13 +337,13 @@ class _Pump:
             else:
                 self._fail(flight, error)
 
-    def _fail(self, flight: _Flight, error: BaseException) -> None:
+    def _fail(self, flight: _InFlight, error: BaseException) -> None:
         work = flight.work
         job = work.job
         match error:
             case JudgeRefusesUs():
                 self._give_back(flight, error)
-                self._total += Drained(refused=str(error))
+                self._total += DrainResult(refused=str(error))
             case JudgeUnavailable():
                 if job.attempt >= self._lane.project.settings.scoring.max_attempts:
                     self._give_up(flight, error)
@@ -350,10 +355,10 @@ class _Pump:
             case _:
                 self._done.append(failed(job, f"scorer_error: {type(error).__name__}: {error}", was_called=True))
 
-    def _give_up(self, flight: _Flight, error: JudgeUnavailable) -> None:
+    def _give_up(self, flight: _InFlight, error: JudgeUnavailable) -> None:
         """No more tries: a first judge's verdict stands where only the second one is silent."""
         work, asking = flight.work, flight.asking
-        paid = Paid(work.job, 0.0, {}) if asking is None else asking.in_vain(error)
+        paid = FailedAttemptCost(work.job, 0.0, {}) if asking is None else asking.in_vain(error)
         if error.so_far is None or work.run is None:
             lost = failed(work.job, f"judge_unavailable: {error}", was_called=False)
             self._done.append(lost._replace(cost_usd=paid.usd))
@@ -361,21 +366,21 @@ class _Pump:
             done = settled(work.job, work.run, work.scorer.key, error.so_far)
             self._done.append(done._replace(answers=paid.answers))
 
-    def _wait_to_hear(self, flight: _Flight, error: JudgeUnavailable) -> None:
+    def _wait_to_hear(self, flight: _InFlight, error: JudgeUnavailable) -> None:
         """Whether the next call fares better decides whose fault it was."""
         model = error.model or self._lane.model_of(flight.work.job)
         wait_s = (error.retry_after_s or 0.0) + _jitter_s(flight.work.job.attempt)
         self._book(flight, error)
-        silent = Silent(flight.work.job, wait_s, f"judge_unavailable: {error}"[:300], error.is_for_all)
+        silent = Unanswered(flight.work.job, wait_s, f"judge_unavailable: {error}"[:300], error.is_for_all)
         are_many = self._silence.add(model, silent)
         if are_many or self._is_tripped(model):
             self._outage(model)
 
-    def _give_back(self, flight: _Flight, error: BaseException) -> None:
+    def _give_back(self, flight: _InFlight, error: BaseException) -> None:
         self._book(flight, error)
         self._back.append(flight.work.job)
 
-    def _book(self, flight: _Flight, error: BaseException) -> None:
+    def _book(self, flight: _InFlight, error: BaseException) -> None:
         """A try came to nothing: what its calls cost is booked, and what they said is kept."""
         paid = None if flight.asking is None else flight.asking.in_vain(error)
         if paid is not None and (paid.usd or paid.answers):
@@ -399,7 +404,7 @@ class _Pump:
         self._back += [one.job for one in silent]
         said = silent[-1].reason.removeprefix("judge_unavailable: ")
         pause_s = max(rest_s, *(one.wait_s for one in silent))
-        self._total += Drained(outage=said, pause_s=min(60.0, pause_s))
+        self._total += DrainResult(outage=said, pause_s=min(60.0, pause_s))
 
     def _hear_no_more(self) -> None:
         """Decide about silent calls without the next one: one or two may be poison, and must not be tried for ever."""
@@ -426,13 +431,13 @@ class _Pump:
             await asyncio.to_thread(self._lane.book, paid)
         if done:
             count = await asyncio.to_thread(self._lane.settle, done)
-            self._total += Drained(settled=count)
+            self._total += DrainResult(settled=count)
             self._on_progress(count)
         if later:
             now = await asyncio.to_thread(self._lane.now)
             rows = [(one.job, now + timedelta(seconds=one.wait_s), one.reason) for one in later]
             await asyncio.to_thread(self._lane.retry_later, rows)
-            self._total += Drained(retried=len(rows))
+            self._total += DrainResult(retried=len(rows))
             self._mine_due += [time.monotonic() + one.wait_s for one in later]
             self._is_dry = False
         if back:

@@ -9,7 +9,7 @@ _OUTAGE_AFTER = 8
 _POISON = 2
 
 
-class Silent(NamedTuple):
+class Unanswered(NamedTuple):
     """A job whose call got no answer."""
 
     job: Job
@@ -20,12 +20,12 @@ class Silent(NamedTuple):
     """Whether no other call would have fared better."""
 
 
-class Silence:
+class OutageDetector:
     """Of each model the calls since it last answered. A model that answers says nothing about another one."""
 
     def __init__(self, concurrency: int) -> None:
         self._many = max(_OUTAGE_AFTER, concurrency)
-        self._by_model: dict[str | None, list[Silent]] = {}
+        self._by_model: dict[str | None, list[Unanswered]] = {}
 
     @property
     def jobs(self) -> list[Job]:
@@ -37,7 +37,7 @@ class Silence:
         """The models that have not answered somebody."""
         return list(self._by_model)
 
-    def add(self, model: str | None, silent: Silent) -> bool:
+    def add(self, model: str | None, silent: Unanswered) -> bool:
         """Note a call.
 
         Returns:
@@ -52,6 +52,6 @@ class Silence:
         own = self._by_model.get(model, [])
         return len(own) > _POISON or (bool(own) and all(one.is_for_all for one in own))
 
-    def broken(self, model: str | None) -> list[Silent]:
+    def broken(self, model: str | None) -> list[Unanswered]:
         """The calls of a model until now; it starts anew."""
         return self._by_model.pop(model, [])

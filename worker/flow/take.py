@@ -8,7 +8,7 @@ from worker.core.sampling import flags, sample_key
 from worker.flow.alert import tell_costly
 from worker.flow.draw import decide_late
 from worker.flow.project import Project, reference_of
-from worker.ingest.document import Taken
+from worker.ingest.document import ParsedRun
 from worker.ingest.jsonl import Accepted, Rejected
 from worker.records import Reference
 from worker.store import draws, pulses, runs
@@ -19,7 +19,7 @@ _BATCH_BYTES = 32_000_000
 """Held at most, but for one run: a thousand lines of sixteen megabytes each would not fit."""
 
 
-class Tally(NamedTuple):
+class IntakeCounts(NamedTuple):
     """What became of a source's lines."""
 
     accepted: int = 0
@@ -28,11 +28,11 @@ class Tally(NamedTuple):
     duplicate: int = 0
     rejected: int = 0
 
-    def __add__(self, other: object) -> "Tally":
+    def __add__(self, other: object) -> "IntakeCounts":
         """Both together."""
-        if not isinstance(other, Tally):
+        if not isinstance(other, IntakeCounts):
             return NotImplemented
-        return Tally(*(one + two for one, two in zip(self, other, strict=True)))
+        return IntakeCounts(*(one + two for one, two in zip(self, other, strict=True)))
 
 
 def take(
@@ -41,8 +41,8 @@ def take(
     now: datetime,
     *,
     on_rejected: Callable[[Rejected], None],
-    on_batch: Callable[[Tally], None] = lambda _: None,
-) -> Tally:
+    on_batch: Callable[[IntakeCounts], None] = lambda _: None,
+) -> IntakeCounts:
     """Store runs as they come; a batch is one transaction, and repeating a source changes nothing.
 
     Args:
@@ -56,19 +56,19 @@ def take(
         The totals.
     """
     references = _references(project)
-    tally = Tally()
+    tally = IntakeCounts()
     touched: set[date] = set()
     for batch in _batches(lines):
         accepted = []
         for line in batch:
             if isinstance(line, Rejected):
                 on_rejected(line)
-                tally += Tally(rejected=1)
+                tally += IntakeCounts(rejected=1)
             else:
                 accepted.append(_incoming(project, line.taken, references))
         if accepted:
             with project.store.write() as connection:
-                tally += Tally(*runs.take(connection, accepted, now))
+                tally += IntakeCounts(*runs.take(connection, accepted, now))
                 tell_costly(project, connection, accepted, now)
             _owe(project, {item.night for item in accepted} - touched)
             touched |= {item.night for item in accepted}
@@ -98,7 +98,7 @@ def _references(project: Project) -> dict[str, Reference | None]:
         return {task: reference_of(row) for task, row in runs.latest_references(connection).items()}
 
 
-def _incoming(project: Project, taken: Taken, references: dict[str, Reference | None]) -> Incoming:
+def _incoming(project: Project, taken: ParsedRun, references: dict[str, Reference | None]) -> Incoming:
     run = taken.run
     return Incoming(
         run=run,

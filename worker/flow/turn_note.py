@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from worker.flow.project import Project
-from worker.flow.score import LEFT_ALONE, Drained
+from worker.flow.score import LEFT_ALONE, DrainResult
 from worker.store import draws, ledger
 from worker.store.vitals import TURN
 
@@ -21,7 +21,7 @@ _THEIR_WORDS = re.compile(
 """What follows the first colon, but for the kind of an exception and our own advice at the end."""
 
 
-class News(NamedTuple):
+class TroubleChange(NamedTuple):
     """What a log is to say."""
 
     said: str
@@ -31,7 +31,7 @@ class News(NamedTuple):
     """How long it was, when it is over."""
 
 
-class TurnNotes:
+class TroubleLog:
     """What this process has noted of its turns; all note in one place, so that one of them tells."""
 
     def __init__(self, project: Project) -> None:
@@ -39,7 +39,7 @@ class TurnNotes:
         self._project = project
         self._noted: dict[str, tuple[float, str | None]] = {}
 
-    def after(self, lane: str, done: Drained) -> News | None:
+    def after(self, lane: str, done: DrainResult) -> TroubleChange | None:
         """Note a turn; `spotcheck health` and `up` read it.
 
         Args:
@@ -61,7 +61,7 @@ class TurnNotes:
         self._noted[lane] = (time.monotonic(), said)
         return news
 
-    def _note(self, connection: Connection, lane: str, done: Drained, now: datetime) -> News | None:
+    def _note(self, connection: Connection, lane: str, done: DrainResult, now: datetime) -> TroubleChange | None:
         known = _read(draws.get_meta(connection, f"{TURN}{lane}"))
         trouble, since, kind = known.get("trouble"), known.get("since"), known.get("kind")
         said = done.refused or done.outage
@@ -76,13 +76,13 @@ class TurnNotes:
             noted |= {"since": since, "kind": kind}
         draws.set_meta(connection, f"{TURN}{lane}", json.dumps(noted))
         if said is None and trouble:
-            return News("answers again", is_trouble=False, seconds=_seconds(since, now))
+            return TroubleChange("answers again", is_trouble=False, seconds=_seconds(since, now))
         if said is not None and since != known.get("since"):
-            return News(in_short(said), is_trouble=True, seconds=None)
+            return TroubleChange(in_short(said), is_trouble=True, seconds=None)
         return None
 
     @staticmethod
-    def _is_unproven(connection: Connection, lane: str, done: Drained, now: datetime) -> bool:
+    def _is_unproven(connection: Connection, lane: str, done: DrainResult, now: datetime) -> bool:
         """Whether a turn without trouble says nothing: it settled nothing, though jobs wait."""
         if done.settled:
             return False

@@ -52,7 +52,7 @@ _EXPLAINED_BY = {"completion_rate": ("error_rate", "abort_rate")}
 """A run that errs or is aborted is not completed; one cause is told once."""
 
 
-class Watched(NamedTuple):
+class WatchRound(NamedTuple):
     """What one round did."""
 
     summed: list[date]
@@ -61,7 +61,7 @@ class Watched(NamedTuple):
     """New findings."""
 
 
-class _Line(NamedTuple):
+class _WatchedSeries(NamedTuple):
     """One stream, one value a step, counted so that more is worse."""
 
     stream: Stream
@@ -88,7 +88,7 @@ class _Line(NamedTuple):
         return self.mean(max(0, len(self.n) - steps), len(self.n))
 
 
-def watch(project: Project, now: datetime) -> Watched:
+def watch(project: Project, now: datetime) -> WatchRound:
     """Sum what changed, look at each drawn night once, at each hour once, and at the day's spend. Repeating it is free.
 
     Args:
@@ -97,13 +97,13 @@ def watch(project: Project, now: datetime) -> Watched:
     """
     summed = take_pulse(project, now)
     if project.start_night() is None:
-        return Watched(summed, [])
+        return WatchRound(summed, [])
     with project.store.read() as connection:
         nights = pulses.unwatched(connection, project.last_over(now))
     found = [one for night in nights for one in _look_at_night(project, night, now)]
     found += _look_at_hour(project, now)
     spend.look_at_today(project, now)
-    return Watched(summed, found)
+    return WatchRound(summed, found)
 
 
 def _look_at_night(project: Project, night: date, now: datetime) -> list[Drift]:
@@ -151,7 +151,7 @@ def _hours(since: datetime, at: datetime) -> int:
     return round((at - since).total_seconds() / 3600)
 
 
-def _evened(line: _Line, first: datetime) -> _Line:
+def _evened(line: _WatchedSeries, first: datetime) -> _WatchedSeries:
     """The line with the time of day taken out of its runs, learned from what is old enough to be trusted."""
     hours = (first.hour + np.arange(len(line.n))) % 24
     settled = max(0, len(line.n) - HOURS.lag)
@@ -159,7 +159,7 @@ def _evened(line: _Line, first: datetime) -> _Line:
     return line._replace(n=season.exposure(line.n, line.s, hours, factors))
 
 
-def _lines(placed: Iterable[tuple[int, Pulse]], steps: int, grid: Grid) -> list[_Line]:
+def _lines(placed: Iterable[tuple[int, Pulse]], steps: int, grid: Grid) -> list[_WatchedSeries]:
     """Streams with enough runs, from figures that stand at their steps."""
     by_stream: dict[tuple[str, str, str], list[tuple[int, Pulse]]] = defaultdict(list)
     for step, row in placed:
@@ -174,7 +174,7 @@ def _lines(placed: Iterable[tuple[int, Pulse]], steps: int, grid: Grid) -> list[
     return found
 
 
-def _line(stream: Stream, what: _What, rows: Sequence[tuple[int, Pulse]], steps: int, grid: Grid) -> _Line:
+def _line(stream: Stream, what: _What, rows: Sequence[tuple[int, Pulse]], steps: int, grid: Grid) -> _WatchedSeries:
     n, s, ss, total = np.zeros((4, steps))
     ranks: Mapping[int, float] = {}
     if what.kind in ("cost", "steps"):
@@ -187,11 +187,11 @@ def _line(stream: Stream, what: _What, rows: Sequence[tuple[int, Pulse]], steps:
     if what.direction == "down":
         s = n - s
         ss = s
-    return _Line(stream, what, n, s, ss, total)
+    return _WatchedSeries(stream, what, n, s, ss, total)
 
 
 def _scan(
-    project: Project, connection: Connection, lines: Sequence[_Line], night: date, now: datetime, grid: Grid
+    project: Project, connection: Connection, lines: Sequence[_WatchedSeries], night: date, now: datetime, grid: Grid
 ) -> list[Drift]:
     known = findings.by_stream(connection)
     share = alerting.NIGHTLY_SHARE if grid is NIGHTS else alerting.HOURLY_SHARE
@@ -220,19 +220,19 @@ def _scan(
     return _store(project, connection, found, known, now)
 
 
-def _accepted(past: Sequence[RowMapping], night: date, line: _Line, grid: Grid) -> int:
+def _accepted(past: Sequence[RowMapping], night: date, line: _WatchedSeries, grid: Grid) -> int:
     """The first step of the level that a person accepted; 0 where nobody did."""
     accepted = next((row for row in past if row["state"] == "accepted"), None)
     return 0 if accepted is None else _steps_to(accepted["since"], night, line, grid)
 
 
-def _steps_to(start: date, night: date, line: _Line, grid: Grid) -> int:
+def _steps_to(start: date, night: date, line: _WatchedSeries, grid: Grid) -> int:
     """The index of a night's first step in a series that ends with another night."""
     nights = (night - start).days + 1
     return min(max(len(line.n) - nights * (1 if grid is NIGHTS else 24), 0), len(line.n))
 
 
-def _drift(line: _Line, finding: drift.Finding, night: date, learn_from: int, grid: Grid) -> Drift:
+def _drift(line: _WatchedSeries, finding: drift.Finding, night: date, learn_from: int, grid: Grid) -> Drift:
     steps, window = len(line.n), finding.window_nights
     first, last = drift.reference_span(steps, window, learn_from, grid)
     before, after = line.mean(first, last), line.mean(steps - window, steps)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from worker.errors import IngestError
 from worker.records import Run, Step
-from worker.sections import Intake
+from worker.sections import IntakeSection
 
 ANCIENT_YEAR = 2000
 """Agents did not exist before; an earlier date is a clock that was never set."""
@@ -41,7 +41,7 @@ _EXACT: Mapping[str, tuple[type, ...]] = {
 """Fields of a step that validation may change, with what it leaves as it is."""
 
 
-class Taken(NamedTuple):
+class ParsedRun(NamedTuple):
     """A run with what the store needs beside it."""
 
     run: Run
@@ -51,7 +51,7 @@ class Taken(NamedTuple):
     """Input, output, steps, tags and vendor ids as JSON."""
 
 
-def read(document: object, *, now: datetime, limits: Intake) -> Taken:
+def read(document: object, *, now: datetime, limits: IntakeSection) -> ParsedRun:
     """A run from one parsed document.
 
     Args:
@@ -82,7 +82,7 @@ def read(document: object, *, now: datetime, limits: Intake) -> Taken:
     _check_time(run, now)
     _check_numbers(run)
     payload = {"input": run.input, "output": run.output, "tags": run.tags, "vendor_ids": run.vendor_ids}
-    return Taken(run, sha, orjson.dumps({**payload, "steps": _as_read(fields.get("steps", ()), run)}))
+    return ParsedRun(run, sha, orjson.dumps({**payload, "steps": _as_read(fields.get("steps", ()), run)}))
 
 
 def _as_read(steps: Sequence[Mapping[str, Any]], run: Run) -> object:
@@ -97,7 +97,7 @@ def _as_read(steps: Sequence[Mapping[str, Any]], run: Run) -> object:
     return steps
 
 
-def _fields(document: Mapping[str, Any], limits: Intake) -> dict[str, Any]:
+def _fields(document: Mapping[str, Any], limits: IntakeSection) -> dict[str, Any]:
     fields = {key: value for key, value in document.items() if key in _RUN_FIELDS and value is not None}
     _identify(fields)
     if "latency_ms" not in fields and document.get("duration_ms") is not None:
@@ -151,7 +151,7 @@ def _tags(document: Mapping[str, Any]) -> dict[str, Any]:
     return tags if nested is None else tags | {"tags": nested}
 
 
-def _steps(steps: object, limits: Intake) -> tuple[list[dict[str, Any]], bool]:
+def _steps(steps: object, limits: IntakeSection) -> tuple[list[dict[str, Any]], bool]:
     if not isinstance(steps, list):
         raise IngestError(f"steps is {_kind(steps)}; it must be a list of objects")
     kept = list(enumerate(steps))
@@ -161,7 +161,7 @@ def _steps(steps: object, limits: Intake) -> tuple[list[dict[str, Any]], bool]:
     return [_step(step, index, limits) for index, step in kept], len(kept) < len(steps)
 
 
-def _step(step: object, index: int, limits: Intake) -> dict[str, Any]:
+def _step(step: object, index: int, limits: IntakeSection) -> dict[str, Any]:
     if not isinstance(step, dict):
         raise IngestError(f"steps[{index}] is {_kind(step)}; a step is an object")
     fields = {key: value for key, value in step.items() if key in _STEP_FIELDS and value is not None}

@@ -11,8 +11,8 @@ import orjson
 
 from worker.errors import IngestError
 from worker.ingest import document
-from worker.ingest.document import Taken
-from worker.sections import Intake
+from worker.ingest.document import ParsedRun
+from worker.sections import IntakeSection
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
@@ -41,10 +41,10 @@ class Accepted(NamedTuple):
     """A line that is a run."""
 
     number: int
-    taken: Taken
+    taken: ParsedRun
 
 
-def read(stream: IO[bytes], *, now: datetime, limits: Intake) -> Iterator[Accepted | Rejected]:
+def read(stream: IO[bytes], *, now: datetime, limits: IntakeSection) -> Iterator[Accepted | Rejected]:
     """Runs and rejected lines, in the order of the file. Blank lines are passed over.
 
     Args:
@@ -68,7 +68,7 @@ def read(stream: IO[bytes], *, now: datetime, limits: Intake) -> Iterator[Accept
         yield Rejected(number + 1, f"the file breaks off here ({said}); the lines before it were taken", b"")
 
 
-def _line(number: int, raw: bytes, is_whole: bool, now: datetime, limits: Intake) -> Accepted | Rejected:
+def _line(number: int, raw: bytes, is_whole: bool, now: datetime, limits: IntakeSection) -> Accepted | Rejected:
     if not is_whole:
         reason = f"longer than {limits.max_line_bytes:,} bytes (setting intake.max_line_bytes)"
         return Rejected(number, reason, raw[:_KEPT_OF_REJECTED])

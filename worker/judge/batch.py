@@ -44,7 +44,7 @@ class BatchGone(JudgeRefusesUs):
     """The server does not know the batch, or the file, any more."""
 
 
-class Look(NamedTuple):
+class BatchStatus(NamedTuple):
     """How a batch stands at the server."""
 
     batch_id: str
@@ -115,7 +115,7 @@ class BatchServer:
             raise JudgeUnavailable(f"the judge at {self._shown} took a file and gave it no id")
         return found
 
-    def create(self, file_id: str, endpoint: str, name: str) -> Look:
+    def create(self, file_id: str, endpoint: str, name: str) -> BatchStatus:
         """Start a batch over a file.
 
         Args:
@@ -139,7 +139,7 @@ class BatchServer:
             )
         return self._look(_document(said))
 
-    def find(self, file_id: str) -> Look | None:
+    def find(self, file_id: str) -> BatchStatus | None:
         """The batch that was made of a file, among the server's newest; None when there is none, or no list."""
         try:
             with self._answers(missing=BatchGone):
@@ -154,7 +154,7 @@ class BatchServer:
         )
         return self._look(mine[0]) if mine else None
 
-    def look(self, batch_id: str) -> Look:
+    def look(self, batch_id: str) -> BatchStatus:
         """How a batch stands.
 
         Raises:
@@ -165,7 +165,7 @@ class BatchServer:
             said = self._get(f"/batches/{_in_path(batch_id)}")
         return self._look(_document(said))
 
-    def cancel(self, batch_id: str) -> Look:
+    def cancel(self, batch_id: str) -> BatchStatus:
         """Ask for a batch to end; what it has answered stays answered, and billed.
 
         Raises:
@@ -255,12 +255,12 @@ class BatchServer:
             why = scrubbed(f"{type(error).__name__}: {error}", self._key)
             raise JudgeUnavailable(f"the judge at {self._shown} gave no usable answer: {why}") from None
 
-    def _look(self, said: dict[str, Any]) -> Look:
+    def _look(self, said: dict[str, Any]) -> BatchStatus:
         batch_id, counts = _identity(said.get("id")), said.get("request_counts")
         if batch_id is None:
             raise JudgeUnavailable(f"the judge at {self._shown} speaks of a batch without an id")
         completed = counts.get("completed") if isinstance(counts, dict) else None
-        return Look(
+        return BatchStatus(
             batch_id=batch_id,
             state=one_line(str(said.get("status")))[:40],
             completed=completed if isinstance(completed, int) and 0 <= completed < 1 << 31 else 0,

@@ -21,12 +21,12 @@ from worker.judge.complaint import (
     status_of,
     used_up_s,
 )
-from worker.judge.gate import Gate
-from worker.judge.ladder import LIMITS, RUNGS, Plan, easier, ignores_form, plan_key, refuses_form
-from worker.judge.pace import Pace
+from worker.judge.gate import CallQueue
+from worker.judge.ladder import LIMITS, RUNGS, CapabilityPlan, easier, ignores_form, plan_key, refuses_form
+from worker.judge.pace import AdaptiveLimiter
 from worker.judge.quota import Quota, tokens_of
 from worker.judge.repair import needs_repair
-from worker.judge.transport import Answered, Transport
+from worker.judge.transport import HttpResponse, JudgeTransport
 from worker.judge.wire import NoCompletion, Price, Wire
 from worker.judge.wires import WIRES
 from worker.records import Question, Reply
@@ -64,8 +64,8 @@ class ChatJudge:
         concurrency: int = 16,
         price: Price | None = None,
         user_agent: str = "spotcheck",
-        remembered: Mapping[str, Plan] = MappingProxyType({}),
-        on_plan: Callable[[str, Plan], None] = lambda model, plan: None,
+        remembered: Mapping[str, CapabilityPlan] = MappingProxyType({}),
+        on_plan: Callable[[str, CapabilityPlan], None] = lambda model, plan: None,
         quota: Callable[[str], Quota | None] = lambda model: None,
     ) -> None:
         """Prepare a judge; nothing is connected or imported yet.
@@ -84,13 +84,13 @@ class ChatJudge:
         Raises:
             SettingsError: The address is no http(s) URL or carries a password, or the key cannot stand in a header.
         """
-        self._transport = Transport(
+        self._transport = JudgeTransport(
             base_url, api_key, timeout_s=timeout_s, concurrency=concurrency, user_agent=user_agent
         )
         self._price = price
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, CapabilityPlan] = {}
         self._remembered, self._on_plan, self._quota = remembered, on_plan, quota
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[str, CallQueue] = {}
 
     def __repr__(self) -> str:
         return f"ChatJudge({self._transport.shown!r})"
@@ -147,7 +147,7 @@ class ChatJudge:
             plan = next_plan
         raise error
 
-    def _keep(self, key: str, plan: Plan) -> None:
+    def _keep(self, key: str, plan: CapabilityPlan) -> None:
         """A plan that led to an answer; one that led nowhere says nothing about the server."""
         before = self._plans.get(key)
         self._plans[key] = plan if before is None else plan.joined(before)
@@ -155,18 +155,18 @@ class ChatJudge:
             # beside the loop: it may write to a store that is busy
             asyncio.get_running_loop().run_in_executor(None, self._on_plan, key, self._plans[key])
 
-    def plan(self, model: str) -> Plan | None:
+    def plan(self, model: str) -> CapabilityPlan | None:
         """What a model is known to support; None before its first answer."""
         return self._plans.get(model) or self._remembered.get(model)
 
-    def gate(self, model: str) -> Gate:
+    def gate(self, model: str) -> CallQueue:
         """Where calls to a model wait for their turn."""
         if model not in self._gates:
-            self._gates[model] = Gate(Pace(self._transport.concurrency), quota=self._quota(model))
+            self._gates[model] = CallQueue(AdaptiveLimiter(self._transport.concurrency), quota=self._quota(model))
         return self._gates[model]
 
     async def _in_turn(
-        self, gate: Gate, question: Question, body: bytes, effective: Mapping[str, Any]
+        self, gate: CallQueue, question: Question, body: bytes, effective: Mapping[str, Any]
     ) -> "Reply | _Refused":
         """One request when its turn has come; what becomes of it sets the pace of the others."""
         asked = tokens_of(body) + question.max_output_tokens
@@ -200,7 +200,7 @@ class ChatJudge:
             await gate.quota.settle(used - asked)
         return told
 
-    def _told(self, question: Question, answered: Answered, effective: Mapping[str, Any]) -> "Reply | _Refused":
+    def _told(self, question: Question, answered: HttpResponse, effective: Mapping[str, Any]) -> "Reply | _Refused":
         if answered.status == 200:
             return self._read(question, answered, effective)
         complaint = read_complaint(answered.raw)
@@ -222,13 +222,13 @@ class ChatJudge:
                 await gate.quota.close()
         await self._transport.close()
 
-    def _first_plan(self, question: Question) -> Plan:
+    def _first_plan(self, question: Question) -> CapabilityPlan:
         if question.backend == "decisions":
-            return Plan(rung=len(RUNGS) - 1)  # its questions are the form: there is nothing to climb down to
+            return CapabilityPlan(rung=len(RUNGS) - 1)  # its questions are the form: there is nothing to climb down to
         # OpenAI's own reasoning models refuse `max_tokens`; older servers silently ignore the newer name.
-        return Plan(limits=LIMITS[::-1]) if self._transport.base_url is None else Plan()
+        return CapabilityPlan(limits=LIMITS[::-1]) if self._transport.base_url is None else CapabilityPlan()
 
-    def _read(self, question: Question, answered: Answered, effective: Mapping[str, Any]) -> Reply:
+    def _read(self, question: Question, answered: HttpResponse, effective: Mapping[str, Any]) -> Reply:
         try:
             body = orjson.loads(answered.raw)
         except orjson.JSONDecodeError:
@@ -239,7 +239,7 @@ class ChatJudge:
         except NoCompletion:
             self._raise_for_no_completion(question.model, wire, answered, body)
 
-    def _raise_for_no_completion(self, model: str, wire: Wire, answered: Answered, body: object) -> NoReturn:
+    def _raise_for_no_completion(self, model: str, wire: Wire, answered: HttpResponse, body: object) -> NoReturn:
         complaint = read_complaint(answered.raw)
         if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
             raise self._error(model, answered._replace(status=status_of(complaint)), complaint)
@@ -251,7 +251,7 @@ class ChatJudge:
             raise JudgeRefusesUs(said)
         raise JudgeUnavailable(said, is_for_all=not self._plans)
 
-    def _error(self, model: str, answered: Answered, complaint: Complaint) -> JudgeError:
+    def _error(self, model: str, answered: HttpResponse, complaint: Complaint) -> JudgeError:
         said = self._transport.scrubbed(complaint.message) or "without a word"
         wait_s = retry_after_s(answered.headers, datetime.now(UTC))
         return error_for(answered.status, complaint, judge=self._transport.shown, model=model, said=said, wait_s=wait_s)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from worker.judge.pace import Pace
+from worker.judge.pace import AdaptiveLimiter
 from worker.judge.quota import Quota
 
 QUOTA_LOOK_S = 0.25
@@ -19,12 +19,12 @@ SELDOM = 1.0
 """Calls a second below which none is made ready before its turn."""
 
 
-class _Waiting(NamedTuple):
+class _Waiter(NamedTuple):
     turn: asyncio.Future[int]
     tokens: int
 
 
-class Gate:
+class CallQueue:
     """Lets calls through at a pace, first come, first served; where there is a quota, each takes its part of it first.
 
     Only the first in the queue asks the quota, when the pace has room: so nothing is taken long before it is used, and
@@ -33,7 +33,9 @@ class Gate:
     Knows what the pace knows from one event loop to the next; whoever waits belongs to the loop.
     """
 
-    def __init__(self, pace: Pace, *, quota: Quota | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, pace: AdaptiveLimiter, *, quota: Quota | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Open a gate.
 
         Args:
@@ -44,7 +46,7 @@ class Gate:
         self.pace = pace
         self.quota = quota
         self.clock = clock
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._usher: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -90,7 +92,7 @@ class Gate:
         now = self.clock()
         if self.quota is None and not self._waiting and self.pace.room(now) > 0:
             return self.pace.begins(now)
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), tokens)
+        waiting = _Waiter(asyncio.get_running_loop().create_future(), tokens)
         self._waiting.append(waiting)
         self._let_through()
         try:

@@ -23,7 +23,7 @@ _TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECAS
 """llama.cpp without its templates says `tools param requires --jinja flag`, and says it with a 500."""
 
 
-class Plan(NamedTuple):
+class CapabilityPlan(NamedTuple):
     """How to ask one model on one server, through one backend."""
 
     rung: int = 0
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     limits: tuple[str, ...] = LIMITS
     """Names of the output cap, in the order in which to try them."""
 
-    def lower(self) -> "Plan | None":
+    def lower(self) -> "CapabilityPlan | None":
         """The next rung down; None from the last one."""
         return self._replace(rung=self.rung + 1) if self.rung < len(RUNGS) - 1 else None
 
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
         return {"rung": RUNGS[self.rung], "refused": sorted(self.refused), "limits": list(self.limits)}
 
     @classmethod
-    def loaded(cls, said: Mapping[str, Any]) -> "Plan":
+    def loaded(cls, said: Mapping[str, Any]) -> "CapabilityPlan":
         """From `dumped`.
 
         Raises:
@@ -50,9 +50,9 @@ class Plan(NamedTuple):
         """
         return cls(RUNGS.index(said["rung"]), frozenset(map(str, said["refused"])), tuple(map(str, said["limits"])))
 
-    def joined(self, other: Self) -> "Plan":
+    def joined(self, other: Self) -> "CapabilityPlan":
         """The plan that avoids what either of two had to avoid."""
-        return Plan(max(self.rung, other.rung), self.refused | other.refused, self.limits)
+        return CapabilityPlan(max(self.rung, other.rung), self.refused | other.refused, self.limits)
 
 
 def plan_key(question: Question) -> str:
@@ -88,7 +88,7 @@ def ignores_form(reply: Reply) -> bool:
     return is_whole(reply) and bool(content) and not content.startswith(("{", "```"))
 
 
-def easier(plan: Plan, complaint: Complaint, sent: Collection[str]) -> Plan | None:
+def easier(plan: CapabilityPlan, complaint: Complaint, sent: Collection[str]) -> CapabilityPlan | None:
     """The plan to try after the server refused this one; None when the complaint is about something else.
 
     Args:

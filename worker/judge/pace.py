@@ -54,7 +54,7 @@ _NOISE, _NOISE_REFUSED = 0.03, 0.16
 """Variance of one call's outcome where nothing is wrong, and where every fifth is refused."""
 
 
-class Seen(NamedTuple):
+class CallTotals(NamedTuple):
     """What was seen of a server since the beginning."""
 
     calls: int
@@ -74,11 +74,11 @@ class _Anchor(NamedTuple):
     refused: float
 
 
-class Pace:
+class AdaptiveLimiter:
     """The pace of one process towards one model on one server.
 
     Example:
-        >>> pace = Pace(most=64)
+        >>> pace = AdaptiveLimiter(most=64)
         >>> pace.room(0.0)
         16
     """
@@ -119,9 +119,9 @@ class Pace:
         self._is_half_open = False
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> CallTotals:
         """What was seen since the beginning."""
-        return Seen(self._calls, self._refused, self._failed, self._answered)
+        return CallTotals(self._calls, self._refused, self._failed, self._answered)
 
     @property
     def is_tripped(self) -> bool:

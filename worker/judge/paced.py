@@ -6,8 +6,8 @@ from typing import Protocol
 
 from worker.errors import JudgeUnavailable
 from worker.judge.client import ChatJudge
-from worker.judge.gate import Gate
-from worker.judge.ladder import Plan
+from worker.judge.gate import CallQueue
+from worker.judge.ladder import CapabilityPlan
 from worker.records import Question, Reply
 
 REFUSED_MOST = 4
@@ -23,7 +23,7 @@ class AtPace(Protocol):
     async def ask(self, question: Question) -> Reply:
         """Put one question, in its turn."""
 
-    def gate(self, model: str) -> Gate:
+    def gate(self, model: str) -> CallQueue:
         """Where questions to a model wait for their turn."""
 
 
@@ -54,11 +54,11 @@ class PacedJudge:
             await asyncio.sleep(wait_s + random.uniform(0, max(0.2, wait_s)))  # noqa: S311 no secret
         return await self._judge.ask(question)
 
-    def plan(self, model: str) -> Plan | None:
+    def plan(self, model: str) -> CapabilityPlan | None:
         """What a model is known to support; None before its first answer."""
         return self._judge.plan(model)
 
-    def gate(self, model: str) -> Gate:
+    def gate(self, model: str) -> CallQueue:
         """Where calls to a model wait for their turn."""
         return self._judge.gate(model)
 

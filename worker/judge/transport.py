@@ -31,7 +31,7 @@ SDK_HEADERS = tuple(
 )
 
 
-class Answered(NamedTuple):
+class HttpResponse(NamedTuple):
     """A server's answer, whatever its status."""
 
     status: int
@@ -58,7 +58,7 @@ class _Way(NamedTuple):
     proxy: str | None
 
 
-class Transport:
+class JudgeTransport:
     """Posts to one server over kept connections; serves one event loop at a time, and is closed in it."""
 
     def __init__(
@@ -126,7 +126,7 @@ class Transport:
         self._ways[path] = _Way(url, given, _proxy_for(url))
         return self._ways[path]
 
-    async def post(self, path: str, body: bytes, *, is_proven: bool) -> Answered:
+    async def post(self, path: str, body: bytes, *, is_proven: bool) -> HttpResponse:
         """Sends one request, and reads its answer whatever its status.
 
         Args:
@@ -174,7 +174,7 @@ class Transport:
             said = f"the judge at {self.shown} gave no usable answer: {why}"
             raise JudgeUnavailable(said, is_for_all=is_for_all) from None
         latency_ms = (time.perf_counter() - started) * 1000
-        return Answered(response.status, response.headers, raw, latency_ms)
+        return HttpResponse(response.status, response.headers, raw, latency_ms)
 
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""

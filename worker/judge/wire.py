@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from worker.judge.complaint import one_line
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.records import Judging, Question, Reply
 
 Price = Callable[[str, int, int, int, str | None], float | None]
@@ -33,7 +33,7 @@ class Wire(Protocol):
     noun: str
     """What its answers are called."""
 
-    def body(self, question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
+    def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds (`params_effective`)."""
 
     def read(
@@ -64,7 +64,7 @@ class Wire(Protocol):
         """
 
 
-class Tokens(NamedTuple):
+class TokenUsage(NamedTuple):
     """Counts of one call; None where the server did not say, or said nonsense."""
 
     input: int | None
@@ -72,7 +72,7 @@ class Tokens(NamedTuple):
     output: int | None
 
 
-def tokens(usage: object, read: str, details: str, written: str) -> Tokens:
+def tokens(usage: object, read: str, details: str, written: str) -> TokenUsage:
     """Counts from a `usage` object, which may be anything.
 
     Args:
@@ -83,15 +83,15 @@ def tokens(usage: object, read: str, details: str, written: str) -> Tokens:
 
     Example:
         >>> tokens({"in": 9, "out": 2, "more": {"cached_tokens": 8}}, "in", "more", "out")
-        Tokens(input=9, cached=8, output=2)
+        TokenUsage(input=9, cached=8, output=2)
     """
     if not isinstance(usage, dict):
-        return Tokens(None, None, None)
+        return TokenUsage(None, None, None)
     count_in, about = count(usage.get(read)), usage.get(details)
     cached = count(about.get("cached_tokens")) if isinstance(about, dict) else None
     if cached is not None and cached > (count_in or 0):
         cached = None
-    return Tokens(count_in, cached, count(usage.get(written)))
+    return TokenUsage(count_in, cached, count(usage.get(written)))
 
 
 def count(value: object) -> int | None:
@@ -110,7 +110,7 @@ def judging(
     question: Question,
     effective: Mapping[str, Any],
     body: Mapping[str, Any],
-    used: Tokens,
+    used: TokenUsage,
     *,
     latency_ms: float | None,
     price: Price | None,
@@ -134,7 +134,7 @@ def judging(
     )
 
 
-def _cost(requested: str, served: str | None, used: Tokens, tier: str | None, price: Price | None) -> float | None:
+def _cost(requested: str, served: str | None, used: TokenUsage, tier: str | None, price: Price | None) -> float | None:
     if price is None or used.input is None or used.output is None:
         return None
     counts = (used.input, used.cached or 0, used.output, tier)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.judge.ladder import LIMITS, RUNGS, Plan
+from worker.judge.ladder import LIMITS, RUNGS, CapabilityPlan
 from worker.judge.probabilities import ALTERNATIVES, of_verdicts
 from worker.judge.wire import NoCompletion, Price, dumped, judging, label, tokens, with_schema
 from worker.records import Question, Reply
@@ -22,7 +22,7 @@ class ChatWire:
     path = "/chat/completions"
     noun = "chat completion"
 
-    def body(self, question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
+    def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds; see `Wire.body`."""
         wanted: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
         limit = next((name for name in plan.limits if name not in plan.refused), None)

@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from worker.judge.ladder import Plan
+from worker.judge.ladder import CapabilityPlan
 from worker.judge.wire import NoCompletion, Price, dumped, judging, tokens
-from worker.records import Asked, Question, Reply
+from worker.records import CriterionQuestion, Question, Reply
 
 PARAMS = frozenset({"prompt_cache_key", "prompt_cache_options", "safety_identifier"})
 """All that may be set; there is no temperature, no output cap and no service tier."""
@@ -24,7 +24,7 @@ class DecisionsWire:
     path = "/decisions"
     noun = "decision"
 
-    def body(self, question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
+    def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds; see `Wire.body`."""
         params = {name: value for name, value in question.params.items() if name in PARAMS and name not in plan.refused}
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
@@ -76,7 +76,7 @@ class DecisionsWire:
         )
 
 
-def _by_criterion(answers: Sequence[Any], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
+def _by_criterion(answers: Sequence[Any], asked: Sequence[CriterionQuestion]) -> dict[str, dict[str, Any]]:
     """The answers in the order of the questions; one that is none, or is named for another question, is left out."""
     return {
         one.criterion: answer

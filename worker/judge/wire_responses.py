@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.judge.ladder import RUNGS, Plan
+from worker.judge.ladder import RUNGS, CapabilityPlan
 from worker.judge.probabilities import ALTERNATIVES, of_verdicts
 from worker.judge.wire import NoCompletion, Price, dumped, judging, label, tokens, with_schema
 from worker.records import Question, Reply
@@ -26,7 +26,7 @@ class ResponsesWire:
     path = "/responses"
     noun = "response"
 
-    def body(self, question: Question, plan: Plan) -> tuple[bytes, dict[str, Any]]:
+    def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds; see `Wire.body`.
 
         Nothing is left with the server: what a run says is not kept there for later (`store`).

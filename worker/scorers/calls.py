@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from worker.records import CACHED, Ask, Asked, Judging, Message, Question, Reply
+from worker.records import CACHED, Ask, CriterionQuestion, Judging, Message, Question, Reply
 
 
-def prompt_hash(messages: Sequence[Message], apart: Sequence[Asked] = ()) -> str:
+def prompt_hash(messages: Sequence[Message], apart: Sequence[CriterionQuestion] = ()) -> str:
     """SHA-256 of the messages, and of the questions asked apart from them where there are any; first 16 hex.
 
     Example:

@@ -66,7 +66,7 @@ _JOINED = re.compile(r"[-_.]")
 _APART = re.compile(r"[,'’\u00a0\u202f]")
 
 
-class Figure(NamedTuple):
+class NumberInText(NamedTuple):
     """One figure of a text; a claim is grounded when one of its forms is among what the sources vouch for."""
 
     text: str
@@ -134,18 +134,18 @@ def _sources(run: Run) -> Iterator[str]:
             yield step.error or ""
 
 
-def distinct(found: Iterable[Figure]) -> list[Figure]:
+def distinct(found: Iterable[NumberInText]) -> list[NumberInText]:
     """The figures worth asking after, each once, in their order."""
     return list({figure.forms: figure for figure in found if not _is_small(figure)}.values())
 
 
-def _is_small(figure: Figure) -> bool:
+def _is_small(figure: NumberInText) -> bool:
     if figure.text.endswith("%"):
         return False
     return any(form.isdecimal() and int(form) <= _SMALL for form in figure.forms if len(form) <= 2)
 
 
-def figures(text: str) -> Iterator[Figure]:
+def figures(text: str) -> Iterator[NumberInText]:
     """Every figure of a text, from left to right, small numbers included, repetitions mostly not.
 
     Example:
@@ -168,7 +168,7 @@ def figures(text: str) -> Iterator[Figure]:
                 yield from figures(token["clock"])
 
 
-def _of_date(token: re.Match[str]) -> Iterator[Figure]:
+def _of_date(token: re.Match[str]) -> Iterator[NumberInText]:
     """A date, in both orders where they are open. One without a year matches any year, and is matched by any."""
     year = token["y"] or token["y2"] or token["y3"] or token["y4"]
     if token["a"]:
@@ -184,14 +184,14 @@ def _of_date(token: re.Match[str]) -> Iterator[Figure]:
     any_year = {f"any-year:{day}" for day in days}
     day_only = {f"day:{day}" for day in days}
     if year is None:
-        yield Figure(token[0], frozenset(day_only), frozenset(day_only | any_year))
+        yield NumberInText(token[0], frozenset(day_only), frozenset(day_only | any_year))
         return
     dated = {f"date:{int(year):04d}-{day}" for day in days}
     parts = {str(int(part)) for part in re.findall(r"\d+", token[0])}
-    yield Figure(token[0], frozenset(dated | any_year), frozenset(dated | day_only | parts))
+    yield NumberInText(token[0], frozenset(dated | any_year), frozenset(dated | day_only | parts))
 
 
-def _of_time(token: re.Match[str]) -> Iterator[Figure]:
+def _of_time(token: re.Match[str]) -> Iterator[NumberInText]:
     """A time on the 24-hour clock; in both halves of the day where it is open."""
     hour, minute, half = int(token["h"] or token["h2"]), int(token["min"] or 0), token["half"] or token["half2"]
     if hour > 24 or minute > 59:
@@ -200,10 +200,10 @@ def _of_time(token: re.Match[str]) -> Iterator[Figure]:
     afternoon = {hour % 12 + 12}
     hours = {hour % 12} if half in ("a", "A") else afternoon if half else {hour} | (afternoon if hour < 12 else set())
     forms = frozenset(f"time:{hour:02d}:{minute:02d}" for hour in hours)
-    yield Figure(token[0], forms, forms)
+    yield NumberInText(token[0], forms, forms)
 
 
-def _of_word(word: str, *, is_percent: bool) -> Iterator[Figure]:
+def _of_word(word: str, *, is_percent: bool) -> Iterator[NumberInText]:
     """The figures in what the tokens' pattern takes for one word."""
     unit = _UNIT.fullmatch(word) if len(word) <= _NUMBER_MAX else None
     if _is_plain(word) or _numbers(word):
@@ -211,7 +211,7 @@ def _of_word(word: str, *, is_percent: bool) -> Iterator[Figure]:
     elif unit and (number := unit["number"].rstrip(".,")) and _numbers(number):
         plain = _number(number)
         forms = plain.forms if len(word) < _ID_MIN else plain.forms | {f"id:{word.casefold()}"}
-        yield Figure(word, forms, forms | plain.vouches)
+        yield NumberInText(word, forms, forms | plain.vouches)
     elif len(parts := _APART.split(word)) > 1:
         yield from (figure for part in dict.fromkeys(parts) for figure in figures(part))
     elif re.fullmatch(r"\d{1,20}-\d{1,20}", word):
@@ -220,29 +220,29 @@ def _of_word(word: str, *, is_percent: bool) -> Iterator[Figure]:
         yield _id(word)
 
 
-def _id(word: str) -> Figure:
+def _id(word: str) -> NumberInText:
     """An id, with and without what joins its parts; it vouches for each part: `mia_li_3668` for 3668."""
     parts = _JOINED.split(word)
     joined = "".join(parts)
     forms = {f"id:{word.casefold()}", f"id:{joined.casefold()}"} | _forms(joined)
     vouches = forms.union(*map(_forms, parts), (f"id:{part.casefold()}" for part in parts))
-    return Figure(word, frozenset(forms), frozenset(vouches))
+    return NumberInText(word, frozenset(forms), frozenset(vouches))
 
 
 def _is_plain(word: str) -> bool:
     return word.isdecimal() and word.isascii()
 
 
-def _number(word: str, *, is_percent: bool = False) -> Figure:
+def _number(word: str, *, is_percent: bool = False) -> NumberInText:
     if _is_plain(word) and not is_percent:  # most numbers of most runs, and ten times as fast
         whole = frozenset({word.lstrip("0") or "0"})
-        return Figure(word, whole, whole)
+        return NumberInText(word, whole, whole)
     numbers = _numbers(word)
     meant = numbers | {number / 100 for number in numbers} if is_percent else numbers
     forms = frozenset(map(_written, meant))
     rounded = {_written(fewer) for number in meant for fewer in _roundings(number)}
     parts = {form for part in _APART.split(word) for form in _forms(part)}  # `15,20` is two numbers in a compact list
-    return Figure(word + "%" * is_percent, forms, forms | rounded | parts)
+    return NumberInText(word + "%" * is_percent, forms, forms | rounded | parts)
 
 
 def _roundings(number: Decimal) -> Iterator[Decimal]:

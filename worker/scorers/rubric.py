@@ -18,15 +18,15 @@ from worker.core.rubric_prompt import Prompt
 from worker.core.rubric_render import FENCE_CLOSE, FENCE_OPEN, Data, document_lines, joined, nonce
 from worker.core.rubric_schema import Criterion, Escalate
 from worker.core.samples import pooled
-from worker.core.verdict import Seen, aggregate, answer_schema, asked, read, unscored_all
+from worker.core.verdict import ShownText, aggregate, answer_schema, asked, read, unscored_all
 from worker.errors import JudgeError, VerdictUnreadable
 from worker.records import (
-    Answered,
-    Asked,
+    CriterionQuestion,
     Judging,
     Message,
     Outcome,
     Question,
+    QuestionAnswer,
     Reply,
     Run,
     RunFilter,
@@ -239,7 +239,7 @@ class RubricScorer:
         each = [(answer_schema(criteria), self._apart(criteria)) for criteria in self._asked]
         return tuple((schema, tokens(json.dumps(apart or schema))) for schema, apart in each)
 
-    def _apart(self, criteria: Sequence[Criterion]) -> tuple[Asked, ...]:
+    def _apart(self, criteria: Sequence[Criterion]) -> tuple[CriterionQuestion, ...]:
         """The criteria as questions beside the prompt, where the backend wants them so."""
         return asked(criteria) if self.rubric.judge.backend == "decisions" else ()
 
@@ -336,10 +336,10 @@ class RubricScorer:
 
     def read(self, prepared: Prepared, replies: Sequence[Reply]) -> Scoring:
         """Outcomes from the replies to the questions, in their order; several samples are one verdict."""
-        seen, suspected = Seen(prepared.shown.document, prepared.shown.lines), bool(prepared.shown.suspicions)
+        seen, suspected = ShownText(prepared.shown.document, prepared.shown.lines), bool(prepared.shown.suspicions)
         readings: list[tuple[Outcome, ...]] = []
-        answers: list[Answered] = []
-        pairs = [Answered(*pair) for pair in zip(prepared.questions, replies, strict=True)]
+        answers: list[QuestionAnswer] = []
+        pairs = [QuestionAnswer(*pair) for pair in zip(prepared.questions, replies, strict=True)]
         for start in range(0, len(pairs), len(self._asked)):
             outcomes: list[Outcome] = []
             probabilities: dict[str, Mapping[str, float]] = {}

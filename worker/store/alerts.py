@@ -17,7 +17,7 @@ _FINDING_STATES = {"acknowledged": "acknowledged", "muted": "muted", "resolved":
 _OF_FINDING = {"recovered": "resolved", "accepted": "resolved"} | {state: state for state in ALIVE}
 
 
-class Letter(NamedTuple):
+class OutboxMessage(NamedTuple):
     """A message that is due to leave."""
 
     pk: int
@@ -148,7 +148,7 @@ def post(connection: Connection, alert_pk: int, destination: str, body: str, now
     connection.execute(insert_ignore(connection, outbox), [row])
 
 
-def claim(connection: Connection, now: datetime, limit: int, lease_s: float) -> list[Letter]:
+def claim(connection: Connection, now: datetime, limit: int, lease_s: float) -> list[OutboxMessage]:
     """Take messages that are due; each comes back by itself when this process dies before it has said how it went."""
     due = (
         select(outbox.c.pk, outbox.c.message_id, outbox.c.destination, outbox.c.body, outbox.c.attempt)
@@ -164,7 +164,7 @@ def claim(connection: Connection, now: datetime, limit: int, lease_s: float) -> 
             .where(outbox.c.pk.in_([row.pk for row in rows]))
             .values(attempt=outbox.c.attempt + 1, not_before=now + timedelta(seconds=lease_s))
         )
-    return [Letter(row.pk, row.message_id, row.destination, row.body, row.attempt + 1) for row in rows]
+    return [OutboxMessage(row.pk, row.message_id, row.destination, row.body, row.attempt + 1) for row in rows]
 
 
 def sent(connection: Connection, pk: int, now: datetime) -> None:

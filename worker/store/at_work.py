@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
-from worker.store.ledger import Waiting
+from worker.store.ledger import Backlog
 from worker.store.tables import JobRow, core
 
 job = core(JobRow)
@@ -62,13 +62,13 @@ def open_jobs(connection: Connection, now: datetime) -> list[OpenJobs]:
     return [found[key] for key in sorted(found)]
 
 
-def summed(each: Sequence[OpenJobs]) -> Waiting:
+def summed(each: Sequence[OpenJobs]) -> Backlog:
     """Several together, as `ledger.waiting` tells a lane."""
     oldest = next_at = None
     for one in each:
         oldest, next_at = _first(oldest, one.oldest_at), _first(next_at, one.next_at)
     due, later, leased = (sum(getattr(one, name) for one in each) for name in ("due", "later", "leased"))
-    return Waiting(due + sum(one.lost for one in each), later, leased, oldest, next_at)
+    return Backlog(due + sum(one.lost for one in each), later, leased, oldest, next_at)
 
 
 def _first(*times: datetime | None) -> datetime | None:

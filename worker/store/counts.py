@@ -19,7 +19,7 @@ run, draw, sample, job, score, scorer, night_table = (
 )
 
 
-class Facts(NamedTuple):
+class FilterFacts(NamedTuple):
     """What a scorer's filter looks at."""
 
     task_type: str
@@ -101,7 +101,7 @@ def counts(
     return found
 
 
-class Standing(NamedTuple):
+class MissingScoreReason(NamedTuple):
     """Why a scorer has no score to show."""
 
     waiting: dict[str, int]
@@ -110,7 +110,9 @@ class Standing(NamedTuple):
     """Runs without a value, by reason."""
 
 
-def standing(connection: Connection, *, since: date, task_type: str | None) -> dict[tuple[str, str], Standing]:
+def standing(
+    connection: Connection, *, since: date, task_type: str | None
+) -> dict[tuple[str, str], MissingScoreReason]:
     """What is open and what is unscored of every scorer, by its name and series.
 
     Args:
@@ -118,7 +120,7 @@ def standing(connection: Connection, *, since: date, task_type: str | None) -> d
         since: First night.
         task_type: Only this one; None for all.
     """
-    found: dict[tuple[str, str], Standing] = defaultdict(lambda: Standing({}, {}))
+    found: dict[tuple[str, str], MissingScoreReason] = defaultdict(lambda: MissingScoreReason({}, {}))
     by = (scorer.c.name, scorer.c.series)
     open_jobs = (
         select(*by, job.c.lane, func.count())
@@ -147,17 +149,17 @@ def standing(connection: Connection, *, since: date, task_type: str | None) -> d
     return dict(found)
 
 
-def _admitted(by_facts: Mapping[Facts, int], applies_to: RunFilter) -> int:
+def _admitted(by_facts: Mapping[FilterFacts, int], applies_to: RunFilter) -> int:
     return sum(count for facts, count in by_facts.items() if applies_to.admits(*facts))
 
 
-def _by_facts(connection: Connection, since: date, until: date) -> dict[date, dict[Facts, int]]:
+def _by_facts(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
     facts = (run.c.night, run.c.task_type, run.c.status, run.c.agent)
     statement = select(*facts, func.count()).where(run.c.night.between(since, until)).group_by(*facts)
     return _nested(connection.execute(statement).all())
 
 
-def _sampled(connection: Connection, since: date, until: date) -> dict[date, dict[Facts, int]]:
+def _sampled(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
     facts = (sample.c.night, run.c.task_type, run.c.status, run.c.agent)
     statement = (
         select(*facts, func.count())
@@ -168,7 +170,7 @@ def _sampled(connection: Connection, since: date, until: date) -> dict[date, dic
     return _nested(connection.execute(statement).all())
 
 
-def _late(connection: Connection, since: date, until: date) -> dict[date, dict[Facts, int]]:
+def _late(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
     """Runs of drawn nights that no reconcile has decided yet.
 
     Drawn by a stored threshold but not in the sample, or of a stratum that had no runs when the night was drawn.
@@ -195,10 +197,10 @@ def _late(connection: Connection, since: date, until: date) -> dict[date, dict[F
     return _nested(connection.execute(statement).all())
 
 
-def _nested(rows: Iterable[Any]) -> dict[date, dict[Facts, int]]:
-    found: dict[date, dict[Facts, int]] = defaultdict(dict)
+def _nested(rows: Iterable[Any]) -> dict[date, dict[FilterFacts, int]]:
+    found: dict[date, dict[FilterFacts, int]] = defaultdict(dict)
     for night, task_type, status, agent, count in rows:
-        found[night][Facts(task_type, status, agent)] = count
+        found[night][FilterFacts(task_type, status, agent)] = count
     return found
 
 

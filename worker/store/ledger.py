@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case,
 
 from worker.store import bulk
 from worker.store import money as purse
-from worker.store.money import Money
-from worker.store.reserve import Plan
+from worker.store.money import SpendingLimits
+from worker.store.reserve import ReservationPlan
 from worker.store.runs import insert_ignore
 from worker.store.tables import JobRow, NightRow, ScoreRow, core
 
@@ -39,7 +39,7 @@ class Job(NamedTuple):
     reserved_day: date | None
 
 
-class Claim(NamedTuple):
+class ClaimResult(NamedTuple):
     """What a worker got."""
 
     jobs: list[Job]
@@ -74,8 +74,8 @@ def claim(
     limit: int,
     lease_s: float,
     max_attempts: int,
-    money: Money | None = None,
-) -> Claim:
+    money: SpendingLimits | None = None,
+) -> ClaimResult:
     """Lease due jobs in the order of work: oldest night first, then u, a run's scorers together.
 
     Jobs whose lease ran out are taken back in the same transaction. On PostgreSQL rows that another claim holds are
@@ -97,7 +97,7 @@ def claim(
         purse.lock(connection, money.day, by_month=money.is_by_month)
     reap(connection, now, max_attempts)
     if not scorer_pks or limit <= 0:
-        return Claim([])
+        return ClaimResult([])
     due = (
         select(*(_CLAIMED.get(name, job.c[name]) for name in Job._fields))
         .where(
@@ -110,7 +110,7 @@ def claim(
         .with_for_update(skip_locked=True)
     )
     if money is None:
-        got = Claim(_jobs(connection, due.limit(limit)))
+        got = ClaimResult(_jobs(connection, due.limit(limit)))
     else:
         got = _affordable(connection, due, limit, money, now)
     jobs = [one._replace(attempt=one.attempt + 1) for one in got.jobs]
@@ -131,9 +131,11 @@ def _jobs(connection: Connection, statement: Select[Any]) -> list[Job]:
     return [Job(*row) for row in connection.execute(statement)]
 
 
-def _affordable(connection: Connection, due: Select[Any], limit: int, money: Money, now: datetime) -> Claim:
+def _affordable(
+    connection: Connection, due: Select[Any], limit: int, money: SpendingLimits, now: datetime
+) -> ClaimResult:
     """The due jobs that the budgets allow, with what is reserved for each; nights whose money is gone are cut."""
-    plan: Plan[Job] = Plan(connection, money)
+    plan: ReservationPlan[Job] = ReservationPlan(connection, money)
     others = due
     while True:  # once, and again for every rubric whose money is gone: its jobs must not fill the window
         asked, passed_over = limit - len(plan.fits), len(plan.passed_over)
@@ -150,9 +152,9 @@ def _affordable(connection: Connection, due: Select[Any], limit: int, money: Mon
         plan.offer(_jobs(connection, holders.order_by(None).order_by(*latest).limit(limit - len(plan.fits))))
     shed = sum(purse.cut_night(connection, night, now, pks) for night, pks in plan.spent_out())
     if not plan.fits:
-        return Claim([], shed, must_wait=not shed and bool(plan.stopped or plan.passed_over))
+        return ClaimResult([], shed, must_wait=not shed and bool(plan.stopped or plan.passed_over))
     held = plan.book(connection)
-    return Claim(
+    return ClaimResult(
         [
             one._replace(reserved_usd=amount, reserved_day=money.day)
             for one, amount in zip(plan.fits, held, strict=True)
@@ -410,7 +412,7 @@ def _store_scores(connection: Connection, rows: Sequence[Mapping[str, Any]], now
         connection.execute(insert_ignore(connection, score), [{**row, "created_at": now} for row in rows])
 
 
-class _Held(NamedTuple):
+class _LeasedRow(NamedTuple):
     """What the ledger holds for a job, whatever its worker remembers."""
 
     pk: int
@@ -420,8 +422,8 @@ class _Held(NamedTuple):
     reserved_day: date | None
 
 
-_HELD = [job.c[name] for name in _Held._fields]
-_Holding = dict[tuple[int, int], _Held]
+_HELD = [job.c[name] for name in _LeasedRow._fields]
+_Holding = dict[tuple[int, int], _LeasedRow]
 """By key and attempt."""
 
 
@@ -440,7 +442,7 @@ def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> _Holding:
 
 
 def _held_for(connection: Connection, statement: Select[Any], claimed: set[tuple[int, int]]) -> _Holding:
-    rows = [_Held(*row) for row in connection.execute(statement)]
+    rows = [_LeasedRow(*row) for row in connection.execute(statement)]
     return {(one.pk, one.attempt): one for one in rows if (one.pk, one.attempt) in claimed}
 
 
@@ -449,7 +451,7 @@ def _once(done: Sequence[Settled], ours: _Holding) -> dict[tuple[int, int], Sett
     return {key: one for one in done if (key := (one.job.pk, one.job.attempt)) in ours}
 
 
-class Held(NamedTuple):
+class BlockedJobs(NamedTuple):
     """Open jobs that nobody may take now, and until when."""
 
     jobs: int
@@ -460,19 +462,22 @@ class Held(NamedTuple):
     """Why the last try came to nothing."""
 
 
-def held(connection: Connection, now: datetime) -> list[Held]:
+def held(connection: Connection, now: datetime) -> list[BlockedJobs]:
     """Open jobs of all lanes that are leased or wait out a back-off, by who holds them or why they wait."""
     leased = (job.c.state == "leased") & (job.c.lease_until >= now)
     by_owner = select(func.count(), func.max(job.c.lease_until), job.c.lease_owner).where(leased)
     later = (job.c.state == "queued") & (job.c.not_before > now)
     by_reason = select(func.count(), func.min(job.c.not_before), job.c.reason).where(later)
     return [
-        *(Held(jobs, at, who, None) for jobs, at, who in connection.execute(by_owner.group_by(job.c.lease_owner))),
-        *(Held(jobs, at, None, why) for jobs, at, why in connection.execute(by_reason.group_by(job.c.reason))),
+        *(
+            BlockedJobs(jobs, at, who, None)
+            for jobs, at, who in connection.execute(by_owner.group_by(job.c.lease_owner))
+        ),
+        *(BlockedJobs(jobs, at, None, why) for jobs, at, why in connection.execute(by_reason.group_by(job.c.reason))),
     ]
 
 
-class Waiting(NamedTuple):
+class Backlog(NamedTuple):
     """What is open in a lane."""
 
     due: int
@@ -492,7 +497,7 @@ def waiting(
     lane: str,
     nights: tuple[date, date] | None = None,
     scorer_pks: Sequence[int] | None = None,
-) -> Waiting:
+) -> Backlog:
     """How much is open in a lane, of all nights or of some (bounds included), of all scorers or of some.
 
     Uses the partial indexes job_queue and job_leases, so that what was resolved long ago costs nothing.
@@ -513,4 +518,4 @@ def waiting(
     due, later, oldest_at, next_at = connection.execute(queued).one()
     held, lost, oldest_lost_at = connection.execute(leased).one()
     oldest = min((at for at in (oldest_at, oldest_lost_at) if at is not None), default=None)
-    return Waiting(due + lost, later, held, oldest, next_at)
+    return Backlog(due + lost, later, held, oldest, next_at)

@@ -22,14 +22,14 @@ _AMOUNTS = (spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)
 _SUMS = tuple(func.coalesce(func.sum(column), 0.0) for column in _AMOUNTS)
 
 
-class Cap(NamedTuple):
+class RubricCap(NamedTuple):
     """What one rubric may spend, all its versions together, US dollars; None without such a cap."""
 
     usd_per_day: float | None = None
     usd_per_month: float | None = None
 
 
-class Money(NamedTuple):
+class SpendingLimits(NamedTuple):
     """What the judge lane may spend now."""
 
     day: date
@@ -40,7 +40,7 @@ class Money(NamedTuple):
     """The most one job can cost, US dollars, by scorer."""
     month_cap_usd: float | None = None
     """Of the day's calendar month; None without such a cap."""
-    rubrics: Mapping[str, Cap] = MappingProxyType({})
+    rubrics: Mapping[str, RubricCap] = MappingProxyType({})
     """Caps of single rubrics, by name, beside those of all."""
 
     @property
@@ -50,7 +50,7 @@ class Money(NamedTuple):
         return any(cap is not None for cap in (self.month_cap_usd, *own))
 
 
-class Spent(NamedTuple):
+class AccountBalance(NamedTuple):
     """A day's account, US dollars."""
 
     spent_usd: float
@@ -58,26 +58,26 @@ class Spent(NamedTuple):
     presumed_usd: float
 
 
-def account(connection: Connection, day: date) -> Spent:
+def account(connection: Connection, day: date) -> AccountBalance:
     """A day's account; zeros for a day without calls."""
-    return Spent(*connection.execute(select(*_SUMS).where(spend.c.day == day)).one())
+    return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day == day)).one())
 
 
-def month_account(connection: Connection, day: date) -> Spent:
+def month_account(connection: Connection, day: date) -> AccountBalance:
     """The account of a day's calendar month; zeros for a month without calls."""
     first, last = month_of(day)
-    return Spent(*connection.execute(select(*_SUMS).where(spend.c.day.between(first, last))).one())
+    return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day.between(first, last))).one())
 
 
-def by_scorer(connection: Connection, day: date) -> dict[int, Spent]:
+def by_scorer(connection: Connection, day: date) -> dict[int, AccountBalance]:
     """A day's accounts by scorer; 0 is what was booked before accounts were kept by scorer."""
     rows = connection.execute(
         select(spend.c.scorer_pk, *_AMOUNTS).where(spend.c.day == day).order_by(spend.c.scorer_pk)
     )
-    return {row[0]: Spent(*row[1:]) for row in rows}
+    return {row[0]: AccountBalance(*row[1:]) for row in rows}
 
 
-def by_rubric(connection: Connection, first: date, last: date) -> dict[str, Spent]:
+def by_rubric(connection: Connection, first: date, last: date) -> dict[str, AccountBalance]:
     """The accounts of some days (bounds included) by scorer's name, all versions together; absent without calls."""
     statement = (
         select(scorer.c.name, *_SUMS)
@@ -86,7 +86,7 @@ def by_rubric(connection: Connection, first: date, last: date) -> dict[str, Spen
         .group_by(scorer.c.name)
         .order_by(scorer.c.name)
     )
-    return {row[0]: Spent(*row[1:]) for row in connection.execute(statement)}
+    return {row[0]: AccountBalance(*row[1:]) for row in connection.execute(statement)}
 
 
 def month_of(day: date) -> tuple[date, date]:

@@ -34,7 +34,7 @@ class Calls(NamedTuple):
         return Calls(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-class Reading(NamedTuple):
+class RateReading(NamedTuple):
     """What one process last said of one model."""
 
     worker: str
@@ -63,7 +63,7 @@ class Reading(NamedTuple):
     """Why nothing is asked any more; None without trouble."""
 
 
-def note(connection: Connection, readings: Sequence[Reading], fresh: Mapping[str, Calls]) -> None:
+def note(connection: Connection, readings: Sequence[RateReading], fresh: Mapping[str, Calls]) -> None:
     """Say how fast a process asks.
 
     Args:
@@ -98,12 +98,12 @@ def gone(connection: Connection, worker: str) -> None:
     connection.execute(delete(pace).where(pace.c.worker == worker, pace.c.trouble.is_(None)))
 
 
-def readings(connection: Connection, now: datetime) -> list[Reading]:
+def readings(connection: Connection, now: datetime) -> list[RateReading]:
     """What every process said in the last day, the newest first."""
-    statement = select(*(pace.c[name] for name in Reading._fields)).where(
+    statement = select(*(pace.c[name] for name in RateReading._fields)).where(
         pace.c.worker != EVER, pace.c.at >= now - KEPT
     )
-    return [Reading(*row) for row in connection.execute(statement.order_by(pace.c.at.desc(), pace.c.worker))]
+    return [RateReading(*row) for row in connection.execute(statement.order_by(pace.c.at.desc(), pace.c.worker))]
 
 
 def ever(connection: Connection) -> dict[str, Calls]:

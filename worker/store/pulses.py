@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from worker.core.pulse import Facts, Figure
+from worker.core.pulse import OperationalFigure, RunFigures
 from worker.store.runs import insert_ignore
 from worker.store.tables import NightRow, PulseNightRow, PulseRow, RunRow, core
 
@@ -80,20 +80,20 @@ def lock(connection: Connection, night: date) -> tuple[datetime | None, int]:
     return row.taken_at, row.runs
 
 
-def facts(connection: Connection, night: date) -> Iterator[tuple[datetime, Facts]]:
+def facts(connection: Connection, night: date) -> Iterator[tuple[datetime, RunFigures]]:
     """The ended runs of a night, as they lie, in flat memory: the start of their hour, and what is known of them."""
     columns = (run.c.ended_at, run.c.task_type, run.c.status, run.c.steps, run.c.cost_usd, run.c.tools)
     statement = select(*columns).where(run.c.night == night).execution_options(yield_per=_CHUNK)
     found = connection.execute(statement)
     for ended_at, *rest in found:
-        yield ended_at.replace(minute=0, second=0, microsecond=0), Facts(*rest)
+        yield ended_at.replace(minute=0, second=0, microsecond=0), RunFigures(*rest)
 
 
 def replace(
     connection: Connection,
     night: date,
-    whole: Iterable[Figure],
-    by_hour: Mapping[datetime, Iterable[Figure]],
+    whole: Iterable[OperationalFigure],
+    by_hour: Mapping[datetime, Iterable[OperationalFigure]],
     *,
     runs: int,
     now: datetime,
@@ -111,7 +111,7 @@ def replace(
     )
 
 
-def _row(grain: str, night: date, at: datetime, one: Figure) -> dict[str, Any]:
+def _row(grain: str, night: date, at: datetime, one: OperationalFigure) -> dict[str, Any]:
     values = one._asdict() | {"grain": grain, "night": night, "at": at}
     if one.histogram is not None:
         values["histogram"] = orjson.dumps({str(key): count for key, count in one.histogram.items()}).decode()

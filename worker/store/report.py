@@ -26,7 +26,7 @@ run, draw, cut, sample, job, score, scorer, cell, trend = (
 _FACTS = (run.c.task_type, run.c.agent, run.c.agent_version, run.c.status, run.c.flags, run.c.tools, run.c.input_tokens)
 
 
-class Known(NamedTuple):
+class ScoredSpan(NamedTuple):
     """A stretch of nights in which a scorer scored a task type."""
 
     scorer_pk: int
@@ -36,7 +36,7 @@ class Known(NamedTuple):
     """With scores."""
 
 
-class Version(NamedTuple):
+class AgentVersion(NamedTuple):
     """An agent's version in a task type, and when it was first seen there."""
 
     task_type: str
@@ -85,17 +85,17 @@ def points(connection: Connection, first_week: str, last_week: str, task_type: s
     return connection.execute(statement.order_by(trend.c.week, trend.c.scorer_pk)).all()
 
 
-def known(connection: Connection, until: date) -> list[Known]:
+def known(connection: Connection, until: date) -> list[ScoredSpan]:
     """Since when, and in how many nights, each scorer has scored each task type."""
     statement = (
         select(cell.c.scorer_pk, cell.c.task_type, func.min(cell.c.night), func.count(cell.c.night.distinct()))
         .where(cell.c.criterion.is_(None), cell.c.scored > 0, cell.c.night <= until)
         .group_by(cell.c.scorer_pk, cell.c.task_type)
     )
-    return [Known(*row) for row in connection.execute(statement)]
+    return [ScoredSpan(*row) for row in connection.execute(statement)]
 
 
-def versions(connection: Connection, until: date) -> list[Version]:
+def versions(connection: Connection, until: date) -> list[AgentVersion]:
     """When each version of an agent was first seen in each task type, oldest first."""
     keys = (cell.c.task_type, cell.c.agent, cell.c.agent_version)
     statement = (
@@ -103,7 +103,7 @@ def versions(connection: Connection, until: date) -> list[Version]:
         .where(cell.c.criterion.is_(None), cell.c.population > 0, cell.c.night <= until)
         .group_by(*keys)
     )
-    return sorted((Version(*row) for row in connection.execute(statement)), key=lambda one: (one.first, *one[:3]))
+    return sorted((AgentVersion(*row) for row in connection.execute(statement)), key=lambda one: (one.first, *one[:3]))
 
 
 def scorer_names(connection: Connection) -> dict[int, tuple[str, str, str]]:

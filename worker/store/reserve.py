@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, select
 
-from worker.store.money import Bookings, Money, add, month_of, scorer, spend
+from worker.store.money import Bookings, SpendingLimits, add, month_of, scorer, spend
 
 _DUST_USD = 1e-9
 """Rounding left over by many small sums; far below one token of any model."""
@@ -37,7 +37,7 @@ class Priced(Protocol):
 Due = TypeVar("Due", bound=Priced)
 
 
-class Plan(Generic[Due]):
+class ReservationPlan(Generic[Due]):
     """The jobs that fit, of those that are offered in the order of work.
 
     The first that does not fit the caps of all judging ends it. One that does not fit its rubric's own cap is passed
@@ -45,21 +45,21 @@ class Plan(Generic[Due]):
     select short runs. Only who holds from an earlier try all that it needs is kept waiting by nobody.
     """
 
-    def __init__(self, connection: Connection, money: Money) -> None:
+    def __init__(self, connection: Connection, money: SpendingLimits) -> None:
         """Look at the accounts; under the lock of the day."""
         self._money = money
         month = month_of(money.day)
         accounts = _accounts(connection, month if money.is_by_month else (money.day, money.day))
         today = (money.day, money.day)
-        self._of_all = [_Purse(money.cap_usd, today, accounts)] if money.cap_usd < math.inf else []
+        self._of_all = [_Funds(money.cap_usd, today, accounts)] if money.cap_usd < math.inf else []
         if money.month_cap_usd is not None:
-            self._of_all.append(_Purse(money.month_cap_usd, month, accounts))
-        self._own: dict[str, list[_Purse]] = {}
+            self._of_all.append(_Funds(money.month_cap_usd, month, accounts))
+        self._own: dict[str, list[_Funds]] = {}
         self._rubric: dict[int, str] = {}
         for name, pks in _versions(connection, money.rubrics).items():
             cap = money.rubrics[name]
             caps = [(cap.usd_per_day, today), (cap.usd_per_month, month)]
-            self._own[name] = [_Purse(usd, days, accounts, pks) for usd, days in caps if usd is not None]
+            self._own[name] = [_Funds(usd, days, accounts, pks) for usd, days in caps if usd is not None]
             self._rubric |= dict.fromkeys(pks, name)
         self.fits: list[Due] = []
         self.stopped: Due | None = None
@@ -135,7 +135,7 @@ class _Account(NamedTuple):
     reserved_usd: float
 
 
-class _Purse:
+class _Funds:
     """What one cap leaves, of the days and scorers that it counts."""
 
     def __init__(

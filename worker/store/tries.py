@@ -11,7 +11,7 @@ from worker.store import money as purse
 from worker.store.ledger import Job, _ours, job
 
 
-class Paid(NamedTuple):
+class FailedAttemptCost(NamedTuple):
     """What a try cost that came to nothing."""
 
     job: Job
@@ -20,7 +20,7 @@ class Paid(NamedTuple):
     """Of its calls, those that were answered and are worth keeping, by key."""
 
 
-def book(connection: Connection, paid: Sequence[Paid], owner: str, day: date) -> int:
+def book(connection: Connection, paid: Sequence[FailedAttemptCost], owner: str, day: date) -> int:
     """Book what tries cost that will be made again; their jobs stay leased, and nothing is held for them any more.
 
     The next claim reserves anew, so that a try that is repeated stays within the caps too.

@@ -29,14 +29,14 @@ Query = Any
 """Runs one statement; gives its rows."""
 
 
-class Seen(NamedTuple):
+class LiveWorker(NamedTuple):
     """A worker that is alive."""
 
     lanes: tuple[str, ...]
     started_at: datetime
 
 
-class Lane(NamedTuple):
+class LaneHealth(NamedTuple):
     """How a lane of the ledger stands."""
 
     due: int
@@ -53,16 +53,16 @@ class Lane(NamedTuple):
     """What the judge's trouble was in that turn; None without any."""
 
 
-class Vitals(NamedTuple):
+class StoreHealth(NamedTuple):
     """What the database says of the processes."""
 
     now: datetime
-    workers: list[Seen]
-    lanes: dict[str, Lane]
+    workers: list[LiveWorker]
+    lanes: dict[str, LaneHealth]
     last_tick: datetime | None
 
 
-def read(url: str, lanes: Sequence[str]) -> Vitals:
+def read(url: str, lanes: Sequence[str]) -> StoreHealth:
     """Look.
 
     Args:
@@ -77,15 +77,15 @@ def read(url: str, lanes: Sequence[str]) -> Vitals:
         now = _moment(query("SELECT CURRENT_TIMESTAMP")[0][0]) if url.startswith("postgres") else datetime.now(UTC)
         facts = dict(query("SELECT key, value FROM meta WHERE key = ? OR key LIKE ?", LAST_TICK, f"{TURN}%"))
         alive = query("SELECT lanes, started_at FROM worker WHERE seen_at >= ?", now - timedelta(seconds=ALIVE_S))
-        return Vitals(
+        return StoreHealth(
             now,
-            [Seen(tuple(str(served).split(",")), _moment(at)) for served, at in alive],
+            [LiveWorker(tuple(str(served).split(",")), _moment(at)) for served, at in alive],
             {lane: _lane(query, lane, now, facts.get(f"{TURN}{lane}")) for lane in lanes},
             _time(facts.get(LAST_TICK)),
         )
 
 
-def _lane(query: Query, lane: str, now: datetime, turn: str | None) -> Lane:
+def _lane(query: Query, lane: str, now: datetime, turn: str | None) -> LaneHealth:
     ((due, made_at, waited_until),) = query(
         "SELECT count(*), min(CASE WHEN not_before IS NULL THEN created_at END), min(not_before) FROM ("
         "SELECT created_at, not_before FROM job WHERE state = 'queued' AND lane = ? "
@@ -100,7 +100,7 @@ def _lane(query: Query, lane: str, now: datetime, turn: str | None) -> Lane:
     )
     free_since = [at for at in (_time(waited_until), _time(lost_at)) if at is not None]
     noted = json.loads(turn) if turn else {}
-    return Lane(
+    return LaneHealth(
         due + lost,
         _time(made_at),
         min(free_since, default=None),
