@@ -31,13 +31,15 @@ from bench import servers
 from bench.judge_engine import NIGHT, documents, open_jobs
 from bench.story import environment
 from tests.flow.batch_office import BatchOffice
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, simulated_verdict
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.flow.take import take
-from worker.ingest import jsonl
+from worker.connectors.sources import jsonl
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import take
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import batches, counts, money
+from worker.store.budget import accounts
+from worker.store.queue import batches
+from worker.store.results import counts
 from worker.store.tables import JobRow, ScoreRow, core
 
 job, score = core(JobRow), core(ScoreRow)
@@ -173,7 +175,7 @@ def tell(project: Project, options: argparse.Namespace, kills: int, seconds: flo
         done = list(batches.recent(connection, datetime.now(UTC)))
         registered = [each for each, _ in project.register()]
         reconciles = all(one.reconciles for one in counts.counts(connection, NIGHT, NIGHT, registered, NIGHT))
-        account = money.account(connection, project.night_of(datetime.now(UTC)))
+        account = accounts.account(connection, project.night_of(datetime.now(UTC)))
     print(f"{options.jobs:,} jobs, {kills} kills of the judge worker, {seconds:.0f} s")
     lost = options.jobs - sum(states.values())
     print(f"outcomes: {states}; twice: {twice}; lost: {lost}; reconciles: {reconciles}")

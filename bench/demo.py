@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from worker.demo.demo import live
+from worker.demo.command import live
 from worker.demo.history import COST_RISE, MIX_SHIFT, QUALITY_DROP, TOOL_FAILURE, History
 
 LAST = date(2026, 11, 22)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.records import Reference, Run
-from worker.scorers import SCORERS
 from worker.scorers.protocol import Context
+from worker.scorers.registry import SCORERS
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "data" / "runs.jsonl.gz"
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from worker.judge.client import ChatJudge
-from worker.judge.price import PriceOverride, price
+from worker.judge.prices import PriceOverride, price
 from worker.judge.transport import preload
 from worker.records import Message, Question
 

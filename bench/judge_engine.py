@@ -38,16 +38,16 @@ from bench.endpoint import config, mock, stats
 from bench.judge_peers import Peer
 from bench.memory import HEAD, Memory
 from bench.story import environment
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.flow.reconcile import wake_due
-from worker.flow.take import take
-from worker.ingest import jsonl
+from worker.connectors.sources import jsonl
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import take
+from worker.pipeline.reconcile import wake_due
+from worker.project.project import Project
 from worker.records import Question
-from worker.scorers.rubric import RubricScorer
+from worker.scorers.rubric.scorer import RubricScorer
 from worker.settings import Settings
-from worker.store import runs as stored_runs
-from worker.store import workers
+from worker.store.queue import workers
+from worker.store.runs import runs as stored_runs
 from worker.store.tables import JobRow, RunRow, ScoreRow, core
 
 MODEL = "mock"

@@ -34,11 +34,11 @@ import orjson
 from sqlalchemy import select
 
 from bench import servers
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, simulated_verdict
-from worker.flow.nightly import open_jobs
-from worker.flow.project import Project
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
+from worker.pipeline.nightly import open_jobs
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import workers
+from worker.store.queue import workers
 from worker.store.tables import JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
 
 ROOT = Path(__file__).resolve().parents[1]

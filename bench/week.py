@@ -27,13 +27,14 @@ from sqlalchemy import func, select
 from bench import servers
 from bench.story import Shell, database, environment, stop
 from worker.clock import Clock
-from worker.flow.nightly import open_jobs
-from worker.flow.project import Project
-from worker.flow.schedule import due_from
-from worker.flow.take import take
-from worker.ingest import jsonl
+from worker.connectors.sources import jsonl
+from worker.core.schedule import due_from
+from worker.pipeline.intake.take import take
+from worker.pipeline.nightly import open_jobs
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import draws, workers
+from worker.store.queue import workers
+from worker.store.runs import draws
 from worker.store.tables import DrawRow, RunRow, SampleRow, core
 
 START = datetime(2026, 10, 19, 12, tzinfo=UTC)

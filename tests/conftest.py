@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import servers
-from worker.demo.judge_server import JudgeServer, simulated_verdict
+from worker.demo.judge.server import JudgeServer, simulated_verdict
 from worker.records import Run
 from worker.store import schema
 from worker.store.engine import Store

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import SettingsError
-from worker.sections import JudgeSection, ModelQuota
 from worker.settings import Settings, Value, read_here, unknown_variables, without_password
+from worker.settings.sections_judge import JudgeSection, ModelQuota
 
 SECRET = "s3cret"
 

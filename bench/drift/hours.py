@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core import alerting, drift, season
+from worker.core.drift import alerting, scan, season
 
 Floats = NDArray[np.float64]
-HOURS = drift.HOURS
+HOURS = scan.HOURS
 THRESHOLDS = (3.6, 3.9, 4.2, 4.5, 4.8)
 LEARNED_DAYS = 16
 HALF_YEAR_DAYS = 182
@@ -59,13 +59,13 @@ def stream(rng: np.random.Generator, case: Case, hours: int) -> tuple[Floats, Fl
     return n.astype(float), rate, rng.binomial(n, rate).astype(float)
 
 
-def look(n: Floats, s: Floats, streams: float, allowed: float) -> drift.Finding | None:
+def look(n: Floats, s: Floats, streams: float, allowed: float) -> scan.Finding | None:
     """One look at the newest hour, as `flow.watch` does it."""
     n, s = n[-HOURS.reach :], s[-HOURS.reach :]
     hours = np.arange(len(n)) % 24
     settled = len(n) - HOURS.lag
     even = season.exposure(n, s, hours, season.profile(n[:settled], s[:settled], hours[:settled]))
-    return drift.scan(even, s, s, streams=streams, false_alarms_per_year=allowed, direction="up", grid=HOURS)
+    return scan.scan(even, s, s, streams=streams, false_alarms_per_year=allowed, direction="up", grid=HOURS)
 
 
 def alarms(job: tuple[int, Case]) -> dict[float, int]:
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--years", type=int, default=16)
     years = parser.parse_args().years
-    h = drift.threshold(STREAMS / alerting.HOURLY_SHARE, ALLOWED, HOURS)
+    h = scan.threshold(STREAMS / alerting.HOURLY_SHARE, ALLOWED, HOURS)
     print(f"rate_log in use {HOURS.rate_log}; threshold with {STREAMS} streams at {ALLOWED:g} a year: {h:.2f}")
     with ProcessPoolExecutor() as pool:
         print("false alarms a stream-year (and log rate + .482 z²) by z " + " ".join(f"{z:>13}" for z in THRESHOLDS))

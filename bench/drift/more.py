@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.core.drift import Finding, Floats, scan
+from worker.core.drift.scan import Finding, Floats, scan
 
 LEARNED, YEAR, CHANGE, MUTE = 28, 364, 84, 7
 

@@ -24,18 +24,19 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from worker.flow.draw import draw_night
-from worker.flow.lane import JobQueue
-from worker.flow.project import Project
-from worker.flow.reconcile import finish_nights
-from worker.flow.score import drain_heuristics, drain_judge
-from worker.flow.take import take
-from worker.ingest import jsonl
-from worker.judge.gate import CallQueue
-from worker.judge.pace import AdaptiveLimiter
+from worker.connectors.sources import jsonl
+from worker.jobs.heuristic_loop import drain_heuristics
+from worker.jobs.judge_loop import drain_judge
+from worker.jobs.queue import JobQueue
+from worker.judge.limits.adaptive import AdaptiveLimiter
+from worker.judge.limits.call_queue import CallQueue
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import take
+from worker.pipeline.reconcile import finish_nights
+from worker.project.project import Project
 from worker.records import Drift, Judging, Question, Reply
 from worker.settings import Settings
-from worker.store import money
+from worker.store.budget import accounts
 
 WEEKS = 8
 MONDAY = date(2026, 1, 5)
@@ -185,7 +186,7 @@ def _settings(setup: Setup, folder: Path, *, week: int = 1, cap_usd: float | Non
 def _spent_usd(project: Project) -> float:
     """What is spent today: a budget is for a calendar day of the clock, and all nights of a history fall on one."""
     with project.store.read() as connection:
-        return money.account(connection, project.night_of(project.store.now(connection))).spent_usd
+        return accounts.account(connection, project.night_of(project.store.now(connection))).spent_usd
 
 
 def _runs(rng: random.Random, night: date, setup: Setup, is_good: dict[str, bool]) -> Iterator[bytes]:

@@ -15,15 +15,18 @@ import orjson
 from sqlalchemy import Connection, event
 
 from bench.scale.history import FIRST, NIGHTS
-from worker.cli import trends
-from worker.flow.desk import JobProcessor
-from worker.flow.nightly import due_nights, finish
-from worker.flow.project import Project
-from worker.flow.reconcile import LANES, reconcile
-from worker.flow.watch import watch
+from worker.cli.commands import trends
+from worker.jobs.processor import JobProcessor
+from worker.pipeline.nightly import due_nights, finish
+from worker.pipeline.operations.watch import watch
+from worker.pipeline.reconcile import reconcile
+from worker.project.project import Project
+from worker.records.job import LANES
 from worker.settings import read_here
-from worker.store import counts, findings, ledger, runs, workers
 from worker.store.engine import Store
+from worker.store.queue import backlog, workers
+from worker.store.results import counts, findings
+from worker.store.runs import runs
 
 LAST = FIRST + timedelta(days=NIGHTS - 1)
 NOW = datetime.combine(LAST, datetime.min.time(), UTC) + timedelta(days=1, hours=9)
@@ -131,7 +134,7 @@ def _queue(project: Project) -> None:
     with project.store.read() as connection:
         at = project.store.now(connection)
         for lane in LANES:
-            ledger.waiting(connection, at, lane)
+            backlog.waiting(connection, at, lane)
         workers.alive(connection, at)
 
 

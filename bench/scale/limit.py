@@ -17,7 +17,7 @@ import orjson
 from worker.store import schema
 from worker.store.bulk import _COPIED_AS
 from worker.store.engine import Store
-from worker.store.packing import pack
+from worker.store.payload import pack
 from worker.store.tables import PayloadRow, RunRow, core
 
 BATCH = 1_000

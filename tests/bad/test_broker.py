@@ -22,7 +22,7 @@ from bench import servers
 from tests.bad.conftest import RUNS, mode, night_of, totals
 from tests.doors.conftest import Said, Shell, a_document, lines
 from tests.doors.test_processes import start
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, simulated_verdict
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 
 TOML = """\
 [sampling]

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from tests.bad.conftest import RUNS, disk_of, ids, totals
 from tests.doors.conftest import Said, Shell, a_document, lines
-from worker.cli import trends as door
-from worker.cli.door import replacing
+from worker.cli.commands import trends as door
+from worker.cli.files import replacing
 from worker.store.engine import Store
 
 FULL = "the disk is full; free some space, then repeat the command: nothing is lost"

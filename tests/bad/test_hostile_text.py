@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.doors.conftest import Shell, a_document, lines
-from worker.cli import door, drift, trends_table
+from worker.cli import options
+from worker.cli.commands import drift
+from worker.cli.views import trends_table
 
 ORDERS = "\x1b[2J\x1b]0;owned\x07\x9b31m\x08\r\x7f\u202e\u2066"
 RAW = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -86,7 +88,7 @@ def test_json_on_a_terminal_is_escaped_and_still_the_same(hostile: Shell, monkey
 def test_a_name_cannot_look_like_a_line_of_ours(hostile: Shell) -> None:
     for command in (["trends"], ["trends", "--by", "agent"], ["runs"], ["show", "forged-1"], ["explain", "forged-1"]):
         assert "no finding is open" not in [line.strip() for line in hostile(*command).out.splitlines()]
-    assert door.near("refnd", [FORGED, "refund"]).count("\n") == 0
+    assert options.near("refnd", [FORGED, "refund"]).count("\n") == 0
 
 
 def test_findings_name_hostile_streams_on_one_line() -> None:

@@ -23,9 +23,9 @@ from sqlalchemy import text
 from tests.bad.conftest import RUNS, ids, totals
 from tests.doors.conftest import Said, Shell, a_document, lines
 from tests.doors.test_processes import start
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, simulated_verdict
-from worker.flow.lane import JobQueue
-from worker.flow.project import Project
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
+from worker.jobs.queue import JobQueue
+from worker.project.project import Project
 from worker.settings import Settings
 from worker.store.engine import Store
 
@@ -70,7 +70,9 @@ def assert_whole(shell: Shell) -> None:
         assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
 
 
-@pytest.mark.parametrize("place", ["worker.store.runs.take", "worker.store.runs.pack", "worker.cli.ingest._file"])
+@pytest.mark.parametrize(
+    "place", ["worker.store.runs.runs.take", "worker.store.runs.runs.pack", "worker.cli.commands.ingest._file"]
+)
 def test_ingest(shell: Shell, ctrl_c: Callable[[str], None], place: str) -> None:
     (shell.folder / "runs.jsonl").write_bytes(lines(*(a_document(f"r-{number}") for number in range(20)), {"bad": 1}))
     assert shell("db", "upgrade").code == 0
@@ -83,7 +85,7 @@ def test_ingest(shell: Shell, ctrl_c: Callable[[str], None], place: str) -> None
 
 
 @pytest.mark.parametrize(
-    "place", ["worker.store.enrol.enqueue", "worker.store.draws.mark_drawn", "worker.store.draws.store"]
+    "place", ["worker.store.queue.enrol.enqueue", "worker.store.runs.draws.mark_drawn", "worker.store.runs.draws.store"]
 )
 @pytest.mark.parametrize("command", ["sample", "nightly"])
 def test_the_draw(stocked: tuple[Shell, str], ctrl_c: Callable[[str], None], place: str, command: str) -> None:
@@ -98,7 +100,7 @@ def test_the_draw(stocked: tuple[Shell, str], ctrl_c: Callable[[str], None], pla
     assert counted["scored"] + counted["unscored"] == counted["ended"]
 
 
-@pytest.mark.parametrize("place", ["worker.cli.nightly.finish", "worker.store.summary.stale_nights"])
+@pytest.mark.parametrize("place", ["worker.cli.commands.nightly.finish", "worker.store.results.cells.stale_nights"])
 def test_the_summary(stocked: tuple[Shell, str], ctrl_c: Callable[[str], None], place: str) -> None:
     shell, night = stocked
     (shell.folder / "spotcheck.toml").write_text("[sampling]\nrate = 1\n[scoring]\nrubrics = []\n")
@@ -115,7 +117,7 @@ def test_trends_leave_the_old_file_as_it_was(stocked: tuple[Shell, str], ctrl_c:
     (shell.folder / "spotcheck.toml").write_text("[scoring]\nrubrics = []\n")
     assert shell("nightly", "--date", night, "--wait").code == 0
     (shell.folder / "t.csv").write_text("old")
-    ctrl_c("worker.cli.trends._write_csv")
+    ctrl_c("worker.cli.commands.trends._write_csv")
     assert_interrupted(shell("trends", "--format", "csv", "-o", "t.csv"))
     assert (shell.folder / "t.csv").read_text() == "old"
     assert not list(shell.folder.glob(".t*"))
@@ -123,11 +125,13 @@ def test_trends_leave_the_old_file_as_it_was(stocked: tuple[Shell, str], ctrl_c:
     assert (shell.folder / "t.csv").read_text().startswith("week,")
 
 
-@pytest.mark.parametrize("place", ["worker.cli.init.shutil.copytree", "worker.cli.init._copy_prompts"])
+@pytest.mark.parametrize(
+    "place", ["worker.cli.commands.init.shutil.copytree", "worker.cli.commands.init._copy_prompts"]
+)
 def test_init_can_be_repeated(shell: Shell, ctrl_c: Callable[[str], None], place: str) -> None:
-    from worker.cli import init
+    from worker.cli.commands import init
 
-    sys.modules.setdefault("worker.cli.init.shutil", vars(init)["shutil"])
+    sys.modules.setdefault("worker.cli.commands.init.shutil", vars(init)["shutil"])
     ctrl_c(place)
     assert_interrupted(shell("init", "project"))
     assert not (shell.folder / "project" / "spotcheck.toml").exists()
@@ -138,7 +142,7 @@ def test_init_can_be_repeated(shell: Shell, ctrl_c: Callable[[str], None], place
 
 def test_a_preview(stocked: tuple[Shell, str], ctrl_c: Callable[[str], None]) -> None:
     shell, _ = stocked
-    ctrl_c("worker.scorers.rubric.RubricScorer.preview")
+    ctrl_c("worker.scorers.rubric.scorer.RubricScorer.preview")
     said = shell("rubric", "preview", "task_completion", "--run", "r-1")
     assert_interrupted(said)
     assert said.out == ""

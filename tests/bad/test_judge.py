@@ -21,9 +21,10 @@ import pytest
 from bench import servers
 from tests.bad.conftest import RUNS, night_of
 from tests.doors.conftest import Said, Shell, a_document, lines
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
-from worker.flow import nightly, score
-from worker.judge import pace
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
+from worker.jobs import judge_loop
+from worker.judge.limits import adaptive
+from worker.pipeline import nightly
 
 TOML = """\
 [sampling]
@@ -41,9 +42,9 @@ KEY = "sk-s3cret"
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting is given up after half a second instead of twenty."""
     monkeypatch.setattr(nightly, "PATIENCE_S", 0.4)
-    monkeypatch.setattr(pace, "OPEN_S", 0.1)
-    monkeypatch.setattr(pace, "OPEN_MOST_S", 0.1)
-    monkeypatch.setattr(score, "_BACKOFF_S", 0.01)
+    monkeypatch.setattr(adaptive, "OPEN_S", 0.1)
+    monkeypatch.setattr(adaptive, "OPEN_MOST_S", 0.1)
+    monkeypatch.setattr(judge_loop, "_BACKOFF_S", 0.01)
 
 
 class Judged:

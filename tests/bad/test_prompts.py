@@ -7,7 +7,7 @@ import pytest
 
 from tests.bad.conftest import mode, totals
 from tests.doors.conftest import Shell
-from worker.demo.judge_server import MODEL, JudgeServer, simulated_verdict
+from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
 
 FRONT = """\
 ---

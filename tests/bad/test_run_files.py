@@ -181,7 +181,7 @@ def test_a_file_that_vanishes_between_two_is_one_line_and_the_first_is_taken(
 ) -> None:
     for name in ("one", "two"):
         (shell.folder / f"{name}.jsonl").write_bytes(lines(a_document(name)))
-    from worker.cli import ingest as door
+    from worker.cli.commands import ingest as door
 
     def look_and_lose(path: str) -> None:
         if path == "two.jsonl":

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
-from worker.core import alerting
-from worker.core.season import exposure, profile
+from worker.core.drift import alerting
+from worker.core.drift.season import exposure, profile
 from worker.records import Drift, Stream
 
 

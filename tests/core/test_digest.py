@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.digest import MIN_BUDGET_TOKENS, digest, tokens
-from worker.core.rubric_render import document_text
-from worker.core.rubric_template import RUN_FIELDS
+from worker.core.judging.digest import MIN_BUDGET_TOKENS, digest, tokens
+from worker.core.rubric.render import document_text
+from worker.core.rubric.sandbox import RUN_FIELDS
 from worker.records import Run, Step
 
 ENDED = datetime(2026, 11, 2, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.core.drift import NIGHTS, Finding, Floats, chance_per_year, dispersion, scan, threshold
+from worker.core.drift.scan import NIGHTS, Finding, Floats, chance_per_year, dispersion, scan, threshold
 
 YEAR, LEARNED, CHANGE, MUTE = 364, 28, 84, 7
 

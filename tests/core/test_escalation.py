@@ -2,9 +2,10 @@
 
 import pytest
 
-from worker.core.escalation import doubts, is_readable
-from worker.core.rubric import parse
-from worker.core.rubric_schema import Doubt, Escalate, RubricProblem
+from worker.core.judging.escalation import doubts, is_readable
+from worker.core.rubric.parse import parse
+from worker.core.rubric.problem import RubricProblem
+from worker.core.rubric.schema import Doubt, Escalate
 from worker.records import Outcome
 
 ALL: tuple[Doubt, ...] = ("low_confidence", "failed_evidence", "unknown", "unreadable")

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, poisson
 
-from worker.core.estimate import interval, mix_explains, mix_shares, nightly, weekly, wilson
+from worker.core.stats.intervals import interval, wilson
+from worker.core.stats.mix import mix_explains, mix_shares
+from worker.core.stats.nightly import nightly
+from worker.core.stats.weekly import weekly
 from worker.records import Cell, Estimate
 
 MONDAY = date(2026, 11, 16)

@@ -9,8 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from worker.core.estimate import Floats, interval, mix_shares, nightly, weekly
 from worker.core.sampling import threshold
+from worker.core.stats.intervals import interval
+from worker.core.stats.mix import mix_shares
+from worker.core.stats.nightly import Floats, nightly
+from worker.core.stats.weekly import weekly
 from worker.records import Cell, Estimate
 
 MONDAY = date(2026, 11, 16)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.core.injection import document_suspicions, suspicions
+from worker.core.judging.injection import document_suspicions, suspicions
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 HARMLESS = {"agentdojo/dos/129", "garak/TranslationMixin/payloads/0"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.precheck import answer_problem
+from worker.core.judging.precheck import answer_problem
 
 TASK = "Please cancel my reservation EHGLP3 and tell me how much money I get back."
 

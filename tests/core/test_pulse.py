@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
-from worker.core.pulse import (
+from worker.core.drift.operational import (
     OTHER_TOOLS,
     ZERO_BUCKET,
     RunFigures,

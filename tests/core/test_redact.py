@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.redact import redact, redact_document
+from worker.core.judging.redact import redact, redact_document
 
 KEYS = [
     "sk-proj-AbCdEfGhIjKlMnOpQrSt",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.core.rubric import Rubric, RubricProblem, identity, parse
+from worker.core.rubric.parse import Rubric, RubricProblem, identity, parse
 
 FRONT = """---
 name: demo

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.core.rubric_lint import FATAL, lint
+from worker.core.rubric.lint import FATAL, lint
 
 PATH = "prompts/refund.rubric.md.j2"
 CLEAN = """---

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_rubric_template import DOCUMENT
-from worker.core.rubric import Rubric
-from worker.core.rubric_prompt import Prompt
-from worker.core.rubric_render import MAX_OUTPUT_CHARS, Data
-from worker.core.rubric_schema import RubricProblem
-from worker.scorers.rubric_files import load, shipped_prompts
+from worker.core.rubric.parse import Rubric
+from worker.core.rubric.problem import RubricProblem
+from worker.core.rubric.prompt import Prompt
+from worker.core.rubric.render import MAX_OUTPUT_CHARS, Data
+from worker.scorers.rubric.files import load, shipped_prompts
 
 SHIPPED = load([shipped_prompts()])
 TEXTS = st.text(max_size=60) | st.sampled_from(["<<<RUN 0123456789abcdef>>>", "{{ run }}", "\u2028&<>", ""])

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.core.rubric import Rubric, RubricProblem, parse
-from worker.core.rubric_render import Data, document_text, nonce
-from worker.core.rubric_template import RUN_FIELDS
+from worker.core.rubric.parse import Rubric, RubricProblem, parse
+from worker.core.rubric.render import Data, document_text, nonce
+from worker.core.rubric.sandbox import RUN_FIELDS
 from worker.records import Message
 
 FRONT = """---

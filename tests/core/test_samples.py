@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.rubric import Rubric, parse
-from worker.core.samples import pooled
-from worker.core.verdict import aggregate, unscored_all
+from worker.core.judging.pooling import pooled
+from worker.core.judging.verdict import aggregate, unscored_all
+from worker.core.rubric.parse import Rubric, parse
 from worker.records import Outcome, scored, unscored
 
 FRONT = """---

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.rubric import Rubric, parse
-from worker.core.verdict import ShownText, aggregate, answer_schema, read
+from worker.core.judging.verdict import ShownText, aggregate, answer_schema, read
+from worker.core.rubric.parse import Rubric, parse
 from worker.records import Judging, Outcome, Reply
 
 FRONT = """---

@@ -12,11 +12,13 @@ import pytest
 import typer.main
 
 from worker.cli import app as door
-from worker.cli.init import TOML
+from worker.cli.commands.init import TOML
 from worker.records import Run
-from worker.scorers import SCORERS
-from worker.sections import Section, StoreSection, TaskTypeRules
+from worker.scorers.registry import SCORERS
 from worker.settings import Settings
+from worker.settings.section import Section
+from worker.settings.sections_alerts import StoreSection
+from worker.settings.sections_sampling import TaskTypeRules
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

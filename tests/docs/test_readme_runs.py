@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from tests.doors.conftest import Shell
-from worker.demo.judge_server import MODEL, JudgeServer, simulated_verdict
+from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

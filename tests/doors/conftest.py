@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.cli import app as door
-from worker.demo.judge_server import MODEL, JudgeServer, simulated_verdict
+from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
 
 NIGHTS = 42
 BROKEN_SINCE = 30

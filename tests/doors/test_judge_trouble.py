@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.doors.conftest import TOML, Shell, a_document, lines
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, simulated_verdict
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 
 NO_SUCH_MODEL = {"error": {"message": "The model `sim` does not exist", "code": "model_not_found"}}
 BAD_KEY = {"error": {"message": "Incorrect API key provided: sk-s3cret", "code": "invalid_api_key"}}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.doors.conftest import TOML, Shell, World, a_document, lines
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, simulated_verdict
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 
 SPOTCHECK = [sys.executable, "-m", "worker"]
 

@@ -7,7 +7,7 @@ import orjson
 
 from tests.doors.conftest import Shell, a_document, lines
 from tests.flow.own_rubrics import changed
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion
 
 BIG = "big-judge"
 TOML = f"""\

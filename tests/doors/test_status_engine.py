@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from tests.doors.conftest import World
-from worker.cli.status_engine import age, answer, parts, usd
-from worker.flow.budgets import BudgetStatus
-from worker.flow.engine_now import EngineStatus, ModelStatus, ScorerSpent
+from worker.cli.views.status_engine import age, answer, parts, usd
+from worker.queries.budgets import BudgetStatus
+from worker.queries.status import EngineStatus, ModelStatus, ScorerSpent
 from worker.records import ScorerKey
 from worker.settings import Settings
-from worker.store.batches import Batch
-from worker.store.ledger import Backlog
-from worker.store.money import AccountBalance
+from worker.store.budget.accounts import AccountBalance
+from worker.store.queue.backlog import Backlog
+from worker.store.queue.batches import Batch
 
 AT = datetime(2026, 11, 25, 14, 2, 5, tzinfo=UTC)
 NOTHING_WAITS = Backlog(0, 0, 0, None, None)

@@ -24,11 +24,11 @@ from rich.live import Live
 from tests.doors.conftest import Shell, World
 from tests.doors.test_processes import start
 from tests.flow.test_kill import until
-from worker.cli import status_watch
-from worker.cli.status import count
-from worker.cli.status_watch import _LastScreen, _shown
+from worker.cli.views import status_watch
+from worker.cli.views.status_counts import count
+from worker.cli.views.status_watch import _LastScreen, _shown
 from worker.errors import StoreError
-from worker.flow.project import Project
+from worker.project.project import Project
 from worker.settings import Settings
 
 WATCH = ("status", "--watch", "--interval", "0.5")

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.doors.conftest import Shell, World, a_document, lines
-from worker.cli import trends_table
-from worker.cli.trends_table import PartialWeek, TableNotes
-from worker.demo.judge_server import MODEL
+from worker.cli.views import trends_table
+from worker.cli.views.trends_table import PartialWeek, TableNotes
+from worker.demo.judge.server import MODEL
 
 WEDNESDAY = "2026-11-25T12:00Z@9000-01-01T00:00Z x5000"
 """A clock that stands still in week 48."""

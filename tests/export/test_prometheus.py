@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.export.prometheus import LABEL_CHARS, Family, render
+from worker.render.prometheus import LABEL_CHARS, Family, render
 
 
 def read(*families: Family) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -13,8 +13,8 @@ import pytest
 
 from bench import servers
 from tests.flow.test_kill import until
-from worker.export import scraped
-from worker.export.scraped import REQUEST_BYTES, VISITORS, MetricsServer
+from worker.celery import metrics_server
+from worker.celery.metrics_server import REQUEST_BYTES, VISITORS, MetricsServer
 
 TEXT = b"spotcheck_up 1\n"
 
@@ -86,7 +86,7 @@ def test_a_request_without_end_is_hung_up_on() -> None:
 
 
 def test_a_visitor_who_drips_is_hung_up_on_though_each_byte_comes_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scraped, "VISIT_S", 0.3)
+    monkeypatch.setattr(metrics_server, "VISIT_S", 0.3)
     with serving() as port, socket.create_connection(("127.0.0.1", port), 30) as visitor:
         is_over = threading.Event()
 
@@ -109,7 +109,7 @@ def test_a_visitor_who_drips_is_hung_up_on_though_each_byte_comes_in_time(monkey
 
 
 def test_visitors_beyond_the_limit_are_sent_away_and_come_in_when_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scraped, "VISIT_S", 60.0)
+    monkeypatch.setattr(metrics_server, "VISIT_S", 60.0)
     with serving() as port:
         idle = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(VISITORS)]
         until(lambda: say(port, b"GET /metrics HTTP/1.1\r\n\r\n") == b"", "the house is full")
@@ -130,7 +130,7 @@ def test_a_text_that_cannot_be_made_is_500_and_in_the_log(caplog: pytest.LogCapt
 def test_a_port_that_is_taken_is_told_once_and_served_when_it_is_free(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scraped, "AGAIN_S", 0.02)
+    monkeypatch.setattr(metrics_server, "AGAIN_S", 0.02)
     caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from worker.demo.judge_server import Answer, JudgeServer, refused
+from worker.demo.judge.server import Answer, JudgeServer, refused
 
 Spoil = Callable[[dict[str, Any]], list[bytes]]
 """A good row to the lines that stand in the file instead of it."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from worker.flow.project import Project
-from worker.scorers.rubric_files import shipped_prompts
-from worker.store import enrol
+from worker.project.project import Project
+from worker.scorers.rubric.files import shipped_prompts
+from worker.store.queue import enrol
 
 
 def changed(folder: Path, changes: Mapping[str, str], name: str = "task_completion") -> str:

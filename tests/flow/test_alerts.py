@@ -12,13 +12,13 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.flow.watched import MONDAY, project, send
-from worker.flow.alert import tell
-from worker.flow.deliver import MOST_ATTEMPTS, deliver
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.flow.watch import watch
+from worker.pipeline.alert import tell
+from worker.pipeline.deliver import MOST_ATTEMPTS, deliver
+from worker.pipeline.draw import draw_night
+from worker.pipeline.operations.watch import watch
+from worker.project.project import Project
 from worker.records import Alert
-from worker.store import alerts
+from worker.store.results import alerts, outbox
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -158,7 +158,7 @@ def test_a_refusal_is_final_and_a_redirect_is_not_followed(database_url: str, re
     assert deliver(opened, NOW + timedelta(days=1)).sent == 0
     assert len(receiver.got) == 1
     with opened.store.read() as connection:
-        assert alerts.waiting(connection) == {"failed": 1}
+        assert outbox.waiting(connection) == {"failed": 1}
     opened.store.close()
 
 
@@ -178,7 +178,7 @@ def test_a_process_that_dies_while_sending_costs_a_repeat_never_a_loss(database_
     opened = _project(database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
     with opened.store.write() as connection:
-        assert len(alerts.claim(connection, NOW, 10, 60.0)) == 1  # claimed, and never heard of again
+        assert len(outbox.claim(connection, NOW, 10, 60.0)) == 1  # claimed, and never heard of again
     assert deliver(opened, NOW + timedelta(seconds=30)).sent == 0
     assert deliver(opened, NOW + timedelta(seconds=61)).sent == 1
     opened.store.close()

@@ -25,18 +25,18 @@ from tests.flow.test_story import (
     states,
     wait,
 )
-from worker.demo.judge_server import MODEL, completion, refused
+from worker.demo.judge.server import MODEL, completion, refused
 from worker.errors import StoreError
-from worker.flow.answers import ReplyCache, key_of, packed, unpacked
-from worker.flow.desk import JobProcessor
-from worker.flow.lane import ClaimedBatch, JobQueue
-from worker.flow.project import Project
-from worker.flow.reconcile import reconcile
-from worker.flow.score import drain_judge
+from worker.jobs.judge_loop import drain_judge
+from worker.jobs.processor import JobProcessor
+from worker.jobs.queue import ClaimedBatch, JobQueue
+from worker.jobs.reply_cache import ReplyCache, key_of, packed, unpacked
 from worker.judge.client import ChatJudge
-from worker.judge.paced import PacedJudge
+from worker.judge.retrying import PacedJudge
+from worker.pipeline.reconcile import reconcile
+from worker.project.project import Project
 from worker.records import CACHED, CriterionQuestion, Judging, Message, Question, Reply
-from worker.store import money
+from worker.store.budget import accounts
 from worker.store.tables import AnswerRow, JobRow, ScoreRow, core
 
 answer, job, score = core(AnswerRow), core(JobRow), core(ScoreRow)
@@ -280,9 +280,9 @@ def test_a_job_that_is_answered_from_memory_spends_nothing_and_frees_what_was_re
     project = judged(bench, capped)
     today = project.night_of(datetime.now(UTC))
 
-    def account() -> money.AccountBalance:
+    def account() -> accounts.AccountBalance:
         with project.store.read() as connection:
-            return money.account(connection, today)
+            return accounts.account(connection, today)
 
     before = account()
     assert before.spent_usd > 0

@@ -23,12 +23,12 @@ from tests.flow.test_story import (
     rows,
     wait,
 )
-from worker.demo.judge_server import MODEL, Answer, refused
-from worker.flow.desk import JobProcessor
-from worker.flow.project import Project
-from worker.flow.reconcile import reconcile
-from worker.flow.score import DrainResult
-from worker.store import money
+from worker.demo.judge.server import MODEL, Answer, refused
+from worker.jobs.drain_result import DrainResult
+from worker.jobs.processor import JobProcessor
+from worker.pipeline.reconcile import reconcile
+from worker.project.project import Project
+from worker.store.budget import accounts
 from worker.store.tables import BatchRow, JobRow, ScoreRow, core
 
 job, score, batch = core(JobRow), core(ScoreRow), core(BatchRow)
@@ -90,7 +90,7 @@ def assert_all_scored_once(project: Project, runs: int = RUNS + 1) -> None:
     assert len(aggregates) == len(set(aggregates)) == runs
     assert_reconciles(project)
     with project.store.read() as connection:
-        held = money.account(connection, project.night_of(datetime.now(UTC)))
+        held = accounts.account(connection, project.night_of(datetime.now(UTC)))
     assert held.reserved_usd == pytest.approx(0.0)
 
 
@@ -111,7 +111,7 @@ def test_a_night_is_judged_in_a_batch_for_half_the_price(bench: Bench, office: B
     assert told.cost_usd == pytest.approx(sum(in_batch))
     assert told.cost_at_once_usd == pytest.approx(2 * sum(in_batch))
     with project.store.read() as connection:
-        spent = money.account(connection, project.night_of(datetime.now(UTC))).spent_usd
+        spent = accounts.account(connection, project.night_of(datetime.now(UTC))).spent_usd
     assert spent == pytest.approx(sum(usd for usd, _ in costs))
     assert office.files == {}, "no text of a run is left at the server"
 
@@ -284,7 +284,7 @@ def test_a_step_whose_answer_was_lost_is_not_done_twice(office: BatchOffice, pro
 def test_a_process_that_is_told_to_stop_leaves_the_batch_to_the_next(
     office: BatchOffice, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.flow.batch_turn._AT_ONCE", 7)
+    monkeypatch.setattr("worker.jobs.batch.turn._AT_ONCE", 7)
 
     def after(looks: int) -> Callable[[], bool]:
         left = iter(range(looks))
@@ -388,7 +388,7 @@ def test_a_budget_is_reserved_at_the_batchs_price_and_kept(bench: Bench, office:
         if any(one["status"] == "in_progress" for one in office.batches.values()):
             office.end()
     with capped.store.read() as connection:
-        spent = money.account(connection, capped.night_of(datetime.now(UTC)))
+        spent = accounts.account(connection, capped.night_of(datetime.now(UTC)))
     assert spent.spent_usd + spent.reserved_usd <= most * 5.2 + 1e-9
     assert_reconciles(capped)
 

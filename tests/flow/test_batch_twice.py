@@ -20,8 +20,8 @@ from tests.flow.test_story import (
     ingest,
     rows,
 )
-from worker.demo.judge_server import MODEL
-from worker.flow.project import Project
+from worker.demo.judge.server import MODEL
+from worker.project.project import Project
 from worker.records import CACHED
 from worker.store.tables import AnswerRow, BatchRow, JobRow, ScoreRow, core
 

@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.flow.test_story import MONDAY, Bench, bench, document, draw_nights, ingest, job, rows, scorer, wait
-from worker.demo.judge_server import MODEL
+from worker.demo.judge.server import MODEL
 from worker.errors import SettingsError
-from worker.flow.budgets import BudgetStatus, budgets
-from worker.flow.lane import ClaimedBatch, JobQueue
-from worker.flow.project import Project
-from worker.flow.settle import failed
-from worker.scorers.rubric import RubricScorer
-from worker.store.money import AccountBalance
+from worker.jobs.outcome import failed
+from worker.jobs.queue import ClaimedBatch, JobQueue
+from worker.project.project import Project
+from worker.queries.budgets import BudgetStatus, budgets
+from worker.scorers.rubric.scorer import RubricScorer
+from worker.store.budget.accounts import AccountBalance
 
 __all__ = ["bench"]
 

@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import update
 
 from tests.flow.test_story import MONDAY, PLAIN, document, ingest, states
-from worker.demo.judge_server import Answer, JudgeServer, refused, simulated_verdict
-from worker.flow.capability import remembered, remembering
-from worker.flow.desk import JobProcessor
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.judge.ladder import CapabilityPlan
+from worker.demo.judge.server import Answer, JudgeServer, refused, simulated_verdict
+from worker.jobs.capability_store import remembered, remembering
+from worker.jobs.processor import JobProcessor
+from worker.judge.capabilities import CapabilityPlan
+from worker.pipeline.draw import draw_night
+from worker.project.project import Project
 from worker.settings import Settings
 from worker.store.tables import MetaRow, core
 

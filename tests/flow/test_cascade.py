@@ -26,15 +26,17 @@ from tests.flow.test_story import (
     states,
     wait_is_over,
 )
-from worker.cli.trends import read as trends
-from worker.demo.judge_server import MODEL, Answer, completion, refused
+from worker.cli.commands.trends import read as trends
+from worker.demo.judge.server import MODEL, Answer, completion, refused
 from worker.errors import SettingsError
-from worker.flow import score as flow_score
-from worker.flow.desk import JobProcessor
-from worker.flow.explain import explain
-from worker.flow.project import Project
-from worker.flow.report import ReportRequest, gather
-from worker.store import escalations, money, runs, summary
+from worker.jobs import judge_loop
+from worker.jobs.processor import JobProcessor
+from worker.project.project import Project
+from worker.queries.explain import explain
+from worker.queries.report.gather import ReportRequest, gather
+from worker.store.budget import accounts
+from worker.store.results import cells, escalations
+from worker.store.runs import runs
 from worker.store.tables import CellRow, JobRow, RunRow, ScoreRow, core
 
 cell, job, run, score = core(CellRow), core(JobRow), core(RunRow), core(ScoreRow)
@@ -122,9 +124,9 @@ def aggregates(project: Project, purpose: str) -> dict[str, Any]:
     return {row.run_id: row for row in rows(project, statement)}
 
 
-def account(project: Project) -> money.AccountBalance:
+def account(project: Project) -> accounts.AccountBalance:
     with project.store.read() as connection:
-        return money.account(connection, project.night_of(datetime.now(UTC)))
+        return accounts.account(connection, project.night_of(datetime.now(UTC)))
 
 
 def cost(project: Project) -> float:
@@ -258,7 +260,7 @@ def test_a_second_judge_that_is_down_costs_no_attempt_and_the_first_is_not_paid_
 def test_without_kept_answers_every_try_is_booked_and_the_cap_holds(
     judges: Judges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flow_score, "_BACKOFF_S", 0.01)
+    monkeypatch.setattr(judge_loop, "_BACKOFF_S", 0.01)
     judges.instead = lambda model, case: refused(503, "overloaded") if model == BIG else None
     free = judges.project()
     ((_, scorer),) = [pair for pair in free.register() if pair[0].lane == "judge"]
@@ -312,4 +314,4 @@ def test_a_second_judge_that_is_unknown_is_told_and_the_first_is_not_paid_again(
     assert nightly(project, [MONDAY]).still_open == 0
     assert states(project) == {"scored": RUNS}
     with project.store.read() as connection:
-        assert summary.uncompared_nights(connection) == []
+        assert cells.uncompared_nights(connection) == []

@@ -21,10 +21,10 @@ from tests.flow.test_story import (
     wait,
 )
 from worker.core.calendar import nights_between
-from worker.flow.nightly import open_jobs
-from worker.flow.project import Project
-from worker.flow.reconcile import reconcile
-from worker.store import findings
+from worker.pipeline.nightly import open_jobs
+from worker.pipeline.reconcile import reconcile
+from worker.project.project import Project
+from worker.store.results import findings
 from worker.store.tables import JobRow, ScorerRow, core
 
 job, scorer = core(JobRow), core(ScorerRow)

@@ -21,10 +21,10 @@ from bench.drift.product import (
     history,
     is_planted,
 )
-from worker.core import drift
+from worker.core.drift import scan
 from worker.records import Cell
-from worker.store import summary
 from worker.store.engine import Store
+from worker.store.results import cells as summary
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +67,8 @@ def _finds_in_pooled_scores(cells: Sequence[Cell]) -> bool:
             if cell.task_type in line:
                 n[(cell.night - MONDAY).days] += cell.scored
                 s[(cell.night - MONDAY).days] += cell.s
-        for nights in range(drift.NIGHTS.learn, 7 * WEEKS + 1):
-            if drift.scan(n[:nights], s[:nights], s[:nights], streams=len(task_types) + 1, false_alarms_per_year=2):
+        for nights in range(scan.NIGHTS.learn, 7 * WEEKS + 1):
+            if scan.scan(n[:nights], s[:nights], s[:nights], streams=len(task_types) + 1, false_alarms_per_year=2):
                 return True
     return False
 

@@ -7,13 +7,14 @@ from sqlalchemy import event
 
 from tests.store.test_paces import a_reading, note
 from tests.store.world import World, judge
-from worker.flow import reconcile
-from worker.flow.engine_now import EngineStatus, ModelStatus, StatusReader
-from worker.flow.project import Project
+from worker.project.project import Project
+from worker.queries.status import EngineStatus, ModelStatus, StatusReader
+from worker.records import job
 from worker.settings import Settings
-from worker.store import at_work, money, workers
+from worker.store.budget import accounts
 from worker.store.engine import Store
-from worker.store.paces import RateReading
+from worker.store.queue import progress, workers
+from worker.store.queue.rates import RateReading
 
 TOML = "[scoring]\nheuristics = []\n"
 
@@ -105,10 +106,10 @@ def test_money_is_told_by_scorer_and_by_model(house: House) -> None:
     one, other, strange = house.world.register(judge("one"), judge("other"), judge("third", "2"))
     today = house.project.night_of(house.now)
     with house.store.write() as connection:
-        money.add(connection, today, one.pk, spent=1.0, reserved=0.5)
-        money.add(connection, today, other.pk, spent=2.0, presumed=0.25)
-        money.add(connection, today, 0, spent=4.0)
-        money.add(connection, today - timedelta(days=40), strange.pk, spent=8.0)
+        accounts.add(connection, today, one.pk, spent=1.0, reserved=0.5)
+        accounts.add(connection, today, other.pk, spent=2.0, presumed=0.25)
+        accounts.add(connection, today, 0, spent=4.0)
+        accounts.add(connection, today - timedelta(days=40), strange.pk, spent=8.0)
     now = house.look()
     assert {(each.key.name if each.key else None): each.spent.spent_usd for each in now.spent_by} == {
         None: 4.0,
@@ -137,7 +138,7 @@ def test_workers_and_lanes_are_told(house: House) -> None:
 
 
 def test_every_lane_that_is_drained_is_looked_at() -> None:
-    assert set(at_work.LANES) == set(reconcile.LANES)
+    assert set(progress.LANES) == set(job.LANES)
 
 
 def test_in_a_rehearsal_the_age_of_jobs_is_real_time(store: Store) -> None:

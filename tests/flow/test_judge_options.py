@@ -14,16 +14,16 @@ from sqlalchemy import select
 from tests.flow.test_story import MONDAY, PLAIN, document, draw_nights, ingest, rows, score, states, wait
 from tests.judge.test_wire_decisions import a_decision, chosen
 from tests.judge.test_wire_responses import a_message, a_response, text
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, simulated_verdict
-from worker.flow.batch_file import lines_of
-from worker.flow.project import Project
-from worker.judge.ladder import CapabilityPlan
-from worker.judge.wires import WIRES
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, simulated_verdict
+from worker.jobs.batch.file import lines_of
+from worker.judge.capabilities import CapabilityPlan
+from worker.judge.wire.registry import WIRES
+from worker.project.project import Project
 from worker.records import Run
-from worker.scorers.rubric import RubricScorer
+from worker.scorers.rubric.scorer import RubricScorer
 from worker.settings import Settings
-from worker.store import money
-from worker.store.ledger import Job
+from worker.store.budget import accounts
+from worker.store.queue.job import Job
 
 PRICED = """\
 [judge]
@@ -210,7 +210,7 @@ def test_second_tries_never_break_a_budget(database_url: str, tmp_path: Path, re
         answer, database_url, tmp_path, option="backend: chat", judge=limited, runs=12, output_usd_per_mtok=40.0
     )
     with project.store.read() as connection:
-        account = money.account(connection, project.night_of(datetime.now(UTC)))
+        account = accounts.account(connection, project.night_of(datetime.now(UTC)))
     found = states(project)
     project.store.close()
     assert 0 < account.spent_usd <= cap

@@ -22,14 +22,15 @@ import redis
 from sqlalchemy import func, select
 
 from bench.story import Shell, database, environment
-from worker.demo.judge_server import Answer, JudgeServer, simulated_verdict
-from worker.flow.draw import draw_night
-from worker.flow.nightly import open_jobs
-from worker.flow.project import Project
-from worker.flow.take import take
-from worker.ingest import jsonl
+from worker.connectors.sources import jsonl
+from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import take
+from worker.pipeline.nightly import open_jobs
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import counts, workers
+from worker.store.queue import workers
+from worker.store.results import counts
 from worker.store.tables import JobRow, SampleRow, ScoreRow, core
 
 pytestmark = pytest.mark.slow

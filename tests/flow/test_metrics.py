@@ -13,16 +13,18 @@ from sqlalchemy import event, insert
 
 from tests.store.test_paces import a_reading, note
 from tests.store.world import World, given_up, heuristic, judge, outcome
-from worker.export.prometheus import render
-from worker.flow import metrics
-from worker.flow.metrics import REASONS_MOST, TRENDS_MOST, MetricsCollector
-from worker.flow.project import Project
+from worker.project.project import Project
+from worker.queries import metrics
+from worker.queries.metrics import REASONS_MOST, TRENDS_MOST, MetricsCollector
+from worker.render.prometheus import render
 from worker.settings import Settings
-from worker.store import batches, draws, money, workers
+from worker.store import meta
+from worker.store.budget import accounts
 from worker.store.engine import Store
-from worker.store.paces import Calls
+from worker.store.health import LAST_TICK
+from worker.store.queue import batches, workers
+from worker.store.queue.rates import Calls
 from worker.store.tables import TrendRow, core
-from worker.store.vitals import LAST_TICK
 
 TOML = "[scoring]\nheuristics = []\n[judge]\nbudget_usd_per_day = 5.0\nunknown_price = 'allow'\n"
 TOML += "[judge.budgets.task_completion]\nusd_per_month = 7.0\n"
@@ -64,9 +66,9 @@ def fill(store: Store, project: Project, now: datetime) -> None:
     world.settle([outcome(jobs[0], criteria=["a"]), outcome(jobs[1], None), broken], now=now)
     note(store, a_reading(at=now)._replace(waiting=2, per_second=7.5), {"m": Calls(100, 3, 2)})
     with store.write() as connection:
-        money.add(connection, project.night_of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
+        accounts.add(connection, project.night_of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
         workers.seen(connection, "host:1", ["judge", "control"], 1, store.now(connection))
-        draws.set_meta(connection, LAST_TICK, (now - timedelta(seconds=30)).isoformat())
+        meta.set_meta(connection, LAST_TICK, (now - timedelta(seconds=30)).isoformat())
         for size, state in ((7, "running"), (5, "running"), (3, "done")):
             held = batches.start(connection, "server", "m", store.now(connection), deadline_at=now)
             batches.change(connection, held, state=state, jobs=size)

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from tests.flow.test_story import MONDAY, PLAIN, document, ingest, states
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, refused, simulated_verdict
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, refused, simulated_verdict
 from worker.errors import StoreError
-from worker.flow import pace_note
-from worker.flow.desk import JobProcessor
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.judge import pace
+from worker.jobs import rate_report
+from worker.jobs.processor import JobProcessor
+from worker.judge.limits import adaptive
+from worker.pipeline.draw import draw_night
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import paces
-from worker.store.paces import Calls, RateReading
+from worker.store.queue import rates
+from worker.store.queue.rates import Calls, RateReading
 
 RUNS = 12
 ME = f"{socket.gethostname()}:{os.getpid()}"
@@ -29,8 +29,8 @@ DENIED = refused(401, "Incorrect API key provided", code="invalid_api_key")
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A note every few hundredths of a second, and a judge that is asked again at once."""
-    monkeypatch.setattr(pace_note, "NOTE_S", 0.05)
-    monkeypatch.setattr(pace, "OPEN_S", 0.01)
+    monkeypatch.setattr(rate_report, "NOTE_S", 0.05)
+    monkeypatch.setattr(adaptive, "OPEN_S", 0.01)
 
 
 class Judged:
@@ -50,11 +50,11 @@ class Judged:
 
     def said(self) -> list[RateReading]:
         with self.project.store.read() as connection:
-            return paces.readings(connection, self.project.store.now(connection))
+            return rates.readings(connection, self.project.store.now(connection))
 
     def ever(self) -> dict[str, Calls]:
         with self.project.store.read() as connection:
-            return paces.ever(connection)
+            return rates.ever(connection)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_what_ended_in_trouble_stays_to_be_read(judged: Judged) -> None:
 def test_a_judge_that_is_left_alone_keeps_the_words_of_its_outage(
     judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "OPEN_S", 60.0)
+    monkeypatch.setattr(adaptive, "OPEN_S", 60.0)
     judged.instead = refused(500, "the disk is full")
     with JobProcessor(judged.project) as desk:
         first = desk.drain("judge")
@@ -139,7 +139,7 @@ def test_a_turn_that_asks_nobody_writes_nothing(judged: Judged, monkeypatch: pyt
         desk.drain("judge")
         before = judged.said()
         written: list[object] = []
-        monkeypatch.setattr(paces, "note", lambda *arguments: written.append(arguments))
+        monkeypatch.setattr(rates, "note", lambda *arguments: written.append(arguments))
         assert desk.drain("judge").settled == 0
         assert written == []
         assert judged.said() == before
@@ -162,7 +162,7 @@ def test_a_store_that_takes_no_note_costs_one_line_and_no_work(
 
 def test_no_call_is_counted_twice_when_a_note_comes_late(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[bool] = []
-    note = paces.note
+    note = rates.note
 
     def deaf_at_first(*arguments: Any) -> None:
         told.append(True)
@@ -170,7 +170,7 @@ def test_no_call_is_counted_twice_when_a_note_comes_late(judged: Judged, monkeyp
             raise StoreError("busy")
         note(*arguments)
 
-    monkeypatch.setattr(paces, "note", deaf_at_first)
+    monkeypatch.setattr(rates, "note", deaf_at_first)
     with JobProcessor(judged.project) as desk:
         desk.drain("judge")
         ingest(judged.project, (document(f"more-{number}") for number in range(5)))

@@ -23,18 +23,19 @@ from tests.flow.test_story import (
     rows,
     states,
 )
-from worker.demo.judge_server import MODEL, Answer, refused, simulated_verdict
-from worker.flow.lane import ClaimedBatch, JobQueue
-from worker.flow.project import Project
-from worker.flow.report import ReportRequest, gather
-from worker.flow.score import drain_judge
+from worker.demo.judge.server import MODEL, Answer, refused, simulated_verdict
+from worker.jobs.judge_loop import drain_judge
+from worker.jobs.queue import ClaimedBatch, JobQueue
 from worker.judge.client import ChatJudge
-from worker.judge.gate import CallQueue
-from worker.judge.paced import PacedJudge
+from worker.judge.limits.call_queue import CallQueue
+from worker.judge.retrying import PacedJudge
+from worker.project.project import Project
+from worker.queries.report.gather import ReportRequest, gather
 from worker.records import Question, Reply
-from worker.scorers.rubric import RubricScorer
+from worker.scorers.rubric.scorer import RubricScorer
 from worker.settings import Settings
-from worker.store import money, scores
+from worker.store.budget import accounts
+from worker.store.results import scores
 from worker.store.tables import JobRow, RunRow, ScoreRow, core
 
 job, run, score = core(JobRow), core(RunRow), core(ScoreRow)
@@ -123,7 +124,7 @@ def test_tokens_that_the_server_had_kept_are_counted_and_priced_as_such(bench: B
     now = datetime.now(UTC)
     with project.store.read() as connection:
         assert scores.spent(connection, MONDAY, MONDAY) == pytest.approx(expected)
-        assert money.account(connection, project.night_of(now)).spent_usd == pytest.approx(expected)
+        assert accounts.account(connection, project.night_of(now)).spent_usd == pytest.approx(expected)
         assert scores.mean_cost(connection, found[0].scorer_pk, {}) == pytest.approx(expected / RUNS)
     assert gather(project, ReportRequest(MONDAY, MONDAY), now).sampled.judging_usd == pytest.approx(expected)
 

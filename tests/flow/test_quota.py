@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from tests.flow.test_story import MONDAY, Bench, bench, document, draw_nights, ingest, states
-from worker.flow.desk import JobProcessor
-from worker.flow.lane import JobQueue
-from worker.flow.quota import quota_of
-from worker.judge.quota import Limits, OwnShare, Quota
+from worker.jobs.processor import JobProcessor
+from worker.jobs.queue import JobQueue
+from worker.jobs.quota_share import quota_of
+from worker.judge.limits.quota import Limits, OwnShare, Quota
 
 __all__ = ["bench"]
 

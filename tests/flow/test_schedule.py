@@ -15,10 +15,10 @@ from sqlalchemy import func, select
 from tests.flow.test_story import document, ingest
 from worker.clock import REAL, Clock, read_clock
 from worker.core.calendar import night_of
-from worker.flow.draw import draw_night
-from worker.flow.nightly import due_nights, over_nights
-from worker.flow.project import Project
-from worker.flow.schedule import last_due, last_over
+from worker.core.schedule import last_due, last_over
+from worker.pipeline.draw import draw_night
+from worker.pipeline.nightly import due_nights, over_nights
+from worker.project.project import Project
 from worker.settings import Settings
 from worker.store.tables import DrawRow, JobRow, NightRow, SampleRow, core
 

@@ -16,21 +16,23 @@ import orjson
 import pytest
 from sqlalchemy import func, select, text, update
 
-from worker.cli.trends import read as trends
+from worker.cli.commands.trends import read as trends
+from worker.connectors.sources import jsonl
 from worker.core.calendar import nights_between, week_of
 from worker.core.sampling import sample_key
-from worker.demo.judge_server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
 from worker.errors import StoreError
-from worker.flow.desk import JobProcessor
-from worker.flow.draw import StratumDraw, draw_night
-from worker.flow.nightly import Waited, finish, wait_for_scores
-from worker.flow.project import Project
-from worker.flow.reconcile import finish_nights, reconcile
-from worker.flow.take import IntakeCounts, take
-from worker.ingest import jsonl
-from worker.scorers.rubric_files import shipped_prompts
+from worker.jobs.processor import JobProcessor
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import IntakeCounts, take
+from worker.pipeline.nightly import Waited, finish, wait_for_scores
+from worker.pipeline.reconcile import finish_nights, reconcile
+from worker.project.project import Project
+from worker.records.sample import StratumDraw
+from worker.scorers.rubric.files import shipped_prompts
 from worker.settings import Settings
-from worker.store import counts, findings, money
+from worker.store.budget import accounts as money
+from worker.store.results import counts, findings
 from worker.store.tables import CellRow, DrawRow, JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, TrendRow, core
 
 cell, draw, job, run, sample, score, scorer, trend = (

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from tests.flow.test_story import MONDAY, PLAIN, document, ingest
-from worker.demo.judge_server import MODEL
-from worker.flow import turn_note
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.flow.score import LEFT_ALONE, DrainResult
-from worker.flow.turn_note import TroubleChange, TroubleLog, in_short
+from worker.demo.judge.server import MODEL
+from worker.jobs import trouble
+from worker.jobs.drain_result import LEFT_ALONE, DrainResult
+from worker.jobs.trouble import TroubleChange, TroubleLog, in_short
+from worker.pipeline.draw import draw_night
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import draws
-from worker.store.vitals import TURN
+from worker.store import meta
+from worker.store.health import TURN
 
 DENIED = "the judge at http://h/v1 refuses the key for model 'm' (401); check OPENAI_API_KEY"
 DOWN = "the judge at http://h/v1 answers 500: cannot read 'my name is Ann'"
@@ -37,12 +37,12 @@ def project(database_url: str) -> Iterator[Project]:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every turn is noted."""
-    monkeypatch.setattr(turn_note, "_NOTE_S", 0.0)
+    monkeypatch.setattr(trouble, "_NOTE_S", 0.0)
 
 
 def noted(project: Project) -> dict[str, Any]:
     with project.store.read() as connection:
-        found: dict[str, Any] = json.loads(draws.get_meta(connection, f"{TURN}judge") or "{}")
+        found: dict[str, Any] = json.loads(meta.get_meta(connection, f"{TURN}judge") or "{}")
     return found
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.flow.watched import MONDAY, TOOLS, Way, Ways, live, night_of_runs, project, send, sqlite, steady
-from worker.flow.draw import draw_night
-from worker.flow.watch import watch
-from worker.store import alerts, findings, pulses
+from worker.pipeline.draw import draw_night
+from worker.pipeline.operations.watch import watch
+from worker.store.results import alerts, findings
+from worker.store.runs import operational
 
 CHANGE = 42
 """The night from which the planted change holds."""
@@ -103,8 +104,10 @@ def test_figures_are_those_of_the_runs_counted_by_hand(database_url: str) -> Non
     send(opened, documents, now)
     assert watch(opened, now).summed == [MONDAY]
     with opened.store.read() as connection:
-        rows = {(row.task_type, row.measure, row.subject): row for row in pulses.nights(connection, MONDAY, MONDAY)}
-        by_hour = pulses.hours(connection, MONDAY, MONDAY)
+        rows = {
+            (row.task_type, row.measure, row.subject): row for row in operational.nights(connection, MONDAY, MONDAY)
+        }
+        by_hour = operational.hours(connection, MONDAY, MONDAY)
     for task_type in TOOLS:
         own = [run for run in documents if run["task_type"] == task_type]
         status = Counter(run["status"] for run in own)

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from worker.connectors.sources import jsonl
 from worker.core.calendar import nights_between
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.flow.take import IntakeCounts, take
-from worker.flow.watch import watch
-from worker.ingest import jsonl
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import IntakeCounts, take
+from worker.pipeline.operations.watch import watch
+from worker.project.project import Project
 from worker.records import Drift
 from worker.settings import Settings
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from worker.connectors.sources import document
+from worker.connectors.sources.document import ParsedRun
 from worker.errors import IngestError
-from worker.ingest import document
-from worker.ingest.document import ParsedRun
 from worker.records import Run, Step
-from worker.sections import IntakeSection
+from worker.settings.sections_sampling import IntakeSection
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 LIMITS = IntakeSection()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.ingest import jsonl
-from worker.ingest.jsonl import Accepted, Rejected
-from worker.sections import IntakeSection
+from worker.connectors.sources import jsonl
+from worker.connectors.sources.jsonl import Accepted, Rejected
+from worker.settings.sections_sampling import IntakeSection
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 LIMITS = IntakeSection()

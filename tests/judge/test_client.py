@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from worker.demo.judge_server import Answer, Answerer, JudgeServer, completion, refused
+from worker.demo.judge.server import Answer, Answerer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
 from worker.judge.client import ChatJudge
 from worker.judge.transport import ANSWER_LIMIT

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import JudgeError
-from worker.judge.complaint import RETRY_AFTER_LIMIT_S, Complaint, error_for, read_complaint, retry_after_s
+from worker.judge.failures import RETRY_AFTER_LIMIT_S, Complaint, error_for, read_complaint, retry_after_s
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 

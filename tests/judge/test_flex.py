@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 
 from tests.judge.test_wire_responses import a_message, a_response, text
-from worker.demo.judge_server import Answer, JudgeServer, completion, refused
+from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeUnavailable
 from worker.judge.client import ChatJudge
-from worker.judge.gate import CallQueue
-from worker.judge.pace import CallTotals
+from worker.judge.limits.adaptive import CallTotals
+from worker.judge.limits.call_queue import CallQueue
 from worker.records import Backend, Message, Question, Reply
 
 FULL = refused(429, "Resource Unavailable", code="resource_unavailable")

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tests.judge.test_client import GOOD, a_question
-from worker.demo.judge_server import Answer, JudgeServer, refused
+from worker.demo.judge.server import Answer, JudgeServer, refused
 from worker.errors import JudgeRefusesUs, JudgeUnavailable
-from worker.judge import paced
+from worker.judge import retrying
 from worker.judge.client import ChatJudge
-from worker.judge.gate import CallQueue
-from worker.judge.pace import AdaptiveLimiter
-from worker.judge.paced import PacedJudge
+from worker.judge.limits.adaptive import AdaptiveLimiter
+from worker.judge.limits.call_queue import CallQueue
+from worker.judge.retrying import PacedJudge
 
 
 def test_turns_come_in_order_and_one_that_gives_up_is_passed_over() -> None:
@@ -119,7 +119,7 @@ def test_a_503_that_says_when_to_come_back_is_a_refusal() -> None:
 def test_one_that_is_refused_again_and_again_goes_back_to_the_ledger() -> None:
     told, count = asked([LATER])
     assert isinstance(told, JudgeUnavailable)
-    assert (told.is_refusal, count) == (True, paced.REFUSED_MOST + 1)
+    assert (told.is_refusal, count) == (True, retrying.REFUSED_MOST + 1)
 
 
 def test_a_long_wait_is_the_ledgers() -> None:

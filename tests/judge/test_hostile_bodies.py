@@ -7,12 +7,12 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from worker.core.rubric import parse
-from worker.core.verdict import ShownText, aggregate, asked, read
-from worker.demo.judge_server import Answer, JudgeServer
+from worker.core.judging.verdict import ShownText, aggregate, asked, read
+from worker.core.rubric.parse import parse
+from worker.demo.judge.server import Answer, JudgeServer
 from worker.errors import JudgeError
 from worker.judge.client import ChatJudge
-from worker.judge.wires import WIRES
+from worker.judge.wire.registry import WIRES
 from worker.records import Message, Question, Reply
 
 RUBRIC = parse(

@@ -8,13 +8,13 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from worker.demo.judge_server import Answer, JudgeServer, completion, refused, simulated_verdict
+from worker.demo.judge.server import Answer, JudgeServer, completion, refused, simulated_verdict
 from worker.errors import VerdictUnreadable
+from worker.judge.capabilities import LIMITS, CapabilityPlan, easier
 from worker.judge.client import ChatJudge
-from worker.judge.complaint import Complaint
-from worker.judge.ladder import LIMITS, CapabilityPlan, easier
-from worker.judge.wire import SCHEMA_REQUEST
-from worker.judge.wire_chat import ChatWire
+from worker.judge.failures import Complaint
+from worker.judge.wire.chat import ChatWire
+from worker.judge.wire.protocol import SCHEMA_REQUEST
 from worker.records import Message, Question, Reply
 
 SCHEMA = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}, "required": ["verdict"]}

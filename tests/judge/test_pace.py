@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.judge.pace import OPEN_MOST_S, AdaptiveLimiter
+from worker.judge.limits.adaptive import OPEN_MOST_S, AdaptiveLimiter
 
 
 class Server(NamedTuple):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.judge.price import PriceOverride, price
+from worker.judge.prices import PriceOverride, price
 
 OWN = {"mine": PriceOverride(0.1, 0.5), "acme/mine": PriceOverride(1.0, 1.0), "gpt-5-mini": PriceOverride(7.0, 7.0)}
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tests.judge.test_wire_responses import a_message, a_response
-from worker.demo.judge_server import Answer, JudgeServer, completion, refused
+from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.judge.client import ChatJudge
-from worker.judge.probabilities import of_verdicts
+from worker.judge.wire.probabilities import of_verdicts
 from worker.records import Message, Question, Reply
 
 BINARY = ("pass", "fail", "unknown")

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.judge.test_client import GOOD, a_question
-from worker.demo.judge_server import Answer, JudgeServer
+from worker.demo.judge.server import Answer, JudgeServer
 from worker.judge.client import ChatJudge
 from worker.records import Reply
 

@@ -17,14 +17,14 @@ from redis import Redis as Client
 from tests.bad.test_broker import Redis
 from tests.judge.test_client import a_question
 from tests.production.test_broker import Listener
-from worker.broker.quota import PREFIX, RedisQuota, shared
-from worker.demo.judge_server import Answer, JudgeServer, completion
+from worker.demo.judge.server import Answer, JudgeServer, completion
 from worker.errors import StoreError
 from worker.judge.client import ChatJudge
-from worker.judge.gate import QUOTA_LOOK_S, CallQueue
-from worker.judge.pace import AdaptiveLimiter
-from worker.judge.quota import BURST_S, Bucket, Limits, OwnShare, Quota, fills, tokens_of
-from worker.judge.wire_chat import ChatWire
+from worker.judge.limits.adaptive import AdaptiveLimiter
+from worker.judge.limits.call_queue import QUOTA_LOOK_S, CallQueue
+from worker.judge.limits.quota import BURST_S, Bucket, Limits, OwnShare, Quota, fills, tokens_of
+from worker.judge.limits.redis_quota import PREFIX, RedisQuota, shared
+from worker.judge.wire.chat import ChatWire
 from worker.settings import Settings
 
 Made = Callable[[Limits], Quota]
@@ -554,7 +554,7 @@ def test_an_answer_that_does_not_say_what_it_cost_is_not_settled() -> None:
 
 
 def test_requests_are_counted_at_a_quarter_of_their_bytes() -> None:
-    from worker.judge.ladder import CapabilityPlan
+    from worker.judge.capabilities import CapabilityPlan
 
     body, _ = ChatWire().body(a_question(), CapabilityPlan())
     assert tokens_of(body) == -(-len(body) // 4)

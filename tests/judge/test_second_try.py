@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from worker.core.repair import REQUEST, SHOWN_BYTES
-from worker.demo.judge_server import Answer, JudgeServer, completion, refused
+from worker.core.judging.reask import REQUEST, SHOWN_BYTES
+from worker.demo.judge.server import Answer, JudgeServer, completion, refused
+from worker.judge.capabilities import CapabilityPlan
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import CapabilityPlan
-from worker.judge.wire import SCHEMA_REQUEST
+from worker.judge.wire.protocol import SCHEMA_REQUEST
 from worker.records import Message, Question, Reply
 
 SCHEMA = {

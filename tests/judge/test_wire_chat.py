@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
-from worker.judge.ladder import CapabilityPlan
-from worker.judge.wire import NoCompletion
-from worker.judge.wire_chat import ChatWire
+from worker.judge.capabilities import CapabilityPlan
+from worker.judge.wire.chat import ChatWire
+from worker.judge.wire.protocol import NoCompletion
 from worker.records import Message, Question
 
 QUESTION = Question(

@@ -14,16 +14,16 @@ from openai.types.decision import Decision
 from openai.types.decision_create_params import DecisionCreateParams
 from pydantic import SecretStr, TypeAdapter
 
-from worker.core.rubric import parse
-from worker.demo.judge_server import Answer, JudgeServer, completion, refused
+from worker.core.rubric.parse import parse
+from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeUnavailable, VerdictUnreadable
+from worker.judge.capabilities import CapabilityPlan
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import CapabilityPlan
-from worker.judge.wire import NoCompletion
-from worker.judge.wire_decisions import DecisionsWire
+from worker.judge.wire.decisions import DecisionsWire
+from worker.judge.wire.protocol import NoCompletion
 from worker.records import CriterionQuestion, Message, Outcome, Question, Reply, Run, Scoring
 from worker.scorers.protocol import Context
-from worker.scorers.rubric import RubricScorer
+from worker.scorers.rubric.scorer import RubricScorer
 
 REQUEST: TypeAdapter[Any] = TypeAdapter(DecisionCreateParams)
 WORDS = {"pass": "It holds.", "fail": "It does not.", "unknown": "Nobody can say."}

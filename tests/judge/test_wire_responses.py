@@ -11,12 +11,12 @@ from openai.types.responses import Response
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import SecretStr, TypeAdapter
 
-from worker.demo.judge_server import Answer, JudgeServer, completion, refused
+from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeUnavailable, VerdictUnreadable
+from worker.judge.capabilities import CapabilityPlan
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import CapabilityPlan
-from worker.judge.wire import SCHEMA_REQUEST, NoCompletion
-from worker.judge.wire_responses import ResponsesWire
+from worker.judge.wire.protocol import SCHEMA_REQUEST, NoCompletion
+from worker.judge.wire.responses import ResponsesWire
 from worker.records import Message, Question, Reply
 
 SCHEMA = {

@@ -15,11 +15,11 @@ from bench.story import Shell, database, environment
 from tests.flow.test_kill import until
 from tests.flow.test_story import document, ingest
 from tests.production.test_up import Judge
-from worker.demo.judge_server import JudgeServer
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
+from worker.demo.judge.server import JudgeServer
+from worker.pipeline.draw import draw_night
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import workers
+from worker.store.queue import workers
 from worker.store.tables import JobRow, ScoreRow, core
 
 CHILDREN = 2

@@ -19,8 +19,8 @@ from kombu.connection import Connection
 from bench.servers import free_port
 from tests.doors.conftest import Shell
 from tests.production.conftest import ROOT
-from worker import broker, celery
-from worker.broker import redis as redis_broker
+from worker import celery
+from worker.celery import broker, redis_transport
 from worker.errors import SettingsError
 from worker.settings import Settings
 
@@ -238,7 +238,7 @@ def test_a_message_in_hand_when_redis_is_let_go_of_is_a_lost_connection(redis_ur
     queue.put("work")
     message = queue.get(timeout=5)
     channel, transport = message.channel, message.channel.connection
-    assert type(transport) is redis_broker.RedisTransport
+    assert type(transport) is redis_transport.RedisTransport
     channel._disconnect_pools()
     transport.client = None
     with pytest.raises(connection.connection_errors, match="was closed"):

@@ -12,8 +12,8 @@ import typer.main
 
 from tests.production.conftest import ROOT, Unset, stack, substituted, variables
 from worker.cli import app as door
-from worker.cli.health import LANES, quickly
-from worker.settings import _ENV
+from worker.cli.process.health import LANES, quickly
+from worker.settings.settings import _ENV
 
 pytest.importorskip("check_jsonschema")
 OURS = ("migrate", "judge", "control", "beat", "cli")

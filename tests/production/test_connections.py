@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.production.crew import CHILDREN, Crew
-from worker.judge.pace import START_LIMIT
+from worker.judge.limits.adaptive import START_LIMIT
 
 pytestmark = pytest.mark.slow
 LOOKS, BETWEEN_S = 8, 1.0

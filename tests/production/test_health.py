@@ -17,13 +17,14 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from tests.doors.conftest import Shell
 from tests.store.world import World, judge
-from worker.cli.health import LANES, LaneVerdict, check, quickly, wanted
+from worker.cli.process.health import LANES, LaneVerdict, check, quickly, wanted
 from worker.errors import SettingsError
 from worker.settings import Settings
-from worker.store import draws, ledger, vitals, workers
+from worker.store import health, meta
 from worker.store.engine import Store
+from worker.store.health import LAST_TICK, TURN, connect_arguments
+from worker.store.queue import job, workers
 from worker.store.tables import WorkerRow, core
-from worker.store.vitals import LAST_TICK, TURN, connect_arguments
 
 ROOT = Path(__file__).parents[2]
 MINUTE = timedelta(minutes=1)
@@ -47,17 +48,17 @@ class Ward:
         self.world.add_runs(count)
         assert self.world.draw([self.scorer], now=self.now - made) == count
 
-    def lease(self, count: int, *, ago: timedelta) -> Sequence[ledger.Job]:
+    def lease(self, count: int, *, ago: timedelta) -> Sequence[job.Job]:
         return self.world.claim([self.scorer], limit=count, now=self.now - ago).jobs
 
     def turn(self, ago: timedelta, trouble: str | None = None) -> None:
         with self.store.write() as connection:
             said = {"at": (self.now - ago).isoformat(), "trouble": trouble}
-            draws.set_meta(connection, f"{TURN}judge", json.dumps(said))
+            meta.set_meta(connection, f"{TURN}judge", json.dumps(said))
 
     def tick(self, ago: timedelta) -> None:
         with self.store.write() as connection:
-            draws.set_meta(connection, LAST_TICK, (self.now - ago).isoformat())
+            meta.set_meta(connection, LAST_TICK, (self.now - ago).isoformat())
 
     def ask(self, lane: str = "judge", **environ: str) -> LaneVerdict:
         (told,) = check({"SPOTCHECK_DATABASE_URL": self.url, **environ}, [lane])
@@ -190,7 +191,7 @@ def test_a_database_without_a_schema_is_ill_health(tmp_path: Path) -> None:
 
 def test_it_reads_the_same_database_as_every_other_command() -> None:
     assert Settings().database == "sqlite:///spotcheck.db"
-    assert vitals.ALIVE_S == workers.ALIVE_S
+    assert health.ALIVE_S == workers.ALIVE_S
 
 
 WORDS = st.text(

@@ -42,10 +42,10 @@ from bench.story import Shell, environment
 from tests.flow.test_story import document
 from tests.production import real_model_front
 from worker.errors import JudgeError
-from worker.flow.capability import remembered
-from worker.flow.project import Project
+from worker.jobs.capability_store import remembered
+from worker.judge.capabilities import RUNGS, CapabilityPlan
 from worker.judge.client import ChatJudge
-from worker.judge.ladder import RUNGS, CapabilityPlan
+from worker.project.project import Project
 from worker.records import Message, Question
 from worker.settings import Settings
 

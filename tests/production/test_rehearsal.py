@@ -9,13 +9,13 @@ import pytest
 from tests.doors.conftest import Shell, a_document, lines
 from tests.flow.test_schedule import DRAWN_AT
 from tests.flow.test_story import document, ingest
-from worker.cli.live import look, one_line
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
-from worker.flow.schedule import due_from, last_due
+from worker.cli.process.live import look, one_line
+from worker.core.schedule import due_from, last_due
+from worker.pipeline.draw import draw_night
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store.ledger import waiting
-from worker.store.today import today
+from worker.store.queue.backlog import waiting
+from worker.store.queue.recent import today
 
 STANDING = "2026-11-20T12:00Z@9000-01-01T00:00Z x5000"
 """It stands still, since its real start never comes."""

@@ -23,9 +23,9 @@ from tests.flow.test_kill import until
 from tests.flow.test_story import document
 from tests.production.conftest import stack, substituted
 from worker.clock import Clock
-from worker.demo.judge_server import MODEL, JudgeServer
-from worker.store import workers
+from worker.demo.judge.server import MODEL, JudgeServer
 from worker.store.engine import Store
+from worker.store.queue import workers
 
 pytestmark = pytest.mark.slow
 RUNS = 30

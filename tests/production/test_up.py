@@ -24,13 +24,14 @@ from sqlalchemy import func, select
 from bench.story import Shell, environment
 from tests.flow.test_kill import until
 from tests.flow.test_story import document, ingest
-from worker.demo.judge_server import Answer, JudgeServer, simulated_verdict
-from worker.flow.draw import draw_night
-from worker.flow.project import Project
+from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
+from worker.pipeline.draw import draw_night
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import draws, workers
+from worker.store import meta
+from worker.store.health import LAST_TICK, TURN
+from worker.store.queue import workers
 from worker.store.tables import JobRow, core
-from worker.store.vitals import LAST_TICK, TURN
 
 pytestmark = pytest.mark.slow
 RUNS = 40
@@ -110,7 +111,7 @@ class House:
 
     def fact(self, key: str) -> str | None:
         with self.project.store.read() as connection:
-            return draws.get_meta(connection, key)
+            return meta.get_meta(connection, key)
 
     def alive(self) -> list[int]:
         with self.project.store.read() as connection:

@@ -21,8 +21,8 @@ from bench import servers
 from bench.story import Shell, environment
 from tests.flow.test_kill import until
 from tests.flow.test_story import document
-from worker.demo.judge_server import Answer, JudgeServer, refused, simulated_verdict
-from worker.flow.project import Project
+from worker.demo.judge.server import Answer, JudgeServer, refused, simulated_verdict
+from worker.project.project import Project
 from worker.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from worker.core.digest import tokens
-from worker.core.rubric import Rubric
-from worker.core.rubric_lint import lint
-from worker.core.rubric_render import document_text
+from worker.core.judging.digest import tokens
+from worker.core.rubric.lint import lint
+from worker.core.rubric.parse import Rubric
+from worker.core.rubric.render import document_text
 from worker.records import Run, Step
-from worker.scorers.rubric import RubricScorer
-from worker.scorers.rubric_files import load, read_folder, shipped_prompts
+from worker.scorers.rubric.files import load, read_folder, shipped_prompts
+from worker.scorers.rubric.scorer import RubricScorer
 
 PROMPTS = shipped_prompts()
 RUBRICS = load([PROMPTS], required=[PROMPTS])

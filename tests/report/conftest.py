@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.report.history import Made, document, make, night, settings
-from worker.flow.project import Project
+from worker.project.project import Project
 from worker.store import schema
 from worker.store.engine import Store
 

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from tests.store import world
+from worker.connectors.sources import jsonl
 from worker.core.calendar import nights_between
-from worker.flow.draw import draw_night
-from worker.flow.nightly import finish
-from worker.flow.project import Project
-from worker.flow.take import take
-from worker.flow.watch import watch
-from worker.ingest import jsonl
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import take
+from worker.pipeline.nightly import finish
+from worker.pipeline.operations.watch import watch
+from worker.project.project import Project
 from worker.settings import Settings
-from worker.store import runs
 from worker.store.engine import Store
-from worker.store.ledger import Settled
+from worker.store.queue.settling import Settled
+from worker.store.runs import runs
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 """A Monday morning: the newest week with runs is 2026-W47."""

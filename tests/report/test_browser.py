@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.report.history import HOSTILE, NOW, Made, document, make, night
-from worker.export import report_html
-from worker.flow.report import ReportRequest, gather
+from worker.queries.report.gather import ReportRequest, gather
+from worker.render import html as report_html
 from worker.store.engine import Store
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -7,13 +7,15 @@ import pytest
 
 from tests.report.history import NOW, Made, document, make, night
 from tests.report.test_story import change, told
-from worker.cli import report_text
-from worker.core.causes import leading, together
-from worker.core.report import Change
-from worker.core.story import also_seen
-from worker.export import report_html, report_json, report_markdown
-from worker.flow.report import ReportRequest, gather
+from worker.cli.views import report as report_text
+from worker.core.report.causes import leading, together
+from worker.core.report.model import Change
+from worker.core.report.story import also_seen
+from worker.queries.report.gather import ReportRequest, gather
 from worker.records import Stream
+from worker.render import html as report_html
+from worker.render import json as report_json
+from worker.render import markdown as report_markdown
 from worker.store.engine import Store
 
 

@@ -12,7 +12,7 @@ from tests.report.history import HOSTILE, Made
 @pytest.fixture
 def shell(made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
     """A shell in a folder whose project has seven weeks behind it."""
-    monkeypatch.setattr("worker.cli.report.webbrowser.open", lambda url: False)
+    monkeypatch.setattr("worker.cli.commands.report.webbrowser.open", lambda url: False)
     url = made.store.engine.url.render_as_string(hide_password=False)
     (tmp_path / "here").mkdir()
     return Shell(tmp_path / "here", {"SPOTCHECK_DATABASE_URL": url})

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from worker.core.contrast import FEWEST, RunTraits, contrasts, fisher_exact, holm
+from worker.core.stats.contrast import FEWEST, RunTraits, contrasts, fisher_exact, holm
 
 counts = st.integers(0, 60)
 

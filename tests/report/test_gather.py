@@ -14,12 +14,12 @@ from sqlalchemy import Connection, event, select
 
 from tests.report.conftest import DROPPED_SINCE
 from tests.report.history import LAST, NOW, TOML, Made, document, make, night, settings
-from worker.core.report import ELSEWHERE, Report
-from worker.flow import compare
-from worker.flow.project import Project
-from worker.flow.report import ReportRequest, gather
-from worker.flow.take import take
-from worker.ingest.jsonl import read
+from worker.connectors.sources.jsonl import read
+from worker.core.drift import thresholds
+from worker.core.report.model import ELSEWHERE, Report
+from worker.pipeline.intake.take import take
+from worker.project.project import Project
+from worker.queries.report.gather import ReportRequest, gather
 from worker.store import schema
 from worker.store.engine import Store
 from worker.store.tables import DrawRow, RunRow, core
@@ -302,7 +302,7 @@ def test_a_new_version_of_the_rubric_is_a_new_series_in_the_same_picture(fresh: 
 
 
 def test_the_heuristics_that_are_watched_elsewhere_are_those_that_compare_leaves_out() -> None:
-    assert frozenset(compare.OPERATIONAL) == ELSEWHERE
+    assert frozenset(thresholds.OPERATIONAL) == ELSEWHERE
 
 
 def test_what_would_have_been_found_would_have_been(made: Made) -> None:

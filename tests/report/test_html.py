@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.report.history import HOSTILE, NOW, TOML, Made, document, make, night
-from worker.core.words import percent
-from worker.export import report_html
-from worker.flow.report import ReportRequest, gather
+from worker.core.report.formatting import percent
+from worker.queries.report.gather import ReportRequest, gather
+from worker.render import html as report_html
 from worker.store.engine import Store
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}

@@ -8,9 +8,10 @@ import orjson
 from markdown_it import MarkdownIt
 
 from tests.report.history import HOSTILE, NOW, Made, document, make, night
-from worker.core.report import OutsideName
-from worker.export import report_json, report_markdown
-from worker.flow.report import ReportRequest, gather
+from worker.core.report.model import OutsideName
+from worker.queries.report.gather import ReportRequest, gather
+from worker.render import json as report_json
+from worker.render import markdown as report_markdown
 from worker.store.engine import Store
 
 NASTY = (

@@ -6,10 +6,13 @@ from typing import Any
 
 from tests.report.history import NOW, Made, document, make, night
 from tests.report.test_html import check
-from worker.cli import report_text
-from worker.core.report import Change, Mark, StreamChart, Untold, WeekPoint
-from worker.export import report_charts, report_html, report_json, report_markdown
-from worker.flow.report import ReportRequest, gather
+from worker.cli.views import report as report_text
+from worker.core.report.model import Change, Mark, StreamChart, Untold, WeekPoint
+from worker.queries.report.gather import ReportRequest, gather
+from worker.render import charts as report_charts
+from worker.render import html as report_html
+from worker.render import json as report_json
+from worker.render import markdown as report_markdown
 from worker.store.engine import Store
 
 WEEKS = tuple(f"2026-W{week}" for week in range(40, 48))

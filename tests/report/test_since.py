@@ -8,17 +8,19 @@ import pytest
 from tests.report.conftest import _runs, _verdict
 from tests.report.history import NOW, Made, document, make, night
 from tests.report.test_story import change, stream, told
-from worker.cli import report_text
-from worker.core.report import Change, Report, Since
-from worker.core.story import found_as, headline, stayed
-from worker.core.words import percent
-from worker.export import report_html, report_json, report_markdown
-from worker.flow import watch
-from worker.flow.report import ReportRequest, gather
-from worker.flow.report_since import MEASURES
+from worker.cli.views import report as report_text
+from worker.core.report.formatting import percent
+from worker.core.report.model import Change, Report, Since
+from worker.core.report.story import found_as, headline, stayed
+from worker.pipeline.operations import watch
+from worker.queries.report.gather import ReportRequest, gather
+from worker.queries.report.since import MEASURES
 from worker.records import Estimate
-from worker.store import findings
+from worker.render import html as report_html
+from worker.render import json as report_json
+from worker.render import markdown as report_markdown
 from worker.store.engine import Store
+from worker.store.results import findings
 
 NOTHING_LATER = Estimate(None, None, None, 0, 0.0)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from worker.core.contrast import NOTHING
-from worker.core.report import Change, OutsideName, ScorerCounts, Sensitivity, StreamChart, WeekPoint, Window
-from worker.core.story import headline, sentences
+from worker.core.report.model import Change, OutsideName, ScorerCounts, Sensitivity, StreamChart, WeekPoint, Window
+from worker.core.report.story import headline, sentences
+from worker.core.stats.contrast import NOTHING
 from worker.records import Drift
 from worker.records import Stream as Key
 

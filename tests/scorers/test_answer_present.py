@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.records import Outcome, Run
-from worker.scorers.answer_present import AnswerPresent
+from worker.scorers.heuristics.answer_present import AnswerPresent
 from worker.scorers.protocol import Context
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.records import Run, RunStatus
-from worker.scorers.completed import Completed
+from worker.scorers.heuristics.completed import Completed
 from worker.scorers.protocol import Context
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.records import Outcome, Reference, Run, RunFilter, Step
-from worker.scorers import SCORERS, Heuristic
 from worker.scorers.protocol import Context, Scorer
+from worker.scorers.registry import SCORERS, Heuristic
 
 ENDED = datetime(2026, 5, 4, tzinfo=UTC)
 USUAL = Reference(cost_usd=0.02, steps=6.0, latency_ms=4_000.0)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.records import Outcome, Run, Step, StepKind
-from worker.scorers.grounded_figures import GroundedFigures
+from worker.scorers.heuristics.grounded_figures import GroundedFigures
 from worker.scorers.protocol import Context
 
 

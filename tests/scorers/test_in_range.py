@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.records import Reference, Run, Step
-from worker.scorers.in_range import COST_IN_RANGE, LATENCY_IN_RANGE, STEPS_IN_RANGE, thrift
+from worker.scorers.heuristics.in_range import COST_IN_RANGE, LATENCY_IN_RANGE, STEPS_IN_RANGE, thrift
 from worker.scorers.protocol import Context
 
 ENDED = datetime(2026, 5, 4, tzinfo=UTC)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.records import Outcome, Run, Step
-from worker.scorers.heuristic import identity
-from worker.scorers.no_repeats import NoRepeats
+from worker.scorers.heuristics.heuristic import identity
+from worker.scorers.heuristics.no_repeats import NoRepeats
 from worker.scorers.protocol import Context
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from worker.records import Reference, Run
-from worker.scorers import SCORERS
 from worker.scorers.protocol import Context
+from worker.scorers.registry import SCORERS
 
 RUNS = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs.jsonl.gz"
 ENDED = datetime(2026, 1, 1, tzinfo=UTC)

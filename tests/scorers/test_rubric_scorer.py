@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.digest import tokens
-from worker.core.repair import REQUEST, second_try
-from worker.core.rubric import Rubric, parse
-from worker.core.rubric_schema import RubricProblem
+from worker.core.judging.digest import tokens
+from worker.core.judging.reask import REQUEST, second_try
+from worker.core.rubric.parse import Rubric, parse
+from worker.core.rubric.problem import RubricProblem
 from worker.errors import JudgeUnavailable, RubricError
 from worker.records import Judging, Question, Reply, Run, Scoring, Step
 from worker.scorers.protocol import Context, Scorer
-from worker.scorers.rubric import SAFETY, RubricScorer
-from worker.scorers.rubric_files import load, read_folder, shipped_prompts
+from worker.scorers.rubric.files import load, read_folder, shipped_prompts
+from worker.scorers.rubric.scorer import SAFETY, RubricScorer
 
 FRONT = """---
 name: demo

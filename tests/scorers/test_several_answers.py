@@ -11,7 +11,7 @@ from tests.scorers.test_rubric_scorer import FRONT, RUN, a_rubric, a_scorer, tol
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.records import Judging, Question, Reply, Scoring
 from worker.scorers.protocol import Context, MostTokens
-from worker.scorers.rubric import Prepared, RubricScorer
+from worker.scorers.rubric.scorer import Prepared, RubricScorer
 
 ESCALATE = "escalate: {when: [failed_evidence, unknown, unreadable, low_confidence], to: big}"
 Says = Callable[[Question, int], Any]

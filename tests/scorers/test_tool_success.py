@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.records import Outcome, Run, Step, StepKind
+from worker.scorers.heuristics.tool_success import ToolSuccess
 from worker.scorers.protocol import Context
-from worker.scorers.tool_success import ToolSuccess
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "<stdin>", line 1\nZeroDivisionError: division by zero'
 

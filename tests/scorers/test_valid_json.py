@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from worker.records import Outcome, Run
+from worker.scorers.heuristics.valid_json import ValidJson
 from worker.scorers.protocol import Context
-from worker.scorers.valid_json import ValidJson
 
 SCHEMA = {
     "type": "object",

@@ -4,8 +4,8 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from tests.store.world import NOW, World, at_once
-from worker.store import answers
 from worker.store.engine import Store
+from worker.store.queue import replies as answers
 from worker.store.tables import AnswerRow, core
 
 answer = core(AnswerRow)

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 
 from tests.store.world import LEASE_S, NIGHT, NOW, World, given_up, heuristic, judge, outcome
-from worker.store import at_work, ledger
-from worker.store.at_work import OpenJobs
 from worker.store.engine import Store
+from worker.store.queue import backlog, progress
+from worker.store.queue.progress import OpenJobs
 
 LATER = NOW + timedelta(seconds=LEASE_S - 1)
 GONE = NOW + timedelta(seconds=LEASE_S + 1)
@@ -13,7 +13,7 @@ GONE = NOW + timedelta(seconds=LEASE_S + 1)
 
 def open_jobs(store: Store, at: datetime) -> list[OpenJobs]:
     with store.read() as connection:
-        return at_work.open_jobs(connection, at)
+        return progress.open_jobs(connection, at)
 
 
 def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None:
@@ -33,7 +33,7 @@ def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None
         found = open_jobs(store, at)
         with store.read() as connection:
             for lane in ("judge", "heuristic"):
-                assert at_work.summed([each for each in found if each.lane == lane]) == ledger.waiting(
+                assert progress.summed([each for each in found if each.lane == lane]) == backlog.waiting(
                     connection, at, lane
                 )
     assert [each.lost for each in open_jobs(store, GONE)] == [2, 0, 0]
@@ -41,7 +41,7 @@ def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None
 
 def test_nothing_is_open_in_an_empty_ledger(store: Store) -> None:
     assert open_jobs(store, NOW) == []
-    assert at_work.summed([]) == ledger.Backlog(0, 0, 0, None, None)
+    assert progress.summed([]) == backlog.Backlog(0, 0, 0, None, None)
 
 
 def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> None:
@@ -56,8 +56,8 @@ def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> N
     settled += [given_up(also)._replace(reason="scorer_error: KeyError: 'b'")]
     world.settle(settled)
     with store.read() as connection:
-        found = at_work.outcomes(connection, NIGHT)
-        assert at_work.outcomes(connection, NIGHT + timedelta(days=1)) == []
+        found = progress.outcomes(connection, NIGHT)
+        assert progress.outcomes(connection, NIGHT + timedelta(days=1)) == []
     assert {(each.state, each.reason, each.jobs) for each in found} == {
         ("scored", None, 1),
         ("unscored", "refusal", 1),

@@ -2,10 +2,12 @@ import threading
 from datetime import timedelta
 
 from tests.store.world import NIGHT, NOW, World, given_up, heuristic, incoming, judge, outcome, row, small_run
-from worker.store import counts, draws, enrol
+from worker.store.budget.accounts import SpendingLimits
 from worker.store.engine import Store
-from worker.store.ledger import Settled
-from worker.store.money import SpendingLimits
+from worker.store.queue import enrol
+from worker.store.queue.settling import Settled
+from worker.store.results import counts
+from worker.store.runs import draws
 
 BEFORE = NIGHT - timedelta(1)
 

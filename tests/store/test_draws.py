@@ -5,8 +5,10 @@ from sqlalchemy import select
 
 from tests.store.world import NIGHT, NOW, World, at_once, draw_strata, heuristic, incoming, judge, small_run, thresholds
 from worker.records import Stratum
-from worker.store import draws, enrol
+from worker.store import meta
 from worker.store.engine import Store
+from worker.store.queue import enrol
+from worker.store.runs import draws
 from worker.store.tables import DrawRow, SampleRow, core
 
 ORDINARY = Stratum("refund", False)
@@ -162,9 +164,9 @@ def test_drawn_nights_are_told_with_their_bounds_included(store: Store) -> None:
 
 def test_a_fact_about_the_installation_is_said_once(store: Store) -> None:
     with store.write() as connection:
-        assert draws.get_meta(connection, "start") is None
-        assert draws.set_meta_once(connection, "start", "one") == "one"
-        assert draws.set_meta_once(connection, "start", "two") == "one"
+        assert meta.get_meta(connection, "start") is None
+        assert meta.set_meta_once(connection, "start", "one") == "one"
+        assert meta.set_meta_once(connection, "start", "two") == "one"
 
 
 def test_a_scorer_that_changes_is_a_new_row_and_one_that_does_not_stays_what_it_was(store: Store) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from tests.store.world import NIGHT, World, judge, outcome, row
 from worker.records import CACHED, RunFilter, ScorerKey
-from worker.store import escalations, scores
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.ledger import Job, Settled
+from worker.store.queue.enrol import Registered
+from worker.store.queue.job import Job
+from worker.store.queue.settling import Settled
+from worker.store.results import escalations, scores
 
 SPEC = {"model": "small", "escalate": {"when": ["unknown"], "to": "big", "below": 0.8, "required": []}}
 

@@ -5,8 +5,8 @@ import pytest
 
 from tests.store.world import NIGHT, NOW
 from worker.records import Drift, Stream
-from worker.store import findings
 from worker.store.engine import Store
+from worker.store.results import findings
 
 LATER = NOW + timedelta(days=1)
 

@@ -8,11 +8,12 @@ from sqlalchemy import func, select, update
 
 from tests.store.test_money import DAY, EXPIRED, account, cap, drawn
 from tests.store.world import LEASE_S, NIGHT, NOW, World, at_once, given_up, job, outcome, spend
-from worker.store import enrol, ledger, summary
+from worker.store.budget.accounts import AccountBalance
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.ledger import Job
-from worker.store.money import AccountBalance
+from worker.store.queue import claiming, enrol, leases
+from worker.store.queue.enrol import Registered
+from worker.store.queue.job import Job
+from worker.store.results import cells
 
 LATER = EXPIRED + timedelta(minutes=5)
 
@@ -22,7 +23,7 @@ def lost(store: Store, count: int = 1, *, max_attempts: int = 3) -> tuple[World,
     world, scorers, _ = drawn(store, count)
     jobs = world.claim(scorers, owner="dead", money=cap(9.0, scorers, 0.3)).jobs
     with store.write() as connection:
-        assert ledger.reap(connection, EXPIRED, max_attempts) == count
+        assert claiming.reap(connection, EXPIRED, max_attempts) == count
     return world, scorers, jobs
 
 
@@ -61,21 +62,21 @@ def test_a_job_that_was_given_up_as_lost_is_scored_by_its_late_result_and_its_ni
     world, scorers, (one,) = lost(store, max_attempts=1)
     assert world.states() == {"failed": 1}
     with store.write() as connection:
-        ((night, resolved, ended),) = summary.stale_nights(connection, NIGHT)
-        summary.mark_summarised(connection, night, resolved, ended, LATER)
-        assert summary.stale_nights(connection, NIGHT) == []
+        ((night, resolved, ended),) = cells.stale_nights(connection, NIGHT)
+        cells.mark_summarised(connection, night, resolved, ended, LATER)
+        assert cells.stale_nights(connection, NIGHT) == []
     assert world.settle([outcome(one, cost_usd=0.1)], owner="dead", now=LATER) == 1
     assert account(store) == AccountBalance(0.1, 0, 0)
     assert world.count(scorers).scored == 1
     with store.read() as connection:
-        assert summary.stale_nights(connection, NIGHT + timedelta(60)) == [(NIGHT, 1, 1)]
+        assert cells.stale_nights(connection, NIGHT + timedelta(60)) == [(NIGHT, 1, 1)]
 
 
 def test_without_a_budget_a_late_result_is_taken_too(store: Store) -> None:
     world, scorers, _ = drawn(store, 1)
     (one,) = world.claim(scorers, owner="dead").jobs
     with store.write() as connection:
-        ledger.reap(connection, EXPIRED, 3)
+        claiming.reap(connection, EXPIRED, 3)
     assert world.settle([outcome(one, cost_usd=0.1)], owner="dead", now=LATER, day=DAY) == 1
     assert account(store) == AccountBalance(0.1, 0, 0)
 
@@ -85,7 +86,7 @@ def test_only_those_that_were_lost_are_settled_late_beside_those_in_time(store: 
     purse = cap(9.0, scorers, 0.3)
     (first,) = world.claim(scorers, owner="slow", money=purse, limit=1).jobs
     with store.write() as connection:
-        ledger.reap(connection, EXPIRED, 3)
+        claiming.reap(connection, EXPIRED, 3)
         connection.execute(update(job).where(job.c.pk == first.pk).values(not_before=LATER))
     (second,) = world.claim(scorers, owner="slow", money=purse, limit=1, now=EXPIRED).jobs
     done = [outcome(one, cost_usd=0.1) for one in (first, second)]
@@ -130,7 +131,7 @@ def test_a_worker_that_lost_a_job_twice_settles_its_last_attempt_only(store: Sto
     world, scorers, (first,) = lost(store)
     (second,) = world.claim(scorers, owner="dead", now=EXPIRED, money=cap(9.0, scorers, 0.3)).jobs
     with store.write() as connection:
-        ledger.reap(connection, EXPIRED + timedelta(seconds=LEASE_S + 1), 3)
+        claiming.reap(connection, EXPIRED + timedelta(seconds=LEASE_S + 1), 3)
     assert account(store) == AccountBalance(0.6, 0, 0.6)
     assert world.settle([outcome(first, cost_usd=0.1)], owner="dead", now=LATER) == 0
     assert world.settle([outcome(second, cost_usd=0.1)], owner="dead", now=LATER) == 1
@@ -163,8 +164,8 @@ def test_what_a_batch_gave_up_as_spent_it_may_still_answer_until_somebody_asks_a
     purse = cap(9.0, scorers, 0.3)
     first, second, third = world.claim(scorers, owner="batch:1", money=purse).jobs
     with store.write() as connection:
-        assert ledger.release(connection, [first, second], "batch:1", "judge", "deadline", is_spent=True) == 2
-        assert ledger.release(connection, [third], "batch:1", "judge", "deadline", is_spent=False) == 1
+        assert leases.release(connection, [first, second], "batch:1", "judge", "deadline", is_spent=True) == 2
+        assert leases.release(connection, [third], "batch:1", "judge", "deadline", is_spent=False) == 1
     assert account(store) == AccountBalance(0.6, 0, 0.6)
     world.claim(scorers, money=purse, limit=1)
     done = [outcome(one, cost_usd=0.1) for one in (first, second, third)]
@@ -177,7 +178,7 @@ def test_late_results_claims_and_cuts_at_once_never_lock_each_other_out(store: S
     purse = cap(1.0, scorers, 0.02)
     jobs = world.claim(scorers, owner="dead", money=purse, limit=30).jobs
     with store.write() as connection:
-        ledger.reap(connection, EXPIRED, 3)
+        claiming.reap(connection, EXPIRED, 3)
 
     def work(own: World, owner: str) -> None:
         if owner == "worker-0":

@@ -19,10 +19,12 @@ from tests.store.world import (
     row,
     small_run,
 )
-from worker.store import draws, enrol, ledger
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.ledger import Backlog, Job
+from worker.store.queue import backlog, enrol, leases, settling
+from worker.store.queue.backlog import Backlog
+from worker.store.queue.enrol import Registered
+from worker.store.queue.job import Job
+from worker.store.runs import draws
 
 EXPIRED = NOW + timedelta(seconds=LEASE_S + 1)
 
@@ -38,7 +40,7 @@ def drawn(store: Store, count: int) -> tuple[World, list[Registered], list[str]]
 
 def waiting(world: World, **when: timedelta) -> Backlog:
     with world.store.read() as connection:
-        return ledger.waiting(connection, NOW + when.get("after", timedelta()), "heuristic")
+        return backlog.waiting(connection, NOW + when.get("after", timedelta()), "heuristic")
 
 
 def test_jobs_are_claimed_oldest_night_first_then_by_place_then_a_runs_scorers_together(store: Store) -> None:
@@ -110,9 +112,9 @@ def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
     world, scorers, _ = drawn(store, 2)
     held, let_go = world.claim(scorers, owner="me").jobs
     with store.write() as connection:
-        assert ledger.renew(connection, [held], "me", EXPIRED, LEASE_S) == 1
-        assert ledger.renew(connection, [held], "other", EXPIRED, LEASE_S) == 0
-        assert ledger.renew(connection, [], "me", EXPIRED, LEASE_S) == 0
+        assert leases.renew(connection, [held], "me", EXPIRED, LEASE_S) == 1
+        assert leases.renew(connection, [held], "other", EXPIRED, LEASE_S) == 0
+        assert leases.renew(connection, [], "me", EXPIRED, LEASE_S) == 0
     assert [one.pk for one in world.claim(scorers, owner="other", now=EXPIRED).jobs] == [let_go.pk]
 
 
@@ -188,7 +190,7 @@ def test_texts_that_a_database_cannot_hold_do_not_stop_an_outcome(store: Store) 
     odd_text: Any = "a\0b\ud800"
     texts = dict.fromkeys(("reason", "label", "rationale", "model_served", "fingerprint"), odd_text)
     odd = [{"quote": "a\0b\ud800"}]
-    done = ledger.Settled(first, "scored", "a\0b\ud800", 0.0, [row(first, **texts, evidence=odd)])
+    done = settling.Settled(first, "scored", "a\0b\ud800", 0.0, [row(first, **texts, evidence=odd)])
     assert world.settle([done]) == 1
     assert world.retry([second], NOW, reason="429 \0 \udfff") == 1
     (stored,) = world.scores()
@@ -248,10 +250,10 @@ def test_waiting_tells_what_is_due_what_waits_and_what_is_in_hand(store: Store) 
     world.settle([outcome(one) for one in taken[1:]])
     assert waiting(world).leased == 0
     with store.read() as connection:
-        assert ledger.waiting(connection, NOW, "judge") == Backlog(0, 0, 0, None, None)
+        assert backlog.waiting(connection, NOW, "judge") == Backlog(0, 0, 0, None, None)
         before = NIGHT - timedelta(1)
-        assert ledger.waiting(connection, NOW, "heuristic", (before, before)).due == 0
-        assert ledger.waiting(connection, NOW, "heuristic", (before, NIGHT)).due == 3
+        assert backlog.waiting(connection, NOW, "heuristic", (before, before)).due == 0
+        assert backlog.waiting(connection, NOW, "heuristic", (before, NIGHT)).due == 3
 
 
 def change_judge(world: World, new: Registered) -> int:

@@ -27,13 +27,17 @@ from tests.store.world import (
     small_run,
     spend,
 )
-from worker.store import counts, draws, enrol, ledger, money, runs, tries
+from worker.store.budget import accounts as money
+from worker.store.budget.accounts import RubricCap, SpendingLimits
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.ledger import Job, Settled
-from worker.store.money import RubricCap, SpendingLimits
+from worker.store.queue import backlog, enrol, failed_attempts, leases
+from worker.store.queue.enrol import Registered
+from worker.store.queue.failed_attempts import FailedAttemptCost
+from worker.store.queue.job import Job
+from worker.store.queue.settling import Settled
+from worker.store.results import counts
+from worker.store.runs import draws, runs
 from worker.store.tables import CutRow, DrawRow, ScorerRow, core
-from worker.store.tries import FailedAttemptCost
 
 draw, cut, scorer = core(DrawRow), core(CutRow), core(ScorerRow)
 NIGHTS = (NIGHT - timedelta(1), NIGHT)
@@ -161,7 +165,7 @@ class Walk:
                 ).one()
             usd = self.random.choice([0.0, 0.02, held.reserved_usd]) if held.reserved_day else 0.0
             with self.store.write() as connection:
-                is_ours = tries.book(connection, [FailedAttemptCost(one, usd, {})], worker, NIGHT)
+                is_ours = failed_attempts.book(connection, [FailedAttemptCost(one, usd, {})], worker, NIGHT)
             if is_ours:
                 name = next(each.key.name for each in self.everyone() if each.pk == one.scorer_pk)
                 self.booked[held.reserved_day or NIGHT, name] += usd
@@ -172,7 +176,7 @@ class Walk:
 
     def renew(self, worker: str) -> None:
         with self.store.write() as connection:
-            ledger.renew(connection, self.held[worker], worker, self.now, LEASE_S)
+            leases.renew(connection, self.held[worker], worker, self.now, LEASE_S)
 
     def crash(self, worker: str) -> None:
         self.past += [(worker, one) for one in self.held[worker]]
@@ -232,7 +236,7 @@ class Walk:
             for _ in range(100):
                 jobs = self.world.claim(mine, now=self.now, limit=50, max_attempts=9).jobs
                 with self.store.read() as connection:
-                    left = ledger.waiting(connection, self.now, lane)
+                    left = backlog.waiting(connection, self.now, lane)
                 if not jobs and not left.due and not left.later:
                     break
                 if not jobs:

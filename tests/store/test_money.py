@@ -20,11 +20,14 @@ from tests.store.world import (
     small_run,
     spend,
 )
-from worker.store import draws, enrol, money, summary
-from worker.store.draws import draw
+from worker.store.budget import accounts
+from worker.store.budget.accounts import AccountBalance, SpendingLimits
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.money import AccountBalance, SpendingLimits
+from worker.store.queue import enrol
+from worker.store.queue.enrol import Registered
+from worker.store.results import cells
+from worker.store.runs import draws
+from worker.store.runs.draws import draw
 from worker.store.tables import CutRow, core
 
 DAY = NIGHT + timedelta(1)
@@ -52,7 +55,7 @@ def account(store: Store, day: date = DAY) -> AccountBalance:
         held = connection.execute(
             select(func.coalesce(func.sum(job.c.reserved_usd), 0.0)).where(job.c.reserved_day == day, IS_HELD)
         ).scalar_one()
-        found = money.account(connection, day)
+        found = accounts.account(connection, day)
     assert found.reserved_usd == pytest.approx(held)
     return AccountBalance(*(round(amount, 9) for amount in found))
 
@@ -289,14 +292,14 @@ def test_a_night_whose_shed_jobs_are_taken_up_again_is_summarised_again_however_
     world.settle([outcome(one, cost_usd=0.2) for one in world.claim(scorers, money=cap(0.2, scorers, 0.1)).jobs])
     world.claim(scorers, money=cap(0.2, scorers, 0.1))
     with store.write() as connection:
-        ((night, resolved, ended),) = summary.stale_nights(connection, NIGHT)
+        ((night, resolved, ended),) = cells.stale_nights(connection, NIGHT)
         assert (night, resolved, ended) == (NIGHT, 4, 4)
-        summary.mark_summarised(connection, night, resolved, ended, NOW)
+        cells.mark_summarised(connection, night, resolved, ended, NOW)
         enrol.reorder(connection, NIGHT)
         connection.execute(cut.delete())
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers).jobs])
     with store.read() as connection:
-        assert summary.stale_nights(connection, NIGHT) == [(NIGHT, 4, 4)]
+        assert cells.stale_nights(connection, NIGHT) == [(NIGHT, 4, 4)]
 
 
 def test_a_cap_is_never_overspent_by_workers_at_once_and_nothing_below_the_cut_is_left(store: Store) -> None:
@@ -376,6 +379,6 @@ def test_a_months_cap_is_not_overspent_by_workers_on_both_sides_of_midnight(stor
 
     at_once(store, 4, work)
     with store.read() as connection:
-        month = money.month_account(connection, DAY)
+        month = accounts.month_account(connection, DAY)
     assert (round(month.spent_usd, 9), round(month.reserved_usd, 9)) == (1.0, 0.0)
     assert Counter(each.state for each in world.jobs()) == {"scored": 50, "shed": 70}

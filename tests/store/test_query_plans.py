@@ -9,18 +9,23 @@ import pytest
 from sqlalchemy import Connection, event
 
 from tests.store.world import NIGHT, NOW, World, heuristic, incoming, small_run
-from worker.cli.trends import read as trends
-from worker.flow.desk import JobProcessor
-from worker.flow.draw import draw_night
-from worker.flow.engine_now import StatusReader
-from worker.flow.nightly import due_nights, finish, open_jobs
-from worker.flow.project import Project
-from worker.flow.reconcile import LANES, reconcile
-from worker.flow.watch import watch
+from worker.cli.commands.trends import read as trends
+from worker.jobs.processor import JobProcessor
+from worker.pipeline.draw import draw_night
+from worker.pipeline.nightly import due_nights, finish, open_jobs
+from worker.pipeline.operations.watch import watch
+from worker.pipeline.reconcile import reconcile
+from worker.project.project import Project
+from worker.queries.status import StatusReader
 from worker.records import Stratum
+from worker.records.job import LANES
 from worker.settings import Settings
-from worker.store import at_work, counts, draws, ledger, runs, schema, summary
+from worker.store import schema
 from worker.store.engine import Store
+from worker.store.queue import claiming, progress
+from worker.store.results import cells, counts
+from worker.store.results import trends as weekly_points
+from worker.store.runs import draws, runs
 
 STRATUM = Stratum("refund", False)
 BIG = ("run", "payload", "sample", "job", "score")
@@ -63,7 +68,7 @@ def filled(tmp_path: Path) -> Iterator[Store]:
 def test_a_claim_reads_the_queue_in_order(filled: Store) -> None:
     plans = Plans(filled)
     with filled.write() as connection:
-        ledger.claim(
+        claiming.claim(
             connection,
             now=NOW,
             lane="heuristic",
@@ -84,7 +89,7 @@ def test_a_claim_reads_the_queue_in_order_before_anything_was_analysed(tmp_path:
     schema.ensure(store)
     plans = Plans(store)
     with store.write() as connection:
-        ledger.claim(
+        claiming.claim(
             connection, now=NOW, lane="judge", scorer_pks=[1, 2], owner="me", limit=5, lease_s=60.0, max_attempts=3
         )
     store.close()
@@ -141,14 +146,14 @@ def test_taking_runs_finds_the_known_ones_by_identity(filled: Store) -> None:
 def test_points_of_some_weeks_are_found_by_week(filled: Store) -> None:
     plans = Plans(filled)
     with filled.read() as connection:
-        summary.points(connection, dimension="task_type", scorer_name=None, task_type=None, since_week="2026-W40")
+        weekly_points.points(connection, dimension="task_type", scorer_name=None, task_type=None, since_week="2026-W40")
     assert any("USING INDEX trend_by_week" in line for line in plans.of("trend"))
 
 
 def test_a_stale_night_is_found_by_counting_in_indexes_alone(filled: Store) -> None:
     plans = Plans(filled)
     with filled.read() as connection:
-        assert summary.stale_nights(connection, NIGHT)
+        assert cells.stale_nights(connection, NIGHT)
     for table in ("job", "run"):
         assert all("USING COVERING INDEX" in line for line in plans.of(table)), table
         assert plans.of(table)
@@ -241,7 +246,7 @@ def _status(project: Project) -> object:
 
 def _outcomes(project: Project) -> object:
     with project.store.read() as connection:
-        return at_work.outcomes(connection, NIGHT)
+        return progress.outcomes(connection, NIGHT)
 
 
 @pytest.mark.parametrize(

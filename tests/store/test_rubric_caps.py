@@ -9,11 +9,13 @@ from sqlalchemy import func, select
 
 from tests.store.test_money import DAY, EXPIRED, NEXT_DAY, account, cuts, drawn
 from tests.store.world import NIGHT, NOW, World, at_once, incoming, judge, outcome, small_run, spend
-from worker.store import draws, enrol, ledger, money
+from worker.store.budget import accounts
+from worker.store.budget.accounts import AccountBalance, RubricCap, SpendingLimits
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.ledger import Job
-from worker.store.money import AccountBalance, RubricCap, SpendingLimits
+from worker.store.queue import claiming, enrol
+from worker.store.queue.enrol import Registered
+from worker.store.queue.job import Job
+from worker.store.runs import draws
 
 MOST_USD = 0.1
 
@@ -96,7 +98,7 @@ def test_all_versions_of_a_rubric_spend_from_one_cap(store: Store) -> None:
     world.settle([outcome(one, cost_usd=0.1) for one in spent])
     assert names([new, other], world.claim([new, other], money=purse).jobs) == {"dear": 1, "cheap": 4}
     with store.read() as connection:
-        assert {name: round(one.spent_usd, 9) for name, one in money.by_rubric(connection, DAY, DAY).items()} == {
+        assert {name: round(one.spent_usd, 9) for name, one in accounts.by_rubric(connection, DAY, DAY).items()} == {
             "dear": 0.2,
             "cheap": 0.0,
         }
@@ -228,6 +230,6 @@ def test_claims_that_find_lost_jobs_do_not_lock_each_other_out(store: Store) -> 
 
     at_once(store, 4, work)
     with store.write() as connection:
-        ledger.reap(connection, EXPIRED + timedelta(hours=1), 3)
+        claiming.reap(connection, EXPIRED + timedelta(hours=1), 3)
         total = connection.execute(select(func.sum(spend.c.presumed_usd))).scalar_one()
     assert round(total, 9) == round(120 * MOST_USD, 9)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from tests.store.world import NIGHT, NOW, World, at_once, heuristic, incoming, small_run
-from worker.ingest import document
+from worker.connectors.sources import document
 from worker.records import Run, Step
-from worker.sections import IntakeSection
-from worker.store import draws, runs
+from worker.settings.sections_sampling import IntakeSection
 from worker.store.engine import Store
-from worker.store.runs import Counts, Incoming
+from worker.store.runs import draws, references, runs
+from worker.store.runs.runs import Counts, Incoming
 from worker.store.tables import PayloadRow, RunRow, core
 
 ARun = Callable[..., Run]
@@ -203,10 +203,10 @@ def test_the_span_is_none_without_runs_and_both_ends_with_them(store: Store) -> 
 def test_references_of_a_night_stay_as_first_stored(store: Store) -> None:
     for cost in (1.0, 2.0):
         with store.write() as connection:
-            runs.store_references(connection, [{"night": NIGHT, "task_type": "refund", "cost_usd": cost}])
+            references.store_references(connection, [{"night": NIGHT, "task_type": "refund", "cost_usd": cost}])
     with store.read() as connection:
-        assert runs.references(connection, [NIGHT])[NIGHT, "refund"]["cost_usd"] == 1.0
-        assert runs.latest_references(connection)["refund"]["cost_usd"] == 1.0
+        assert references.references(connection, [NIGHT])[NIGHT, "refund"]["cost_usd"] == 1.0
+        assert references.latest_references(connection)["refund"]["cost_usd"] == 1.0
 
 
 def test_recent_values_of_a_busy_task_type_are_a_bounded_subset_by_key(store: Store) -> None:
@@ -214,7 +214,7 @@ def test_recent_values_of_a_busy_task_type_are_a_bounded_subset_by_key(store: St
     world.add_runs(40)
     world.add_runs(4, task_type="rare")
     with store.read() as connection:
-        values = runs.recent_values(connection, NIGHT, NIGHT, most=10)
+        values = references.recent_values(connection, NIGHT, NIGHT, most=10)
     assert {task: len(rows) for task, rows in values.items()} == {"refund": 10, "rare": 4}
 
 

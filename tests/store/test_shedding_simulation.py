@@ -20,11 +20,14 @@ from sqlalchemy import func, select, update
 
 from tests.store.world import LEASE_S, NOW, World, incoming, job, judge, outcome, run, score, small_run
 from worker.records import Stratum
-from worker.store import draws, enrol, ledger, summary
+from worker.store.budget.accounts import RubricCap, SpendingLimits
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.ledger import Job, Settled
-from worker.store.money import RubricCap, SpendingLimits
+from worker.store.queue import enrol, leases
+from worker.store.queue.enrol import Registered
+from worker.store.queue.job import Job
+from worker.store.queue.settling import Settled
+from worker.store.results import cells
+from worker.store.runs import draws
 from worker.store.tables import CutRow, DrawRow, core
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -182,7 +185,7 @@ class Night:
 
     def is_open(self) -> bool:
         with self.world.store.read() as connection:
-            return summary.open_jobs(connection, self.night) > 0
+            return cells.open_jobs(connection, self.night) > 0
 
     def end_some(self, worker: str) -> None:
         """Short calls end first."""
@@ -203,7 +206,7 @@ class Night:
         self.now += timedelta(seconds=LEASE_S + 1)
         with self.world.store.write() as connection:
             for other, jobs in self.held.items():
-                ledger.renew(connection, jobs, other, self.now, LEASE_S)
+                leases.renew(connection, jobs, other, self.now, LEASE_S)
 
     def said(self, one: Job) -> Settled:
         case, rubric = self.case_of[one.run_pk], self.name[one.scorer_pk]

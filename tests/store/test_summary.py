@@ -9,12 +9,14 @@ from sqlalchemy import Connection, func, select
 
 from tests.store.world import NIGHT, NOW, World, at_once, heuristic, incoming, judge, outcome, run, score, small_run
 from worker.records import Cell
-from worker.store import enrol, runs, summary
-from worker.store.draws import draw
+from worker.store.budget.accounts import SpendingLimits
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.money import SpendingLimits
-from worker.store.summary import cell, cut
+from worker.store.queue import enrol
+from worker.store.queue.enrol import Registered
+from worker.store.results import cells, trends
+from worker.store.results.cells import cell, cut
+from worker.store.runs import runs
+from worker.store.runs.draws import draw
 
 Key = tuple[int, str | None, str, bool, str, str]
 Sums = tuple[int, int, int, int, float, float]
@@ -126,7 +128,7 @@ def test_cells_are_what_the_raw_rows_add_up_to(store: Store, seed: int) -> None:
     scorers = a_busy_night(world, seed)
     with store.write() as connection:
         assert connection.execute(select(func.count()).select_from(cut)).scalar_one() > 0
-        count = summary.refresh_night(connection, NIGHT)
+        count = cells.refresh_night(connection, NIGHT)
     wanted = expected(world, scorers)
     found = stored(store)
     assert count == len(found)
@@ -148,7 +150,7 @@ def test_a_score_beyond_the_cut_does_not_count(store: Store) -> None:
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=money).jobs])
     assert world.claim(scorers, now=NOW + timedelta(hours=1), money=money).shed == 1, "its call is presumed spent"
     with store.write() as connection:
-        summary.refresh_night(connection, NIGHT)
+        cells.refresh_night(connection, NIGHT)
     assert list(stored(store).values()) == [(10, 10, 2, 0, 2.0, 2.0)]
     assert stored(store) == expected(world, scorers)
     assert world.count(scorers).scored == 9, "paid for, and told as what it is"
@@ -158,8 +160,8 @@ def test_summing_a_night_again_replaces_its_cells(store: Store) -> None:
     world = World(store)
     a_busy_night(world, 3)
     with store.write() as connection:
-        count = summary.refresh_night(connection, NIGHT)
-        assert summary.refresh_night(connection, NIGHT) == count
+        count = cells.refresh_night(connection, NIGHT)
+        assert cells.refresh_night(connection, NIGHT) == count
     assert len(stored(store)) == count
 
 
@@ -181,15 +183,15 @@ def test_a_night_that_two_sum_at_once_is_summed_once(store: Store) -> None:
     world = World(store)
     a_busy_night(world, 4)
     with store.write() as connection:
-        count = summary.refresh_night(connection, NIGHT)
-    together(store, lambda connection: summary.refresh_night(connection, NIGHT))
+        count = cells.refresh_night(connection, NIGHT)
+    together(store, lambda connection: cells.refresh_night(connection, NIGHT))
     assert len(stored(store)) == count
 
 
 def test_a_week_that_two_replace_at_once_stands_once(store: Store) -> None:
     (one,) = World(store).register(judge())
     rows = [point(one.pk, "2026-W47", "refund", segment=f"s-{number}") for number in range(50)]
-    together(store, lambda connection: summary.replace_week(connection, "2026-W47", rows))
+    together(store, lambda connection: trends.replace_week(connection, "2026-W47", rows))
     assert len(points(store)) == 50
 
 
@@ -197,10 +199,10 @@ def test_cells_come_in_one_order_on_every_database(store: Store) -> None:
     world = World(store)
     scorers = a_busy_night(world, 5)
     with store.write() as connection:
-        summary.refresh_night(connection, NIGHT)
-        streams = summary.cells(connection, NIGHT, NIGHT)
-        assert summary.cells(connection, NIGHT + timedelta(1), NIGHT + timedelta(9)) == []
-        aggregates = summary.cells(connection, NIGHT, NIGHT, [scorers[2].pk, scorers[0].pk], aggregates_only=True)
+        cells.refresh_night(connection, NIGHT)
+        streams = cells.cells(connection, NIGHT, NIGHT)
+        assert cells.cells(connection, NIGHT + timedelta(1), NIGHT + timedelta(9)) == []
+        aggregates = cells.cells(connection, NIGHT, NIGHT, [scorers[2].pk, scorers[0].pk], aggregates_only=True)
     assert [(each.scorer_pk, each.criterion) for each in streams] == [
         (one.pk, criterion) for one in scorers for criterion in (None, "tone", "truth")
     ]
@@ -214,8 +216,8 @@ def test_unscored_runs_are_summed_by_segment(store: Store) -> None:
     world = World(store)
     a_busy_night(world, 6)
     with store.write() as connection:
-        summary.refresh_night(connection, NIGHT)
-        found = summary.unscored(connection, NIGHT, NIGHT)
+        cells.refresh_night(connection, NIGHT)
+        found = cells.unscored(connection, NIGHT, NIGHT)
     wanted: dict[tuple[Any, ...], int] = {}
     for (scorer_pk, criterion, task_type, _, agent, version), sums in stored(store).items():
         key = (scorer_pk, criterion, task_type, agent, version)
@@ -233,21 +235,21 @@ def test_the_reference_traffic_is_a_task_types_own_first_nights(store: Store) ->
         world.add_runs(bills, night=night, task_type="billing")
         world.draw(scorers, night=night)
         with store.write() as connection:
-            summary.refresh_night(connection, night)
+            cells.refresh_night(connection, night)
     with store.read() as connection:
-        assert summary.first_nights(connection) == {"refund": NIGHT, "billing": NIGHT + timedelta(1)}
-        assert summary.reference_traffic(connection, 2) == {"refund": 3.0, "billing": 4.0}
+        assert cells.first_nights(connection) == {"refund": NIGHT, "billing": NIGHT + timedelta(1)}
+        assert cells.reference_traffic(connection, 2) == {"refund": 3.0, "billing": 4.0}
 
 
 def stale(store: Store, since: date = NIGHT) -> list[tuple[date, int, int]]:
     with store.read() as connection:
-        return summary.stale_nights(connection, since)
+        return cells.stale_nights(connection, since)
 
 
 def summarise(store: Store) -> None:
     with store.write() as connection:
-        for night, resolved, ended in summary.stale_nights(connection, NIGHT):
-            summary.mark_summarised(connection, night, resolved, ended, NOW)
+        for night, resolved, ended in cells.stale_nights(connection, NIGHT):
+            cells.mark_summarised(connection, night, resolved, ended, NOW)
 
 
 def test_a_night_is_stale_when_its_jobs_or_runs_changed_since_its_summary(store: Store) -> None:
@@ -290,12 +292,12 @@ def test_a_night_is_compared_once_after_its_summary(store: Store) -> None:
     world.add_runs(1)
     world.draw(world.register(heuristic()))
     with store.write() as connection:
-        assert summary.open_jobs(connection, NIGHT) == 1
-        assert summary.uncompared_nights(connection) == []
-        summary.mark_summarised(connection, NIGHT, 0, 1, NOW)
-        assert summary.uncompared_nights(connection) == [NIGHT]
-        summary.mark_compared(connection, NIGHT, NOW)
-        assert summary.uncompared_nights(connection) == []
+        assert cells.open_jobs(connection, NIGHT) == 1
+        assert cells.uncompared_nights(connection) == []
+        cells.mark_summarised(connection, NIGHT, 0, 1, NOW)
+        assert cells.uncompared_nights(connection) == [NIGHT]
+        cells.mark_compared(connection, NIGHT, NOW)
+        assert cells.uncompared_nights(connection) == []
 
 
 def point(scorer_pk: int, week: str, task_type: str | None, **over: Any) -> Mapping[str, Any]:
@@ -308,7 +310,7 @@ def point(scorer_pk: int, week: str, task_type: str | None, **over: Any) -> Mapp
 def points(store: Store, **asked: Any) -> Sequence[Mapping[str, Any]]:
     with store.read() as connection:
         wanted = {"dimension": "task_type", "scorer_name": None, "task_type": None, "since_week": None} | asked
-        return [dict(each) for each in summary.points(connection, **wanted)]
+        return [dict(each) for each in trends.points(connection, **wanted)]
 
 
 def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: Store) -> None:
@@ -317,7 +319,7 @@ def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: St
         rows = [point(pk, week, task) for pk in (one.pk, other.pk) for task in ("refund", None, "billing")]
         rows += [point(one.pk, week, None, criterion="tone"), point(one.pk, week, None, dimension="agent", segment="x")]
         with store.write() as connection:
-            summary.replace_week(connection, week, rows)
+            trends.replace_week(connection, week, rows)
     told = [(each["scorer"], each["criterion"], each["task_type"], each["week"]) for each in points(store)]
     assert told == [
         (scorer, criterion, task_type, week)
@@ -340,8 +342,8 @@ def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: St
 def test_replacing_a_week_leaves_the_others(store: Store) -> None:
     (one,) = World(store).register(judge())
     with store.write() as connection:
-        summary.replace_week(connection, "2026-W46", [point(one.pk, "2026-W46", None)])
-        summary.replace_week(connection, "2026-W47", [point(one.pk, "2026-W47", None)])
-        summary.replace_week(connection, "2026-W47", [point(one.pk, "2026-W47", None, mean=0.75)])
-        summary.replace_week(connection, "2026-W46", [])
+        trends.replace_week(connection, "2026-W46", [point(one.pk, "2026-W46", None)])
+        trends.replace_week(connection, "2026-W47", [point(one.pk, "2026-W47", None)])
+        trends.replace_week(connection, "2026-W47", [point(one.pk, "2026-W47", None, mean=0.75)])
+        trends.replace_week(connection, "2026-W46", [])
     assert [(each["week"], each["mean"]) for each in points(store)] == [("2026-W47", 0.75)]

@@ -4,18 +4,18 @@ from datetime import timedelta
 
 from tests.store.test_money import DAY, EXPIRED, account, cap, drawn
 from tests.store.world import NIGHT, NOW, outcome
-from worker.store import tries
+from worker.store.budget.accounts import AccountBalance
 from worker.store.engine import Store
-from worker.store.ledger import Job
-from worker.store.money import AccountBalance
-from worker.store.tries import FailedAttemptCost
+from worker.store.queue import failed_attempts
+from worker.store.queue.failed_attempts import FailedAttemptCost
+from worker.store.queue.job import Job
 
 SOON = NOW + timedelta(seconds=30)
 
 
 def book(store: Store, *paid: FailedAttemptCost, owner: str = "me") -> int:
     with store.write() as connection:
-        return tries.book(connection, paid, owner, DAY)
+        return failed_attempts.book(connection, paid, owner, DAY)
 
 
 def paid(one: Job, usd: float) -> FailedAttemptCost:

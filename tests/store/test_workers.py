@@ -2,8 +2,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tests.store.world import LEASE_S, NOW, World, heuristic, judge
-from worker.store import workers
 from worker.store.engine import Store
+from worker.store.queue import workers
 
 
 def see(store: Store, name: str, at: datetime, lanes: Sequence[str] = ("judge",)) -> None:

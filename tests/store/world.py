@@ -12,12 +12,16 @@ from sqlalchemy import Connection, Row, func, or_, select
 
 from worker.core import sampling
 from worker.records import Draw, Run, RunFilter, ScorerKey, Stratum
-from worker.store import counts, draws, enrol, ledger, runs
+from worker.store.budget.accounts import HOLDS, SpendingLimits
 from worker.store.engine import Store
-from worker.store.enrol import Registered
-from worker.store.ledger import ClaimResult, Job, Settled
-from worker.store.money import HOLDS, SpendingLimits
-from worker.store.runs import Counts, Incoming
+from worker.store.queue import claiming, enrol, leases, settling
+from worker.store.queue.claiming import ClaimResult
+from worker.store.queue.enrol import Registered
+from worker.store.queue.job import Job
+from worker.store.queue.settling import Settled
+from worker.store.results import counts
+from worker.store.runs import draws, runs
+from worker.store.runs.runs import Counts, Incoming
 from worker.store.tables import JobRow, RunRow, ScoreRow, SpendRow, core
 
 NIGHT = date(2026, 11, 20)
@@ -124,7 +128,7 @@ class World:
         max_attempts: int = 3,
     ) -> ClaimResult:
         with self.store.write() as connection:
-            return ledger.claim(
+            return claiming.claim(
                 connection,
                 now=now,
                 lane=lane or scorers[0].lane,
@@ -139,19 +143,19 @@ class World:
     def settle(self, done: Sequence[Settled], *, owner: str = "me", now: datetime = NOW, day: date = NIGHT) -> int:
         """As a lane does: what comes too late in a transaction of its own."""
         with self.store.write() as connection:
-            count = ledger.settle(connection, done, owner, now, day)
+            count = settling.settle(connection, done, owner, now, day)
         if count < len(done):
             with self.store.write() as connection:
-                count += ledger.settle_late(connection, done, owner, now, day)
+                count += settling.settle_late(connection, done, owner, now, day)
         return count
 
     def retry(self, jobs: Sequence[Job], at: datetime, *, owner: str = "me", reason: str = "429") -> int:
         with self.store.write() as connection:
-            return ledger.retry_later(connection, [(one, at, reason) for one in jobs], owner)
+            return leases.retry_later(connection, [(one, at, reason) for one in jobs], owner)
 
     def give_back(self, jobs: Sequence[Job], *, owner: str = "me") -> int:
         with self.store.write() as connection:
-            return ledger.give_back(connection, jobs, owner)
+            return leases.give_back(connection, jobs, owner)
 
     def all_counts(self, current: Sequence[Registered], *, start: date | None = NIGHT) -> list[counts.NightCounts]:
         with self.store.read() as connection:

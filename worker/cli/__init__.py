@@ -14,7 +14,7 @@ def main() -> None:
     """Run the command. Ctrl-C is one line from the first moment to the last, while it still loads and while it ends."""
     try:
         if sys.argv[1:2] == ["health"]:
-            from worker.cli.health import quickly
+            from worker.cli.process.health import quickly
 
             if (code := quickly(sys.argv[1:])) is not None:
                 sys.exit(code)

@@ -14,7 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli.door import DISK_FULL, begin, close, is_full, leave, note
+from worker.cli.context import close
+from worker.cli.files import DISK_FULL, is_full
+from worker.cli.output import begin, note
+from worker.cli.stopping import leave
 from worker.errors import EXIT_EXPORT, EXIT_OK, EXIT_USAGE, SpotcheckError
 
 EXIT_UNEXPECTED = 1
@@ -98,7 +101,7 @@ def _root(
 
 def _register(arguments: Sequence[str] = ()) -> None:
     """The command that a command line names, or all."""
-    from worker.cli import commands
+    from worker.cli import registry as commands
 
     commands.register(app, next((each for each in arguments if not each.startswith("-")), None))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 
-from worker.demo.research import SALES_SCHEMA
-from worker.demo.wire import MODEL
+from worker.demo.agents.research import SALES_SCHEMA
+from worker.demo.judge.wire import MODEL
 from worker.errors import SettingsError
 
 DATABASE, TOML, REPORT = "spotcheck.db", "spotcheck.toml", "report.html"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
-from worker.demo import advice, orders, research
-from worker.demo.draft import Draft, Fault, Outage, Usage, priced, timed
+from worker.demo.agents import advice, orders, research
+from worker.demo.agents.draft import Draft, Fault, Outage, Usage, priced, timed
 
 WEEKS = 8
 NIGHTS = 7 * WEEKS

@@ -7,9 +7,9 @@ from typing import Any
 from worker.core.calendar import week_of
 from worker.demo.findings import RUBRIC, Found, found_json, matched, planted_json
 from worker.demo.history import MIX_SHIFT, History, Planted
-from worker.flow.project import Project
+from worker.project.project import Project
 from worker.records import Drift
-from worker.store import alerts, counts, report, summary
+from worker.store.results import alerts, counts, report, trends
 
 _TERMS = ("ended", "filtered", "before_start", "sampled_out", "scored", "unscored", "failed", "shed", "pending")
 
@@ -29,7 +29,7 @@ def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[
         rows = counts.counts(connection, first, last, registered, project.start_night())
         judged = report.judged(connection, first, last)
         raised = alerts.listing(connection, everything=True)
-        points = summary.points(connection, dimension="task_type", scorer_name=RUBRIC, task_type=None, since_week=None)
+        points = trends.points(connection, dimension="task_type", scorer_name=RUBRIC, task_type=None, since_week=None)
     judging = [each._asdict() for each in judged]
     shift = next(one for one in history.planted if one.what == MIX_SHIFT)
     return {

@@ -18,18 +18,18 @@ from celery import signals
 from celery.worker import state as worker_state
 
 from worker import celery
+from worker.connectors.sources import jsonl
 from worker.demo.history import History
 from worker.errors import SpotcheckError
-from worker.flow.draw import draw_night
-from worker.flow.nightly import finish
-from worker.flow.project import Project
-from worker.flow.reconcile import wake_due
-from worker.flow.take import take
-from worker.flow.watch import watch
-from worker.ingest import jsonl
+from worker.pipeline.draw import draw_night
+from worker.pipeline.intake.take import take
+from worker.pipeline.nightly import finish
+from worker.pipeline.operations.watch import watch
+from worker.pipeline.reconcile import wake_due
+from worker.project.project import Project
 from worker.records import Drift
 from worker.settings import Settings
-from worker.store import summary
+from worker.store.results import cells
 
 _LOOK_S = 0.5
 """The ledger is looked at this often even when no task says that it ended."""
@@ -122,7 +122,7 @@ class _Scored:
 
 def _open_jobs(project: Project, night: date) -> int:
     with project.store.read() as connection:
-        return summary.open_jobs(connection, night)
+        return cells.open_jobs(connection, night)
 
 
 def _refuse(rejected: jsonl.Rejected) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from worker.errors import SettingsError
-from worker.judge.complaint import one_line
+from worker.judge.failures import one_line
 
 SHOWN_LIMIT = 300
 _SECRET_SHAPED = re.compile(r"\b(sk|pk|rk|key|gsk|xai)[-_][\w*.-]{6,}|(?i:bearer)\s+\S+")

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 from pydantic import SecretStr
 
-from worker.core.repair import second_try
+from worker.core.judging.reask import second_try
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.address import SHOWN_LIMIT
-from worker.judge.complaint import (
+from worker.judge.capabilities import LIMITS, RUNGS, CapabilityPlan, easier, ignores_form, plan_key, refuses_form
+from worker.judge.failures import (
     Complaint,
     error_for,
     read_complaint,
@@ -21,14 +22,13 @@ from worker.judge.complaint import (
     status_of,
     used_up_s,
 )
-from worker.judge.gate import CallQueue
-from worker.judge.ladder import LIMITS, RUNGS, CapabilityPlan, easier, ignores_form, plan_key, refuses_form
-from worker.judge.pace import AdaptiveLimiter
-from worker.judge.quota import Quota, tokens_of
-from worker.judge.repair import needs_repair
+from worker.judge.limits.adaptive import AdaptiveLimiter
+from worker.judge.limits.call_queue import CallQueue
+from worker.judge.limits.quota import Quota, tokens_of
+from worker.judge.reask import needs_repair
 from worker.judge.transport import HttpResponse, JudgeTransport
-from worker.judge.wire import NoCompletion, Price, Wire
-from worker.judge.wires import WIRES
+from worker.judge.wire.protocol import NoCompletion, Price, Wire
+from worker.judge.wire.registry import WIRES
 from worker.records import Question, Reply
 
 TRIES_LIMIT = 12

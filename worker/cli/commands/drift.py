@@ -1,0 +1,100 @@
+"""`spotcheck drift`: findings, and what a person decides about them."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.context import now, project
+from worker.cli.options import Json
+from worker.cli.output import counted, inline, say, show_json
+from worker.core.drift import alerting
+from worker.errors import EXIT_DRIFT, SettingsError
+from worker.project.project import Project
+from worker.queries.readiness import learning, untested
+from worker.records import Drift
+from worker.store.results import findings
+
+MUTE_NIGHTS = 7
+
+
+def drift(
+    everything: Annotated[bool, typer.Option("--all", help="Recovered and accepted ones too.")] = False,
+    acknowledge: Annotated[
+        int | None, typer.Option(metavar="N", help="Seen: finding N stays open, unrepeated.")
+    ] = None,
+    mute: Annotated[int | None, typer.Option(metavar="N", help="Say nothing of finding N for a while.")] = None,
+    nights: Annotated[int, typer.Option(min=1, max=365, help="How long --mute lasts.")] = MUTE_NIGHTS,
+    accept: Annotated[int | None, typer.Option(metavar="N", help="The new level of finding N is normal now.")] = None,
+    fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit 10 when a finding is open.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Changes beyond chance, each with its window, size, and how often chance alone would show it.
+
+    Examples: spotcheck drift · spotcheck drift --acknowledge 3 · spotcheck drift --accept 3
+    """
+    opened = project()
+    decided = {"acknowledged": acknowledge, "muted": mute, "accepted": accept}
+    if any(number is not None for number in decided.values()):
+        _decide(opened, decided, nights)
+    with opened.store.read() as connection:
+        found = findings.listing(connection, everything=everything)
+    if as_json:
+        show_json({"findings": [finding_json(one) for one in found]})
+    else:
+        allowed = opened.settings.alerts.false_alarms_per_year
+        count = counted(len(found), "finding") if found else none_found(opened)
+        say(f"{count} (project budget: {allowed:g} false alarms a year)")
+        for one in found:
+            say()
+            for line in describe(one):
+                say(line)
+    if fail_on_drift and any(one.state == "open" for one in found):
+        raise typer.Exit(EXIT_DRIFT)
+
+
+def none_found(opened: Project) -> str:
+    """That nothing was found, unless nothing was looked for yet."""
+    known = learning(opened)
+    missing = untested(known)
+    if missing is None:
+        return "no drift found"
+    return f"no drift found; {missing}" if known.is_tested else missing
+
+
+def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> None:
+    until = opened.night_of(now()) + timedelta(days=nights)
+    with opened.store.write() as connection:
+        at = opened.store.now(connection)
+        for state, number in decided.items():
+            if number is None:
+                continue
+            muted_until = until if state == "muted" else None
+            if not findings.set_state(connection, number, state, at, muted_until=muted_until):
+                raise SettingsError(f"there is no finding {number}; see `spotcheck drift --all`")
+
+
+def describe(one: Drift) -> list[str]:
+    """A finding in words, two lines; levels in the units that `spotcheck alerts` has.
+
+    Example:
+        "[3] COST  refund · cost per run   $0.0126 → $0.0173 over 3 nights to 2026-11-12 (n 145)".
+    """
+    where = inline(one.stream.task_type or "all task types, same mix")
+    what = alerting.kind_word(one.kind).upper()
+    figure = inline(alerting.figure(one.stream.scorer))
+    before, after = (alerting.level(one.kind, value) for value in (one.before, one.after))
+    over = counted(one.window_nights, "night") if one.window_hours is None else counted(one.window_hours, "hour")
+    state = "" if one.state == "open" else f" · {one.state}"
+    head = (
+        f"[{one.finding_id}] {what}  {where} · {figure}   {before} → {after} over {over} to {one.found_night} "
+        f"(n {one.scored}){state}"
+    )
+    return [head, f"    since {one.since} · chance alone: {alerting.rarity(one.chance_per_year)}"]
+
+
+def finding_json(one: Drift) -> dict[str, Any]:
+    """A finding as --json shows it."""
+    fields = one.model_dump(mode="json", exclude={"stream"})
+    return {"stream": one.stream._asdict(), **fields}

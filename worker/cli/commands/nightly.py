@@ -1,0 +1,252 @@
+"""`spotcheck score` and `spotcheck nightly`: the night's work, waited for or handed to workers."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any, Literal
+
+import typer
+
+from worker.cli.commands.drift import describe, finding_json, none_found
+from worker.cli.commands.sample import nights_asked
+from worker.cli.context import now, project
+from worker.cli.options import Json, Since, Until, night
+from worker.cli.output import counted, note, say, show_json
+from worker.cli.process.wake import Waking
+from worker.cli.progress import progress
+from worker.cli.stopping import StopRequest
+from worker.cli.views.unseen import warn_unseen
+from worker.errors import EXIT_DRIFT, EXIT_JUDGE, SettingsError
+from worker.jobs.processor import JobProcessor
+from worker.judge.limits import redis_quota
+from worker.pipeline.deliver import deliver
+from worker.pipeline.draw import draw_night
+from worker.pipeline.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_scores
+from worker.pipeline.operations.watch import watch
+from worker.pipeline.reconcile import reconcile, wake_due
+from worker.project.project import Project
+from worker.records.sample import StratumDraw
+from worker.store.queue.backlog import BlockedJobs
+from worker.store.queue.batches import is_batch, recent
+from worker.store.runs import runs
+
+Lane = Annotated[
+    Literal["now", "batch"] | None,
+    typer.Option(
+        "--lane", help="Ask judges now, or in batches: half the price, within a day. Else as the settings say."
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")]
+
+
+def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
+    """Queue what is due and wake the workers; --wait shows a progress bar to the end.
+
+    With --lane, what is queued for a judge goes that way from now on; what is under way in a batch stays there.
+
+    Examples: spotcheck score · spotcheck score --wait · spotcheck score --lane now --wait
+    """
+    opened = project(creates=True)
+    _check(opened)
+    opened.lane = lane
+    wake = Waking(opened)
+    _warn_without_judge(opened)
+    reconcile(opened, now(), wake)
+    if lane is not None:
+        opened.send(lane)
+    waiting = open_jobs(opened, in_force_only=wait)
+    if not wait:
+        _answer({"open": waiting}, wake.told(waiting), as_json=as_json)
+        return
+    waited = _wait(opened, wake)
+    found = finish(opened, now())
+    settled = waiting - waited.still_open
+    answer = {"settled": settled, "open": waited.still_open, "findings": [finding_json(one) for one in found]}
+    _answer(answer, f"{counted(settled, 'job')} settled, {waited.still_open:,} still open", as_json=as_json)
+    _exit(opened, waited)
+
+
+def nightly(
+    on: Annotated[str | None, typer.Option("--date", metavar="D", help="One night, YYYY-MM-DD.")] = None,
+    since: Since = None,
+    until: Until = None,
+    wait: Wait = False,
+    lane: Lane = None,
+    fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit 10 when drift is found.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw, score, summarise and compare: what runs every night.
+
+    Without dates: every night missed since the project's first tick, once each. History from before that is scored
+    only when asked for, with --date or a range; a range replays it night by night and sends nothing outside. Repeating
+    a night adds nothing.
+
+    Examples: spotcheck nightly --wait · spotcheck nightly --since 2026-09-28 --until 2026-11-22 --wait
+    """
+    if on is not None and (since is not None or until is not None):
+        raise SettingsError("give --date, or --since and --until, not both")
+    night(on, "--date")
+    opened = project(creates=True)
+    opened.lane = lane
+    opened.is_replaying = since is not None or until is not None
+    nights = nights_asked(opened, since or on, until or on)
+    _check(opened)
+    wake = Waking(opened)
+    opened.first_tick(now())
+    if on is None and not opened.is_replaying:
+        _warn_of_history(opened)
+    _warn_without_judge(opened)
+    strata = _draw(opened, nights)
+    warn_unseen(opened, strata)
+    population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
+    answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
+    words = "no night is due"
+    if nights:
+        words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
+    with progress("look at every run"):
+        seen = watch(opened, now()).found
+    if not wait:
+        wake_due(opened, wake)
+        deliver(opened, now())
+        answer["open"] = open_jobs(opened)
+        _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
+        return
+    # all nights: what earlier ones left open would hold their summaries back
+    waited = _wait(opened, wake)
+    with progress("summarise and compare"):
+        found = seen + finish(opened, now())
+    deliver(opened, now())
+    answer |= {"open": waited.still_open, "findings": [finding_json(one) for one in found]}
+    rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
+    _answer(answer, f"{words}; {rest}", as_json=as_json)
+    if not as_json:
+        for one in found:
+            for line in describe(one):
+                say(line)
+        if not found and nights and not waited.still_open:
+            say(none_found(opened))
+    _exit(opened, waited)
+    if found and fail_on_drift:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+def _warn_of_history(opened: Project) -> None:
+    """Tell of runs that were imported from before the project's start: nobody scores them unasked."""
+    start = opened.start_night()
+    if start is None:
+        return
+    with opened.store.read() as connection:
+        nights = runs.undrawn_nights(connection, start)
+    if nights:
+        told = counted(len(nights), "earlier night")
+        verb = "is" if len(nights) == 1 else "are"
+        note(f"{told} {verb} not scored; spotcheck nightly --since {nights[0]} --until {nights[-1]} --wait")
+
+
+def _check(opened: Project) -> None:
+    """Tell of wrong settings and rubrics before anything is drawn."""
+    opened.scorers  # noqa: B018 read for its errors
+    opened.check_prices()
+
+
+def _draw(opened: Project, nights: Sequence[date]) -> list[StratumDraw]:
+    strata: list[StratumDraw] = []
+    with progress("draw") as bar:
+        for index, each in enumerate(nights):
+            bar.set(index, len(nights))
+            strata += draw_night(opened, each, now())
+    return strata
+
+
+def _wait(opened: Project, wake: Waking) -> Waited:
+    stopping = StopRequest()
+    with (
+        stopping.listening(),
+        JobProcessor(opened, share=redis_quota.shared(opened.settings)) as desk,
+        progress("score") as bar,
+    ):
+        return wait_for_scores(
+            opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_TroubleNotice(), on_held=_Waits(opened)
+        )
+
+
+class _TroubleNotice:
+    """Says what the judge's trouble is; the same trouble again says nothing new."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, trouble: str) -> None:
+        if trouble != self._said:
+            note(f"{trouble}; trying again for {PATIENCE_S:.0f} s")
+        self._said = trouble
+
+
+class _Waits:
+    """Says once for whom or for what it is waiting, and until when."""
+
+    def __init__(self, opened: Project) -> None:
+        self._opened = opened
+        self._told: set[str | None] = set()
+
+    def __call__(self, held: Sequence[BlockedJobs]) -> None:
+        for one in held:
+            key = one.owner or one.reason
+            if key in self._told:
+                continue
+            self._told.add(key)
+            jobs = counted(one.jobs, "job")
+            at = one.until.astimezone(self._opened.settings.zone).strftime("%H:%M:%S %Z")
+            if one.owner is not None and is_batch(one.owner):
+                note(f"{jobs} wait for {self._batch(one.owner)}; Ctrl-C leaves them there, workers take them in")
+            elif one.owner is None:
+                note(f"{jobs} will be tried again from {at} on: {one.reason or 'given back'}")
+            else:
+                host, _, pid = one.owner.rpartition(":")[0].rpartition(":")
+                has = "is" if one.jobs == 1 else "are"
+                note(
+                    f"{jobs} {has} held until {at} by process {pid} on {host}; if it is gone, they are taken over then"
+                )
+
+    def _batch(self, owner: str) -> str:
+        """Which batch, how far it is, and when it is given up."""
+        with self._opened.store.read() as connection:
+            open_ones = {one.owner: one for one in recent(connection, self._opened.store.now(connection))}
+        one = open_ones.get(owner)
+        if one is None:
+            return "a batch"
+        until = one.deadline_at.astimezone(self._opened.settings.zone).strftime("%d %b %H:%M %Z")
+        trouble = f" ({one.trouble})" if one.trouble else ""
+        return f"batch {one.pk} of {one.model}, {one.server_state or one.state}{trouble}, at most until {until}"
+
+
+def _waiting_for_a_judge(opened: Project, left: int) -> None:
+    """Say that there are jobs that nobody can do now."""
+    if more := open_jobs(opened) - left:
+        note(f"{counted(more, 'job')} of a judge that is not configured now wait for it; they are kept")
+
+
+def _warn_without_judge(opened: Project) -> None:
+    if not opened.settings.is_judge_configured and opened.settings.scoring.rubrics:
+        note(
+            "no judge is configured: rubrics give unscored(no_judge_configured). "
+            "Set SPOTCHECK_JUDGE_MODEL and OPENAI_API_KEY or OPENAI_BASE_URL"
+        )
+
+
+def _answer(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
+    if as_json:
+        show_json(answer)
+    else:
+        say(words)
+
+
+def _exit(opened: Project, waited: Waited) -> None:
+    _waiting_for_a_judge(opened, waited.still_open)
+    silence = waited.drained.outage if waited.still_open else None
+    left = f"{counted(waited.still_open, 'job')} left in the ledger, spotcheck score --wait goes on from there"
+    if waited.drained.refused or silence:
+        note(f"spotcheck: {waited.drained.refused or silence}; {left}")
+        raise typer.Exit(EXIT_JUDGE)
+    if waited.still_open:
+        note(left)
+        raise typer.Exit(130)

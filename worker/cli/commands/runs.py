@@ -1,0 +1,199 @@
+"""`spotcheck runs`, `show` and `explain`: runs to list, one to read, the decisions about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, get_args
+
+import orjson
+import typer
+from rich.cells import cell_len
+from rich.table import Table
+from sqlalchemy import RowMapping
+
+from worker.cli.context import project
+from worker.cli.options import Json, Since, Until, near, window
+from worker.cli.output import add_row, columns, counted, inline, note, say, show_json, show_table
+from worker.errors import SettingsError
+from worker.project.project import Project
+from worker.queries.explain import explain as tell
+from worker.records import Run, RunStatus
+from worker.store.runs import runs as stored
+
+Source = Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")]
+_STATUSES: tuple[str, ...] = get_args(RunStatus)
+_LOOKED_AT = 2_000
+"""Newest runs whose task types a wrong name is compared with."""
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID")]
+
+
+def runs(
+    task_type: Annotated[str | None, typer.Option("--task-type", help="Only this task type.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="completed, aborted, errored or incomplete.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List runs, newest first.
+
+    Examples: spotcheck runs --status errored --since 2026-11-20 · spotcheck runs --json | jq '.runs[].run_id'
+    """
+    first, last = window(since, until)
+    if status is not None and status not in _STATUSES:
+        raise SettingsError(f"--status {status!r} is not known{near(status, _STATUSES)}")
+    opened = project()
+    with opened.store.read() as connection:
+        rows = stored.listing(connection, task_type=task_type, status=status, since=first, until=last, limit=limit)
+    if as_json:
+        show_json({"runs": [{key: value for key, value in row.items() if key != "pk"} for row in rows]})
+        return
+    if not rows:
+        say(_nothing(opened, task_type))
+        return
+    _list(rows)
+    if len(rows) == limit:
+        note(f"the newest {limit:,}; --limit shows more")
+
+
+_HEADS = ("night", "run", "task type", "status", "steps", "cost", "flags")
+_RIGHT = ("steps", "cost")
+_CUT = {"flags": 8, "task type": 10}
+"""What is cut with … on a narrow terminal, in this order, and to how many columns at most."""
+_LEFT_OUT = ("steps", "cost", "flags", "status", "task type")
+"""What goes where that is not enough; the id never does, for one that is cut cannot be copied."""
+
+
+def _list(rows: Sequence[RowMapping]) -> None:
+    """One run a line."""
+    cells = []
+    for row in rows:
+        cost = "" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
+        values = (str(row["night"]), row["run_id"], row["task_type"], row["status"], str(row["steps"]), cost)
+        cells.append(dict(zip(_HEADS, (*values, row["flags"]), strict=True)))
+    widths = _widths({name: max(map(cell_len, (name, *(cell[name] for cell in cells)))) for name in _HEADS}, columns())
+    table = Table(box=None, header_style="", pad_edge=False)
+    for name, width in widths.items():
+        table.add_column(name, no_wrap=True, justify="right" if name in _RIGHT else "left", width=width)
+    for cell in cells:
+        add_row(table, *(cell[name] for name in widths))
+    show_table(table, least=_wide(widths))
+
+
+def _wide(widths: Mapping[str, int]) -> int:
+    """Columns of a line, with two between its cells."""
+    return sum(widths.values()) + 2 * (len(widths) - 1)
+
+
+def _widths(longest: Mapping[str, int], room: int | None) -> dict[str, int]:
+    """The columns that there is room for, and how wide each is.
+
+    Example:
+        >>> _widths({"night": 10, "run": 17, "task type": 16, "status": 9, "flags": 40}, 80)
+        {'night': 10, 'run': 17, 'task type': 16, 'status': 9, 'flags': 20}
+        >>> _widths({"night": 10, "run": 60, "task type": 16, "status": 9, "flags": 40}, 80)
+        {'night': 10, 'run': 60}
+    """
+    widths = dict(longest)
+    if room is None:
+        return widths
+
+    def over() -> int:
+        return _wide(widths) - room
+
+    def cut() -> None:
+        for name, least in _CUT.items():
+            if name in widths and over() > 0:
+                widths[name] = max(min(widths[name], least), widths[name] - over())
+
+    cut()
+    for name in _LEFT_OUT:
+        if over() > 0:
+            widths.pop(name, None)
+            widths |= {other: longest[other] for other in _CUT if other in widths}
+            cut()
+    return widths
+
+
+def _nothing(opened: Project, task_type: str | None) -> str:
+    """Why a list is empty, and what to do."""
+    with opened.store.read() as connection:
+        span = stored.span(connection)
+        newest = stored.listing(connection, task_type=None, status=None, since=None, until=None, limit=_LOOKED_AT)
+    if span is None:
+        return "no runs; take some in with spotcheck ingest"
+    known = {row["task_type"] for row in newest}
+    hint = "" if task_type is None or task_type in known else near(task_type, known)
+    return f"no run matches; there are runs from {span[0]} to {span[1]}{hint}"
+
+
+def _find(opened: Project, run_id: str, source: str | None) -> tuple[int, Run]:
+    with opened.store.read() as connection:
+        found = stored.find(connection, run_id, source)
+    if not found:
+        raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
+    if len(found) > 1:
+        names = ", ".join(sorted(run.source for _, run in found))
+        raise SettingsError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
+    return found[0]
+
+
+def show(run_id: RunId, source: Source = None, as_json: Json = False) -> None:
+    """One run to read: what was asked, each step, what was answered.
+
+    Examples: spotcheck show r-88121 · spotcheck show r-88121 --json
+    """
+    _, run = _find(project(), run_id, source)
+    if as_json:
+        show_json(run.model_dump(mode="json"))
+        return
+    say(_headline(run))
+    say(inline(f"agent {run.agent or '?'} {run.agent_version} · source {run.source} · revision {run.revision}"))
+    if run.error:
+        say(inline(f"error: {run.error}"))
+    for name, text in (("asked", run.input), ("answered", run.output)):
+        say(f"\n— {name} —")
+        say("(not recorded)" if text is None else text or "(empty)")
+        if name == "asked":
+            for step in run.steps:
+                say(f"\n  #{step.seq} {step.kind} {step.name}" + (f"  ERROR {step.error}" if step.error else ""))
+                for part in (step.arguments, step.result):
+                    if part not in (None, "", {}):
+                        text = part if isinstance(part, str) else orjson.dumps(part).decode()
+                        say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
+
+
+def explain(run_id: RunId, source: Source = None, as_json: Json = False) -> None:
+    """The story of one run: taken in, drawn or not, scored or not, and why.
+
+    Examples: spotcheck explain r-88121
+    """
+    opened = project()
+    pk, run = _find(opened, run_id, source)
+    story = tell(opened, pk, run)
+    if as_json:
+        show_json(
+            {
+                "run_id": run.run_id,
+                "source": run.source,
+                "night": story.night,
+                "flags": story.flags,
+                "decisions": [one._asdict() for one in story.decisions],
+            }
+        )
+        return
+    say(_headline(run))
+    for one in story.decisions:
+        value = "" if one.value is None else f"{one.value:.2f}"
+        at = "" if one.at is None else one.at.astimezone(opened.settings.zone).strftime("%m-%d %H:%M:%S %Z")
+        state = one.state.replace("_", " ")
+        label = one.scorer or state
+        shown = value or ("" if one.scorer is None else state)
+        say(f"  {label:<19} {shown:<9} {at:<19} {inline(one.reason or one.rationale or '')[:300]}".rstrip())
+        if one.reason and one.rationale:
+            say(f"  {'':<19} {inline(one.rationale)[:300]}")
+
+
+def _headline(run: Run) -> str:
+    cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}"
+    at = run.ended_at.strftime("%a %d %b %Y %H:%M UTC")
+    name = inline(f"{run.run_id} · {run.task_type}")
+    return f"{name} · {run.status} {at} · {counted(len(run.steps), 'step')}{cost}"

@@ -1,0 +1,132 @@
+"""`spotcheck sample`: draw nights, or look first at what a draw would be and cost."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from worker.cli.context import now, project
+from worker.cli.options import Json, Since, Until, window
+from worker.cli.output import add_row, counted, say, show_json, show_table
+from worker.cli.progress import progress
+from worker.cli.views.unseen import warn_unseen
+from worker.core.calendar import nights_between
+from worker.errors import SettingsError
+from worker.pipeline.draw import draw_night, plan_night
+from worker.pipeline.nightly import over_nights
+from worker.project.project import Project
+from worker.queries import cost as estimate_cost
+from worker.queries.cost import Cost
+from worker.records.sample import StratumDraw
+from worker.store.runs import runs
+
+
+def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_run: bool = False) -> list[date]:
+    """The nights a command is about: those given that may hold runs, else those due since the project's first tick."""
+    first, last = window(since, until)
+    newest = opened.last_over(now())
+    if first is None and last is None:
+        if dry_run and opened.start_night() is None:
+            return [newest]
+        return over_nights(opened, now())
+    first = first or last
+    last = last or newest
+    assert first is not None
+    if first > newest:
+        raise SettingsError(
+            f"night {first} is not over yet in {opened.settings.schedule.time_zone}; it can be drawn "
+            f"from the day after on"
+        )
+    with opened.store.read() as connection:
+        span = runs.span(connection)
+    # nights before the first run hold nothing to draw, and there may be hundreds of thousands of them
+    oldest = newest if span is None else min(span[0], newest)
+    return list(nights_between(max(first, oldest), min(last, newest))) if last >= oldest else []
+
+
+def sample(
+    since: Since = None,
+    until: Until = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.0, max=1.0, help="Probability instead of the policy's, 0..1.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show strata, n, and the cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the runs to score: bounds included; by default the nights that are due.
+
+    A night is drawn once; a higher --rate later only adds runs. Flagged runs keep their own rate where it is higher.
+
+    Examples: spotcheck sample --since 2026-11-01 --dry-run · spotcheck sample --since 2026-11-22 --rate 0.2
+    """
+    opened = project(creates=not dry_run)
+    nights = nights_asked(opened, since, until, dry_run=dry_run)
+    strata: list[StratumDraw] = []
+    with progress("sample") as bar:
+        for index, each in enumerate(nights):
+            bar.set(index, len(nights))
+            if dry_run:
+                with opened.store.read() as connection:
+                    strata += [plan for plan, _ in plan_night(opened, connection, each, rate)]
+            else:
+                strata += draw_night(opened, each, now(), rate=rate)
+    warn_unseen(opened, strata)
+    cost = estimate_cost.of_strata(opened, strata)
+    if as_json:
+        window = {"since": nights[0], "until": nights[-1]} if nights else None
+        show_json({"window": window, "strata": [_row(one) for one in strata], **_costs(cost)})
+        return
+    if not nights:
+        say("no night is due; name some that hold runs with --since and --until")
+        return
+    _show(nights, strata, _money(opened, cost), dry_run=dry_run)
+
+
+def _row(one: StratumDraw) -> dict[str, Any]:
+    return {
+        "night": one.night,
+        "task_type": one.stratum.task_type,
+        "flagged": one.stratum.flagged,
+        "population": one.population,
+        "sampled": one.sampled,
+        "inclusion_probability": one.inclusion_probability,
+        "why": one.why,
+    }
+
+
+def _costs(cost: Cost) -> dict[str, float | None]:
+    return {
+        "estimated_cost_usd": cost.usd,
+        "estimated_cost_at_once_usd": cost.at_once_usd,
+        "estimated_cost_in_batches_usd": cost.in_batches_usd,
+    }
+
+
+def _money(opened: Project, cost: Cost) -> str:
+    if not opened.settings.is_judge_configured:
+        return "no judge is configured, so it costs nothing"
+    if cost.usd is None or cost.at_once_usd is None or cost.in_batches_usd is None:
+        return "what judging costs is unknown: no price for the model"
+    said = f"at most about ${cost.usd:,.4f}"
+    if cost.usd < cost.at_once_usd:
+        return f"{said} in batches, within a day (${cost.at_once_usd:,.4f} at once)"
+    return said + (f" (${cost.in_batches_usd:,.4f} in batches, within a day)" if cost.in_batches_usd < cost.usd else "")
+
+
+def _show(nights: Sequence[date], strata: Sequence[StratumDraw], money: str, *, dry_run: bool) -> None:
+    population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
+    verb = "would be drawn" if dry_run else "drawn"
+    say(f"{drawn:,} of {counted(population, 'run')} {verb} over {counted(len(nights), 'night')}; {money}")
+    by_stratum: dict[tuple[str, bool], list[int]] = {}
+    for one in strata:
+        row = by_stratum.setdefault((one.stratum.task_type, one.stratum.flagged), [0, 0])
+        row[0] += one.population
+        row[1] += one.sampled
+    table = Table("task type", "flagged", "runs", "drawn", "share", box=None, pad_edge=False, header_style="")
+    for (task_type, flagged), (size, sampled) in sorted(by_stratum.items()):
+        share = f"{sampled / size:.1%}" if size else ""
+        add_row(table, task_type, "yes" if flagged else "", f"{size:,}", f"{sampled:,}", share)
+    if by_stratum:
+        show_table(table)

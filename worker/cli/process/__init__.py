@@ -1,0 +1,1 @@
+"""Commands that stay: worker, beat, up; and health."""

@@ -1,0 +1,1 @@
+"""Screens: tables, panels, charts."""

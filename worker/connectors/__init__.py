@@ -1,0 +1,1 @@
+"""Other systems: where runs come from, where results go."""

@@ -1,0 +1,1 @@
+"""Change beyond chance, and how rare an alarm is; pure."""

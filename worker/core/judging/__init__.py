@@ -1,0 +1,1 @@
+"""What goes to a judge of a run, and what its reply means; pure."""

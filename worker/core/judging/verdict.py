@@ -1,0 +1,323 @@
+"""From a judge's reply to outcomes: the schema it must answer in, a strict reading, and the aggregate, made in code.
+
+A reply that is cut, refused, filtered, empty or not the agreed JSON is unscored with that reason; it is never a zero.
+The verdict is one of the words that the schema offers; prose is never searched for one.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from worker.core.judging import pass_probability
+from worker.core.judging.injection import leaf_texts
+from worker.core.rubric.parse import Rubric
+from worker.core.rubric.render import document_lines, joined
+from worker.core.rubric.schema import Criterion
+from worker.errors import VerdictUnreadable
+from worker.records import CriterionQuestion, Outcome, Reply, scored, unscored
+
+UNKNOWN = "unknown"
+MAX_ANSWER_CHARS = 200_000
+MAX_REASON_CHARS = 2000
+MAX_QUOTES = 20
+MAX_QUOTE_CHARS = 600
+_MAX_STEP = 10**9
+_CODE_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
+_GAP = re.compile(r"\s*(?:\[\.\.\.\]|\[…\]|\.\.\.|…)\s*")
+_UNSTORABLE = re.compile("[\u0000\ud800-\udfff]")
+
+
+def answer_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
+    """The JSON Schema of the answer, in the subset that strict structured outputs take.
+
+    Per criterion evidence, then reason, then verdict: what is written first informs what follows.
+
+    Example:
+        >>> schema = answer_schema([Criterion(id="done", question="Is it done?", pass_when="It is.")])
+        >>> schema["properties"]["done"]["properties"]["verdict"]
+        {'type': 'string', 'enum': ['pass', 'fail', 'unknown']}
+        >>> list(schema["properties"]["done"]["properties"])
+        ['evidence', 'reason', 'verdict']
+    """
+    quote = {"step": {"type": ["integer", "null"]}, "quote": {"type": "string"}}
+    properties = {
+        criterion.id: _object(
+            {
+                "evidence": {"type": "array", "items": _object(quote)},
+                "reason": {"type": "string"},
+                "verdict": {"type": "string", "enum": [*criterion.options, UNKNOWN]},
+            }
+        )
+        for criterion in criteria
+    }
+    return _object(properties)
+
+
+def asked(criteria: Sequence[Criterion]) -> tuple[CriterionQuestion, ...]:
+    """The criteria as questions of their own, with the verdicts that `answer_schema` offers."""
+    return tuple(
+        CriterionQuestion(
+            criterion.id,
+            criterion.question,
+            (
+                {level.label: level.when for level in criterion.levels}
+                or {"pass": criterion.pass_when or "", "fail": "The record shows that this does not hold."}
+            )
+            | {UNKNOWN: "The record does not let a careful reader decide."},
+        )
+        for criterion in criteria
+    )
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+class ShownText:
+    """What the judge was shown of a run, to look quotes up in."""
+
+    def __init__(self, document: Mapping[str, Any], lines: Mapping[str, str] | None = None) -> None:
+        """Look at a document, and at its `document_lines` where they are written already."""
+        self._lines = lines
+        self._texts = "\n".join(_fold(text) for text in leaf_texts(document))
+        self._document = document
+
+    @cached_property
+    def _raw(self) -> str:
+        """With its JSON around it; most quotes are found without."""
+        return _fold(joined((document_lines(self._document) if self._lines is None else self._lines).values()))
+
+    def holds(self, quote: str) -> bool:
+        r"""Whether a passage occurs, whitespace folded; with `...` in it, whether its parts occur in that order.
+
+        Example:
+            >>> ShownText({"output": "The order  was\nrefunded today."}).holds("order was refunded")
+            True
+        """
+        parts = [part for part in _GAP.split(_fold(quote)) if part]
+        return bool(parts) and (_in_order(parts, self._texts) or _in_order(parts, self._raw))
+
+
+def _in_order(parts: Iterable[str], text: str) -> bool:
+    start = 0
+    for part in parts:
+        found = text.find(part, start)
+        if found < 0:
+            return False
+        start = found + len(part)
+    return True
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.split())
+
+
+def problem(reply: Reply) -> str | None:
+    """Why a reply holds no verdict: refusal, content_filter, truncated or empty_answer; None when it may hold one."""
+    if reply.refusal:
+        return "refusal"
+    if reply.finish_reason == "content_filter":
+        return "content_filter"
+    if reply.finish_reason == "length":
+        return "truncated"
+    return None if reply.content and reply.content.strip() else "empty_answer"
+
+
+def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
+    """The answer as the schema has it.
+
+    Raises:
+        VerdictUnreadable: Not JSON, a key twice, or not what the schema says; reason `parse`.
+    """
+    answer = json_of(content)
+    if _is_as_asked(answer, criteria):
+        assert isinstance(answer, dict)
+        return answer
+    fault = next(Draft202012Validator(answer_schema(criteria)).iter_errors(answer), None)
+    if fault is not None:
+        raise VerdictUnreadable(f"the answer is not what was asked for, at {fault.json_path}: {fault.message:.200}")
+    assert isinstance(answer, dict)
+    return answer
+
+
+def json_of(content: str) -> object:
+    """The JSON of an answer; one Markdown code fence around it is tolerated, nothing else.
+
+    Raises:
+        VerdictUnreadable: Too long, not JSON, or a key twice.
+    """
+    text = content.strip()
+    if len(text) > MAX_ANSWER_CHARS:
+        raise VerdictUnreadable(f"the answer has {len(text):,} characters")
+    if fenced := _CODE_FENCE.match(text):
+        text = fenced[1]
+    try:
+        answer: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise VerdictUnreadable(f"the answer is not JSON: {error}") from None
+    return answer
+
+
+def _is_as_asked(answer: object, criteria: Sequence[Criterion]) -> bool:
+    """Whether the answer satisfies `answer_schema`, by hand: a validator takes a tenth of all that a score takes."""
+    if not isinstance(answer, dict) or answer.keys() != {criterion.id for criterion in criteria}:
+        return False
+    return all(_is_verdict(answer[criterion.id], criterion) for criterion in criteria)
+
+
+def _is_verdict(said: object, criterion: Criterion) -> bool:
+    if not isinstance(said, dict) or said.keys() != {"evidence", "reason", "verdict"}:
+        return False
+    verdict, evidence = said["verdict"], said["evidence"]
+    is_known = isinstance(verdict, str) and (verdict in criterion.options or verdict == UNKNOWN)
+    return is_known and isinstance(said["reason"], str) and isinstance(evidence, list) and all(map(_is_quote, evidence))
+
+
+def _is_quote(said: object) -> bool:
+    return (
+        isinstance(said, dict)
+        and said.keys() == {"step", "quote"}
+        and isinstance(said["quote"], str)
+        # a float without a fraction is an integer to JSON Schema; that is rare, and left to the validator
+        and (said["step"] is None or type(said["step"]) is int)
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def read(
+    reply: Reply, criteria: Sequence[Criterion], seen: ShownText, *, suspected: bool = False
+) -> tuple[Outcome, ...]:
+    """One outcome a criterion, in order.
+
+    Args:
+        reply: The judge's.
+        criteria: Those that were asked about in this call.
+        seen: What the judge was shown, for the evidence.
+        suspected: Whether the run looks like talking to the judge.
+
+    Returns:
+        Scored, or unscored: truncated, refusal, content_filter, empty_answer, parse (all criteria alike) or unknown.
+        A judge that decides one by one may refuse some.
+    """
+    if reason := problem(reply):
+        return unscored_all(criteria, reason, suspected=suspected, rationale=storable(reply.refusal or "") or None)
+    answered = [criterion for criterion in criteria if criterion.id not in reply.refused]
+    try:
+        answer = parse_answer(reply.content or "", answered)
+    except VerdictUnreadable as error:
+        return unscored_all(criteria, error.reason, suspected=suspected, rationale=storable(str(error)))
+    return tuple(
+        _outcome(criterion, answer[criterion.id], reply.probabilities.get(criterion.id, {}), seen, suspected)
+        if criterion.id in answer
+        else unscored("refusal", criterion=criterion.id, injection_suspected=suspected)
+        for criterion in criteria
+    )
+
+
+def unscored_all(
+    criteria: Sequence[Criterion], reason: str, *, suspected: bool = False, rationale: str | None = None
+) -> tuple[Outcome, ...]:
+    """The same reason for every criterion."""
+    return tuple(
+        unscored(reason, criterion=criterion.id, rationale=rationale, injection_suspected=suspected)
+        for criterion in criteria
+    )
+
+
+def _outcome(
+    criterion: Criterion, said: Mapping[str, Any], probable: Mapping[str, float], seen: ShownText, suspected: bool
+) -> Outcome:
+    evidence = tuple(_evidence(quote["step"], quote["quote"], seen) for quote in said["evidence"][:MAX_QUOTES])
+    details: dict[str, Any] = {
+        "criterion": criterion.id,
+        "rationale": storable(said["reason"]),
+        "evidence": evidence,
+        "evidence_ok": all(quote["found"] for quote in evidence) if evidence else None,
+        "injection_suspected": suspected,
+    }
+    verdict = said["verdict"]
+    if verdict == UNKNOWN:
+        return unscored("unknown", **details)
+    return scored(
+        criterion.options[verdict], label=verdict, p_pass=pass_probability.of_criterion(criterion, probable), **details
+    )
+
+
+def _evidence(step: int | None, quote: str, seen: ShownText) -> dict[str, Any]:
+    known = step is not None and 0 <= step < _MAX_STEP  # a judge may write any number; stores hold 64 bits
+    return {"step": step if known else None, "quote": storable(quote, MAX_QUOTE_CHARS), "found": seen.holds(quote)}
+
+
+def aggregate(
+    rubric: Rubric, outcomes: Sequence[Outcome], probabilities: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+) -> Outcome:
+    """One outcome for the whole rubric, criterion None.
+
+    The value is the weighted mean over the criteria that were decided, and 0 when a required one stands on its lowest
+    verdict. `p_pass` is what to expect of that value where the judge gave probabilities. The label is pass from the
+    rubric's threshold on, of either as the rubric says. Unknown criteria do not count. When no criterion was
+    decided, or one is unscored for another reason than unknown, the aggregate is unscored: part of an answer would not
+    be comparable with the others.
+    """
+    of = {criterion.id: criterion for criterion in rubric.criteria}
+    details: dict[str, Any] = {"injection_suspected": any(outcome.injection_suspected for outcome in outcomes)}
+    checked = [outcome.evidence_ok for outcome in outcomes if outcome.evidence_ok is not None]
+    details["evidence_ok"] = all(checked) if checked else None
+    technical = next((outcome for outcome in outcomes if outcome.reason not in (None, "unknown")), None)
+    decided = [outcome for outcome in outcomes if outcome.value is not None]
+    if technical is not None:
+        return unscored(str(technical.reason), rationale=technical.rationale, **details)
+    if not decided:
+        return unscored("unknown", **details)
+    weights = [of[str(outcome.criterion)].weight for outcome in decided]
+    values = [outcome.value or 0.0 for outcome in decided]
+    value = sum(weight * each for weight, each in zip(weights, values, strict=True)) / sum(weights)
+    broken = [outcome for outcome in decided if outcome.value == 0 and of[str(outcome.criterion)].required]
+    if broken:
+        value = 0.0
+    probable = pass_probability.of_whole([of[str(outcome.criterion)] for outcome in decided], probabilities)
+    measured = value if probable is None or rubric.passing.on == "value" else probable
+    label = "pass" if measured >= rubric.threshold else "fail"
+    lowest = min(
+        decided,
+        key=lambda outcome: (outcome.criterion not in {each.criterion for each in broken}, outcome.value or 0.0),
+    )
+    because = _because(lowest, decided, outcomes)
+    return scored(min(value, 1.0), label=label, p_pass=probable, rationale=because, **details)
+
+
+def _because(lowest: Outcome, decided: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
+    """Why the aggregate is what it is: the reason of its lowest criterion, and what could not be decided."""
+    open_ = [str(outcome.criterion) for outcome in outcomes if outcome not in decided]
+    undecided = f" (undecided: {', '.join(open_)})" if open_ else ""
+    return f"{lowest.criterion} {lowest.label}: {lowest.rationale}"[:MAX_REASON_CHARS] + undecided
+
+
+def storable(text: str, most: int = MAX_REASON_CHARS) -> str:
+    r"""A text that every database takes: no NUL, no lone surrogate, not too long.
+
+    Example:
+        >>> storable("a\x00b")
+        'a�b'
+    """
+    return _UNSTORABLE.sub("\ufffd", text if len(text) <= most else text[: most - 1] + "…")

@@ -1,0 +1,65 @@
+"""A run cut down to what a person reads: the beginning of each text with its length said, the first and last steps."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from worker.core.judging.redact import redact
+from worker.core.report.reading import Excerpt, StepLine
+from worker.records import Run, Step
+
+INPUT_CHARS, OUTPUT_CHARS, STEP_CHARS, RATIONALE_CHARS, ERROR_CHARS = 1_500, 2_500, 300, 1_200, 500
+FIRST_STEPS, LAST_STEPS = 5, 4
+_LOOK_AHEAD = 500
+"""Characters beyond a cut that are looked at for secrets: half a secret must not slip past."""
+
+
+def excerpt(text: str, most: int, *, is_redacted: bool = True) -> Excerpt:
+    """The beginning of a text.
+
+    Args:
+        text: Any text, of any length; the time does not grow with it.
+        most: Characters kept.
+        is_redacted: Whether secrets and personal data become names such as `[email 1]`.
+
+    Example:
+        >>> excerpt("mail ann@example.org today", 10)
+        Excerpt(text='mail [emai', size=26, is_cut=True)
+    """
+    near = text[: most + _LOOK_AHEAD]
+    shown = redact(near).text if is_redacted else near
+    return Excerpt(shown[:most], len(text), len(text) > len(near) or len(shown) > most)
+
+
+def maybe(text: str | None, most: int, *, is_redacted: bool = True) -> Excerpt | None:
+    """The same; None stays None."""
+    return None if text is None else excerpt(text, most, is_redacted=is_redacted)
+
+
+def steps(run: Run, *, is_redacted: bool = True) -> tuple[StepLine, ...]:
+    """The first and the last steps; all, where there are few."""
+    chosen: Iterable[Step] = run.steps
+    if len(run.steps) > FIRST_STEPS + LAST_STEPS + 1:  # leaving out one saves nothing
+        chosen = (*run.steps[:FIRST_STEPS], *run.steps[-LAST_STEPS:])
+    return tuple(
+        StepLine(
+            step.seq,
+            step.kind,
+            step.name[:STEP_CHARS],
+            maybe(step.error, STEP_CHARS, is_redacted=is_redacted),
+            maybe(_as_text(step.arguments), STEP_CHARS, is_redacted=is_redacted),
+            maybe(step.result, STEP_CHARS, is_redacted=is_redacted),
+        )
+        for step in chosen
+    )
+
+
+def _as_text(arguments: Any) -> str | None:  # noqa: ANN401 any JSON value
+    if arguments is None or arguments == {}:
+        return None
+    if isinstance(arguments, str):
+        return arguments
+    try:
+        return json.dumps(arguments, ensure_ascii=False, default=str)
+    except (RecursionError, ValueError):
+        return "(nested too deep to show)"

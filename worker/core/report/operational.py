@@ -1,0 +1,89 @@
+"""What runs cost, how many erred and which tools failed, week by week, from the figures of all ended runs."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from worker.core.drift.operational import ZERO_BUCKET, Histogram
+from worker.core.drift.operational import OperationalFigure as Nightly
+from worker.core.report.model import Upkeep, WeekFigure
+from worker.core.stats.intervals import interval
+
+_WIDTH = math.log(1.05)
+"""Of a bucket of `core.pulse`, on the log scale."""
+_FEWEST = 10
+"""Runs below which a mean of dollars or steps is shown without an interval."""
+_Z95 = 1.959964
+
+
+def upkeep(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[str]) -> tuple[Upkeep, ...]:
+    """Sum nightly figures up by week.
+
+    These are counts of all ended runs, not of a sample: the interval says how far the rate behind them may lie from
+    what one week happened to show.
+
+    Args:
+        figures: Each with the ISO week of its night, in any order.
+        weeks: The weeks wanted, oldest first.
+
+    Returns:
+        One a task type, those with most runs in the newest week first; empty without figures. A week without runs
+        has n = 0 and None.
+    """
+    sums: dict[str, dict[tuple[str, str], dict[str, list[Nightly]]]] = defaultdict(lambda: defaultdict(dict))
+    for week, one in figures:
+        sums[one.task_type][one.measure, one.subject].setdefault(week, []).append(one)
+    found = [_of_task(task_type, measures, weeks) for task_type, measures in sums.items()]
+    return tuple(sorted(found, key=lambda one: (-one.runs, one.task_type)))
+
+
+def _of_task(task_type: str, measures: dict[tuple[str, str], dict[str, list[Nightly]]], weeks: Sequence[str]) -> Upkeep:
+    def rates(measure: str, subject: str = "") -> tuple[WeekFigure, ...]:
+        own = measures.get((measure, subject), {})
+        return tuple(_rate(week, own.get(week, ())) for week in weeks)
+
+    def means(measure: str) -> tuple[WeekFigure, ...]:
+        own = measures.get((measure, ""), {})
+        return tuple(_mean(week, own.get(week, ())) for week in weeks)
+
+    errors = rates("errors")
+    tools = sorted(subject for measure, subject in measures if measure == "tool")
+    by_tool = [(tool, rates("tool", tool)) for tool in tools]
+    by_tool.sort(key=lambda item: -item[1][-1].n if item[1] else 0)
+    runs = errors[-1].n if errors else 0
+    return Upkeep(task_type, runs, means("cost"), errors, rates("aborts"), means("steps"), tuple(by_tool))
+
+
+def _rate(week: str, nights: Sequence[Nightly]) -> WeekFigure:
+    n, so = sum(one.n for one in nights), sum(one.s for one in nights)
+    if not n:
+        return WeekFigure(week, 0, None, None, None)
+    share = min(1.0, so / n)
+    return WeekFigure(week, n, share, *interval(share, n), total=so)
+
+
+def _mean(week: str, nights: Sequence[Nightly]) -> WeekFigure:
+    n, total = sum(one.n for one in nights), sum(one.total for one in nights)
+    if not n:
+        return WeekFigure(week, 0, None, None, None)
+    mean = total / n
+    if n < _FEWEST:
+        return WeekFigure(week, n, mean, None, None, total)
+    squares = sum(_squares(one.histogram) for one in nights if one.histogram is not None)
+    margin = _Z95 * math.sqrt(max(0.0, squares / n - mean * mean) / n)
+    return WeekFigure(week, n, mean, max(0.0, mean - margin), mean + margin, total)
+
+
+def _squares(histogram: Histogram) -> float:
+    """Sum of the squares of what is in the buckets, each taken at its middle: within 5 %."""
+    return sum(count * middle(key) ** 2 for key, count in histogram.items())
+
+
+def middle(bucket: int) -> float:
+    """The value in the middle of a bucket of `core.pulse`, on the log scale.
+
+    Example:
+        >>> middle(ZERO_BUCKET), round(middle(22), 2)
+        (0.0, 3.0)
+    """
+    return 0.0 if bucket == ZERO_BUCKET else math.exp((bucket + 0.5) * _WIDTH)

@@ -1,0 +1,1 @@
+"""Rubric files, pure: front matter, template sandbox, rendering, lint."""

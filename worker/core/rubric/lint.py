@@ -1,0 +1,151 @@
+"""What is wrong with a rubric file, or would be better otherwise; every finding with its line."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from worker.core.rubric.front_matter import canonical, check_front, criterion_place, split
+from worker.core.rubric.problem import LintFinding, RubricProblem, misnamed
+from worker.core.rubric.sandbox import Checked, check
+from worker.core.rubric.schema import FrontMatter
+
+_RETIRED = re.compile(
+    r"^(?:openai/)?(?:gpt-3\.5|gpt-4(?![.\d])|gpt-4\.1|gpt-4\.5|chatgpt-4o|o1\b|o3\b|o4-mini\b"
+    r"|gpt-5(?:-(?:mini|nano|pro|chat-latest|codex))?(?:-2025-\d\d-\d\d)?$)"
+)
+"""OpenAI models that are retired or whose shutdown is announced: the families gpt-4o and gpt-4.1 and everything older,
+o1 to o4, and the first names of gpt-5 (state of November 2026)."""
+_TWO_THINGS = re.compile(r"\b(and|or)\b", re.IGNORECASE)
+_ONE_THING = re.compile(
+    r"\b(?:between\b[^?]{1,60}?\band|one or more|one or two|more or less|and so on|or not"
+    r"|terms and conditions|if and only if)\b",
+    re.IGNORECASE,
+)
+_VAGUE = re.compile(
+    r"\b(good|bad|nice|appropriate(?:ly)?|adequate(?:ly)?|proper(?:ly)?|reasonabl[ey]|satisfactor(?:y|ily)|decent|suitabl[ey]"
+    r"|high[- ]quality|quality|well|great|fine|acceptabl[ey]|sensibl[ey]|optimal(?:ly)?|effective(?:ly)?)\b",
+    re.IGNORECASE,
+)
+FATAL = frozenset(
+    re.findall(
+        r"[a-z-]+",
+        "schema syntax not-allowed unknown-variable unknown-include unsafe-run-data run-data duplicate-criterion"
+        " missing-anchors",
+    )
+)
+"""Codes with which a file does not load."""
+MIN_PASS_WHEN = 25
+"""Characters below which `pass_when` cannot say much."""
+
+
+def lint(text: str, path: str, includes: Mapping[str, str]) -> list[LintFinding]:
+    """Every finding in one rubric file, in the order of its lines.
+
+    Args:
+        text: The file's content.
+        path: Its path, for the findings.
+        includes: Texts of what it may include, by name.
+
+    Returns:
+        None when it is fine. With a code of `FATAL` the file does not load; with double-barrelled, vague,
+        static-prefix, no-reminder, no-system, retired-model or same-samples it does, but could be better.
+
+    Example:
+        >>> [str(finding) for finding in lint("hello", "x.rubric.md.j2", {})]
+        ['x.rubric.md.j2:1:1  the file must begin with front matter between two lines of `---`']
+    """
+    source = canonical(text)
+    try:
+        front, body = split(source, path)
+    except RubricProblem as problem:
+        return [problem.finding]
+    fields, findings = check_front(front, path)
+    checked = check(body, path, {name: canonical(content) for name, content in includes.items()})
+    findings = findings + checked.findings
+    if fields is not None:
+        findings += filter(None, [misnamed(fields.name, path)])
+        findings += _criteria(fields, front, path)
+        findings += _model(fields, source, path)
+        findings += _samples(fields, source, path)
+    findings += _layout(checked, source, path)
+    return sorted(findings, key=lambda finding: (finding.path != path, finding.path, finding.line, finding.column))
+
+
+def _criteria(fields: FrontMatter, front: str, path: str) -> Iterator[LintFinding]:
+    """Questions that ask two things, and words that everybody reads differently."""
+    for criterion in fields.criteria:
+        line, column = criterion_place(front, criterion.id)
+        if joined := _TWO_THINGS.search(_ONE_THING.sub("", criterion.question)):
+            said = (
+                f'criterion "{criterion.id}" asks two things ("{joined[1].lower()}");'
+                " split it, or the judge cannot say which failed"
+            )
+            yield LintFinding(path, line, column, "double-barrelled", said)
+        for key, words in (("question", criterion.question), ("pass_when", criterion.pass_when or "")):
+            if vague := _VAGUE.search(words):
+                at = criterion_place(front, criterion.id, key)
+                said = f'criterion "{criterion.id}" is vague ("{vague[1].lower()}"); say what would be seen in the run'
+                yield LintFinding(path, *at, "vague", said)
+        if fields.scale == "binary" and len(criterion.pass_when or "") < MIN_PASS_WHEN:
+            at = criterion_place(front, criterion.id, "pass_when")
+            said = f'criterion "{criterion.id}" is vague: its pass_when has less than {MIN_PASS_WHEN} characters'
+            yield LintFinding(path, *at, "vague", said)
+        whens = [level.when.strip().casefold() for level in criterion.levels]
+        if len(set(whens)) < len(whens):
+            at = criterion_place(front, criterion.id, "levels")
+            said = f'two levels of criterion "{criterion.id}" have the same anchor'
+            yield LintFinding(path, *at, "missing-anchors", said)
+
+
+def _model(fields: FrontMatter, source: str, path: str) -> Iterator[LintFinding]:
+    escalate = fields.judge.escalate
+    for model in (fields.judge.model, escalate.to if escalate else None):
+        if model and _RETIRED.match(model):
+            line, column = _find(source, model)
+            said = f"{model} is retired or about to be; leave the model to SPOTCHECK_JUDGE_MODEL, or name a current one"
+            yield LintFinding(path, line, column, "retired-model", said)
+
+
+def _samples(fields: FrontMatter, source: str, path: str) -> Iterator[LintFinding]:
+    """Several samples that are all alike."""
+    if fields.judge.samples > 1 and fields.judge.params.get("temperature") == 0:
+        line, column = _find(source, "temperature")
+        said = (
+            f"{fields.judge.samples} samples at temperature 0 are the same answer, paid {fields.judge.samples} times;"
+            " raise the temperature, or ask once"
+        )
+        yield LintFinding(path, line, column, "same-samples", said)
+
+
+def _layout(checked: Checked, source: str, path: str) -> Iterator[LintFinding]:
+    """What stands before and after the data: caching needs a static prefix, safety a last word."""
+    data = next((place for place, use in enumerate(checked.uses) if use.fenced), None)
+    early = [use for use in checked.uses[:data] if not use.fenced] if data is not None else checked.uses
+    for use in early:
+        column = _column(source, use.line, use.text) if use.path == path else 1
+        said = (
+            "run data before the end of the static prefix: every call would pay full price"
+            f" (move {use.text} below the data)"
+        )
+        yield LintFinding(use.path, use.line, column, "static-prefix", said)
+    if data is not None and not checked.after_data:
+        where = checked.uses[data]
+        said = "nothing stands after the run data; add a reminder of what is asked, for the data may end in orders"
+        column = _column(source, where.line, "run") if where.path == path else 1
+        yield LintFinding(where.path, where.line, column, "no-reminder", said)
+    if data is not None and "system" not in checked.roles:
+        said = "there is no system message; instructions belong there, apart from the data"
+        yield LintFinding(path, 1, 1, "no-system", said)
+
+
+def _find(source: str, word: str) -> tuple[int, int]:
+    """Line and column of a word's first place; (1, 1) when it does not stand there."""
+    for number, line in enumerate(source.split("\n"), start=1):
+        if word in line:
+            return number, line.index(word) + 1
+    return 1, 1
+
+
+def _column(source: str, line: int, word: str) -> int:
+    lines = source.split("\n")
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    return max(text.find(word), 0) + 1

@@ -1,0 +1,37 @@
+"""What is wrong with a rubric, and where."""
+
+from typing import NamedTuple
+
+from worker.errors import RubricError
+
+SUFFIX = ".rubric.md.j2"
+
+
+class LintFinding(NamedTuple):
+    """One thing that is wrong, or better changed, in a rubric file."""
+
+    path: str
+    line: int
+    column: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}  {self.message}"
+
+
+def misnamed(name: str, path: str) -> LintFinding | None:
+    """What is wrong with a rubric file's name, which must be `<name>.rubric.md.j2`; None when it is right."""
+    file = path.replace("\\", "/").rpartition("/")[2]
+    if not file.endswith(SUFFIX) or file == name + SUFFIX:
+        return None
+    return LintFinding(path, 2, 1, "schema", f"the rubric is named {name!r}, so its file must be {name + SUFFIX!r}")
+
+
+class RubricProblem(RubricError):
+    """A rubric file is wrong at a known place; `finding` says where."""
+
+    def __init__(self, finding: LintFinding, others: int = 0) -> None:
+        more = f" (and {others} more; see `spotcheck rubric lint`)" if others else ""
+        super().__init__(f"{finding.path}:{finding.line}: {finding.message}{more}")
+        self.finding = finding

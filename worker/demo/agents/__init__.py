@@ -1,0 +1,1 @@
+"""The made-up team and its runs."""

@@ -1,1 +1,0 @@
-"""Destinations: one file each, outside form from records."""

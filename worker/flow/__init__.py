@@ -1,1 +1,0 @@
-"""The way of a run, one file an arrow: take, draw, dispatch, score, settle, summarise, compare; reconcile heals."""

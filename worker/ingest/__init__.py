@@ -1,1 +1,0 @@
-"""Where runs come from: one source a file, outside form to records."""

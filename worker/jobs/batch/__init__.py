@@ -1,0 +1,1 @@
+"""The batch lane: jobs asked together, at half the price."""

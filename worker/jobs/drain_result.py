@@ -1,0 +1,48 @@
+"""What one turn at a lane did."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from worker.jobs.outcome import failed
+from worker.store.queue.job import Job
+from worker.store.queue.settling import Settled
+
+LEFT_ALONE = "the judge gave no answer, and is left alone for a while"
+"""Said of a turn that found it so; why, an earlier turn said."""
+
+OnProgress = Callable[[int], None]
+
+
+class DrainResult(NamedTuple):
+    """What one turn at a lane did."""
+
+    settled: int = 0
+    shed: int = 0
+    retried: int = 0
+    refused: str | None = None
+    """The judge's refusal that ended the turn; None when there was none."""
+    outage: str | None = None
+    """What the judge's silence looked like that ended the turn; None when it answered."""
+    pause_s: float = 0.0
+    """How long it asked to be left alone, at most a minute."""
+
+    def __add__(self, other: object) -> "DrainResult":
+        """Both together."""
+        if not isinstance(other, DrainResult):
+            return NotImplemented
+        return DrainResult(
+            self.settled + other.settled,
+            self.shed + other.shed,
+            self.retried + other.retried,
+            self.refused or other.refused,
+            self.outage or other.outage,
+            max(self.pause_s, other.pause_s),
+        )
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+def _pruned(job: Job) -> Settled:
+    return failed(job, "pruned: the run's texts are gone", was_called=False)

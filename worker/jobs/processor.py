@@ -1,0 +1,176 @@
+"""One process's place to work at: its lanes, its event loop and its judge, kept from one batch to the next.
+
+A judge client belongs to one event loop, and neither survives a fork: make a desk in the process that works at it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+
+from worker.errors import JudgeError
+from worker.jobs.batch.lane import BatchLane
+from worker.jobs.capability_store import remembered, remembering
+from worker.jobs.drain_result import DrainResult, OnProgress
+from worker.jobs.heuristic_loop import drain_heuristics
+from worker.jobs.judge_loop import drain_judge, score_one
+from worker.jobs.metered_ask import MeteredAsk
+from worker.jobs.queue import ClaimedJob, JobQueue, Stop
+from worker.jobs.quota_share import Share, quota_of
+from worker.jobs.rate_report import RateReporter
+from worker.jobs.reply_cache import ReplyCache
+from worker.judge.client import ChatJudge
+from worker.judge.retrying import PacedJudge
+from worker.project.project import Project
+
+BATCH_S = 60.0
+"""A turn at a lane: long enough to be cheap, short enough to stop soon and to look at the schedule again."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+class JobProcessor:
+    """Drains lanes of one project in this process. Close it in the thread that used it."""
+
+    def __init__(self, project: Project, *, share: Share | None = None) -> None:
+        """Take a desk; connections are opened when first needed.
+
+        Args:
+            project: Whose lanes.
+            share: How workers share the judge's quota; None where each keeps to its part.
+        """
+        self.project = project
+        self._share = share
+        self._runner: asyncio.Runner | None = None
+        self._judge: PacedJudge | None = None
+        self._batches: BatchLane | None = None
+        self._notes = RateReporter(project)
+        self._answers = ReplyCache(project) if project.settings.judge.answers_days else None
+
+    def drain(
+        self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
+    ) -> DrainResult:
+        """Work off what is due in a lane.
+
+        Args:
+            lane: `heuristic`, `judge` or `batch`.
+            budget_s: Seconds after which no more is claimed.
+            stop: Asked often; once true, the work in hand is finished or given back within a few seconds.
+            on_progress: Told how many jobs were settled each time.
+
+        Raises:
+            SettingsError: A budget is set that cannot be kept.
+            StoreError: The database does not answer; leases run out and others take over.
+        """
+        place = JobQueue(self.project, lane)
+        if place.is_empty:
+            return DrainResult()
+        if lane == "batch":
+            return self._drain_batches(budget_s, stop, on_progress)
+        if lane == "heuristic":
+            return drain_heuristics(place, budget_s=budget_s, stop=stop, on_progress=on_progress)
+        self.project.check_prices()
+        judge = self._judging()
+        turn = drain_judge(
+            place,
+            judge,
+            concurrency=self.project.settings.judge.concurrency,
+            budget_s=budget_s,
+            stop=stop,
+            on_progress=on_progress,
+            answers=self._answers,
+        )
+        if judge is not None:
+            turn = self._notes.beside(turn, judge.gate, place.models_asked)
+        return self._loop().run(turn)
+
+    def drain_all(
+        self,
+        lanes: Iterable[str],
+        *,
+        budget_s: float = BATCH_S,
+        stop: Stop = _never,
+        on_progress: OnProgress = _nothing,
+    ) -> DrainResult:
+        """Work off several lanes, one after the other."""
+        total = DrainResult()
+        for lane in lanes:
+            if not stop():
+                total += self.drain(lane, budget_s=budget_s, stop=stop, on_progress=on_progress)
+        return total
+
+    def _drain_batches(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
+        judge = self._judging()
+        if judge is None:
+            return DrainResult()
+        self.project.check_prices()
+        if self._batches is None:
+            self._batches = BatchLane(self.project, self._ask_now, judge.plan)
+        return self._batches.advance(budget_s, stop, on_progress)
+
+    def _ask_now(self, place: JobQueue, work: ClaimedJob) -> None:
+        """Score one claimed job here and now, and store what came of it.
+
+        Raises:
+            JudgeUnavailable, JudgeRefusesUs: The judge answers nobody; the job stays claimed.
+        """
+        judge = self._judging()
+        assert judge is not None
+        asking = MeteredAsk(judge, work.job, self._answers)
+        try:
+            place.settle([self._loop().run(score_one(work, asking))])
+        except JudgeError as error:
+            place.book([asking.in_vain(error)])
+            raise
+
+    def _loop(self) -> asyncio.Runner:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner
+
+    def _judging(self) -> PacedJudge | None:
+        settings = self.project.settings
+        if not settings.is_judge_configured:
+            return None
+        if self._judge is None:
+            self._judge = PacedJudge(
+                ChatJudge(
+                    settings.judge.base_url,
+                    settings.openai_api_key,
+                    timeout_s=settings.judge.timeout_s,
+                    concurrency=settings.judge.concurrency,
+                    price=self.project.price,
+                    remembered=remembered(self.project, datetime.now(UTC)),
+                    on_plan=remembering(self.project),
+                    quota=quota_of(self.project, self._share),
+                )
+            )
+        return self._judge
+
+    def close(self) -> None:
+        """Close the judge's connections and the loop."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+        if self._runner is not None:
+            if self._judge is not None:
+                self._runner.run(self._judge.close())
+            self._runner.close()
+            self._notes.gone()
+        self._runner = self._judge = None
+
+    def __enter__(self) -> "JobProcessor":
+        """Use the desk in a with statement."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()

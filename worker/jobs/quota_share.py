@@ -1,0 +1,34 @@
+"""The judge's hard quota, where the settings have one: shared through the broker where it can, else in equal parts."""
+
+from collections.abc import Callable
+
+from worker.jobs.capability_store import server_of
+from worker.judge.limits.quota import Limits, OwnShare, Quota
+from worker.project.project import Project
+from worker.store.queue import workers
+
+Share = Callable[[str, Limits, Quota], Quota]
+"""Makes a quota that all workers draw on, of what and how much; the last stands in while they cannot."""
+
+
+def quota_of(project: Project, share: Share | None) -> Callable[[str], Quota | None]:
+    """What a model may be asked by all workers together; None without such a limit.
+
+    Args:
+        project: Whose settings and store.
+        share: How workers share; None where they have nothing in common but the store.
+    """
+
+    def processes() -> int:
+        with project.store.read() as connection:
+            return workers.at_work(connection, "judge", project.store.now(connection))
+
+    def of(model: str) -> Quota | None:
+        own = project.settings.judge.quota.of(model)
+        if own is None:
+            return None
+        limits = Limits(own.requests_per_minute, own.tokens_per_minute)
+        mine = OwnShare(limits, processes)
+        return mine if share is None else share(f"{server_of(project)} {model}", limits, mine)
+
+    return of

@@ -1,0 +1,175 @@
+"""This process says in the store how fast it asks each model: every few seconds while it works, and when it ends.
+
+Beside the work and never in its way: off the event loop, a second's patience with a store that is busy, and whatever
+goes wrong costs one line in the log.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from worker.errors import StoreError
+from worker.jobs.drain_result import LEFT_ALONE, DrainResult
+from worker.judge.address import shown_url
+from worker.judge.limits.call_queue import CallQueue
+from worker.project.project import Project
+from worker.store.queue import rates
+from worker.store.queue.rates import Calls, RateReading
+
+log = logging.getLogger("spotcheck")
+NOTE_S = 3.0
+WINDOW_S = 12.0
+"""Rates are those of so many seconds of work, at most."""
+_PATIENCE_S = 1.0
+
+Gates = Callable[[str], CallQueue]
+
+
+class _ReportTrouble(NamedTuple):
+    said: str
+    answered: int
+    """Calls that were answered before it; one more, and it is over."""
+
+
+class RateReporter:
+    """What one process has said of its pace, and has still to say."""
+
+    def __init__(self, project: Project) -> None:
+        """Say nothing yet."""
+        self._project = project
+        self._pid = os.getpid()
+        self.worker = f"{socket.gethostname()}:{self._pid}"
+        """As `store.workers` names processes. It is the process that asks: the child of a prefork worker, not its
+        parent, since each child has a pace of its own; the host and the lane tie the two."""
+        self._counted: defaultdict[str, Calls] = defaultdict(Calls)
+        """Calls by model that are in the store already."""
+        self._seen: defaultdict[str, deque[tuple[float, Calls]]] = defaultdict(deque)
+        """What was seen at moments of the last seconds, the oldest first."""
+        self._troubles: dict[str, _ReportTrouble] = {}
+        self._noted: dict[str, tuple[object, ...]] = {}
+        self._is_store_deaf = False
+
+    async def beside(self, work: Awaitable[DrainResult], gates: Gates, models: Iterable[str]) -> DrainResult:
+        """Do some work, and say meanwhile and at its end how fast it goes.
+
+        Args:
+            work: A turn at the judge's lane.
+            gates: Where calls to a model wait for their turn.
+            models: Those that may be asked.
+        """
+        watched = {model: gates(model) for model in models}
+        for model, gate in watched.items():
+            self._seen[model] = deque([(time.monotonic(), _calls(gate))])
+        is_over = asyncio.Event()
+        noting = asyncio.create_task(self._keep_noting(watched, is_over))
+        try:
+            done = await work
+        finally:
+            is_over.set()
+            await noting
+        self._learn(watched, done)
+        await self._note(watched)
+        return done
+
+    def gone(self) -> None:
+        """This process ends: nobody need count it any more. Not said to a store that did not hear the last word."""
+        if not self._noted or self._is_store_deaf or self._pid != os.getpid():
+            return
+        with suppress(StoreError), self._project.store.write(patience_s=_PATIENCE_S) as connection:
+            rates.gone(connection, self.worker)
+
+    async def _keep_noting(self, gates: dict[str, CallQueue], is_over: asyncio.Event) -> None:
+        while not is_over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTE_S):
+                    await is_over.wait()
+            if not is_over.is_set():
+                await self._note(gates)
+
+    def _learn(self, gates: dict[str, CallQueue], done: DrainResult) -> None:
+        """What ended the turn, as the trouble of the models that are left alone."""
+        said = done.refused or done.outage
+        if said is None:
+            return
+        tripped = [model for model, gate in gates.items() if gate.pace.is_tripped]
+        for model in tripped or gates:
+            if said == LEFT_ALONE and model in self._troubles:
+                continue  # known already, and in better words
+            self._troubles[model] = _ReportTrouble(said, gates[model].pace.seen.answered)
+
+    async def _note(self, gates: dict[str, CallQueue]) -> None:
+        moment = time.monotonic()
+        news = []
+        for model, gate in gates.items():
+            trouble = self._troubles.get(model)
+            if trouble is not None and gate.pace.seen.answered > trouble.answered:
+                del self._troubles[model]
+            now_so = (_calls(gate), gate.pace.in_flight, gate.waiting, self._troubles.get(model))
+            if now_so != self._noted.get(model, (Calls(), 0, 0, None)) or gate.pace.in_flight:
+                news.append(model)
+                self._noted[model] = now_so
+            seen = self._seen[model]
+            seen.append((moment, _calls(gate)))
+            while moment - seen[0][0] > WINDOW_S and len(seen) > 2:
+                seen.popleft()
+        if not news:
+            return
+        drafts = {model: self._draft(model, gates[model]) for model in news}
+        fresh = {model: _calls(gates[model]).since(self._counted[model]) for model in news}
+        try:
+            await asyncio.to_thread(self._store, drafts, fresh)
+        except Exception as error:  # noqa: BLE001 who only watches must never cost the work
+            if not self._is_store_deaf:
+                log.warning("how fast the judge is asked was not noted: %s", error)
+            self._is_store_deaf = True
+            return
+        self._is_store_deaf = False
+        for model, calls in fresh.items():
+            self._counted[model] = Calls(*(a + b for a, b in zip(self._counted[model], calls, strict=True)))
+
+    def _draft(self, model: str, gate: CallQueue) -> Callable[[datetime], RateReading]:
+        """A reading of now, to be dated by the store's clock."""
+        pace, moment = gate.pace, time.monotonic()
+        since, before = self._seen[model][0]
+        calls = _calls(gate).since(before)
+        rest_s = max(pace.paused_until, pace.open_until) - gate.clock()
+        trouble = self._troubles.get(model)
+        in_flight, waiting, limit, rate = pace.in_flight, gate.waiting, int(pace.limit), pace.rate
+        latency_s = pace.latency_s or None
+
+        def dated(at: datetime) -> RateReading:
+            return RateReading(
+                worker=self.worker,
+                model=model,
+                server=shown_url(self._project.settings.judge.base_url),
+                at=at,
+                since_at=at - timedelta(seconds=moment - since),
+                in_flight=in_flight,
+                waiting=waiting,
+                limit=limit,
+                per_second=rate,
+                **calls._asdict(),
+                latency_s=latency_s,
+                resumes_at=at + timedelta(seconds=rest_s) if rest_s > 0 else None,
+                trouble=trouble.said if trouble is not None else None,
+            )
+
+        return dated
+
+    def _store(self, drafts: dict[str, Callable[[datetime], RateReading]], fresh: dict[str, Calls]) -> None:
+        store = self._project.store
+        with store.write(patience_s=_PATIENCE_S) as connection:
+            at = store.now(connection)
+            rates.note(connection, [dated(at) for dated in drafts.values()], fresh)
+
+
+def _calls(gate: CallQueue) -> Calls:
+    seen = gate.pace.seen
+    return Calls(seen.answered, seen.refused, seen.failed)

@@ -1,0 +1,116 @@
+"""What a server can do: the rungs from a strict schema down to a plain prompt, and the parameters it refuses.
+
+The first questions find it out: what a server refuses, or passes over in silence, is asked for in an easier way.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, NamedTuple, Self
+
+from worker.judge.failures import Complaint, refuses_probabilities
+from worker.records import Question, Reply
+
+Rung = Literal["json_schema", "tool", "json_object", "prompt"]
+RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
+
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""Both names of the output cap; the first is the one that older servers know."""
+
+_FORMAT = re.compile(
+    r"response_format|text\.format|json[ _]schema|json_object|structured output|\bgrammar\b", re.IGNORECASE
+)
+_TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECASE)
+"""llama.cpp without its templates says `tools param requires --jinja flag`, and says it with a 500."""
+
+
+class CapabilityPlan(NamedTuple):
+    """How to ask one model on one server, through one backend."""
+
+    rung: int = 0
+    """Index into RUNGS."""
+    refused: frozenset[str] = frozenset()
+    """Parameters that the server refused."""
+    limits: tuple[str, ...] = LIMITS
+    """Names of the output cap, in the order in which to try them."""
+
+    def lower(self) -> "CapabilityPlan | None":
+        """The next rung down; None from the last one."""
+        return self._replace(rung=self.rung + 1) if self.rung < len(RUNGS) - 1 else None
+
+    def dumped(self) -> dict[str, Any]:
+        """As JSON, by the names of things, so that a later version reads it."""
+        return {"rung": RUNGS[self.rung], "refused": sorted(self.refused), "limits": list(self.limits)}
+
+    @classmethod
+    def loaded(cls, said: Mapping[str, Any]) -> "CapabilityPlan":
+        """From `dumped`.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is none of ours.
+        """
+        return cls(RUNGS.index(said["rung"]), frozenset(map(str, said["refused"])), tuple(map(str, said["limits"])))
+
+    def joined(self, other: Self) -> "CapabilityPlan":
+        """The plan that avoids what either of two had to avoid."""
+        return CapabilityPlan(max(self.rung, other.rung), self.refused | other.refused, self.limits)
+
+
+def plan_key(question: Question) -> str:
+    """What a plan is remembered under: a model, and how it is reached where that is not chat.
+
+    Example:
+        >>> ask = Question(messages=(), answer_schema={}, schema_name="x", model="judge", prompt_hash="0")
+        >>> plan_key(ask), plan_key(ask.model_copy(update={"backend": "responses"}))
+        ('judge', 'responses:judge')
+    """
+    return question.model if question.backend == "chat" else f"{question.backend}:{question.model}"
+
+
+def refuses_form(rung: object, complaint: Complaint) -> bool:
+    """Whether the server says, with whatever status, that it cannot be asked in this form."""
+    about = f"{complaint.message} {complaint.code} {complaint.param}"
+    if rung == "tool" and _TOOLS.search(about):
+        return True
+    return rung in RUNGS[:-1] and _FORMAT.search(about) is not None
+
+
+def is_whole(reply: Reply) -> bool:
+    """Whether there is an answer that the server held back or cut nothing of."""
+    return reply.refusal is None and reply.finish_reason not in ("length", "content_filter") and bool(reply.content)
+
+
+def ignores_form(reply: Reply) -> bool:
+    """Whether an answer is prose, though JSON was asked for: servers that do not know a form often pass over it.
+
+    Half an object is none: that is a slip of a server that knows the form.
+    """
+    content = (reply.content or "").strip()
+    return is_whole(reply) and bool(content) and not content.startswith(("{", "```"))
+
+
+def easier(plan: CapabilityPlan, complaint: Complaint, sent: Collection[str]) -> CapabilityPlan | None:
+    """The plan to try after the server refused this one; None when the complaint is about something else.
+
+    Args:
+        plan: What was tried.
+        complaint: What the server answered, with status 400 or 422.
+        sent: Names of the parameters that were sent.
+    """
+    named = complaint.param
+    if named in sent and named != "response_format":
+        return plan._replace(refused=plan.refused | {named})
+    is_about_form = named == "text" or refuses_form(RUNGS[plan.rung], complaint)
+    if is_about_form and (lower := plan.lower()) is not None:
+        return lower
+    for name in sent:
+        if name != "response_format" and _names(complaint.message, name):
+            return plan._replace(refused=plan.refused | {name})
+    if "top_logprobs" in sent and refuses_probabilities(complaint):
+        return plan._replace(refused=plan.refused | {"top_logprobs"})
+    return None
+
+
+def _names(message: str, param: str) -> bool:
+    """Whether a parameter is spoken of, in its own spelling or as `presencePenalty`."""
+    spelt = f"{re.escape(param)}|{re.escape(param.replace('_', ''))}"
+    return re.search(rf"\b({spelt})\b", message, re.IGNORECASE) is not None

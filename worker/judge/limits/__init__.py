@@ -1,0 +1,1 @@
+"""How fast a judge may be asked: adaptive limiter, queue, hard quota."""

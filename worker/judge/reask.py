@@ -1,0 +1,28 @@
+"""When an answer is worth a second try: a server enforces no form, and what came is not the agreed JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.errors import VerdictUnreadable
+from worker.judge.capabilities import is_whole
+from worker.records import Reply
+
+
+def needs_repair(reply: Reply, schema: Mapping[str, Any]) -> bool:
+    """Whether a whole answer to a plain prompt does not satisfy the schema.
+
+    An answer that was cut, refused or filtered would be so again.
+    """
+    is_plain = reply.judging.params_effective.get("response_format") == "prompt"
+    return is_plain and is_whole(reply) and not _is_as_agreed(reply.content or "", schema)
+
+
+def _is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
+    from jsonschema import Draft202012Validator  # a worker has it already; what only asks need not wait for it
+
+    from worker.core.judging.verdict import json_of
+
+    try:
+        return bool(Draft202012Validator(schema).is_valid(json_of(content)))
+    except VerdictUnreadable:
+        return False

@@ -1,0 +1,1 @@
+"""The wire forms of a question: one backend a file."""

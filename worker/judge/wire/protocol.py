@@ -1,0 +1,164 @@
+"""The wire form of a question: which body one backend wants, and how its answers are read; without any transport.
+
+A form does nothing but translate, so the same one serves a single call and a line of a batch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from worker.judge.capabilities import CapabilityPlan
+from worker.judge.failures import one_line
+from worker.records import Judging, Question, Reply
+
+Price = Callable[[str, int, int, int, str | None], float | None]
+"""US dollars for (model, input tokens, cached among them, output tokens, service tier); None when unknown."""
+
+TOKENS_LIMIT = 1_000_000_000
+LABEL_LIMIT = 200
+
+SCHEMA_REQUEST = "Answer with one JSON object that satisfies this JSON Schema, and with nothing else:\n"
+
+
+class NoCompletion(Exception):
+    """A body is no answer of this backend; what else it is, is for the transport to find out."""
+
+
+class Wire(Protocol):
+    """One backend's form of questions and answers. Holds no state."""
+
+    path: str
+    """Behind the base URL, with its slash."""
+    noun: str
+    """What its answers are called."""
+
+    def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
+        """The JSON of one request, and the parameters it holds (`params_effective`)."""
+
+    def read(
+        self,
+        body: object,
+        question: Question,
+        effective: Mapping[str, Any],
+        *,
+        latency_ms: float | None,
+        price: Price | None,
+        tier: str | None = None,
+    ) -> Reply:
+        """The answer to a question, its verdict unread.
+
+        Args:
+            body: Parsed JSON that came with a 200; any value.
+            question: What was asked.
+            effective: The parameters that `body` gave with the request.
+            latency_ms: How long it took; None where that says nothing, as in a batch.
+            price: What a call costs; None leaves the cost unknown.
+            tier: How it was bought, where the answer does not know: `batch`. None leaves it to the answer.
+
+        Returns:
+            A reply whose content may be anything or None; a count the server did not give, or gave wrong, is None.
+
+        Raises:
+            NoCompletion: It is no answer at all.
+        """
+
+
+class TokenUsage(NamedTuple):
+    """Counts of one call; None where the server did not say, or said nonsense."""
+
+    input: int | None
+    cached: int | None
+    output: int | None
+
+
+def tokens(usage: object, read: str, details: str, written: str) -> TokenUsage:
+    """Counts from a `usage` object, which may be anything.
+
+    Args:
+        usage: As the answer holds it.
+        read: The key of the tokens read, cached ones included.
+        details: The key of the object that holds `cached_tokens`.
+        written: The key of the tokens written.
+
+    Example:
+        >>> tokens({"in": 9, "out": 2, "more": {"cached_tokens": 8}}, "in", "more", "out")
+        TokenUsage(input=9, cached=8, output=2)
+    """
+    if not isinstance(usage, dict):
+        return TokenUsage(None, None, None)
+    count_in, about = count(usage.get(read)), usage.get(details)
+    cached = count(about.get("cached_tokens")) if isinstance(about, dict) else None
+    if cached is not None and cached > (count_in or 0):
+        cached = None
+    return TokenUsage(count_in, cached, count(usage.get(written)))
+
+
+def count(value: object) -> int | None:
+    """A number of tokens; None for anything that cannot be one."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < TOKENS_LIMIT else None
+
+
+def label(value: object) -> str | None:
+    """A short word of the server's, on one line; None for anything but a text."""
+    return one_line(value)[:LABEL_LIMIT] or None if isinstance(value, str) else None
+
+
+def judging(
+    question: Question,
+    effective: Mapping[str, Any],
+    body: Mapping[str, Any],
+    used: TokenUsage,
+    *,
+    latency_ms: float | None,
+    price: Price | None,
+    tier: str | None,
+) -> Judging:
+    """How an answer came about; `body` is its outermost object."""
+    served, tier = label(body.get("model")), tier or label(body.get("service_tier"))
+    return Judging(
+        model_requested=question.model,
+        model_served=served,
+        fingerprint=label(body.get("system_fingerprint")),
+        prompt_hash=question.prompt_hash,
+        digest_version=question.digest_version,
+        params_effective=effective,
+        service_tier=tier,
+        input_tokens=used.input,
+        cached_tokens=used.cached,
+        output_tokens=used.output,
+        cost_usd=_cost(question.model, served, used, tier, price),
+        latency_ms=latency_ms,
+    )
+
+
+def _cost(requested: str, served: str | None, used: TokenUsage, tier: str | None, price: Price | None) -> float | None:
+    if price is None or used.input is None or used.output is None:
+        return None
+    counts = (used.input, used.cached or 0, used.output, tier)
+    cost = price(requested, *counts)
+    if cost is None and served is not None and served != requested:
+        return price(served, *counts)
+    return cost
+
+
+def with_schema(messages: list[dict[str, str]], schema: Mapping[str, Any]) -> None:
+    """Puts the schema at the end of the last user message, behind everything that could be cached."""
+    request = SCHEMA_REQUEST + orjson.dumps(schema, default=dict).decode()
+    last = next((message for message in reversed(messages) if message["role"] == "user"), None)
+    if last is None:
+        messages.append({"role": "user", "content": request})
+    else:
+        last["content"] = f"{last['content']}\n\n{request}"
+
+
+def dumped(body: dict[str, Any], messages: Sequence[dict[str, str]]) -> bytes:
+    """A request as JSON, whatever its messages hold."""
+    try:
+        return orjson.dumps(body, default=dict)
+    except orjson.JSONEncodeError:  # a lone surrogate from some run, which UTF-8 cannot carry
+        for message in messages:
+            message["content"] = message["content"].encode("utf-8", "replace").decode()
+        return orjson.dumps(body, default=dict)

@@ -1,0 +1,1 @@
+"""The way of a run, one step a file."""

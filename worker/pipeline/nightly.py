@@ -1,0 +1,180 @@
+"""The night: which nights are due, and draw, score, summarise, compare for them."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from worker.core.calendar import nights_between
+from worker.jobs.drain_result import DrainResult
+from worker.jobs.processor import JobProcessor
+from worker.jobs.queue import Stop
+from worker.pipeline.draw import draw_night
+from worker.pipeline.reconcile import Wake, finish_nights, wake_due
+from worker.project.project import Project
+from worker.records import Drift
+from worker.records.job import LANES
+from worker.records.sample import StratumDraw
+from worker.store.queue import backlog, workers
+from worker.store.runs import draws
+
+_LOOK_S, _LOOK_MOST_S = 0.2, 1.0
+"""Between two looks at what is left, while it changes and while it does not: a batch may take a day."""
+PATIENCE_S = 20.0
+"""So long without one answer from the judge, beyond what it asked for itself, and waiting is given up; jobs stay."""
+_STALLED_S = 5.0
+"""Without progress for so long, and with no live worker, the waiting process works itself."""
+
+OnWait = Callable[[int, int], None]
+"""Told (jobs resolved, jobs in all) while waiting."""
+OnHeld = Callable[[Sequence[backlog.BlockedJobs]], None]
+
+
+class Waited(NamedTuple):
+    """How a wait for scores ended."""
+
+    drained: DrainResult
+    """What this process did itself."""
+    still_open: int
+    """Jobs that are not resolved; more than 0 when it was stopped or the judge refused."""
+
+
+def due_nights(project: Project, now: datetime) -> list[date]:
+    """Nights to draw unasked, oldest first: from the project's first night on, not drawn yet, and past their time.
+
+    A night is due from the schedule's time of day on the day after it; one that was missed, at once.
+    """
+    return _undrawn(project, project.first_tick(now), project.last_due(now))
+
+
+def over_nights(project: Project, now: datetime) -> list[date]:
+    """Nights to draw when somebody asks: as `due_nights`, without waiting for the schedule's time of day."""
+    return _undrawn(project, project.first_tick(now), project.last_over(now))
+
+
+def _undrawn(project: Project, start: date, last: date) -> list[date]:
+    with project.store.read() as connection:
+        drawn = set(draws.drawn_nights(connection, start, last))
+    return [night for night in nights_between(start, last) if night not in drawn]
+
+
+def draw_nights(
+    project: Project, nights: Sequence[date], now: datetime, *, on_night: Callable[[date, list[StratumDraw]], None]
+) -> None:
+    """Draw nights one by one, oldest first; one that is drawn already only takes in its late runs."""
+    for night in sorted(nights):
+        on_night(night, draw_night(project, night, now))
+
+
+def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_force_only: bool = False) -> int:
+    """Jobs that are not resolved, of all nights or of some; of all scorers, or of those that somebody here can do."""
+    pks = [registered.pk for registered, _ in project.register()] if in_force_only else None
+    with project.store.read() as connection:
+        now = project.store.now(connection)
+        lanes = [backlog.waiting(connection, now, lane, nights, pks) for lane in LANES]
+    return sum(lane.due + lane.later + lane.leased for lane in lanes)
+
+
+def wait_for_scores(
+    project: Project,
+    desk: JobProcessor,
+    wake: Wake,
+    *,
+    nights: tuple[date, date] | None = None,
+    stop: Stop,
+    on_wait: OnWait = lambda _done, _total: None,
+    on_trouble: Callable[[str], None] = lambda _: None,
+    on_held: OnHeld = lambda _: None,
+) -> Waited:
+    """Wait until every job that can be done is resolved; with no live worker to do it, do it here.
+
+    Args:
+        project: Whose ledger.
+        desk: Where to work when nobody else does.
+        wake: Wakes the workers.
+        nights: Only these (bounds included); None for all.
+        stop: Asked often; once true, what is in hand is finished or given back.
+        on_wait: Told the progress.
+        on_trouble: Told when the judge answers nobody, before it is tried again.
+        on_held: Told what nobody may take yet, while there is nothing else to do.
+    """
+    total = left = open_jobs(project, nights, in_force_only=True)
+    drained = DrainResult()
+    silence = _JudgePatience()
+    woken_at = 0.0
+    moved_at, rest_s = time.monotonic(), _LOOK_S
+    while left and not stop():
+        on_wait(total - left, total)
+        if time.monotonic() - woken_at > _STALLED_S:
+            wake_due(project, wake)
+            woken_at = time.monotonic()
+        with project.store.read() as connection:
+            helpers = len(workers.alive(connection, project.store.now(connection)))
+        if not helpers or time.monotonic() - moved_at > 2 * _STALLED_S:
+            began = time.monotonic()
+            done = desk.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
+            drained += done
+            silence.after(done, began)
+            if done.refused or silence.is_over():
+                left = open_jobs(project, nights, in_force_only=True)
+                break
+            if done.outage:
+                on_trouble(done.outage)
+            elif not done.settled and silence.since is None:
+                on_held(_held(project))
+        _rest(rest_s, stop)
+        still = open_jobs(project, nights, in_force_only=True)
+        total = max(total, still)
+        rest_s = min(_LOOK_MOST_S, 1.25 * rest_s)
+        if still != left:
+            moved_at, rest_s = time.monotonic(), _LOOK_S
+        left = still
+    on_wait(total - left, total)
+    return Waited(drained, left)
+
+
+def _rest(seconds: float, stop: Stop) -> None:
+    until = time.monotonic() + seconds
+    while not stop() and (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(left_s, _LOOK_S))
+
+
+class _JudgePatience:
+    """How long the judge has answered nobody."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self._pause_s = 0.0
+
+    def after(self, done: DrainResult, began: float) -> None:
+        """Take note of a turn."""
+        if done.settled:
+            self.since = time.monotonic() if done.outage else None
+        elif done.outage and self.since is None:
+            self.since = began
+        self._pause_s = max(self._pause_s, done.pause_s)
+
+    def is_over(self) -> bool:
+        """Whether it has been too long."""
+        return self.since is not None and time.monotonic() - self.since >= PATIENCE_S + self._pause_s
+
+
+def _held(project: Project) -> list[backlog.BlockedJobs]:
+    with project.store.read() as connection:
+        return backlog.held(connection, project.store.now(connection))
+
+
+def _advancing(on_wait: OnWait, total: int, left: int) -> Callable[[int], None]:
+    done = total - left
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        on_wait(min(done, total), total)
+
+    return advance
+
+
+def finish(project: Project, now: datetime) -> list[Drift]:
+    """Summarise and compare every night that is ready."""
+    return finish_nights(project, now, is_far_back=True)[1]

@@ -1,0 +1,1 @@
+"""Alarms over all ended runs, judged or not."""

@@ -1,0 +1,94 @@
+"""The healer, on beat and on demand: late runs, lost wake-ups, nights that are done. Safe at any moment, by anyone."""
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from worker.jobs import reply_cache
+from worker.pipeline.compare import compare_night
+from worker.pipeline.draw import decide_late, retire
+from worker.pipeline.summarise import Stale, summarise
+from worker.project.project import Project
+from worker.records import Drift
+from worker.records.job import LANES
+from worker.store.queue import backlog, batches, enrol
+from worker.store.results import cells
+from worker.store.runs import draws
+
+Wake = Callable[[str, int], None]
+"""Wakes workers of a lane in which so many jobs are due; carries nothing, and losing it costs only time."""
+_SUMMARISE_ANYWAY_H = 24
+"""A night whose last jobs hang on is summarised all the same; when they end, again."""
+
+
+class Reconciled(NamedTuple):
+    """What one round did."""
+
+    jobs_added: int
+    summarised: list[date]
+    found: list[Drift]
+
+
+def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
+    """Decide late runs of the lookback, wake lanes with due work, finish nights whose jobs are resolved, and prune."""
+    scorers = [registered for registered, _ in project.register()]
+    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    with project.store.read() as connection:
+        recent = draws.drawn_nights(connection, since)
+        to_settle = enrol.nights_to_settle(connection, scorers)
+    added = sum(decide_late(project, night, now, scorers) for night in recent)
+    for night in sorted(set(to_settle) - set(recent)):  # nobody would ever do them, and somebody may wait for them
+        retire(project, night, now, scorers)
+    wake_due(project, wake)
+    summarised, found = finish_nights(project, now)
+    reply_cache.prune(project)
+    return Reconciled(added, summarised, found)
+
+
+def wake_due(project: Project, wake: Wake) -> None:
+    """Wake each lane that has due work."""
+    with project.store.read() as connection:
+        now = project.store.now(connection)
+        due = {lane: backlog.waiting(connection, now, lane).due for lane in LANES}
+        look_at = batches.next_look(connection)
+    if look_at is not None and look_at <= now:
+        due["batch"] += 1
+    for lane, count in due.items():
+        if count:
+            wake(lane, count)
+
+
+def finish_nights(project: Project, now: datetime, *, is_far_back: bool = False) -> tuple[list[date], list[Drift]]:
+    """Summarise nights that changed and compare those that are new, oldest first.
+
+    A night is compared once, after all nights before it; a night with open jobs holds those behind it for a day.
+
+    Args:
+        project: Whose nights.
+        now: The time.
+        is_far_back: Look for changes on every drawn night, not only on those of the lookback: a person may have
+            raised the rate of an old night, or taken in late runs of it.
+
+    Returns:
+        Nights summarised, and new findings.
+    """
+    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    if is_far_back:
+        since = date.min
+    with project.store.read() as connection:
+        stale = cells.stale_nights(connection, since)
+        open_jobs = {night: cells.open_jobs(connection, night) for night, _, _ in stale}
+        drawn_at = draws.drawn_at(connection, [night for night, _, _ in stale])
+    ready = []
+    for each in stale:
+        if open_jobs[each[0]] and now - drawn_at[each[0]] < timedelta(hours=_SUMMARISE_ANYWAY_H):
+            break
+        ready.append(Stale(*each))
+    summarise(project, ready, now)
+    return [one.night for one in ready], _compare_new(project, now)
+
+
+def _compare_new(project: Project, now: datetime) -> list[Drift]:
+    with project.store.read() as connection:
+        nights = cells.uncompared_nights(connection)
+    return [drift for night in nights for drift in compare_night(project, night, now)]

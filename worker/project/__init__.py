@@ -1,0 +1,1 @@
+"""One installation: settings, store, scorers, prices, nights."""

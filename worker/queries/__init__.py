@@ -1,0 +1,1 @@
+"""Read models that commands, pages and metrics share; they write nothing."""

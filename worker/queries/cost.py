@@ -1,0 +1,48 @@
+"""What judging a sample will cost: from what the scorer's past scores cost, else from the most it can cost."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from worker.project.project import Project
+from worker.records.sample import StratumDraw
+from worker.store.results import scores
+
+
+class Cost(NamedTuple):
+    """An upper estimate, US dollars; 0.0 without a judge, None when a price is unknown."""
+
+    usd: float | None
+    """The way the settings, or a person, want it."""
+    at_once_usd: float | None
+    in_batches_usd: float | None
+    """With everything in batches that may be."""
+
+
+def of_strata(project: Project, strata: Sequence[StratumDraw]) -> Cost:
+    """What scoring these strata will cost; runs that a rubric's filter would leave out later are counted."""
+    if not project.settings.is_judge_configured:
+        return Cost(0.0, 0.0, 0.0)
+    batch_price = project.settings.judge.tier_prices["batch"]
+    usd = at_once = in_batches = 0.0
+    batched = {is_backfill: set(project.in_batches(is_backfill=is_backfill)) for is_backfill in (False, True)}
+    for registered, scorer in project.register():
+        if registered.key.kind != "judge":
+            continue
+        applies = registered.applies_to
+        own = [
+            one
+            for one in strata
+            if not applies.task_types or "*" in applies.task_types or one.stratum.task_type in applies.task_types
+        ]
+        with project.store.read() as connection:
+            each = scores.mean_cost(connection, registered.pk, project.settings.judge.tier_prices)
+        each = project.max_usd(scorer) if each is None else each
+        if each is None:
+            return Cost(None, None, None)
+        for one in own:
+            price = one.sampled * each
+            is_batched = registered.pk in batched[project.is_backfill(one.night)]
+            at_once += price
+            usd += price * (batch_price if is_batched else 1.0)
+            in_batches += price * (batch_price if scorer.is_batchable else 1.0)
+    return Cost(usd, at_once, in_batches)

@@ -1,0 +1,298 @@
+"""The weekly review, gathered from the store in one read transaction; it writes nothing and asks nobody."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from worker import __version__
+from worker.core import calendar
+from worker.core.drift.operational import OperationalFigure as Nightly
+from worker.core.drift.sensitivity import NIGHTS as SENSITIVITY_NIGHTS
+from worker.core.report.model import (
+    GOOD_FROM,
+    LEARN_NIGHTS,
+    Judged,
+    Report,
+    Sampled,
+    ScorerCounts,
+    TaskTypeOutcome,
+    Window,
+)
+from worker.core.report.operational import upkeep
+from worker.core.report.reading import ReadingList
+from worker.core.report.story import sentences
+from worker.core.stats.contrast import NOTHING, Contrasts, contrasts
+from worker.core.stats.weekly import weekly
+from worker.project.project import Project
+from worker.queries.report.findings import changes_of, seen, sensitivity_of, untold
+from worker.queries.report.reading import read_runs
+from worker.queries.report.streams import Scorers, streams_of
+from worker.records import Alert, Cell, Estimate
+from worker.store.queue.enrol import Registered, registered
+from worker.store.results import alerts, counts
+from worker.store.results import cells as summary
+from worker.store.results import report as stored
+from worker.store.runs import operational, runs
+
+WEEKS_SHOWN, MOST_WEEKS = 8, 26
+MOST_ALERTS = 20
+MOST_FACTS = 20_000
+"""Scored runs looked at for what the bad ones have in common; beyond it those with the smallest keys."""
+FEWEST_RUNS = 50
+"""Runs below which an operational stream is not looked at (`flow.watch`)."""
+
+
+class ReportRequest(NamedTuple):
+    """Which nights and runs a report is wanted of; None: the newest week that has runs, all task types."""
+
+    since: date | None = None
+    until: date | None = None
+    task_type: str | None = None
+
+
+def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
+    """Everything a report shows, at one moment.
+
+    Bounded: sums by night and stream, at most 20,000 runs' facts without their texts, and the texts of twenty runs, one
+    at a time. An empty store, a store without scores and a night alone give a report like any other, which says so.
+
+    Args:
+        project: Whose runs.
+        asked: Which.
+        now: The time.
+    """
+    in_force = [(one.key, one.applies_to) for one in project.scorers]
+    start = project.start_night()
+    rubrics = project.settings.scoring.rubrics
+    with project.store.read() as connection:
+        scorers = Scorers(stored.scorer_names(connection), rubrics[0] if rubrics else None)
+        window = _window(connection, asked, project.last_over(now))
+        if window is None:
+            return _empty(project, asked, now)
+        ever = {one.key.fingerprint: one for one in registered(connection)}
+        current = [ever.get(key.fingerprint, Registered(-1, key, applies_to)) for key, applies_to in in_force]
+        known = stored.known(connection, window.until)
+        changes = changes_of(connection, window, asked.task_type, scorers.names)
+        told_now = _alerts(connection, window, asked.task_type)
+        streams = streams_of(connection, window, asked.task_type, scorers, known, changes)
+        tallies = _tallies(connection, window, current, start, scorers)
+        figures = _figures(connection, window, asked.task_type)
+        could_have = sensitivity_of(
+            connection, window, streams, changes, scorers.primary_pks, project.settings.alerts.false_alarms_per_year
+        )
+        common = _common(connection, window, asked.task_type, scorers)
+        groups = _groups(connection, window, asked.task_type, scorers)
+        reading = read_runs(
+            connection,
+            window,
+            asked.task_type,
+            scorers.primary,
+            {pk: name for pk, (name, _, kind) in scorers.names.items() if kind == "heuristic"},
+            scorers.primary_pks,
+            is_redacted=project.settings.scoring.redact,
+        )
+        judged = tuple(Judged._make(row) for row in stored.judged(connection, window.since, window.until))
+    rows = upkeep(figures, window.weeks)
+    told = sentences(
+        window,
+        streams,
+        changes,
+        tallies.tallies,
+        rows,
+        primary=scorers.primary,
+        figures=_tested_figures(figures),
+        sensitivity=could_have,
+        nights=SENSITIVITY_NIGHTS,
+    )
+    return Report(
+        window=window,
+        task_type=asked.task_type,
+        sentences=told,
+        primary=scorers.primary,
+        streams=streams,
+        changes=changes,
+        alerts=told_now,
+        groups=groups,
+        upkeep=rows,
+        common=common,
+        reading=reading,
+        sampled=tallies._replace(
+            judged=judged,
+            sensitivity=could_have,
+            untold=untold(scorers.primary, streams, changes, could_have),
+            false_alarms_per_year=project.settings.alerts.false_alarms_per_year,
+        ),
+        made_at=now,
+        store=project.store.shown,
+        time_zone=project.settings.schedule.time_zone,
+        version=__version__,
+    )
+
+
+def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Window | None:
+    """The nights asked for, and how many of them are over; None for a store without runs."""
+    span = runs.span(connection)
+    if span is None:
+        return None
+    monday, sunday = calendar.nights_of_week(calendar.week_of(span[1]))
+    if asked.since is None and asked.until is None:
+        since, until = monday, sunday
+    else:
+        until = asked.until or max(span[1], asked.since or span[1])
+        since = asked.since or min(until, max(span[0], until - timedelta(days=6)))
+    week = calendar.week_of(until)
+    is_week = calendar.nights_of_week(week) == (since, until)
+    label = f"week {week}" if is_week else f"the nights {since} to {until}" if since < until else f"the night {since}"
+    wanted = (calendar.nights_of_week(week)[0] - calendar.nights_of_week(calendar.week_of(since))[0]).days // 7 + 1
+    shown = min(MOST_WEEKS, max(WEEKS_SHOWN, wanted))
+    weeks = [calendar.week_of(calendar.back(until, back)) for back in range(shown)]
+    rows = stored.statuses(connection, since, until, asked.task_type)
+    nights = len({row.night for row in rows})
+    first = calendar.week_of(span[0])
+    kept = tuple(one for one in reversed(weeks) if one >= first) or (week,)
+    over = None if until <= last_over else max(0, (last_over - since).days + 1)
+    return Window(since, until, label, kept, nights, sum(row.runs for row in rows), over)
+
+
+def _empty(project: Project, asked: ReportRequest, now: datetime) -> Report:
+    """The report of a store without runs."""
+    allowed = project.settings.alerts.false_alarms_per_year
+    return Report(
+        window=None,
+        task_type=asked.task_type,
+        sentences=sentences(None, (), (), (), primary=None, figures=0, sensitivity=(), nights=0),
+        primary=None,
+        streams=(),
+        changes=(),
+        alerts=(),
+        groups=(),
+        upkeep=(),
+        common=NOTHING,
+        reading=ReadingList((), (), None),
+        sampled=Sampled((), True, (), (), (), SENSITIVITY_NIGHTS, allowed),
+        made_at=now,
+        store=project.store.shown,
+        time_zone=project.settings.schedule.time_zone,
+        version=__version__,
+    )
+
+
+def _tallies(
+    connection: Connection, window: Window, current: Sequence[Registered], start: date | None, scorers: Scorers
+) -> Sampled:
+    """The counts of the window by scorer, and why there is no score where there is none."""
+    rows = counts.counts(connection, window.since, window.until, current, start)
+    terms = counts.NightCounts._fields[3:]
+    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(terms))
+    for row in rows:
+        own = sums[row.scorer, row.scorer_version]
+        for place, term in enumerate(terms):
+            own[place] += getattr(row, term)
+    why: dict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
+    for pk, state, reason, count in stored.reasons(connection, window.since, window.until):
+        name, series, _ = scorers.names[pk]
+        why[name, series].append((state, reason, count))
+    tallies = [
+        ScorerCounts._make((name, series, scorers.is_rubric(name), *own, tuple(why[name, series])))
+        for (name, series), own in sums.items()
+    ]
+    tallies.sort(key=lambda one: (not one.is_rubric, one.scorer != scorers.primary, one.scorer, one.series))
+    return Sampled(tuple(tallies), all(row.reconciles for row in rows), (), (), (), SENSITIVITY_NIGHTS, 0.0)
+
+
+def _alerts(connection: Connection, window: Window, task_type: str | None) -> tuple[Alert, ...]:
+    """Alerts of the window that are no findings: those are told with what explains them."""
+    found = alerts.listing(connection, everything=True, since=window.since)
+    own = [
+        one for one in found if one.kind != "drift" and one.night <= window.until and task_type in (None, one.task_type)
+    ]
+    return tuple(own[:MOST_ALERTS])
+
+
+def _figures(connection: Connection, window: Window, task_type: str | None) -> list[tuple[str, Nightly]]:
+    """Operational figures of the weeks shown, each with its week."""
+    since = calendar.nights_of_week(window.weeks[0])[0]
+    return [
+        (
+            calendar.week_of(one.night),
+            Nightly._make((one.task_type, one.measure, one.subject, one.n, one.s, one.ss, one.total, one.histogram)),
+        )
+        for one in operational.nights(connection, since, window.until)
+        if task_type in (None, one.task_type)
+    ]
+
+
+def _tested_figures(figures: Sequence[tuple[str, Nightly]]) -> int:
+    """How many of their streams have been looked at: enough runs, over enough nights."""
+    seen_in: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for _, one in figures:
+        own = seen_in[one.task_type, one.measure, one.subject]
+        own[0] += 1
+        own[1] += one.n
+    return sum(nights > LEARN_NIGHTS and n >= FEWEST_RUNS for nights, n in seen_in.values())
+
+
+def _common(connection: Connection, window: Window, task_type: str | None, scorers: Scorers) -> Contrasts:
+    """What sets bad runs of the window apart, by the primary rubric."""
+    if not scorers.primary_pks:
+        return NOTHING
+    rows = stored.scored_facts(connection, window.since, window.until, scorers.primary_pks, task_type, most=MOST_FACTS)
+    return contrasts(seen(row, is_bad=row.figure is not None and row.figure < GOOD_FROM) for row in rows)
+
+
+_STATUSES = ("completed", "aborted", "errored", "incomplete")
+
+
+def _groups(
+    connection: Connection, window: Window, task_type: str | None, scorers: Scorers
+) -> tuple[TaskTypeOutcome, ...]:
+    """How runs came out, by task type; the good ones estimated from the sample with its weights."""
+    statuses: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in stored.statuses(connection, window.since, window.until, task_type):
+        statuses[row.task_type][row.status] += row.runs
+        statuses[None][row.status] += row.runs
+    cells = _cells(connection, window, task_type, scorers.primary_pks)
+    tasks = sorted((one for one in statuses if one is not None), key=lambda one: (-sum(statuses[one].values()), one))
+    wanted: list[str | None] = [None, *tasks] if len(tasks) > 1 else [*tasks]
+    return tuple(
+        TaskTypeOutcome._make((one, *(statuses[one].get(status, 0) for status in _STATUSES), _good(cells, one)))
+        for one in wanted
+    )
+
+
+def _good(cells: Collection[Cell], task_type: str | None) -> Estimate:
+    return weekly(cell for cell in cells if task_type in (None, cell.task_type))
+
+
+def _cells(connection: Connection, window: Window, task_type: str | None, primary_pks: Sequence[int]) -> list[Cell]:
+    """Completed runs by night and stratum: all, those scored, and those of them that are good.
+
+    Where two series scored one night (a rubric changed while it was open), the one that scored more counts.
+    """
+    scored: dict[date, dict[int, dict[tuple[str, bool], tuple[int, int]]]] = defaultdict(lambda: defaultdict(dict))
+    for row in stored.good(connection, window.since, window.until, primary_pks, GOOD_FROM):
+        scored[row.night][row.scorer_pk][row.task_type, bool(row.flagged)] = (row.scored, row.good)
+    best = {
+        night: max(by_pk.items(), key=lambda item: (sum(n for n, _ in item[1].values()), item[0]))[1]
+        for night, by_pk in scored.items()
+    }
+    found = []
+    for row in stored.completed(connection, window.since, window.until, task_type):
+        n, good = best.get(row.night, {}).get((row.task_type, bool(row.flagged)), (0, 0))
+        found.append(
+            Cell(row.night, row.task_type, bool(row.flagged), "", "", row.runs, n, n, float(good), float(good))
+        )
+    return found
+
+
+def task_types(project: Project) -> set[str]:
+    """The task types that reports know: those of summarised nights, and of the newest night."""
+    with project.store.read() as connection:
+        span = runs.span(connection)
+        if span is None:
+            return set()
+        newest = {row.task_type for row in stored.statuses(connection, span[1], span[1], None)}
+        return newest | set(summary.first_nights(connection))

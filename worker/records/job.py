@@ -1,0 +1,3 @@
+"""Jobs: the lanes of the queue."""
+
+LANES = ("heuristic", "judge", "batch")

@@ -1,0 +1,43 @@
+"""Strata and draws."""
+
+from datetime import date
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from worker.records.record import Record, Utc
+
+Why = Literal["rate", "floor", "all", "flagged", "backfill"]
+
+
+class Stratum(NamedTuple):
+    """What a sample is drawn within: a task type, and whether cheap facts flagged the run."""
+
+    task_type: str
+    flagged: bool
+
+
+class Draw(Record):
+    """The decision about one stratum of one night; the threshold is the inclusion probability."""
+
+    night: date
+    stratum: Stratum
+    population: int = Field(ge=0)
+    """Ended runs of the stratum when it was drawn."""
+    threshold: float = Field(gt=0, le=1)
+    """A run is drawn when its sample key is below this."""
+    drawn: int = Field(ge=0)
+    why: Why
+    """`rate` or `flagged` (the rate decided), `floor` (bottom-k did), `all` (N ≤ k), `backfill`."""
+    drawn_at: Utc
+
+
+class StratumDraw(NamedTuple):
+    """One stratum of a night, drawn or only looked at."""
+
+    night: date
+    stratum: Stratum
+    population: int
+    sampled: int
+    inclusion_probability: float
+    why: str

@@ -1,0 +1,1 @@
+"""Records as documents: HTML, Markdown, JSON, charts, metrics text."""

@@ -1,0 +1,293 @@
+"""The report as one HTML file that asks nobody for anything: no script, no font, no picture from outside.
+
+Jinja2 escapes every value; in the whole page control characters and marks that turn the direction of a text are made
+visible. Its policy allows its own style, named by its hash, and nothing else.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from worker.core.drift.alerting import kind_word, rarity
+from worker.core.report import story
+from worker.core.report.causes import leading
+from worker.core.report.formatting import amount, counted, day, dollars, p_value, percent
+from worker.core.report.model import OutsideName, Report, ScorerCounts, StreamChart, TaskTypeOutcome, WeekFigure
+from worker.records import Estimate
+from worker.render import charts
+
+_HERE = Path(__file__).parent
+_MOST_RUBRIC_PANELS, _MOST_PANELS = 80, 24
+"""Pictures of one rubric, and of one heuristic, on a page; those with findings and most runs come first."""
+_GLIMPSE_CHARS = 90
+_ORDERS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_ORDERS |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+_TERMS = (
+    ("ended", "ended"),
+    ("filtered", "filtered"),
+    ("before_start", "before start"),
+    ("sampled_out", "not drawn"),
+    ("scored", "scored"),
+    ("unscored", "unscored"),
+    ("failed", "failed"),
+    ("shed", "shed"),
+    ("pending", "pending"),
+)
+_FIXED = "\N{NO-BREAK SPACE}"
+_LOOSE = re.compile(r"(?<=\d) (?=%)|(?<=\bn) (?=\d)|(?<=\d) (?=of\b)")
+_LIVING = ("open", "acknowledged", "muted")
+
+
+class _ScorerCharts(NamedTuple):
+    """The streams of one scorer."""
+
+    scorer: str
+    is_rubric: bool
+    is_moved: bool
+    said: str
+    shown: Sequence[StreamChart]
+    left_out: int
+    axis: charts.Axis
+
+
+def render(report: Report, *, is_redacted: bool = True) -> str:
+    """The page.
+
+    Args:
+        report: As `flow.report` gathers it.
+        is_redacted: Whether secrets in its texts are blanked; the page says so.
+    """
+    style = (_HERE / "report.css").read_text(encoding="utf-8")
+    moved = {
+        (one.drift.stream.task_type, one.drift.stream.scorer) for one in report.changes if one.drift.state in _LIVING
+    }
+    page = _environment(report, moved).get_template("report.html.j2")
+    html = page.render(
+        r=report,
+        style=Markup(style),  # noqa: S704 our own file
+        policy=_policy(style),
+        hatch=charts.HATCH,
+        leads=min(len(leading(report.changes)), 2),
+        findings=leading(report.changes),
+        groups=_groups(report.streams, moved),
+        spend=sum(one.cost[-1].total for one in report.upkeep if one.cost),
+        unpriced=sum(one.runs - one.cost[-1].n for one in report.upkeep if one.cost),
+        tools=_tools(report),
+        faultless=sum(1 for one in report.upkeep for _, weeks in one.tools if weeks and weeks[-1].value == 0),
+        has_incomplete=any(one.incomplete for one in report.groups),
+        terms=_terms(report.sampled.tallies),
+        reasons=[(one.scorer, *reason) for one in report.sampled.tallies for reason in one.reasons],
+        is_redacted=is_redacted,
+    )
+    return clean(html)  # the whole page: nothing that any part of it lets through gives an order
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def clean(text: str) -> str:
+    r"""Text that only shows: control characters as signs, marks that turn the direction of what follows as `�`.
+
+    Example:
+        >>> clean("a\x00b\u202ec")
+        'a␀b�c'
+    """
+    return text.translate(_ORDERS)
+
+
+def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    zone = ZoneInfo(report.time_zone)
+    today = report.window.until if report.window else report.made_at.date()
+
+    def clock(at: datetime) -> str:
+        local = at.astimezone(zone)
+        return f"{day(local.date(), year=True)} {local:%H:%M %Z}"
+
+    def panel(stream: StreamChart, axis: charts.Axis) -> Markup:
+        name = "overall, same mix" if stream.task_type is None else stream.task_type
+        return charts.panel(stream, report.window.weeks if report.window else (), axis, name)
+
+    made.filters |= {
+        "kind_word": kind_word,
+        "pct": lambda share: tight(percent(share)),
+        "pct0": lambda share: tight(percent(share, digits=0)),
+        "tight": tight,
+        "usd": dollars,
+        "amount": amount,
+        "between": _between,
+        "interval": _interval,
+        "counted": counted,
+        "day": day,
+        "day_year": lambda night: day(night, year=True),
+        "clock": clock,
+        "p": lambda p: p_value(p).replace(" ", _FIXED),
+        "rarity": rarity,
+        "glimpse": _glimpse,
+        "panel": panel,
+        "remark": _remark,
+        "headline": lambda change: story.headline(change, report.primary),
+        "since": lambda change: story.since(change.drift, today),
+        "scored": story.scored,
+        "also_seen": lambda change: story.also_seen(change, report.changes),
+        "found_as": lambda change: tight(story.found_as(change) or f"found {story.window(change.drift)}"),
+        "stayed": lambda change: tight(story.stayed(change)),
+        "level": _level,
+        "spark": charts.spark,
+        "outcome_bar": charts.outcome_bar,
+        "shares": charts.shares_of,
+        "good_interval": lambda group: _of_completed(group, group.good),
+        "poor_interval": lambda group: _of_completed(group, _other(group.good)),
+        "field": getattr,
+    }
+    made.tests |= {
+        "name": lambda piece: isinstance(piece, OutsideName),
+        "moved": lambda stream: (stream.task_type, stream.scorer) in moved,
+    }
+    return made
+
+
+def tight(text: str) -> str:
+    r"""Numbers that do not part from their sign at the end of a line.
+
+    Example:
+        >>> tight("from 91 % to 72 % (n 150)")
+        'from 91\xa0% to 72\xa0% (n\xa0150)'
+    """
+    return _LOOSE.sub(_FIXED, text)
+
+
+def _interval(one: Any) -> str:  # noqa: ANN401 anything with low and high
+    return "" if one.low is None or one.high is None else _span(one.low, one.high)
+
+
+def _span(low: float, high: float) -> str:
+    return f"[{percent(low, digits=0).removesuffix(' %')}–{percent(high, digits=0)}]"
+
+
+def _between(one: WeekFigure, unit: Any) -> str:  # noqa: ANN401 a Unit
+    if one.low is None or one.high is None:
+        return ""
+    if unit == "share":
+        return f"[{percent(one.low).removesuffix(' %')}–{percent(one.high)}]"
+    return f"[{amount(one.low, unit)}–{amount(one.high, unit)}]"
+
+
+def _other(good: Estimate) -> Estimate:
+    """The share that is not good."""
+    if good.mean is None or good.low is None or good.high is None:
+        return good
+    return good._replace(mean=1 - good.mean, low=1 - good.high, high=1 - good.low)
+
+
+def _of_completed(group: TaskTypeOutcome, share: Estimate) -> str:
+    """The interval of a share of the completed runs, as a share of all runs."""
+    if share.low is None or share.high is None or not group.runs:
+        return ""
+    completed = group.completed / group.runs
+    return _span(completed * share.low, completed * share.high)
+
+
+def _level(value: float, scorer: str) -> str:
+    """What a run was chosen by: its score, or its dollars or steps."""
+    unit = story.unit_of(scorer)
+    return f"score {value:.2f}" if unit == "share" else dollars(value) if unit == "usd" else f"{value:.0f} steps"
+
+
+def _glimpse(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _GLIMPSE_CHARS else flat[:_GLIMPSE_CHARS].rstrip() + "…"
+
+
+def _remark(stream: StreamChart) -> str:
+    """What a reader must know beside the picture."""
+    said = {
+        "tested": "",
+        "young": f"{counted(stream.nights, 'night')} with scores: too few to test for a change",
+        "unscored": "nothing scored yet",
+        "elsewhere": "changes are looked for in all runs, not in this sample",
+    }[stream.state]
+    newest = stream.newest
+    if newest is None or newest.mean is None:
+        return said
+    parts = [said] if said else []
+    if newest.is_thin:
+        parts.append(
+            f"coverage {percent(newest.coverage or 0.0, digits=0)}: {counted(newest.unscored, 'run')} unscored"
+        )
+    if newest.raw_mean is not None and abs(newest.raw_mean - newest.mean) >= 0.015:
+        parts.append(f"at this week's own mix {percent(newest.raw_mean, digits=0)}: the difference is traffic")
+    if stream.points and newest.week != stream.points[-1].week:
+        parts.append(f"the figure is of {newest.week}; nothing is scored since")
+    return "; ".join(parts)
+
+
+def _groups(streams: Sequence[StreamChart], moved: set[tuple[str | None, str]]) -> list[_ScorerCharts]:
+    by_scorer: dict[str, list[StreamChart]] = {}
+    for stream in streams:
+        by_scorer.setdefault(stream.scorer, []).append(stream)
+    found = []
+    for scorer, own in by_scorer.items():
+        with_scores = [stream for stream in own if stream.newest is not None]
+        most = _MOST_RUBRIC_PANELS if own[0].is_rubric else _MOST_PANELS
+        shown = with_scores[:most]
+        is_moved = any((stream.task_type, stream.scorer) in moved for stream in own)
+        found.append(
+            _ScorerCharts(
+                scorer,
+                own[0].is_rubric,
+                is_moved,
+                _said(own, with_scores, moved),
+                shown,
+                len(with_scores) - len(shown),
+                charts.axis_of(shown),
+            )
+        )
+    return found
+
+
+def _said(own: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved: set[tuple[str | None, str]]) -> str:
+    if not with_scores:
+        unscored = sum(point.unscored for stream in own if stream.task_type is not None for point in stream.points)
+        return f"nothing scored ({unscored:,} unscored)"
+    parts = [counted(len(with_scores), "stream")]
+    changed = sum((stream.task_type, stream.scorer) in moved for stream in own)
+    young = sum(stream.state == "young" for stream in own)
+    if changed:
+        parts.append(f"{changed} changed")
+    if young:
+        parts.append(f"{young} too young to test")
+    overall = next((stream.newest for stream in with_scores if stream.task_type is None), with_scores[0].newest)
+    if len(with_scores) > 1 and overall is not None and overall.mean is not None:
+        parts.append(f"overall {percent(overall.mean, digits=0)}")
+    return ", ".join(parts)
+
+
+def _tools(report: Report) -> list[tuple[str, str, Sequence[WeekFigure]]]:
+    """Tools with a failed call in the newest week, those that surely fail most first: three runs tell little."""
+    found = [
+        (one.task_type, tool, weeks) for one in report.upkeep for tool, weeks in one.tools if weeks and weeks[-1].value
+    ]
+    return sorted(found, key=lambda item: (-(item[2][-1].low or 0.0), -item[2][-1].n, item[1], item[0]))
+
+
+def _terms(tallies: Sequence[ScorerCounts]) -> list[tuple[str, str]]:
+    """The terms that some scorer has; at a phone's width there is no room for columns of noughts."""
+    always = ("ended", "scored", "unscored")
+    return [(term, head) for term, head in _TERMS if term in always or any(getattr(one, term) for one in tallies)]

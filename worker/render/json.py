@@ -1,0 +1,226 @@
+"""The report for machines. The schema is stable: fields are added, never renamed or taken away.
+
+    {"window": null | {"since", "until", "label", "weeks": [...], "nights", "runs",
+                       "nights_over": null | NUMBER},
+     "task_type": null | "refund",
+     "sentences": ["..."],
+     "primary": null | "task_completion",
+     "streams": [{"task_type", "scorer", "rubric", "state": "tested|young|unscored|elsewhere", "nights",
+                  "points": [{"week", "scorer_version", "population", "sampled", "scored", "unscored", "coverage",
+                              "mean", "low", "high", "raw_mean"}],
+                  "marks": [{"night", "kind": "version|series|finding", "text"}]}],
+     "findings": [{"finding_id", "stream": {"task_type", "scorer", "scorer_version", "criterion"}, "kind", "direction",
+                   "before", "after", "window_nights", "window_hours", "scored", "z", "chance_per_year", "since",
+                   "found_night", "state", "is_new", "text", "level": LEVEL, "level_later": LEVEL, "nights_later",
+                   "has_stayed": null | true | false, "part_of": null | NUMBER, "bad_means", "compared_runs",
+                   "compared_facts", "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
+     "alerts": [{"alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id"}],
+     "cost": [{"task_type", "weeks": [{"week", "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE,
+                                        "steps": FIGURE}],
+               "tools": [{"tool", "weeks": [FIGURE with "week"]}]}],
+     "outcomes": [{"task_type", "runs", "completed", "aborted", "errored", "incomplete", "judged",
+                   "good", "good_low", "good_high", "poor"}],
+     "common": {"runs", "bad", "compared_facts", "found": [CONTRAST], "nearest": null | CONTRAST},
+     "reading": {"worst_by", "random": [RUN], "worst": [RUN]},
+     "sampled": {"reconciles", "scorers": [{"scorer", "scorer_version", "ended", "filtered", "before_start",
+                 "sampled_out", "scored", "unscored", "failed", "shed", "pending", "coverage",
+                 "reasons": [{"state", "reason", "count"}]}],
+                 "judges": [{"model", "verdicts", "priced", "cost_usd", "input_tokens", "output_tokens"}],
+                 "smallest_drop": [{"task_type", "drop", "nights"}],
+                 "no_smallest_drop": [{"task_type", "reason"}], "false_alarms_per_year"},
+     "made_at", "store", "time_zone", "version"}
+
+A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
+which is not 0. `nights_over` is set where the window still runs. `before` and `after` of a finding are as it was
+found; `level` is the mean of all nights since, and `level_later` of the `nights_later` after it was found, all null
+where it has recovered. One with `part_of` is told under that other finding, as one cause may have given both. LEVEL is
+{"n", "mean", "low", "high"}; FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name",
+"task_type", "bad_with", "n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type",
+"status", "agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}:
+the texts are in `show RUN_ID --json`.
+Shares and scores are 0..1, money is US dollars.
+"""
+
+from typing import Any
+
+from worker.core.report import story
+from worker.core.report.model import Change, Report, ScorerCounts, StreamChart, TaskTypeOutcome, Upkeep, WeekFigure
+from worker.core.report.reading import RunToRead
+from worker.core.stats.contrast import Contrast
+from worker.records import Alert, Estimate
+from worker.render.charts import shares_of
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as plain values; dates and times are ISO text."""
+    window = report.window
+    return {
+        "window": None
+        if window is None
+        else window._asdict() | {"since": str(window.since), "until": str(window.until), "weeks": list(window.weeks)},
+        "task_type": report.task_type,
+        "sentences": ["".join(sentence) for sentence in report.sentences],
+        "primary": report.primary,
+        "streams": [_stream(one) for one in report.streams],
+        "findings": [_finding(one, report.primary) for one in report.changes],
+        "alerts": [_alert(one) for one in report.alerts],
+        "cost": [_upkeep(one) for one in report.upkeep],
+        "outcomes": [_group(one) for one in report.groups],
+        "common": {
+            "runs": report.common.runs,
+            "bad": report.common.bad,
+            "compared_facts": report.common.looked_at,
+            "found": [_contrast(one) for one in report.common.found],
+            "nearest": None if report.common.nearest is None else _contrast(report.common.nearest),
+        },
+        "reading": {
+            "worst_by": report.reading.worst_by,
+            "random": [_run(one) for one in report.reading.random],
+            "worst": [_run(one) for one in report.reading.worst],
+        },
+        "sampled": {
+            "reconciles": report.sampled.reconciles,
+            "scorers": [_tally(one) for one in report.sampled.tallies],
+            "judges": [one._asdict() for one in report.sampled.judged],
+            "smallest_drop": [
+                {"task_type": one.task_type, "drop": one.drop, "nights": report.sampled.sensitivity_nights}
+                for one in report.sampled.sensitivity
+            ],
+            "no_smallest_drop": [one._asdict() for one in report.sampled.untold],
+            "false_alarms_per_year": report.sampled.false_alarms_per_year,
+        },
+        "made_at": report.made_at.isoformat(),
+        "store": report.store,
+        "time_zone": report.time_zone,
+        "version": report.version,
+    }
+
+
+def _stream(one: StreamChart) -> dict[str, Any]:
+    points = []
+    for point in one.points:
+        fields = point._asdict() | {"coverage": point.coverage}
+        points.append({"week": fields.pop("week"), "scorer_version": fields.pop("series")} | fields)
+    return {
+        "task_type": one.task_type,
+        "scorer": one.scorer,
+        "rubric": one.is_rubric,
+        "state": one.state,
+        "nights": one.nights,
+        "points": points,
+        "marks": [mark._asdict() | {"night": str(mark.night)} for mark in one.marks],
+    }
+
+
+def _finding(change: Change, primary: str | None) -> dict[str, Any]:
+    fields = change.drift.model_dump(mode="json", exclude={"stream"})
+    return {
+        "finding_id": fields.pop("finding_id"),
+        "stream": change.drift.stream._asdict(),
+        **fields,
+        "is_new": change.is_new,
+        "text": "".join(story.headline(change, primary)),
+        "level": None if change.since is None else _level(change.since.whole),
+        "level_later": None if change.since is None else _level(change.since.later),
+        "nights_later": None if change.since is None else change.since.nights,
+        "has_stayed": change.has_stayed,
+        "part_of": change.part_of,
+        "bad_means": change.bad_means,
+        "compared_runs": change.differs.runs,
+        "compared_facts": change.differs.looked_at,
+        "differs": [_contrast(one) for one in change.differs.found],
+        "worst": [ref._asdict() for ref in change.worst],
+    }
+
+
+def _level(one: Estimate) -> dict[str, Any]:
+    return {"n": one.n, "mean": one.mean, "low": one.low, "high": one.high}
+
+
+def _alert(one: Alert) -> dict[str, Any]:
+    fields = ("alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id")
+    return one.model_dump(mode="json", include=set(fields))
+
+
+def _contrast(one: Contrast) -> dict[str, Any]:
+    fields = one._asdict()
+    fields["p_corrected"] = fields.pop("p")
+    return fields
+
+
+def _figure(one: WeekFigure) -> dict[str, Any]:
+    return {"n": one.n, "value": one.value, "low": one.low, "high": one.high, "total": one.total}
+
+
+def _upkeep(one: Upkeep) -> dict[str, Any]:
+    weeks = [
+        {
+            "week": cost.week,
+            "cost_usd": _figure(cost),
+            "errors": _figure(errors),
+            "aborts": _figure(aborts),
+            "steps": _figure(steps),
+        }
+        for cost, errors, aborts, steps in zip(one.cost, one.errors, one.aborts, one.steps, strict=True)
+    ]
+    tools = [
+        {"tool": tool, "weeks": [{"week": each.week} | _figure(each) for each in figures]}
+        for tool, figures in one.tools
+    ]
+    return {"task_type": one.task_type, "weeks": weeks, "tools": tools}
+
+
+def _group(one: TaskTypeOutcome) -> dict[str, Any]:
+    shares = shares_of(one)
+    completed = one.completed / one.runs if one.runs else 0.0
+    low, high = ((None if each is None else completed * each) for each in (one.good.low, one.good.high))
+    is_judged = one.good.mean is not None
+    return {
+        "task_type": one.task_type,
+        "runs": one.runs,
+        "completed": one.completed,
+        "aborted": one.aborted,
+        "errored": one.errored,
+        "incomplete": one.incomplete,
+        "judged": one.good.n,
+        "good": shares["good"] if is_judged else None,
+        "good_low": low,
+        "good_high": high,
+        "poor": shares["poor"] if is_judged else None,
+    }
+
+
+def _run(one: RunToRead) -> dict[str, Any]:
+    return {
+        "run_id": one.run_id,
+        "source": one.source,
+        "task_type": one.task_type,
+        "status": one.status,
+        "agent_version": one.agent_version,
+        "score": one.value,
+        "unscored": one.unscored or None,
+        "scores": [
+            {
+                "scorer": line.scorer,
+                "criterion": line.criterion,
+                "value": line.value,
+                "reason": line.reason,
+                "rationale": None if line.rationale is None else line.rationale.text,
+            }
+            for line in one.scores
+        ],
+    }
+
+
+def _tally(one: ScorerCounts) -> dict[str, Any]:
+    fields = one._asdict()
+    reasons = [{"state": state, "reason": reason, "count": count} for state, reason, count in fields.pop("reasons")]
+    fields.pop("is_rubric")
+    return (
+        {"scorer": fields.pop("scorer"), "scorer_version": fields.pop("series")}
+        | fields
+        | {
+            "coverage": one.coverage,
+            "reasons": reasons,
+        }
+    )

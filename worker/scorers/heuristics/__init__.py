@@ -1,0 +1,1 @@
+"""Heuristics: one a file."""

@@ -1,0 +1,1 @@
+"""The rubric judge as a scorer."""

@@ -1,0 +1,1 @@
+"""The job queue in SQL: enqueue, claim, lease, settle; workers and batches."""

@@ -1,0 +1,120 @@
+"""Alerts and what people decided about them, and the outbox they leave through."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from sqlalchemy import Connection, RowMapping, func, select, update
+
+from worker.records import Alert
+from worker.store.insert import insert_ignore
+from worker.store.tables import AlertRow, FindingRow, OutboxRow, RunRow, core
+
+alert, outbox, run, finding = (core(row) for row in (AlertRow, OutboxRow, RunRow, FindingRow))
+ALIVE = ("open", "acknowledged", "muted")
+_FINDING_STATES = {"acknowledged": "acknowledged", "muted": "muted", "resolved": "accepted", "open": "open"}
+_OF_FINDING = {"recovered": "resolved", "accepted": "resolved"} | {state: state for state in ALIVE}
+
+
+def add(connection: Connection, one: Alert, *, run_pk: int | None = None) -> int | None:
+    """Store an alert unless the same thing was told before; muted where its subject is.
+
+    Returns:
+        Its number; None when it was known.
+    """
+    until = _muted_until(connection, one)
+    is_muted = until is not None and one.night <= until
+    values = {
+        **{name: getattr(one, name) for name in _PLAIN},
+        "details": dict(one.details),
+        "finding_pk": one.finding_id,
+        "run_pk": run_pk,
+        "state": "muted" if is_muted else "open",
+        "state_at": one.raised_at,
+        "muted_until": until if is_muted else None,
+    }
+    if connection.execute(insert_ignore(connection, alert), [values]).rowcount != 1:
+        return None
+    number: int = connection.execute(select(alert.c.pk).where(alert.c.key == one.key)).scalar_one()
+    return number
+
+
+_PLAIN = ("key", "kind", "urgency", "task_type", "subject", "text", "night", "raised_at")
+
+
+def _muted_until(connection: Connection, one: Alert) -> date | None:
+    same_task = alert.c.task_type.is_(None) if one.task_type is None else alert.c.task_type == one.task_type
+    statement = select(func.max(alert.c.muted_until)).where(
+        alert.c.kind == one.kind, alert.c.subject == one.subject, same_task, alert.c.muted_until.is_not(None)
+    )
+    until: date | None = connection.execute(statement).scalar_one()
+    return until
+
+
+def is_silent(connection: Connection, pk: int) -> bool:
+    """Whether an alert is muted, so that nothing leaves for outside."""
+    state: str = connection.execute(select(alert.c.state).where(alert.c.pk == pk)).scalar_one()
+    return state == "muted"
+
+
+def listing(
+    connection: Connection, *, everything: bool = False, since: date | None = None, limit: int | None = None
+) -> list[Alert]:
+    """Alerts that are alive, or all of them; those told now first, then the newest."""
+    statement = (
+        select(alert, run.c.run_id, finding.c.state.label("finding_state"))
+        .outerjoin(run, run.c.pk == alert.c.run_pk)
+        .outerjoin(finding, finding.c.pk == alert.c.finding_pk)
+        .order_by((alert.c.urgency == "now").desc(), alert.c.night.desc(), alert.c.pk.desc())
+    )
+    if since is not None:
+        statement = statement.where(alert.c.night >= since)
+    if limit is not None and everything:
+        statement = statement.limit(limit)
+    found = [_alert(row) for row in connection.execute(statement).mappings()]
+    kept = found if everything else [one for one in found if one.state in ALIVE]
+    return kept if limit is None else kept[:limit]
+
+
+def _alert(row: RowMapping) -> Alert:
+    state = _OF_FINDING.get(row["finding_state"] or "", row["state"])  # the finding knows best how it stands
+    return Alert(
+        alert_id=row["pk"],
+        finding_id=row["finding_pk"],
+        run_id=row["run_id"],
+        details=row["details"],
+        state=state,
+        muted_until=row["muted_until"],
+        **{name: row[name] for name in _PLAIN},
+    )
+
+
+def decide(
+    connection: Connection, pks: Sequence[int], state: str, now: datetime, *, muted_until: date | None = None
+) -> int:
+    """Decide about alerts, and about the findings they tell of.
+
+    Args:
+        connection: A writing transaction.
+        pks: Numbers of alerts.
+        state: open · acknowledged · muted · resolved.
+        now: The time.
+        muted_until: Last night of a mute.
+
+    Returns:
+        How many of them there are.
+    """
+    values = {"state": state, "state_at": now, "muted_until": muted_until}
+    done = connection.execute(update(alert).where(alert.c.pk.in_(list(pks))).values(**values)).rowcount
+    of = select(alert.c.finding_pk).where(alert.c.pk.in_(list(pks)), alert.c.finding_pk.is_not(None))
+    connection.execute(update(finding).where(finding.c.pk.in_(of)).values(**values | {"state": _FINDING_STATES[state]}))
+    return max(0, done)
+
+
+def was_told(connection: Connection, kind: str, task_type: str | None, since: date, before: date) -> bool:
+    """Whether an alert of this kind was raised for a night from `since` on and before another."""
+    same_task = alert.c.task_type.is_(None) if task_type is None else alert.c.task_type == task_type
+    statement = select(func.count()).where(
+        alert.c.kind == kind, same_task, alert.c.night >= since, alert.c.night < before
+    )
+    count: int = connection.execute(statement).scalar_one()
+    return count > 0

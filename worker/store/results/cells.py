@@ -1,0 +1,264 @@
+"""The stored summary: cells a night, points a week. Trends and drift read these and never the scores."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
+
+from worker.records import Cell, RunFilter
+from worker.store.queue.enrol import admits, enrolled, registered
+from worker.store.runs.draws import lock_night
+from worker.store.tables import CellRow, CutRow, DrawRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow, TrendRow, core
+
+run, draw, cut, job, score, scorer, cell, trend, night_table = (
+    core(row) for row in (RunRow, DrawRow, CutRow, JobRow, ScoreRow, ScorerRow, CellRow, TrendRow, NightRow)
+)
+_SEGMENT = ("task_type", "flagged", "agent", "agent_version")
+
+
+class StreamCells(NamedTuple):
+    """The cells of one scorer and criterion."""
+
+    scorer_pk: int
+    criterion: str | None
+    cells: list[Cell]
+
+
+def refresh_night(connection: Connection, night: date) -> int:
+    """Sum a night's scores into cells, replacing those that stand.
+
+    A score counts while its run's key is below the effective threshold: the draw's, or the budget's cut. Population
+    and sampled are counted among the runs that the scorer applies to.
+
+    Returns:
+        Cells stored.
+    """
+    lock_night(connection, night)  # else two at once would each delete what stands, and both add theirs
+    connection.execute(delete(cell).where(cell.c.night == night))
+    stored = 0
+    by_filter: dict[RunFilter, dict[tuple[Any, ...], int]] = {}
+    for one in registered(connection, enrolled(connection, [night])[night]):
+        if one.applies_to not in by_filter:
+            by_filter[one.applies_to] = _populations(connection, night, admits(one.applies_to))
+        populations = by_filter[one.applies_to]
+        sampled = _sampled(connection, night, one.pk)
+        sums = _sums(connection, night, one.pk)
+        criteria: set[str | None] = {criterion for criterion, _ in sums} | {None}
+        rows = []
+        for segment, population in populations.items():
+            for criterion in criteria:
+                scored, unscored, s, ss = sums.get((criterion, segment), (0, 0, 0.0, 0.0))
+                rows.append(
+                    dict(zip(_SEGMENT, segment, strict=True))
+                    | {"night": night, "scorer_pk": one.pk, "criterion": criterion, "population": population}
+                    | {"sampled": sampled.get(segment, 0), "scored": scored, "unscored": unscored, "s": s, "ss": ss}
+                )
+        if rows:
+            connection.execute(insert(cell), rows)
+        stored += len(rows)
+    return stored
+
+
+def _populations(connection: Connection, night: date, admitted: Any) -> dict[tuple[Any, ...], int]:  # noqa: ANN401 an SQL condition
+    columns = [run.c[name] for name in _SEGMENT]
+    statement = select(*columns, func.count()).where(run.c.night == night, admitted).group_by(*columns)
+    return {tuple(row[:-1]): row[-1] for row in connection.execute(statement)}
+
+
+def _sampled(connection: Connection, night: date, scorer_pk: int) -> dict[tuple[Any, ...], int]:
+    """Jobs by segment: what was asked for, shed included, since coverage is about what was asked."""
+    columns = [run.c[name] for name in _SEGMENT]
+    statement = (
+        select(*columns, func.count())
+        .join(job, job.c.run_pk == run.c.pk)
+        .where(job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.purpose == "production")
+        .group_by(*columns)
+    )
+    return {tuple(row[:-1]): row[-1] for row in connection.execute(statement)}
+
+
+def _sums(
+    connection: Connection, night: date, scorer_pk: int
+) -> dict[tuple[str | None, tuple[Any, ...]], tuple[int, int, float, float]]:
+    columns = [run.c[name] for name in _SEGMENT]
+    is_scored = score.c.outcome == "scored"
+    stratum = (draw.c.night == run.c.night) & (draw.c.task_type == run.c.task_type) & (draw.c.flagged == run.c.flagged)
+    statement = (
+        select(
+            score.c.criterion,
+            *columns,
+            func.count().filter(is_scored),
+            func.count().filter(~is_scored),
+            func.coalesce(func.sum(case((is_scored, score.c.value))), 0.0),
+            func.coalesce(func.sum(case((is_scored, score.c.value * score.c.value))), 0.0),
+        )
+        .select_from(score)
+        .join(run, run.c.pk == score.c.run_pk)
+        .join(draw, and_(stratum, draw.c.is_current))
+        .outerjoin(cut, (cut.c.draw_pk == draw.c.pk) & (cut.c.scorer_pk == score.c.scorer_pk))
+        .where(
+            score.c.night == night,
+            score.c.scorer_pk == scorer_pk,
+            score.c.purpose == "production",
+            run.c.sample_key < func.coalesce(cut.c.threshold, draw.c.threshold),
+        )
+        .group_by(score.c.criterion, *columns)
+    )
+    found = {}
+    for row in connection.execute(statement):
+        criterion, *segment, scored, unscored, s, ss = row
+        found[criterion, tuple(segment)] = (scored, unscored, float(s), float(ss))
+    return found
+
+
+def cells(
+    connection: Connection,
+    since: date,
+    until: date,
+    scorer_pks: Sequence[int] | None = None,
+    *,
+    aggregates_only: bool = False,
+) -> list[StreamCells]:
+    """The cells of these nights (bounds included) by scorer and criterion, the aggregate first, oldest night first."""
+    statement = select(cell.c.scorer_pk, cell.c.criterion, *(cell.c[name] for name in Cell._fields)).where(
+        cell.c.night.between(since, until)
+    )
+    if scorer_pks is not None:
+        statement = statement.where(cell.c.scorer_pk.in_(list(scorer_pks)))
+    if aggregates_only:
+        statement = statement.where(cell.c.criterion.is_(None))
+    found: dict[tuple[int, str | None], list[Cell]] = defaultdict(list)
+    for scorer_pk, criterion, *sums in connection.execute(statement):
+        found[scorer_pk, criterion].append(Cell._make(sums))
+    # sorted here: databases disagree on where nulls go, and on letters
+    keys = sorted(found, key=lambda key: (key[0], key[1] or ""))
+    return [StreamCells(pk, criterion, sorted(found[pk, criterion])) for pk, criterion in keys]
+
+
+def unscored(connection: Connection, since: date, until: date) -> dict[tuple[Any, ...], int]:
+    """Unscored runs by scorer, criterion, task type, agent and agent version."""
+    keys = (cell.c.scorer_pk, cell.c.criterion, cell.c.task_type, cell.c.agent, cell.c.agent_version)
+    statement = select(*keys, func.sum(cell.c.unscored)).where(cell.c.night.between(since, until)).group_by(*keys)
+    return {tuple(row[:-1]): int(row[-1]) for row in connection.execute(statement)}
+
+
+def compared_spans(connection: Connection) -> list[tuple[str, date, date, int]]:
+    """Streams in which drift was looked for, by scorer and task type.
+
+    Returns:
+        Scorer's name, first night with a score, last such night, and how many there are.
+    """
+    statement = (
+        select(scorer.c.name, func.min(cell.c.night), func.max(cell.c.night), func.count(cell.c.night.distinct()))
+        .join(scorer, scorer.c.pk == cell.c.scorer_pk)
+        .join(night_table, night_table.c.night == cell.c.night)
+        .where(cell.c.criterion.is_(None), cell.c.scored > 0, night_table.c.compared_at.is_not(None))
+        .group_by(cell.c.scorer_pk, scorer.c.name, cell.c.task_type)
+    )
+    return [(name, first, last, nights) for name, first, last, nights in connection.execute(statement)]
+
+
+def first_nights(connection: Connection) -> dict[str, date]:
+    """The first summarised night of each task type that had runs."""
+    statement = (
+        select(cell.c.task_type, func.min(cell.c.night).label("night"))
+        .where(cell.c.criterion.is_(None), cell.c.population > 0)
+        .group_by(cell.c.task_type)
+    )
+    return {row.task_type: row.night for row in connection.execute(statement)}
+
+
+def reference_traffic(connection: Connection, nights: int) -> dict[str, float]:
+    """Mean runs a night of each task type over its first so many nights: the mix that overall lines are held at.
+
+    A task type that comes later joins with its own first nights; a mix that moves afterwards moves no overall line.
+    Counted by the scorer that looks at most runs of the task type, since a filter is not a change of traffic.
+    """
+    since = first_nights(connection)
+    traffic = dict.fromkeys(sorted(since), 0.0)
+    for first in sorted(set(since.values())):  # one, unless task types came later
+        within = cell.c.night.between(first, first + timedelta(days=nights - 1))
+        known = connection.execute(select(func.count(cell.c.night.distinct())).where(within)).scalar_one()
+        sums = (
+            select(cell.c.task_type, func.sum(cell.c.population))
+            .where(within, cell.c.criterion.is_(None))
+            .group_by(cell.c.task_type, cell.c.scorer_pk)
+        )
+        for task_type, runs in connection.execute(sums):
+            if since[task_type] == first:
+                traffic[task_type] = max(traffic[task_type], float(runs) / max(1, known))
+    return traffic
+
+
+def stale_nights(connection: Connection, since: date) -> list[tuple[date, int, int]]:
+    """Drawn nights whose jobs or runs changed since their last summary, oldest first, with the counts that hold now.
+
+    Returns:
+        Night, resolved jobs, ended runs. Uses job_counts and run_by_facts.
+    """
+    resolved = (
+        select(func.count())
+        .where(job.c.night == night_table.c.night, job.c.state.in_(("scored", "unscored", "failed", "shed")))
+        .correlate(night_table)
+        .scalar_subquery()
+    )
+    ended = select(func.count()).where(run.c.night == night_table.c.night).correlate(night_table).scalar_subquery()
+    statement = (
+        select(
+            night_table.c.night,
+            resolved.label("now_resolved"),
+            ended.label("now_ended"),
+            night_table.c.resolved,
+            night_table.c.ended,
+            night_table.c.summarised_at,
+        )
+        .where(
+            night_table.c.drawn_at.is_not(None),
+            or_(night_table.c.night >= since, night_table.c.summarised_at.is_(None), night_table.c.had_open_jobs),
+        )
+        .order_by(night_table.c.night)
+    )
+    return [
+        (row.night, row.now_resolved, row.now_ended)
+        for row in connection.execute(statement)
+        if row.summarised_at is None or (row.now_resolved, row.now_ended) != (row.resolved, row.ended)
+    ]
+
+
+def open_jobs(connection: Connection, night: date) -> int:
+    """Jobs of a night that are not resolved. Uses job_counts."""
+    statement = select(func.count()).where(job.c.night == night, job.c.state.in_(("queued", "leased")))
+    return connection.execute(statement).scalar_one()
+
+
+def mark_summarised(connection: Connection, night: date, resolved: int, ended: int, now: datetime) -> None:
+    """Note what a summary was made of, so that a later change shows."""
+    is_open = open_jobs(connection, night) > 0
+    connection.execute(
+        update(night_table)
+        .where(night_table.c.night == night)
+        .values(resolved=resolved, ended=ended, summarised_at=now, had_open_jobs=is_open)
+    )
+
+
+def summarised_nights(connection: Connection, since: date, until: date) -> int:
+    """How many of these nights (bounds included) are summarised, those without runs too."""
+    is_one = and_(night_table.c.night.between(since, until), night_table.c.summarised_at.is_not(None))
+    return connection.execute(select(func.count()).where(is_one)).scalar_one()
+
+
+def mark_compared(connection: Connection, night: date, now: datetime) -> None:
+    """Note that drift was looked for on a night."""
+    connection.execute(update(night_table).where(night_table.c.night == night).values(compared_at=now))
+
+
+def uncompared_nights(connection: Connection) -> list[date]:
+    """Summarised nights on which drift was not looked for yet, oldest first."""
+    statement = (
+        select(night_table.c.night)
+        .where(night_table.c.summarised_at.is_not(None), night_table.c.compared_at.is_(None))
+        .order_by(night_table.c.night)
+    )
+    return list(connection.execute(statement).scalars())

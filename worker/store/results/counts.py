@@ -1,0 +1,232 @@
+"""Promise 1: every ended run is accounted for, per night and scorer.
+
+The terms are counted independently (runs, samples, jobs, scores), so that they reconcile only if nothing was lost.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from worker.records import RunFilter
+from worker.store.queue.enrol import Registered, enrolled, registered
+from worker.store.tables import DrawRow, JobRow, NightRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
+
+run, draw, sample, job, score, scorer, night_table = (
+    core(row) for row in (RunRow, DrawRow, SampleRow, JobRow, ScoreRow, ScorerRow, NightRow)
+)
+
+
+class FilterFacts(NamedTuple):
+    """What a scorer's filter looks at."""
+
+    task_type: str
+    status: str
+    agent: str
+
+
+class NightCounts(NamedTuple):
+    """One night and scorer; `ended` is the sum of all the others."""
+
+    scorer: str
+    scorer_version: str
+    night: date
+    ended: int
+    filtered: int
+    before_start: int
+    sampled_out: int
+    scored: int
+    unscored: int
+    failed: int
+    shed: int
+    pending: int
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether every ended run is accounted for, and no term is negative."""
+        terms = self[4:]
+        return min(terms) >= 0 and sum(terms) == self.ended
+
+
+def counts(
+    connection: Connection, since: date, until: date, current: Sequence[Registered], start: date | None
+) -> list[NightCounts]:
+    """The counts of each night that has runs, and each scorer that looks at it; oldest night first.
+
+    Args:
+        connection: A read transaction.
+        since: First night.
+        until: Last night, included.
+        current: Scorers in force: they are owed the nights that are not drawn yet.
+        start: The project's first night; None before its first tick. Earlier nights that were never drawn are
+            `before_start`.
+    """
+    ended = _by_facts(connection, since, until)
+    drawn = set(
+        connection.execute(
+            select(night_table.c.night).where(
+                night_table.c.night.between(since, until), night_table.c.drawn_at.is_not(None)
+            )
+        ).scalars()
+    )
+    sampled, late = _sampled(connection, since, until), _late(connection, since, until)
+    jobs, scores = _jobs(connection, since, until), _scores(connection, since, until)
+    looks_at = enrolled(connection, sorted(drawn))
+    known = {one.pk: one for one in registered(connection)}
+    found = []
+    for night in sorted(ended):
+        for one in [known[pk] for pk in looks_at[night]] if night in drawn else current:
+            admitted = _admitted(ended[night], one.applies_to)
+            total = sum(ended[night].values())
+            if night not in drawn:
+                is_before = start is None or night < start
+                parts = (
+                    [total - admitted, admitted, 0, 0, 0, 0, 0, 0]
+                    if is_before
+                    else [total - admitted, *[0] * 6, admitted]
+                )
+            else:
+                in_sample = _admitted(sampled.get(night, {}), one.applies_to)
+                undecided = _admitted(late.get(night, {}), one.applies_to)
+                states = jobs.get((night, one.pk), {})
+                with_score, without = scores.get((night, one.pk), (0, 0))
+                pending = (
+                    undecided + in_sample - sum(states.values()) + states.get("queued", 0) + states.get("leased", 0)
+                )
+                parts = [total - admitted, 0, admitted - in_sample - undecided, with_score, without]
+                parts += [states.get("failed", 0), states.get("shed", 0), pending]
+            found.append(NightCounts(one.key.name, one.key.series, night, total, *parts))
+    return found
+
+
+class MissingScoreReason(NamedTuple):
+    """Why a scorer has no score to show."""
+
+    waiting: dict[str, int]
+    """Open jobs by lane."""
+    unscored: dict[str, int]
+    """Runs without a value, by reason."""
+
+
+def standing(
+    connection: Connection, *, since: date, task_type: str | None
+) -> dict[tuple[str, str], MissingScoreReason]:
+    """What is open and what is unscored of every scorer, by its name and series.
+
+    Args:
+        connection: A read transaction.
+        since: First night.
+        task_type: Only this one; None for all.
+    """
+    found: dict[tuple[str, str], MissingScoreReason] = defaultdict(lambda: MissingScoreReason({}, {}))
+    by = (scorer.c.name, scorer.c.series)
+    open_jobs = (
+        select(*by, job.c.lane, func.count())
+        .join(scorer, scorer.c.pk == job.c.scorer_pk)
+        .where(job.c.night >= since, job.c.state.in_(("queued", "leased")))
+        .group_by(*by, job.c.lane)
+    )
+    without = (
+        select(*by, func.coalesce(score.c.reason, "unknown"), func.count(score.c.run_pk.distinct()))
+        .join(scorer, scorer.c.pk == score.c.scorer_pk)
+        .where(
+            score.c.night >= since,
+            score.c.criterion.is_(None),
+            score.c.purpose == "production",
+            score.c.outcome == "unscored",
+        )
+        .group_by(*by, func.coalesce(score.c.reason, "unknown"))
+    )
+    if task_type is not None:
+        open_jobs = open_jobs.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
+        without = without.join(run, run.c.pk == score.c.run_pk).where(run.c.task_type == task_type)
+    for name, series, lane, count in connection.execute(open_jobs):
+        found[name, series].waiting[lane] = count
+    for name, series, reason, count in connection.execute(without):
+        found[name, series].unscored[reason] = count
+    return dict(found)
+
+
+def _admitted(by_facts: Mapping[FilterFacts, int], applies_to: RunFilter) -> int:
+    return sum(count for facts, count in by_facts.items() if applies_to.admits(*facts))
+
+
+def _by_facts(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
+    facts = (run.c.night, run.c.task_type, run.c.status, run.c.agent)
+    statement = select(*facts, func.count()).where(run.c.night.between(since, until)).group_by(*facts)
+    return _nested(connection.execute(statement).all())
+
+
+def _sampled(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
+    facts = (sample.c.night, run.c.task_type, run.c.status, run.c.agent)
+    statement = (
+        select(*facts, func.count())
+        .join(run, run.c.pk == sample.c.run_pk)
+        .where(sample.c.night.between(since, until))
+        .group_by(*facts)
+    )
+    return _nested(connection.execute(statement).all())
+
+
+def _late(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
+    """Runs of drawn nights that no reconcile has decided yet.
+
+    Drawn by a stored threshold but not in the sample, or of a stratum that had no runs when the night was drawn.
+    """
+    facts = (run.c.night, run.c.task_type, run.c.status, run.c.agent)
+    matching = (
+        (draw.c.night == run.c.night)
+        & (draw.c.task_type == run.c.task_type)
+        & (draw.c.flagged == run.c.flagged)
+        & draw.c.is_current
+    )
+    statement = (
+        select(*facts, func.count())
+        .join(night_table, (night_table.c.night == run.c.night) & night_table.c.drawn_at.is_not(None))
+        .outerjoin(draw, matching)
+        .outerjoin(sample, sample.c.run_pk == run.c.pk)
+        .where(
+            run.c.night.between(since, until),
+            sample.c.run_pk.is_(None),
+            draw.c.pk.is_(None) | (run.c.sample_key < draw.c.threshold),
+        )
+        .group_by(*facts)
+    )
+    return _nested(connection.execute(statement).all())
+
+
+def _nested(rows: Iterable[Any]) -> dict[date, dict[FilterFacts, int]]:
+    found: dict[date, dict[FilterFacts, int]] = defaultdict(dict)
+    for night, task_type, status, agent, count in rows:
+        found[night][FilterFacts(task_type, status, agent)] = count
+    return found
+
+
+def _jobs(connection: Connection, since: date, until: date) -> dict[tuple[date, int], dict[str, int]]:
+    keys = (job.c.night, job.c.scorer_pk, job.c.state)
+    statement = (
+        select(*keys, func.count())
+        .where(job.c.night.between(since, until), job.c.purpose == "production")
+        .group_by(*keys)
+    )
+    found: dict[tuple[date, int], dict[str, int]] = defaultdict(dict)
+    for night, scorer_pk, state, count in connection.execute(statement):
+        found[night, scorer_pk][state] = count
+    return found
+
+
+def _scores(connection: Connection, since: date, until: date) -> dict[tuple[date, int], tuple[int, int]]:
+    """Runs with a value, and without one, counted in the scores themselves."""
+    keys = (score.c.night, score.c.scorer_pk)
+    statement = (
+        select(
+            *keys,
+            func.count(score.c.run_pk.distinct()).filter(score.c.outcome == "scored"),
+            func.count(score.c.run_pk.distinct()).filter(score.c.outcome == "unscored"),
+        )
+        .where(score.c.night.between(since, until), score.c.criterion.is_(None), score.c.purpose == "production")
+        .group_by(*keys)
+    )
+    return {(night, pk): (scored, unscored) for night, pk, scored, unscored in connection.execute(statement)}

@@ -1,0 +1,67 @@
+"""Weekly points, written whole weeks at a time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select
+
+from worker.store.results.cells import scorer, trend
+
+_WEEKS_LOCK = 7_307_251
+"""Names the advisory locks of weeks."""
+
+
+def lock_weeks(connection: Connection, weeks: Iterable[str]) -> None:
+    """Hold weeks until the transaction ends, before anything is read that their points are made of.
+
+    Else, of two that summarise two nights of one week, the one that read first could store its points last, and the
+    other's night would be missing from them. SQLite lets one write at a time.
+    """
+    if connection.dialect.name == "postgresql":
+        for week in sorted(weeks):
+            connection.execute(select(func.pg_advisory_xact_lock(_WEEKS_LOCK, func.hashtext(week))))
+
+
+def replace_week(connection: Connection, week: str, points: Iterable[Mapping[str, Any]]) -> None:
+    """Store a week's points in place of those that stand."""
+    lock_weeks(connection, [week])
+    connection.execute(delete(trend).where(trend.c.week == week))
+    rows = list(points)
+    if rows:
+        connection.execute(insert(trend), rows)
+
+
+def points(
+    connection: Connection,
+    *,
+    dimension: str,
+    scorer_name: str | None,
+    task_type: str | None,
+    since_week: str | None,
+) -> Sequence[RowMapping]:
+    """Weekly points, overall line first, then by task type and segment; oldest week first. Uses trend_by_week."""
+    columns = [column for column in trend.c if column.name not in ("pk", "scorer_pk")]
+    statement = (
+        select(*columns, scorer.c.name.label("scorer"), scorer.c.series.label("scorer_version"), scorer.c.kind)
+        .join(scorer, scorer.c.pk == trend.c.scorer_pk)
+        .where(trend.c.dimension == dimension)
+    )
+    if scorer_name is not None:
+        statement = statement.where(scorer.c.name == scorer_name)
+    if task_type is not None:
+        statement = statement.where(trend.c.task_type == task_type)
+    if since_week is not None:
+        statement = statement.where(trend.c.week >= since_week)
+    rows = connection.execute(statement).mappings().all()
+    return sorted(rows, key=_order)
+
+
+def newest_week(connection: Connection) -> str | None:
+    """The last week with points; None before the first. Reads one end of trend_by_week."""
+    week: str | None = connection.execute(select(func.max(trend.c.week))).scalar_one()
+    return week
+
+
+def _order(row: RowMapping) -> tuple[Any, ...]:
+    keys = ("scorer", "criterion", "task_type", "segment", "scorer_version", "week")
+    return tuple((row[key] is not None, row[key] or "") for key in keys)

@@ -1,0 +1,1 @@
+"""Runs, the nights and draws they belong to, and their operational figures."""

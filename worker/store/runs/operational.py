@@ -1,0 +1,207 @@
+"""Operational figures in and out of the store, and which nights' figures are owed."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from worker.core.drift.operational import OperationalFigure, RunFigures
+from worker.store.insert import insert_ignore
+from worker.store.tables import NightRow, PulseNightRow, PulseRow, RunRow, core
+
+run, pulse, pulse_night, night_table = (core(row) for row in (RunRow, PulseRow, PulseNightRow, NightRow))
+_CHUNK = 5_000
+
+
+class Pulse(NamedTuple):
+    """One stored figure of one task type, in one night or hour."""
+
+    night: date
+    at: datetime
+    """Start of the hour; noon UTC for a night."""
+    task_type: str
+    measure: str
+    """errors · aborts · completed · tool · cost · steps."""
+    subject: str
+    """The tool; empty for all others."""
+    n: int
+    s: float
+    ss: float
+    total: float
+    """US dollars, steps, tool calls."""
+    histogram: Mapping[int, int] | None
+    """Runs by 5 % bucket of `core.pulse`; cost and steps only."""
+
+
+def owe(connection: Connection, nights: Collection[date]) -> None:
+    """Note that runs of these nights came, so that their figures are summed anew."""
+    ordered = sorted(nights)
+    if not ordered:
+        return
+    connection.execute(
+        insert_ignore(connection, pulse_night), [{"night": each, "is_stale": True, "runs": 0} for each in ordered]
+    )
+    for each in ordered:  # one by one in order: two at once wait instead of locking each other out
+        connection.execute(update(pulse_night).where(pulse_night.c.night == each).values(is_stale=True))
+
+
+def owed(connection: Connection, until: date, recount_since: date) -> list[date]:
+    """Nights whose figures are out of date, oldest first.
+
+    Args:
+        connection: A transaction.
+        until: The newest night to look at.
+        recount_since: From this night on runs are counted, which finds those that nobody noted. Uses run_by_facts.
+    """
+    noted = select(pulse_night.c.night).where(pulse_night.c.is_stale, pulse_night.c.night <= until)
+    nights = set(connection.execute(noted).scalars())
+    counted = (
+        select(run.c.night, func.count().label("now"), func.coalesce(pulse_night.c.runs, 0).label("then"))
+        .outerjoin(pulse_night, pulse_night.c.night == run.c.night)
+        .where(run.c.night.between(recount_since, until))
+        .group_by(run.c.night, pulse_night.c.runs)
+    )
+    nights |= {row.night for row in connection.execute(counted) if row.now != row.then}
+    return sorted(nights)
+
+
+def lock(connection: Connection, night: date) -> tuple[datetime | None, int]:
+    """Hold a night's figures until the transaction ends.
+
+    Returns:
+        When they were taken last, None when never; and of how many runs.
+    """
+    connection.execute(insert_ignore(connection, pulse_night), [{"night": night, "is_stale": True, "runs": 0}])
+    columns = (pulse_night.c.taken_at, pulse_night.c.runs)
+    row = connection.execute(select(*columns).where(pulse_night.c.night == night).with_for_update()).one()
+    return row.taken_at, row.runs
+
+
+def facts(connection: Connection, night: date) -> Iterator[tuple[datetime, RunFigures]]:
+    """The ended runs of a night, as they lie, in flat memory: the start of their hour, and what is known of them."""
+    columns = (run.c.ended_at, run.c.task_type, run.c.status, run.c.steps, run.c.cost_usd, run.c.tools)
+    statement = select(*columns).where(run.c.night == night).execution_options(yield_per=_CHUNK)
+    found = connection.execute(statement)
+    for ended_at, *rest in found:
+        yield ended_at.replace(minute=0, second=0, microsecond=0), RunFigures(*rest)
+
+
+def replace(
+    connection: Connection,
+    night: date,
+    whole: Iterable[OperationalFigure],
+    by_hour: Mapping[datetime, Iterable[OperationalFigure]],
+    *,
+    runs: int,
+    now: datetime,
+) -> None:
+    """Store a night's figures in place of those that stand; the night must be locked."""
+    for grain in ("night", "hour"):
+        connection.execute(delete(pulse).where(pulse.c.grain == grain, pulse.c.night == night))
+    noon = datetime.combine(night, time(12), tzinfo=UTC)
+    rows = [_row("night", night, noon, one) for one in whole]
+    rows += [_row("hour", night, hour, one) for hour, figures in by_hour.items() for one in figures]
+    if rows:
+        connection.execute(insert(pulse), rows)
+    connection.execute(
+        update(pulse_night).where(pulse_night.c.night == night).values(is_stale=False, runs=runs, taken_at=now)
+    )
+
+
+def _row(grain: str, night: date, at: datetime, one: OperationalFigure) -> dict[str, Any]:
+    values = one._asdict() | {"grain": grain, "night": night, "at": at}
+    if one.histogram is not None:
+        values["histogram"] = orjson.dumps({str(key): count for key, count in one.histogram.items()}).decode()
+    return values
+
+
+def nights(connection: Connection, since: date, until: date) -> list[Pulse]:
+    """Figures by night, bounds included, oldest first, then by task type, measure and subject. Uses pulse_by_time."""
+    return _read(connection, "night", since, until)
+
+
+def hours(connection: Connection, since: date, until: date) -> list[Pulse]:
+    """Figures by hour of these nights, bounds included, oldest first."""
+    return _read(connection, "hour", since, until)
+
+
+def _read(connection: Connection, grain: str, since: date, until: date) -> list[Pulse]:
+    columns = [pulse.c[name] for name in Pulse._fields]
+    statement = select(*columns).where(pulse.c.grain == grain, pulse.c.night.between(since, until))
+    found = []
+    for *plain, histogram in connection.execute(statement):
+        counts = None if histogram is None else {int(key): n for key, n in orjson.loads(histogram).items()}
+        found.append(Pulse._make((*plain, counts)))
+    # sorted here: databases disagree on letters
+    return sorted(found, key=lambda one: (one.at, one.task_type, one.measure, one.subject))
+
+
+def spend(connection: Connection, since: date, until: date) -> dict[date, float]:
+    """What the agents' runs cost by night, US dollars; a night without a known cost is absent."""
+    statement = (
+        select(pulse.c.night, func.sum(pulse.c.total))
+        .where(pulse.c.grain == "night", pulse.c.measure == "cost", pulse.c.night.between(since, until))
+        .group_by(pulse.c.night)
+    )
+    found: dict[date, float] = defaultdict(float)
+    for night, usd in connection.execute(statement):
+        found[night] = float(usd)
+    return dict(found)
+
+
+def forget_hours(connection: Connection, before: date) -> int:
+    """Drop figures by hour of nights before this one; those by night stay for ever.
+
+    Returns:
+        Rows dropped.
+    """
+    statement = delete(pulse).where(pulse.c.grain == "hour", pulse.c.night < before)
+    return max(0, connection.execute(statement).rowcount)
+
+
+def unwatched(connection: Connection, until: date) -> list[date]:
+    """Drawn nights with figures that were not compared with their past yet, oldest first."""
+    statement = (
+        select(pulse_night.c.night)
+        .join(night_table, night_table.c.night == pulse_night.c.night)
+        .where(
+            night_table.c.drawn_at.is_not(None),
+            pulse_night.c.watched_at.is_(None),
+            pulse_night.c.taken_at.is_not(None),
+            pulse_night.c.night <= until,
+        )
+        .order_by(pulse_night.c.night)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def watched_spans(connection: Connection) -> list[tuple[date, date, int, int]]:
+    """Streams of figures, up to the newest night that was compared with its past; none before the first.
+
+    Returns:
+        First night with a figure, that newest night, how many nights have one, and of how many runs.
+    """
+    newest = connection.execute(
+        select(func.max(pulse_night.c.night)).where(pulse_night.c.watched_at.is_not(None))
+    ).scalar_one()
+    if newest is None:
+        return []
+    statement = (
+        select(func.min(pulse.c.night), func.count(pulse.c.night.distinct()), func.sum(pulse.c.n))
+        .where(pulse.c.grain == "night", pulse.c.n > 0, pulse.c.night <= newest)
+        .group_by(pulse.c.task_type, pulse.c.measure, pulse.c.subject)
+    )
+    return [(first, newest, nights, int(count)) for first, nights, count in connection.execute(statement)]
+
+
+def mark_watched(connection: Connection, night: date, now: datetime) -> bool:
+    """Note that a night was compared; False when somebody else did it first."""
+    statement = (
+        update(pulse_night)
+        .where(pulse_night.c.night == night, pulse_night.c.watched_at.is_(None))
+        .values(watched_at=now)
+    )
+    return connection.execute(statement).rowcount == 1

@@ -1,0 +1,293 @@
+"""Runs in and out of the store."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, select, text, update
+
+from worker.core.drift.operational import OTHER_TOOLS
+from worker.records import Run, Step
+from worker.store import bulk
+from worker.store.insert import insert_ignore
+from worker.store.payload import pack, unpack
+from worker.store.tables import NightRow, PayloadRow, ReferenceRow, RunRow, core
+
+run, payload, night_table, reference = (core(row) for row in (RunRow, PayloadRow, NightRow, ReferenceRow))
+_DECIDED = ("revision", "content_sha", "night", "sample_key", "flagged", "flags", "received_at")
+_COUNTED = ("steps", "tool_calls", "tool_errors", "tools")
+_AS_SENT = tuple(column.name for column in run.columns if column.name not in ("pk", *_DECIDED, *_COUNTED))
+_FACTS = (*_DECIDED, *_COUNTED, *_AS_SENT)
+"""The columns of a run but for its key."""
+_READ_BACK = tuple(name for name in _FACTS if name in Run.model_fields and name != "steps")
+_as_sent = attrgetter(*_AS_SENT)
+_PAYLOAD = ("run_pk", "revision", "content_sha", "received_at", "body")
+_NEVER_MOVED = ("night", "task_type", "flagged", "flags", "sample_key", "status", "agent")
+"""Fixed once the run's night is drawn: they decide its inclusion probability, and which scorers look at it."""
+_TOOLS_A_RUN, _TOOL_NAME_CHARS = 50, 100
+_IN_CHUNK = 500
+"""Ids in one IN list; SQLite allows 32,766 variables."""
+_STEPS = TypeAdapter(tuple[Step, ...])
+_Identity = tuple[str, str]
+"""Source and run id."""
+
+
+class Incoming(NamedTuple):
+    """A run on its way into the store."""
+
+    run: Run
+    sha: str
+    payload: bytes
+    night: date
+    sample_key: float
+    flags: tuple[str, ...]
+
+
+class Counts(NamedTuple):
+    """What became of a batch."""
+
+    accepted: int
+    revised: int
+    duplicate: int
+
+
+def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Counts:
+    """Store a batch; what is known already is left alone, what differs becomes a new revision.
+
+    The same batch twice stores nothing twice, and a replaced revision that is sent again does not come back. Within one
+    batch the last revision of a run wins, and each is kept. Two batches at once lose nothing. Uses run_identity.
+    """
+    known = _known(connection, batch)
+    first: dict[_Identity, Incoming] = {}
+    for item in batch:
+        if _identity(item) not in known:
+            first.setdefault(_identity(item), item)
+    # sorted: two batches at once wait for one another instead of locking each other out
+    fresh = [item for _, item in sorted(first.items())]
+    added = _add(connection, fresh, now)
+    accepted = len(fresh)
+    if added is None:
+        rows = [_facts(item, 1, now) for item in fresh]
+        accepted = connection.execute(insert_ignore(connection, run), rows).rowcount
+        added = _known(connection, batch)
+    known |= added
+    seen = _seen(connection, batch, known)
+    revisions: dict[int, dict[str, Any]] = {}
+    payloads: list[tuple[Any, ...]] = []
+    revised = 0
+    for item in batch:
+        identity = _identity(item)
+        pk, revision, sha = known[identity]
+        if first.get(identity) is not item or sha != item.sha:
+            if (identity, item.sha) in seen:
+                continue
+            revised += 1
+            revision += 1
+            revisions[pk] = _facts(item, revision, now)
+        seen.add((identity, item.sha))
+        known[identity] = (pk, revision, item.sha)
+        payloads.append((pk, revision, item.sha, now, pack(item.payload)))
+    _revise(connection, revisions)
+    if not bulk.add(connection, payload, _PAYLOAD, payloads):
+        rows = [dict(zip(_PAYLOAD, row, strict=True)) for row in payloads]
+        connection.execute(insert_ignore(connection, payload), rows)
+    return Counts(accepted, revised, len(batch) - accepted - revised)
+
+
+def _add(
+    connection: Connection, fresh: Sequence[Incoming], now: datetime
+) -> dict[_Identity, tuple[int, int, str]] | None:
+    """Store runs that nobody knew a moment ago, under keys that are taken for them first.
+
+    Returns:
+        Key, revision and hash of each; None when another batch stored one of them at this moment, and then none.
+    """
+    keys = _next_keys(connection, len(fresh))
+    rows = [(key, *_values(item, 1, now)) for key, item in zip(keys, fresh, strict=True)]
+    if not bulk.add(connection, run, ("pk", *_FACTS), rows):
+        return None
+    return {_identity(item): (key, 1, item.sha) for key, item in zip(keys, fresh, strict=True)}
+
+
+def _next_keys(connection: Connection, count: int) -> Sequence[int]:
+    """So many new keys, ascending; on SQLite the write lock keeps others from the same."""
+    if not count:
+        return ()
+    if connection.dialect.name == "sqlite":
+        last = connection.execute(select(func.coalesce(func.max(run.c.pk), 0))).scalar_one()
+        return range(last + 1, last + 1 + count)
+    numbers = text("SELECT nextval(pg_get_serial_sequence('run', 'pk')) FROM generate_series(1, :count)")
+    return connection.execute(numbers, {"count": count}).scalars().all()
+
+
+def _identity(item: Incoming) -> _Identity:
+    return item.run.source, item.run.run_id
+
+
+def _known(connection: Connection, batch: Sequence[Incoming]) -> dict[_Identity, tuple[int, int, str]]:
+    """Key, revision and hash of the runs that are stored, locked against another batch."""
+    ids = sorted({item.run.run_id for item in batch})
+    found: dict[_Identity, tuple[int, int, str]] = {}
+    statement = (
+        select(run.c.source, run.c.run_id, run.c.pk, run.c.revision, run.c.content_sha)
+        .where(run.c.run_id.in_(bindparam("ids", expanding=True)))
+        .order_by(run.c.run_id, run.c.source)
+        .with_for_update(key_share=True)
+    )
+    for start in range(0, len(ids), _IN_CHUNK):
+        for source, run_id, pk, revision, sha in connection.execute(statement, {"ids": ids[start : start + _IN_CHUNK]}):
+            found[source, run_id] = (pk, revision, sha)
+    return found
+
+
+def _seen(
+    connection: Connection, batch: Sequence[Incoming], known: Mapping[_Identity, tuple[int, int, str]]
+) -> set[tuple[_Identity, str]]:
+    """What was stored of these runs, as far as it matters: older revisions only where the newest differs."""
+    seen = {(identity, sha) for identity, (_, _, sha) in known.items()}
+    differ = {known[_identity(item)][0]: _identity(item) for item in batch if (_identity(item), item.sha) not in seen}
+    pks = list(differ)
+    for start in range(0, len(pks), _IN_CHUNK):
+        statement = select(payload.c.run_pk, payload.c.content_sha)
+        rows = connection.execute(statement.where(payload.c.run_pk.in_(pks[start : start + _IN_CHUNK])))
+        seen |= {(differ[pk], sha) for pk, sha in rows}
+    return seen
+
+
+def _facts(item: Incoming, revision: int, now: datetime) -> dict[str, Any]:
+    return dict(zip(_FACTS, _values(item, revision, now), strict=True))
+
+
+def _values(item: Incoming, revision: int, now: datetime) -> tuple[Any, ...]:
+    """The columns of a run, in the order of _FACTS."""
+    one = item.run
+    tools = [step for step in one.steps if step.kind == "tool"]
+    return (
+        *(revision, item.sha, item.night, item.sample_key, bool(item.flags), ",".join(item.flags), now),
+        *(len(one.steps), len(tools), sum(1 for step in tools if step.error is not None), _tools(tools)),
+        *_as_sent(one),
+    )
+
+
+def _tools(calls: Sequence[Step]) -> str | None:
+    """Calls and failed calls by tool, as JSON; None without any. Their number is bounded: names come from outside."""
+    if not calls:
+        return None
+    counts: dict[str, list[int]] = {}
+    for call in calls:
+        name = call.name[:_TOOL_NAME_CHARS] or "(unnamed)"
+        if name not in counts and len(counts) >= _TOOLS_A_RUN:
+            name = OTHER_TOOLS
+        tally = counts.setdefault(name, [0, 0])
+        tally[0] += 1
+        tally[1] += call.error is not None
+    return orjson.dumps(counts).decode()
+
+
+def _revise(connection: Connection, revisions: Mapping[int, dict[str, Any]]) -> None:
+    if not revisions:
+        return
+    drawn = set(
+        connection.execute(
+            select(run.c.pk)
+            .join(night_table, night_table.c.night == run.c.night)
+            .where(run.c.pk.in_(list(revisions)), night_table.c.drawn_at.is_not(None))
+        ).scalars()
+    )
+    for pk, facts in revisions.items():
+        values = {key: value for key, value in facts.items() if pk not in drawn or key not in _NEVER_MOVED}
+        connection.execute(update(run).where(run.c.pk == pk).values(**values))
+
+
+def load(connection: Connection, pks: Sequence[int]) -> dict[int, Run]:
+    """Whole runs at their newest revision, by key; a pruned or unknown one is absent."""
+    found: dict[int, Run] = {}
+    for start in range(0, len(pks), _IN_CHUNK):
+        statement = _whole().where(run.c.pk.in_(pks[start : start + _IN_CHUNK]))
+        for row in connection.execute(statement).mappings():
+            found[row["pk"]] = _run(row)
+    return found
+
+
+def keys(connection: Connection, identities: Sequence[_Identity]) -> dict[_Identity, int]:
+    """Keys of runs by source and id; an unknown one is absent."""
+    found: dict[_Identity, int] = {}
+    ids = sorted({run_id for _, run_id in identities})
+    for start in range(0, len(ids), _IN_CHUNK):
+        statement = select(run.c.source, run.c.run_id, run.c.pk)
+        for source, run_id, pk in connection.execute(statement.where(run.c.run_id.in_(ids[start : start + _IN_CHUNK]))):
+            found[source, run_id] = pk
+    return found
+
+
+def find(connection: Connection, run_id: str, source: str | None = None) -> list[tuple[int, Run]]:
+    """The runs of this id, newest first; more than one only where several sources use it. Texts may be pruned."""
+    statement = _whole(outer=True).where(run.c.run_id == run_id).order_by(run.c.ended_at.desc(), run.c.pk)
+    if source is not None:
+        statement = statement.where(run.c.source == source)
+    return [(row["pk"], _run(row)) for row in connection.execute(statement).mappings()]
+
+
+def _whole(*, outer: bool = False) -> Select[Any]:
+    joined = run.join(payload, (payload.c.run_pk == run.c.pk) & (payload.c.revision == run.c.revision), isouter=outer)
+    return select(run, payload.c.body).select_from(joined)
+
+
+def _run(row: RowMapping) -> Run:
+    body = orjson.loads(unpack(row["body"])) if row["body"] is not None else None
+    facts = {name: row[name] for name in _READ_BACK}
+    if body is None:
+        return Run.model_construct(**facts, input=None, output=None, steps=(), tags={}, vendor_ids={})
+    return Run.model_construct(
+        **facts,
+        input=body["input"],
+        output=body["output"],
+        steps=_STEPS.validate_python(body["steps"]),  # times become times again; faster than to construct each
+        tags=body["tags"],
+        vendor_ids=body["vendor_ids"],
+    )
+
+
+def listing(
+    connection: Connection,
+    *,
+    task_type: str | None,
+    status: str | None,
+    since: date | None,
+    until: date | None,
+    limit: int,
+) -> Sequence[RowMapping]:
+    """Runs without their texts, newest night first."""
+    columns = [column for column in run.columns if column.name not in ("content_sha", "sample_key")]
+    statement = select(*columns).order_by(run.c.night.desc(), run.c.ended_at.desc(), run.c.pk).limit(limit)
+    for column, value in ((run.c.task_type, task_type), (run.c.status, status)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if since is not None:
+        statement = statement.where(run.c.night >= since)
+    if until is not None:
+        statement = statement.where(run.c.night <= until)
+    return connection.execute(statement).mappings().all()
+
+
+def span(connection: Connection) -> tuple[date, date] | None:
+    """The first and the last night that have runs; None without any. Reads two ends of run_by_key."""
+    # two subqueries: with both in one query SQLite reads the whole index
+    ends = (select(of(run.c.night)).scalar_subquery() for of in (func.min, func.max))
+    first, last = connection.execute(select(*ends)).one()
+    return None if first is None else (first, last)
+
+
+def undrawn_nights(connection: Connection, before: date) -> list[date]:
+    """Nights before another that have runs and were never drawn, oldest first. Reads run_by_facts of those nights."""
+    drawn = select(night_table.c.night).where(night_table.c.drawn_at.is_not(None))
+    with_runs = select(run.c.night).where(run.c.night < before, run.c.night.not_in(drawn)).distinct()
+    return sorted(connection.execute(with_runs).scalars())
+
+
+def task_types(connection: Connection) -> set[str]:
+    """Every task type that any run has. Reads the whole of run_by_key, a tenth of a second a million runs."""
+    return set(connection.execute(select(run.c.task_type).distinct()).scalars())

@@ -1,0 +1,50 @@
+"""Column types."""
+
+import re
+from datetime import UTC, datetime
+
+from sqlalchemy import Dialect, Table, Text
+from sqlalchemy.types import DateTime, TypeDecorator
+from sqlmodel import SQLModel
+
+_UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time: TIMESTAMPTZ on PostgreSQL, UTC text on SQLite, which knows no zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times, store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive time reached the store")
+        at = value.astimezone(UTC)
+        return at.replace(tzinfo=None) if dialect.name == "sqlite" else at
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Always aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class CleanText(TypeDecorator[str]):
+    """Free text from outside; NUL and lone surrogates, which PostgreSQL refuses, become U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what a database cannot hold."""
+        if value is None:
+            return None
+        return _UNHOLDABLE.sub("\ufffd", value)
+
+
+def core(row: type[SQLModel]) -> Table:
+    """The core table of a row class, for bulk statements."""
+    return SQLModel.metadata.tables[str(row.__tablename__)]
