@@ -64,7 +64,7 @@ def test_lines_of_any_length_are_refused_in_flat_memory_and_the_rest_is_taken(sh
 
 JUDGE_CHILD = """
 import asyncio, resource, sys
-from worker.demo.judge_server import Answer, JudgeServer, completion
+from worker.demo.judge.server import Answer, JudgeServer, completion
 from worker.errors import JudgeUnavailable
 from worker.judge.client import ChatJudge
 from tests.judge.test_client import a_question

@@ -18,7 +18,7 @@ DATABASE, TOML, REPORT = "spotcheck.db", "spotcheck.toml", "report.html"
 MARK = "# This is the folder of a Spotcheck demo"
 """How the settings of every demo's folder begin; a folder without it is not overwritten."""
 PORT = 8098
-"""Where `python -m worker.demo.judge_server` listens."""
+"""Where `python -m worker.demo.judge.server` listens."""
 RATES = {
     "refund": 0.32,
     "billing": 0.34,
@@ -119,7 +119,7 @@ sales_report = {_inline(SALES_SCHEMA)}
 
 [judge]
 model = "{MODEL}"
-# Nobody listens there now. `python -m worker.demo.judge_server` does, but knows no truth: its verdicts are chance.
+# Nobody listens there now. `python -m worker.demo.judge.server` does, but knows no truth: its verdicts are chance.
 base_url = "http://127.0.0.1:{PORT}/v1"
 concurrency = 32
 unknown_price = "allow"

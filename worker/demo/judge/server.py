@@ -316,7 +316,7 @@ async def _stand_alone(server: JudgeServer) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the simulated judge until it is interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m worker.demo.judge_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m worker.demo.judge.server", description=__doc__)
     parser.add_argument("--port", type=int, default=8098)
     parser.add_argument("--p-pass", type=float, default=0.8, help="probability of a pass, 0..1 (default: 0.8)")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before each answer (default: 0)")
