@@ -3,9 +3,9 @@
     python -m bench.batch_lane                     # 10,000 jobs, batches of 2,500, a kill every few seconds
     python -m bench.batch_lane --jobs 2000 --database sqlite
 
-The server is tests/flow/batch_office.py in this process: the first batch is answered in full, the second expires with
-60 % answered, the third has rows of every bad kind, the fourth fails without a file; what is missing goes through the
-synchronous lane. A judge worker and a control worker with beat are real processes; the judge worker is killed with -9.
+The server is tests/support/batch_server.py in this process: the first batch is answered in full, the second expires
+with 60 % answered, the third has rows of every bad kind, the fourth fails without a file; what is missing goes through
+the synchronous lane. A judge worker and a control worker with beat are real processes; the judge worker is killed with -9.
 Shown are the exact counts, and what the batches cost beside what the same calls cost at once.
 """
 
@@ -30,7 +30,7 @@ from sqlalchemy import func, select
 from bench import servers
 from bench.judge_engine import NIGHT, documents, open_jobs
 from bench.story import environment
-from tests.flow.batch_office import BatchOffice
+from tests.support.batch_server import BatchOffice
 from worker.connectors.sources import jsonl
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 from worker.pipeline.draw import draw_night

@@ -15,6 +15,8 @@ from worker.records import Run
 from worker.store import schema
 from worker.store.engine import Store
 
+pytest_plugins = ["tests.support.report_history"]
+
 _OWN = ("SPOTCHECK_", "OPENAI_", "COLUMNS", "LINES")
 for _name in [name for name in os.environ if name.startswith(_OWN)]:
     del os.environ[_name]  # a developer's settings and terminal must not decide what a test sees

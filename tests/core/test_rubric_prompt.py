@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.test_rubric_template import DOCUMENT
+from tests.core.test_rubric_sandbox import DOCUMENT
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.problem import RubricProblem
 from worker.core.rubric.prompt import Prompt

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis as Client
 
-from tests.bad.test_broker import Redis
+from tests.faults.test_broker import Redis
 from tests.judge.test_client import a_question
 from tests.production.test_broker import Listener
 from worker.demo.judge.server import Answer, JudgeServer, completion

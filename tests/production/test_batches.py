@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from tests.flow.batch_office import BatchOffice
-from tests.production.crew import Crew
+from tests.support.batch_server import BatchOffice
+from tests.support.crew import Crew
 from worker.store.tables import BatchRow, core
 
 pytestmark = pytest.mark.slow

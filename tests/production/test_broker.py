@@ -17,7 +17,7 @@ import redis
 from kombu.connection import Connection
 
 from bench.servers import free_port
-from tests.doors.conftest import Shell
+from tests.cli.conftest import Shell
 from tests.production.conftest import ROOT
 from worker import celery
 from worker.celery import broker, redis_transport

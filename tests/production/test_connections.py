@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from tests.production.crew import CHILDREN, Crew
+from tests.support.crew import CHILDREN, Crew
 from worker.judge.limits.adaptive import START_LIMIT
 
 pytestmark = pytest.mark.slow

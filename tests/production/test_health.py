@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url, update
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from tests.doors.conftest import Shell
-from tests.store.world import World, judge
+from tests.cli.conftest import Shell
+from tests.support.store_world import World, judge
 from worker.cli.process.health import LANES, LaneVerdict, check, quickly, wanted
 from worker.errors import SettingsError
 from worker.settings import Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.production.crew import CHILDREN, Crew, children
+from tests.support.crew import CHILDREN, Crew, children
 
 pytestmark = pytest.mark.slow
 RUNS, CONCURRENCY = 400, 8

@@ -39,8 +39,8 @@ import pytest
 
 from bench.servers import free_port
 from bench.story import Shell, environment
-from tests.flow.test_story import document
 from tests.production import real_model_front
+from tests.stories.test_story import document
 from worker.errors import JudgeError
 from worker.jobs.capability_store import remembered
 from worker.judge.capabilities import RUNGS, CapabilityPlan

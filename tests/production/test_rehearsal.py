@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.doors.conftest import Shell, a_document, lines
-from tests.flow.test_schedule import DRAWN_AT
-from tests.flow.test_story import document, ingest
+from tests.cli.conftest import Shell, a_document, lines
+from tests.pipeline.test_schedule import DRAWN_AT
+from tests.stories.test_story import document, ingest
 from worker.cli.process.live import look, one_line
 from worker.core.schedule import due_from, last_due
 from worker.pipeline.draw import draw_night

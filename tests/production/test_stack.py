@@ -19,9 +19,9 @@ import orjson
 import pytest
 
 from bench.story import environment
-from tests.flow.test_kill import until
-from tests.flow.test_story import document
+from tests.faults.test_kill import until
 from tests.production.conftest import stack, substituted
+from tests.stories.test_story import document
 from worker.clock import Clock
 from worker.demo.judge.server import MODEL, JudgeServer
 from worker.store.engine import Store

@@ -22,8 +22,8 @@ import pytest
 from sqlalchemy import func, select
 
 from bench.story import Shell, environment
-from tests.flow.test_kill import until
-from tests.flow.test_story import document, ingest
+from tests.faults.test_kill import until
+from tests.stories.test_story import document, ingest
 from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench import servers
 from bench.story import Shell, environment
-from tests.flow.test_kill import until
-from tests.flow.test_story import document
+from tests.faults.test_kill import until
+from tests.stories.test_story import document
 from worker.demo.judge.server import Answer, JudgeServer, refused, simulated_verdict
 from worker.project.project import Project
 from worker.settings import Settings

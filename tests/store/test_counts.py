@@ -1,7 +1,7 @@
 import threading
 from datetime import timedelta
 
-from tests.store.world import NIGHT, NOW, World, given_up, heuristic, incoming, judge, outcome, row, small_run
+from tests.support.store_world import NIGHT, NOW, World, given_up, heuristic, incoming, judge, outcome, row, small_run
 from worker.store.budget.accounts import SpendingLimits
 from worker.store.engine import Store
 from worker.store.queue import enrol

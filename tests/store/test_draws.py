@@ -3,7 +3,18 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from tests.store.world import NIGHT, NOW, World, at_once, draw_strata, heuristic, incoming, judge, small_run, thresholds
+from tests.support.store_world import (
+    NIGHT,
+    NOW,
+    World,
+    at_once,
+    draw_strata,
+    heuristic,
+    incoming,
+    judge,
+    small_run,
+    thresholds,
+)
 from worker.records import Stratum
 from worker.store import meta
 from worker.store.engine import Store

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bench import servers
-from tests.store.world import World, heuristic
+from tests.support.store_world import World, heuristic
 from worker.errors import EXIT_STORE, SettingsError, StoreError
 from worker.store import schema
 from worker.store.engine import Store

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.store.world import NIGHT, World, judge, outcome, row
+from tests.support.store_world import NIGHT, World, judge, outcome, row
 from worker.records import CACHED, RunFilter, ScorerKey
 from worker.store.engine import Store
 from worker.store.queue.enrol import Registered

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.store.test_money import DAY, EXPIRED, account, cap, drawn
-from tests.store.world import LEASE_S, NIGHT, NOW, World, at_once, given_up, job, outcome, spend
+from tests.store.test_accounts import DAY, EXPIRED, account, cap, drawn
+from tests.support.store_world import LEASE_S, NIGHT, NOW, World, at_once, given_up, job, outcome, spend
 from worker.store.budget.accounts import AccountBalance
 from worker.store.engine import Store
 from worker.store.queue import claiming, enrol, leases

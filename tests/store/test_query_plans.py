@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from tests.store.world import NIGHT, NOW, World, heuristic, incoming, small_run
+from tests.support.store_world import NIGHT, NOW, World, heuristic, incoming, small_run
 from worker.cli.commands.trends import read as trends
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.draw import draw_night

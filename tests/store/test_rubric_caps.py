@@ -7,8 +7,8 @@ from datetime import date, timedelta
 
 from sqlalchemy import func, select
 
-from tests.store.test_money import DAY, EXPIRED, NEXT_DAY, account, cuts, drawn
-from tests.store.world import NIGHT, NOW, World, at_once, incoming, judge, outcome, small_run, spend
+from tests.store.test_accounts import DAY, EXPIRED, NEXT_DAY, account, cuts, drawn
+from tests.support.store_world import NIGHT, NOW, World, at_once, incoming, judge, outcome, small_run, spend
 from worker.store.budget import accounts
 from worker.store.budget.accounts import AccountBalance, RubricCap, SpendingLimits
 from worker.store.engine import Store

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from tests.store.world import NIGHT, NOW, World, at_once, heuristic, incoming, small_run
+from tests.support.store_world import NIGHT, NOW, World, at_once, heuristic, incoming, small_run
 from worker.connectors.sources import document
 from worker.records import Run, Step
 from worker.settings.sections_sampling import IntakeSection

@@ -6,7 +6,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
-from tests.store.world import World, at_once, heuristic
+from tests.support.store_world import World, at_once, heuristic
 from worker.errors import SchemaOutdated
 from worker.store import schema
 from worker.store.engine import Store

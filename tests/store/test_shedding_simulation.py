@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.store.world import LEASE_S, NOW, World, incoming, job, judge, outcome, run, score, small_run
+from tests.support.store_world import LEASE_S, NOW, World, incoming, job, judge, outcome, run, score, small_run
 from worker.records import Stratum
 from worker.store.budget.accounts import RubricCap, SpendingLimits
 from worker.store.engine import Store

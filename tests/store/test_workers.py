@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from tests.store.world import LEASE_S, NOW, World, heuristic, judge
+from tests.support.store_world import LEASE_S, NOW, World, heuristic, judge
 from worker.store.engine import Store
 from worker.store.queue import workers
 

@@ -1,0 +1,71 @@
+"""`spotcheck alerts`: what it says, what a person may decide, and that a wrong number is one line."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shell, World, a_document, lines
+
+FIELDS = {
+    *("alert_id", "kind", "urgency", "task_type", "subject", "text", "details", "night", "finding_id", "run_id"),
+    *("raised_at", "state", "muted_until", "sent"),
+}
+
+
+@pytest.fixture
+def capped(tmp_path: Path) -> Shell:
+    """A project in which one run cost more than the cap."""
+    shell = Shell(tmp_path)
+    (tmp_path / "spotcheck.toml").write_text("[scoring]\nrubrics = []\n[alerts]\nrun_cost_usd = 1.0\n")
+    soon = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    documents = [a_document(f"r{index}", ended_at=soon, cost_usd=0.5 + index) for index in range(2)]
+    assert shell("ingest", "-", stdin=lines(*documents)).code == 0
+    return shell
+
+
+def test_nothing_found_is_said_and_nothing_else(empty: Shell) -> None:
+    said = empty("alerts")
+    assert (said.code, said.out) == (
+        0,
+        "nothing needs you now; nothing tested yet: no run was ever taken in (spotcheck ingest)\n",
+    )
+    assert empty("alerts", "--json").json == {"alerts": [], "outbox": {}}
+
+
+def test_a_run_above_the_cap_is_listed_first_and_named(capped: Shell) -> None:
+    said = capped("alerts").out
+    assert said.startswith("1 alert to look at now\n")
+    assert "run r1 cost $1.50, above the cap of $1.00" in said
+    assert "SPOTCHECK_WEBHOOK_URL" in said
+    (alert,) = capped("alerts", "--json").json["alerts"]
+    assert set(alert) == FIELDS
+    assert capped("alerts", "--fail-on-drift").code == 10
+
+
+@pytest.mark.parametrize(
+    ("option", "state", "is_listed"),
+    [("--acknowledge", "acknowledged", True), ("--mute", "muted", True), ("--resolve", "resolved", False)],
+)
+def test_a_person_decides_and_the_list_follows(capped: Shell, option: str, state: str, is_listed: bool) -> None:
+    (alert,) = capped("alerts", "--json").json["alerts"]
+    listed = capped("alerts", option, alert["alert_id"], "--json").json["alerts"]
+    assert [one["state"] for one in listed] == ([state] if is_listed else [])
+    assert [one["state"] for one in capped("alerts", "--all", "--json").json["alerts"]] == [state]
+    assert capped("alerts", "--fail-on-drift").code == 0
+
+
+def test_a_number_that_is_none_is_told_in_one_line_and_nothing_is_decided(capped: Shell) -> None:
+    assert "there is no alert 99" in capped.refused("alerts", "--acknowledge", 1, "--mute", 99)
+    assert [one["state"] for one in capped("alerts", "--json").json["alerts"]] == ["open"]
+
+
+def test_findings_of_the_review_and_those_told_now_stand_in_one_list(world: World) -> None:
+    found = world.shell("drift", "--json").json["findings"]
+    listed = world.shell("alerts", "--json").json["alerts"]
+    assert {one["finding_id"] for one in listed} == {one["finding_id"] for one in found}
+    urgency = {one["finding_id"]: one["urgency"] for one in listed}
+    kinds = {one["finding_id"]: one["kind"] for one in found}
+    assert {urgency[key] for key, kind in kinds.items() if kind == "agent"} == {"review"}
+    assert {urgency[key] for key, kind in kinds.items() if kind == "tool"} == {"now"}, "every failing call is seen"
+    assert all("chance alone" in one["text"] for one in listed)

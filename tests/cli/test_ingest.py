@@ -1,0 +1,153 @@
+"""`spotcheck ingest` on both databases: nothing is lost, nothing is stored twice, rejected lines are kept beside."""
+
+import base64
+import gzip
+import os
+import threading
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.cli.conftest import Shell, a_document, lines
+
+BINARY = b"\xff\xfe\x00 not text\n"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A shell in an empty folder."""
+    return Shell(tmp_path)
+
+
+def side_lines(path: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def counts(said: object) -> tuple[int, int, int, int]:
+    return tuple(said[name] for name in ("accepted", "revised", "duplicate", "rejected"))  # type: ignore[index]  # JSON
+
+
+def test_everything_a_source_may_send_wrongly_at_once(tmp_path: Path, database_url: str) -> None:
+    shell = Shell(tmp_path, {"SPOTCHECK_DATABASE_URL": database_url})
+    named = ("input", "output", "error", "stop_reason", "user_id", "session_id", "trace_id")
+    nul = dict.fromkeys(named, "a\0b")
+    second = a_document("twice", output="second")
+    raw = lines(
+        a_document("good"),
+        a_document("nul", **nul, steps=[{"kind": "tool", "name": "\0", "result": "\0", "arguments": "\0"}], tag="\0"),
+        a_document("emoji 🙂", task_type="日本", output="\u2028\u0085 𝕏"),
+        a_document("long", steps=[{"kind": "tool", "name": f"n{number}"} for number in range(20_000)]),
+        a_document("big", input_tokens=10**14, cost_usd=1e8, latency_ms=1e12, tags={"n": 2**64 - 1}),
+        a_document("twice", output="first"),
+        second,
+        second,
+        {"run_id": "short"},
+    )
+    said = shell("ingest", "--json", "-", stdin=raw + BINARY + b'{"cut": ')
+    assert said.code == 0, said
+    assert counts(said.json) == (6, 1, 1, 3)
+    assert [line.split(": ")[0] for line in said.err.splitlines()[:3]] == ["stdin:9", "stdin:10", "stdin:11"]
+    assert said.err.splitlines()[3] == "3 rejected lines kept in stdin.rejected.jsonl"
+    assert shell("show", "twice", "--json").json["output"] == "second"
+    assert shell("show", "twice", "--json").json["revision"] == 2
+    assert len(shell("show", "long", "--json").json["steps"]) == 5_000
+    assert shell("show", "nul", "--json").json["output"] == "a\0b"
+    assert shell("show", "nul").code == 0
+    assert shell("show", "emoji 🙂", "--json").json["output"] == "\u2028\u0085 𝕏"
+    again = shell("ingest", "--json", "-", stdin=raw)
+    assert counts(again.json)[0] == 0
+
+
+def test_strict_is_exit_3_and_takes_the_good_lines_all_the_same(shell: Shell) -> None:
+    said = shell("ingest", "--strict", "-", stdin=lines(a_document("good"), {"bad": 1}))
+    assert said.code == 3
+    assert said.out == "1 accepted, 0 revised, 0 known already, 1 rejected\n"
+    assert shell("ingest", "--strict", "-", stdin=lines(a_document("good"))).code == 0
+
+
+def test_the_side_file_has_number_reason_and_the_whole_line(shell: Shell) -> None:
+    (shell.folder / "runs.jsonl").write_bytes(lines(a_document("good"), {"bad": 1}) + BINARY)
+    said = shell("ingest", "runs.jsonl", "--json")
+    assert said.json["rejected_files"] == ["runs.jsonl.rejected.jsonl"]
+    one, two = side_lines(shell.folder / "runs.jsonl.rejected.jsonl")
+    assert (one["line"], one["reason"], one["raw"]) == (2, "run_id is missing", '{"bad":1}\n')
+    assert one["file"] == str(shell.folder / "runs.jsonl")
+    assert base64.b64decode(str(two["raw_base64"])) == BINARY
+
+
+def test_the_same_file_again_replaces_its_side_file_and_others_keep_theirs(shell: Shell) -> None:
+    for folder in ("a", "b"):
+        (shell.folder / folder).mkdir()
+        (shell.folder / folder / "runs.jsonl").write_bytes(lines({folder: 1}))
+    for _ in range(2):
+        said = shell("ingest", "a/runs.jsonl", "b/runs.jsonl", "--json")
+        assert said.json["rejected_files"] == ["runs.jsonl.rejected.jsonl", "runs.jsonl.2.rejected.jsonl"]
+    first, second = (side_lines(shell.folder / name) for name in said.json["rejected_files"])
+    assert [line["raw"] for line in first + second] == ['{"a":1}\n', '{"b":1}\n']
+    (shell.folder / "a" / "runs.jsonl").write_bytes(lines(a_document("mended")))
+    assert shell("ingest", "a/runs.jsonl", "--json").json["rejected_files"] == []
+
+
+def test_rejected_lines_of_stdin_are_never_overwritten(shell: Shell) -> None:
+    for number in range(3):
+        shell("ingest", "-", stdin=lines({"number": number}))
+    kept = sorted(shell.folder.glob("stdin*.rejected.jsonl"))
+    assert sorted(str(line["raw"]) for path in kept for line in side_lines(path)) == [
+        f'{{"number":{number}}}\n' for number in range(3)
+    ]
+
+
+def test_only_the_first_few_reasons_are_printed_and_all_are_kept(shell: Shell) -> None:
+    said = shell("ingest", "-", stdin=b"nope\n" * 50)
+    assert len(said.err.splitlines()) == 7
+    assert said.err.splitlines()[-2:] == ["… and 45 more", "50 rejected lines kept in stdin.rejected.jsonl"]
+    assert len(side_lines(shell.folder / "stdin.rejected.jsonl")) == 50
+
+
+def test_a_wrong_name_among_several_is_told_before_anything_is_taken(shell: Shell) -> None:
+    (shell.folder / "good.jsonl").write_bytes(lines(a_document("good")))
+    assert "nope.jsonl does not exist" in shell.refused("ingest", "good.jsonl", "nope.jsonl")
+    assert list(shell.folder.iterdir()) == [shell.folder / "good.jsonl"]
+
+
+def test_gzip_files_and_plain_ones_may_be_mixed(shell: Shell) -> None:
+    (shell.folder / "one.jsonl").write_bytes(lines(a_document("one")))
+    (shell.folder / "two.jsonl.gz").write_bytes(gzip.compress(lines(a_document("two"))))
+    said = shell("ingest", "one.jsonl", "two.jsonl.gz", "-", "--json", stdin=gzip.compress(lines(a_document("three"))))
+    assert counts(said.json) == (3, 0, 0, 0)
+
+
+def test_a_gzip_file_cut_short_keeps_what_came_before(shell: Shell) -> None:
+    packed = gzip.compress(lines(*(a_document(f"r-{number}") for number in range(500))))
+    (shell.folder / "cut.gz").write_bytes(packed[: len(packed) // 2])
+    said = shell("ingest", "cut.gz", "--json")
+    assert said.json["accepted"] > 100
+    assert said.json["rejected"] == 1
+    assert "the gzip stream breaks off here" in said.err
+
+
+def test_an_empty_file_says_so(shell: Shell) -> None:
+    (shell.folder / "empty.jsonl").write_bytes(b"")
+    assert shell("ingest", "empty.jsonl").out == "nothing to take: the input is empty\n"
+    assert counts(shell("ingest", "empty.jsonl", "--json").json) == (0, 0, 0, 0)
+
+
+def test_a_named_pipe_is_opened_only_once(shell: Shell) -> None:
+    pipe = shell.folder / "pipe"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_bytes, args=(lines(a_document("piped")),))
+    writing.start()
+    said = shell("ingest", "pipe", "--json")
+    writing.join()
+    assert counts(said.json) == (1, 0, 0, 0)
+
+
+def test_where_the_side_file_cannot_be_written_nothing_is_dropped_in_silence(shell: Shell, tmp_path: Path) -> None:
+    runs = tmp_path / "runs.jsonl"
+    runs.write_bytes(lines({"bad": 1}))
+    elsewhere = Shell(Path("/proc"), {"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path / 'x.db'}"})
+    said = elsewhere("ingest", runs)
+    assert said.code == 2
+    assert "runs.jsonl.rejected.jsonl cannot be written" in said.err
+    assert "rejected lines must not be lost" in said.err

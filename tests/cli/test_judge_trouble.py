@@ -1,0 +1,48 @@
+"""A judge that cannot work: exit 4, one line that says what to check, and the jobs stay in the ledger."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TOML, Shell, a_document, lines
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
+
+NO_SUCH_MODEL = {"error": {"message": "The model `sim` does not exist", "code": "model_not_found"}}
+BAD_KEY = {"error": {"message": "Incorrect API key provided: sk-s3cret", "code": "invalid_api_key"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(401, body=BAD_KEY), "check OPENAI_API_KEY"),
+        (Answer(404, body=NO_SUCH_MODEL), "check SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL"),
+    ],
+)
+def test_a_judge_that_refuses_us_is_exit_4_and_the_work_goes_on_later(
+    tmp_path: Path, answer: Answer, said: str
+) -> None:
+    (tmp_path / "spotcheck.toml").write_text(TOML.replace("0.5", "1.0"))
+    with JudgeServer(lambda request, headers: answer) as judge:
+        environ = {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": judge.base_url, "OPENAI_API_KEY": "sk-s3cret"}
+        shell = Shell(tmp_path, environ)
+        shell("ingest", "-", stdin=lines(*(a_document(f"r-{number}") for number in range(6))))
+        night = shell("runs", "--json").json["runs"][0]["night"]
+        tried = shell("nightly", "--date", night, "--wait")
+        assert tried.code == 4, tried
+        assert tried.err.count("\n") == 1, tried.err
+        assert said in tried.err
+        assert "6 jobs left in the ledger, spotcheck score --wait goes on from there" in tried.err
+        assert "s3cret" not in tried.err + tried.out
+        judge.answer = lambda request, headers: simulated_verdict(request, lambda prompt: 1.0)
+        assert shell("score", "--wait").code == 0
+    totals = shell("status", "--json").json["totals"]
+    assert (totals["ended"], totals["scored"], totals["unscored"]) == (18, 12, 6)  # no run has a tool call
+
+
+def test_an_address_that_is_none_is_a_wrong_setting(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": "nonsense"})
+    shell("ingest", "-", stdin=lines(a_document("r-1")))
+    night = shell("runs", "--json").json["runs"][0]["night"]
+    tried = shell("nightly", "--date", night, "--wait")
+    assert tried.code == 2
+    assert tried.err == "spotcheck: the judge's address is not an http or https URL; check OPENAI_BASE_URL\n"

@@ -1,0 +1,317 @@
+"""A second, stronger judge where the first is in doubt: one verdict counts, both are kept, and both are paid for."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import func, select, update
+
+from tests.stories.test_story import (
+    _CASE,
+    MONDAY,
+    PLAIN,
+    Bench,
+    _prompt,
+    assert_reconciles,
+    bench,  # noqa: F401 a fixture
+    document,
+    draw_nights,
+    ingest,
+    nightly,
+    rows,
+    states,
+    wait_is_over,
+)
+from tests.support.rubrics import changed
+from worker.cli.commands.trends import read as trends
+from worker.demo.judge.server import MODEL, Answer, completion, refused
+from worker.errors import SettingsError
+from worker.jobs import judge_loop
+from worker.jobs.processor import JobProcessor
+from worker.project.project import Project
+from worker.queries.explain import explain
+from worker.queries.report.gather import ReportRequest, gather
+from worker.store.budget import accounts
+from worker.store.results import cells, escalations
+from worker.store.runs import runs
+from worker.store.tables import CellRow, JobRow, RunRow, ScoreRow, core
+
+cell, job, run, score = core(CellRow), core(JobRow), core(RunRow), core(ScoreRow)
+BIG = "big-judge"
+RUNS = 6
+UNSURE = ("case-1", "case-2", "case-3")
+"""What the first judge quotes of these occurs nowhere."""
+PRICES = (
+    f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
+    f'[judge.prices."{BIG}"]\ninput_usd_per_mtok = 10.0\noutput_usd_per_mtok = 40.0\n'
+)
+PRICED = PLAIN + PRICES
+CASCADE = {"judge:\n  backend": f"judge:\n  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend"}
+Says = Callable[[str, str], Answer]
+
+
+def verdict(request: Mapping[str, Any], outcome: str, quote: str) -> Answer:
+    """A whole verdict in the form that was asked for."""
+    criteria = request["response_format"]["json_schema"]["schema"]["properties"]
+    said = {
+        name: {"evidence": [{"step": None, "quote": quote}], "reason": "because", "verdict": outcome}
+        for name in criteria
+    }
+    return completion(orjson.dumps(said).decode(), prompt=_prompt(request), model=str(request["model"]))
+
+
+class Judges:
+    """Two judges on one address; the first is wrong about the unsure cases and quotes what nobody said."""
+
+    def __init__(self, bench: Bench, folder: Path) -> None:  # noqa: F811
+        self.bench = bench
+        self.asked: list[tuple[str, str]] = []
+        """Model and case of each call."""
+        self.paid_usd = 0.0
+        """What the answered ones cost."""
+        self.instead: Callable[[str, str], Answer | None] = lambda model, case: None
+        bench.judge.answer = self._answer
+        self.prompts = changed(folder / "mine", CASCADE)
+
+    def _answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        found = _CASE.search(_prompt(request))
+        case, model = found.group() if found else "", str(request["model"])
+        self.asked.append((model, case))
+        is_unsure = model == MODEL and case in UNSURE
+        said = self.instead(model, case)
+        if said is None:
+            said = verdict(request, "fail" if is_unsure else "pass", "nobody said" if is_unsure else "issued")
+        if isinstance(said.body, dict) and "usage" in said.body:
+            used = said.body["usage"]
+            usd = (used["prompt_tokens"] * 1.0 + used["completion_tokens"] * 4.0) / 1e6
+            self.paid_usd += usd * (10 if model == BIG else 1)
+        return said
+
+    def project(self, toml: str = PRICED) -> Project:
+        return self.bench.project(toml, SPOTCHECK_PROMPTS=self.prompts)
+
+    def drawn(self, toml: str = PRICED) -> Project:
+        project = self.project(toml)
+        ingest(project, [document(f"case-{number}") for number in range(RUNS)])
+        draw_nights(project, [MONDAY])
+        return project
+
+    def calls(self, model: str) -> int:
+        return sum(each == model for each, _ in self.asked)
+
+
+@pytest.fixture
+def judges(bench: Bench, tmp_path: Path) -> Judges:  # noqa: F811
+    return Judges(bench, tmp_path)
+
+
+def drain(project: Project) -> Any:
+    with JobProcessor(project) as desk:
+        return desk.drain("judge")
+
+
+def aggregates(project: Project, purpose: str) -> dict[str, Any]:
+    """Of the judge, by case."""
+    statement = (
+        select(run.c.run_id, score)
+        .join(score, score.c.run_pk == run.c.pk)
+        .join(job, (job.c.run_pk == run.c.pk) & (job.c.scorer_pk == score.c.scorer_pk))
+        .where(score.c.criterion.is_(None), score.c.purpose == purpose, job.c.lane != "heuristic")
+    )
+    return {row.run_id: row for row in rows(project, statement)}
+
+
+def account(project: Project) -> accounts.AccountBalance:
+    with project.store.read() as connection:
+        return accounts.account(connection, project.night_of(datetime.now(UTC)))
+
+
+def cost(project: Project) -> float:
+    """What all stored scores cost together."""
+    return float(rows(project, select(func.sum(score.c.cost_usd)))[0][0])
+
+
+def told(project: Project, case: str) -> Any:
+    """The decision of the judge about a run."""
+    with project.store.read() as connection:
+        ((pk, one),) = runs.find(connection, case, None)
+    return next(one for one in explain(project, pk, one).decisions if one.scorer == "task_completion")
+
+
+def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: Judges) -> None:
+    project = judges.drawn()
+    assert nightly(project, [MONDAY]).still_open == 0
+    assert states(project) == {"scored": RUNS}
+    assert sorted(case for model, case in judges.asked if model == BIG) == list(UNSURE)
+    assert judges.calls(MODEL) == RUNS
+    production, beside = aggregates(project, "production"), aggregates(project, "escalation")
+    assert {one.value for one in production.values()} == {1.0}
+    assert {case: one.model_requested for case, one in production.items()} == {
+        f"case-{number}": BIG if f"case-{number}" in UNSURE else MODEL for number in range(RUNS)
+    }
+    assert set(beside) == set(UNSURE)
+    assert {(one.value, one.model_requested, one.evidence_ok) for one in beside.values()} == {(0.0, MODEL, False)}
+    for case in UNSURE:
+        assert production[case].cost_usd == pytest.approx(10 * beside[case].cost_usd, rel=0.05), "each its own price"
+    criteria = rows(
+        project, select(func.count()).where(score.c.purpose == "escalation", score.c.criterion.is_not(None))
+    )
+    assert criteria == [(3 * len(UNSURE),)]
+    assert account(project).spent_usd == pytest.approx(cost(project)) == pytest.approx(judges.paid_usd)
+    ((means,),) = rows(project, select(func.sum(cell.c.s)).where(cell.c.criterion == "outcome"))
+    assert means == RUNS, "only what counts is summed"
+    (point,) = [
+        one
+        for one in trends(project, by="task_type", scorer="task_completion", task_type="refund", weeks=1)
+        if one["criterion"] is None
+    ]
+    assert (point["mean"], point["scored"], point["sampled"]) == (1.0, RUNS, RUNS)
+    assert_reconciles(project)
+
+
+def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: Judges) -> None:
+    judges.instead = lambda model, case: completion("prose", model=BIG) if case == "case-3" and model == BIG else None
+    project = judges.drawn()
+    nightly(project, [MONDAY])
+    one = told(project, "case-1")
+    assert one.value == 1.0
+    first_usd = aggregates(project, "escalation")["case-1"].cost_usd
+    said = f"first judge {MODEL} (${first_usd:.4f}): fail, escalated to {BIG} (failed evidence): pass"
+    assert one.reason.startswith(said + f"; judge {BIG}; ")
+    assert one.details["escalation"]["why"] == ["failed_evidence"]
+    assert [one.details["escalation"][which]["label"] for which in ("first", "second")] == ["fail", "pass"]
+    lost = told(project, "case-3")
+    assert lost.value == 0.0
+    assert f"escalated to {BIG} (failed evidence): unscored (parse), so that the first verdict counts" in lost.reason
+    assert "escalat" not in told(project, "case-0").reason
+    with project.store.read() as connection:
+        (found,) = escalations.escalations(connection, MONDAY, MONDAY)
+    assert (found.first, found.second, found.judged, found.escalated) == (MODEL, BIG, RUNS, 3)
+    assert (found.compared, found.agreed) == (2, 0)
+    beside, production = aggregates(project, "escalation"), aggregates(project, "production")
+    assert found.first_usd == pytest.approx(
+        sum(beside[case].cost_usd for case in ("case-1", "case-2")) + production["case-3"].cost_usd
+    )
+    assert found.second_usd == pytest.approx(
+        sum(production[case].cost_usd for case in ("case-1", "case-2")) + beside["case-3"].cost_usd
+    )
+    judged = gather(project, ReportRequest(MONDAY, MONDAY), datetime.now(UTC)).sampled.judged
+    assert {one.model: one.verdicts for one in judged} == {MODEL: RUNS, BIG: 3}
+    assert sum(one.cost_usd for one in judged) == pytest.approx(cost(project))
+
+
+def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: Judges) -> None:
+    project = judges.project()
+    ((_, scorer),) = [pair for pair in project.register() if pair[0].lane == "judge"]
+    first, second = scorer.max_tokens
+    most = project.max_usd(scorer)
+    assert most is not None
+    assert (first.model, second.model) == (MODEL, BIG)
+    assert most == pytest.approx(11 * (first.input_tokens * 1.0 + first.output_tokens * 4.0) / 1e6)
+    capped = PLAIN + f'budget_usd_per_day = {2.5 * most}\nunknown_price = "refuse"\n' + PRICES
+    drawn = judges.drawn(capped)
+    seen = []
+
+    def look() -> bool:
+        seen.append(account(drawn))
+        return False
+
+    with JobProcessor(drawn) as desk:
+        desk.drain("judge", stop=look)
+    assert max(one.reserved_usd for one in seen) == pytest.approx(2 * most)
+    assert max(one.spent_usd + one.reserved_usd for one in seen) <= 2.5 * most + 1e-9
+    assert account(drawn).reserved_usd == pytest.approx(0, abs=1e-9)
+    assert account(drawn).spent_usd == pytest.approx(cost(drawn))
+    half = PRICED.replace(PRICES, PRICES.partition(f'[judge.prices."{BIG}"]')[0])
+    unpriced = judges.project(half.replace("concurrency = 8", "concurrency = 8\nbudget_usd_per_day = 1.0"))
+    with JobProcessor(unpriced) as desk, pytest.raises(SettingsError, match=f"price of '{BIG}' is unknown"):
+        desk.drain("judge")
+
+
+def test_a_second_judge_that_is_down_costs_no_attempt_and_the_first_is_not_paid_again(judges: Judges) -> None:
+    judges.instead = lambda model, case: refused(503, "overloaded") if model == BIG else None
+    project = judges.drawn()
+    done = drain(project)
+    assert done.settled == RUNS - len(UNSURE), "the others are scored"
+    assert done.outage
+    open_jobs = rows(project, select(job.c.state, job.c.attempt).where(job.c.lane == "judge", job.c.state != "scored"))
+    assert open_jobs == [("queued", 0)] * len(UNSURE)
+    spent = account(project).spent_usd
+    assert spent == pytest.approx(judges.paid_usd), "all first calls are booked"
+    assert spent > cost(project)
+    for _ in range(3):
+        wait_is_over(project)
+        drain(project)
+    assert judges.calls(MODEL) == RUNS, "what the first said is kept"
+    assert account(project).spent_usd == pytest.approx(spent)
+    judges.instead = lambda model, case: None
+    wait_is_over(project)
+    assert nightly(project, [MONDAY]).still_open == 0
+    assert states(project) == {"scored": RUNS}
+    assert judges.calls(MODEL) == RUNS
+    assert {aggregates(project, "production")[case].model_requested for case in UNSURE} == {BIG}
+    assert account(project).spent_usd == pytest.approx(judges.paid_usd)
+    assert_reconciles(project)
+
+
+def test_without_kept_answers_every_try_is_booked_and_the_cap_holds(
+    judges: Judges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_loop, "_BACKOFF_S", 0.01)
+    judges.instead = lambda model, case: refused(503, "overloaded") if model == BIG else None
+    free = judges.project()
+    ((_, scorer),) = [pair for pair in free.register() if pair[0].lane == "judge"]
+    most = free.max_usd(scorer)
+    assert most is not None
+    cap = 1.05 * most
+    project = judges.drawn(PLAIN + f"answers_days = 0\nbudget_usd_per_day = {cap}\n" + PRICES)
+    for _ in range(40):
+        drain(project)
+        wait_is_over(project)
+        seen = account(project)
+        assert seen.spent_usd + seen.reserved_usd <= cap + 1e-9
+        if not states(project)["queued"]:
+            break
+    assert judges.calls(MODEL) >= 3
+    assert states(project)["shed"] > 0, "a job that cannot be paid any more does not hold up the others for ever"
+    assert account(project).reserved_usd == pytest.approx(0, abs=1e-9)
+    assert account(project).spent_usd == pytest.approx(judges.paid_usd)
+    assert_reconciles(project, pending=RUNS)
+
+
+def test_a_second_judge_that_never_answers_about_one_run_leaves_it_the_first_verdict(judges: Judges) -> None:
+    judges.instead = lambda model, case: refused(500, "boom") if (model, case) == (BIG, "case-2") else None
+    project = judges.drawn(PRICED.replace("heuristics", "max_attempts = 2\nheuristics"))
+    for _ in range(2):
+        drain(project)
+        wait_is_over(project)
+    assert states(project) == {"scored": RUNS}
+    production = aggregates(project, "production")
+    assert (production["case-2"].value, production["case-2"].model_requested) == (0.0, MODEL)
+    assert production["case-1"].model_requested == BIG
+    assert set(aggregates(project, "escalation")) == {"case-1", "case-3"}
+    assert judges.calls(MODEL) == RUNS
+    assert account(project).spent_usd == pytest.approx(judges.paid_usd)
+    assert cost(project) < judges.paid_usd, "the first call about it was booked with its first try"
+
+
+def test_a_second_judge_that_is_unknown_is_told_and_the_first_is_not_paid_again(judges: Judges) -> None:
+    judges.instead = lambda model, case: (
+        refused(404, f"no model {BIG}", code="model_not_found") if model == BIG else None
+    )
+    project = judges.drawn()
+    for _ in range(4):
+        done = drain(project)
+        assert done.refused is not None
+        assert f"does not know model '{BIG}'" in done.refused
+    assert judges.calls(MODEL) <= RUNS + 1, "a call that a stop cut off may be asked again"
+    with project.store.write() as connection:
+        connection.execute(update(job).where(job.c.state == "queued").values(not_before=None))
+    judges.instead = lambda model, case: None
+    assert nightly(project, [MONDAY]).still_open == 0
+    assert states(project) == {"scored": RUNS}
+    with project.store.read() as connection:
+        assert cells.uncompared_nights(connection) == []

@@ -1,0 +1,246 @@
+"""What is told: once, muted where people said so, sent signed until it has arrived, and history is no news."""
+
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import orjson
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from tests.support.watched_team import MONDAY, project, send
+from worker.pipeline.alert import tell
+from worker.pipeline.deliver import MOST_ATTEMPTS, deliver
+from worker.pipeline.draw import draw_night
+from worker.pipeline.operations.watch import watch
+from worker.project.project import Project
+from worker.records import Alert
+from worker.store.results import alerts, outbox
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+NOW = datetime.now(UTC).replace(microsecond=0)
+NIGHT = NOW.date()
+
+
+class Receiver:
+    """A webhook's other side: what it got, and what it answers next."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[Mapping[str, str], bytes]] = []
+        self.answers: list[int] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.got.append(({key.lower(): value for key, value in self.headers.items()}, body))
+                self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
+                if self.path == "/moved":
+                    self.send_header("location", "/elsewhere")
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    one = Receiver()
+    yield one
+    one.close()
+
+
+def _costly(run_id: str, cost_usd: float, ended_at: datetime = NOW) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "task_type": "faq",
+        "status": "completed",
+        "ended_at": ended_at.isoformat(),
+        "cost_usd": cost_usd,
+        "agent": "bot",
+    }
+
+
+def _project(database_url: str, receiver: Receiver | None = None, toml: str = "run_cost_usd = 2.0") -> Project:
+    environ = {} if receiver is None else {"SPOTCHECK_WEBHOOK_URL": receiver.url, "SPOTCHECK_WEBHOOK_SECRET": SECRET}
+    opened = project(database_url, f"[alerts]\n{toml}", environ)
+    opened.first_tick(NOW)
+    return opened
+
+
+def _listed(opened: Project, *, everything: bool = False) -> list[Alert]:
+    with opened.store.read() as connection:
+        return alerts.listing(connection, everything=everything)
+
+
+def test_a_run_above_the_cap_is_told_once_and_one_below_is_not(database_url: str) -> None:
+    opened = _project(database_url)
+    send(opened, [_costly("dear", 2.5), _costly("cheap", 1.9)], NOW)
+    send(opened, [_costly("dear", 2.5)], NOW)
+    send(opened, [_costly("dear", 2.7)], NOW)  # the same run, sent with another cost
+    (alert,) = _listed(opened)
+    assert (alert.kind, alert.urgency, alert.run_id, alert.details["cost_usd"]) == ("run_cost", "now", "dear", 2.5)
+    opened.store.close()
+
+
+def test_imported_history_raises_no_alarm_about_its_cost(database_url: str) -> None:
+    opened = _project(database_url)
+    send(opened, [_costly("old", 50.0, NOW - timedelta(days=30))], NOW)
+    assert _listed(opened, everything=True) == []
+    opened.store.close()
+
+
+def test_a_days_spend_above_its_cap_is_told_once(database_url: str) -> None:
+    opened = _project(database_url, toml="agent_daily_spend_usd = 10")
+    send(opened, [_costly(f"r{index}", 3.0) for index in range(3)], NOW)
+    watch(opened, NOW)
+    assert _listed(opened) == []
+    send(opened, [_costly("r4", 3.0)], NOW)
+    for minutes in (1, 2):
+        watch(opened, NOW + timedelta(minutes=minutes))
+    (alert,) = _listed(opened)
+    assert (alert.kind, alert.details["spent_usd"]) == ("daily_spend", 12.0)
+    opened.store.close()
+
+
+def test_what_is_sent_verifies_with_another_implementation_and_holds_the_alert(
+    database_url: str, receiver: Receiver
+) -> None:
+    opened = _project(database_url, receiver)
+    send(opened, [_costly("dear", 2.5)], NOW)
+    # the time of the call, not of the import: a receiver refuses signatures that are older than five minutes
+    assert deliver(opened, datetime.now(UTC)).sent == 1
+    assert deliver(opened, datetime.now(UTC) + timedelta(hours=1)).sent == 0, "once is enough"
+    ((headers, body),) = receiver.got
+    message = Webhook(SECRET).verify(body, dict(headers))
+    assert message["type"] == "spotcheck.alert"
+    assert (message["data"]["kind"], message["data"]["run_id"]) == ("run_cost", "dear")
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(body.replace(b"dear", b"fear"), dict(headers))
+    opened.store.close()
+
+
+def test_a_receiver_that_is_down_gets_the_same_message_later(database_url: str, receiver: Receiver) -> None:
+    opened = _project(database_url, receiver)
+    send(opened, [_costly("dear", 2.5)], NOW)
+    receiver.answers = [503, 429]
+    later = NOW
+    for _ in range(2):
+        assert deliver(opened, later).put_off == 1
+        assert deliver(opened, later).put_off == 0, "not before its time"
+        later += timedelta(hours=2)
+    assert deliver(opened, later).sent == 1
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+    assert len({body for _, body in receiver.got}) == 1
+    opened.store.close()
+
+
+def test_a_refusal_is_final_and_a_redirect_is_not_followed(database_url: str, receiver: Receiver) -> None:
+    receiver.url = receiver.url.replace("/hook", "/moved")
+    opened = _project(database_url, receiver)
+    send(opened, [_costly("dear", 2.5)], NOW)
+    receiver.answers = [302]
+    assert deliver(opened, NOW).failed == 1
+    assert deliver(opened, NOW + timedelta(days=1)).sent == 0
+    assert len(receiver.got) == 1
+    with opened.store.read() as connection:
+        assert outbox.waiting(connection) == {"failed": 1}
+    opened.store.close()
+
+
+def test_nobody_there_for_a_day_ends_as_failed_and_is_kept(database_url: str) -> None:
+    nobody = Receiver()
+    nobody.close()
+    opened = _project(database_url, nobody)
+    send(opened, [_costly("dear", 2.5)], NOW)
+    done = [deliver(opened, NOW + timedelta(hours=2 * attempt)) for attempt in range(MOST_ATTEMPTS + 2)]
+    assert sum(each.put_off for each in done) == MOST_ATTEMPTS - 1
+    assert sum(each.failed for each in done) == 1
+    assert len(_listed(opened)) == 1
+    opened.store.close()
+
+
+def test_a_process_that_dies_while_sending_costs_a_repeat_never_a_loss(database_url: str, receiver: Receiver) -> None:
+    opened = _project(database_url, receiver)
+    send(opened, [_costly("dear", 2.5)], NOW)
+    with opened.store.write() as connection:
+        assert len(outbox.claim(connection, NOW, 10, 60.0)) == 1  # claimed, and never heard of again
+    assert deliver(opened, NOW + timedelta(seconds=30)).sent == 0
+    assert deliver(opened, NOW + timedelta(seconds=61)).sent == 1
+    opened.store.close()
+
+
+def test_a_mute_silences_the_subject_for_its_time_and_loses_nothing(database_url: str, receiver: Receiver) -> None:
+    opened = _project(database_url, receiver)
+    send(opened, [_costly("dear-1", 2.5)], NOW)
+    (first,) = _listed(opened)
+    with opened.store.write() as connection:
+        assert alerts.decide(connection, [first.alert_id or 0], "muted", NOW, muted_until=NIGHT) == 1
+    send(opened, [_costly("dear-2", 2.5)], NOW)
+    assert deliver(opened, NOW).sent == 1, "the first only"
+    assert [(one.run_id, one.state) for one in _listed(opened)] == [("dear-2", "muted"), ("dear-1", "muted")]
+    morrow = NOW + timedelta(days=1)
+    send(opened, [_costly("dear-3", 2.5, morrow)], morrow)
+    assert deliver(opened, morrow).sent == 1
+    opened.store.close()
+
+
+def test_replayed_history_is_stored_and_nothing_leaves(database_url: str, receiver: Receiver) -> None:
+    opened = _project(database_url, receiver)
+    opened.is_replaying = True
+    old = Alert(key="drift:1", kind="drift", urgency="now", text="x", night=MONDAY, raised_at=NOW)
+    with opened.store.write() as connection:
+        assert tell(opened, connection, old)
+    assert len(_listed(opened)) == 1
+    assert deliver(opened, NOW).sent == 0
+    assert orjson.dumps([headers for headers, _ in receiver.got]) == b"[]"
+    opened.store.close()
+
+
+def test_a_day_that_costs_twice_the_usual_is_told_and_the_next_one_is_not_told_again(database_url: str) -> None:
+    opened = _project(database_url, toml="")
+    first = MONDAY
+    for offset in range(37):
+        night = first + timedelta(days=offset)
+        ended = datetime(night.year, night.month, night.day, 12, tzinfo=UTC)
+        cost = 2.0 if offset in (35, 36) else 1.0
+        send(opened, [_costly(f"{offset}-{index}", cost, ended) for index in range(5)], ended + timedelta(hours=13))
+        draw_night(opened, night, ended + timedelta(hours=14))
+        watch(opened, ended + timedelta(hours=14))
+    told = [one for one in _listed(opened, everything=True) if one.kind == "spend_jump"]
+    assert [one.night for one in told] == [first + timedelta(days=35)]
+    assert told[0].details["usual_usd"] == 5.0
+    opened.store.close()
+
+
+def test_a_few_runs_that_cost_ten_times_as_much_are_told_though_the_level_stands(database_url: str) -> None:
+    opened = _project(database_url, toml="")
+    rng = random.Random(1)
+    for offset in range(20):
+        night = MONDAY + timedelta(days=offset)
+        ended = datetime(night.year, night.month, night.day, 12, tzinfo=UTC)
+        runs = [_costly(f"{offset}-{index}", 0.02 * rng.lognormvariate(0, 0.5), ended) for index in range(60)]
+        if offset == 19:
+            for run in runs[:5]:
+                run["cost_usd"] = 0.5
+        send(opened, runs, ended + timedelta(hours=13))
+        draw_night(opened, night, ended + timedelta(hours=14))
+        watch(opened, ended + timedelta(hours=14))
+    (told,) = [one for one in _listed(opened, everything=True) if one.kind == "cost_tail"]
+    assert told.night == MONDAY + timedelta(days=19)
+    assert 5 <= told.details["dear"] <= 7
+    opened.store.close()

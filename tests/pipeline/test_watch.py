@@ -1,0 +1,153 @@
+"""All ended runs watched: what is planted is found and named, what is not stays quiet, and looking twice is free."""
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.watched_team import MONDAY, TOOLS, Way, Ways, live, night_of_runs, project, send, sqlite, steady
+from worker.pipeline.draw import draw_night
+from worker.pipeline.operations.watch import watch
+from worker.store.results import alerts, findings
+from worker.store.runs import operational
+
+CHANGE = 42
+"""The night from which the planted change holds."""
+
+
+def _planted(task: str, changed: Way) -> Ways:
+    return lambda task_type, offset: changed if task_type == task and offset >= CHANGE else Way()
+
+
+@pytest.mark.parametrize(
+    ("changed", "scorer", "kind", "direction", "within"),
+    [
+        (Way(errors=0.15), "error_rate", "errors", "up", 7),
+        (Way(aborts=0.15), "abort_rate", "errors", "up", 7),
+        (Way(tool_fails=0.25), "tool_failure:issue_refund", "tool", "up", 3),
+        (Way(cost_usd=0.03), "cost_per_run", "cost", "up", 4),
+        (Way(calls=4.0), "steps_per_run", "steps", "up", 4),
+    ],
+)
+def test_each_planted_change_is_found_in_its_task_type_and_named(
+    tmp_path: Path, changed: Way, scorer: str, kind: str, direction: str, within: int
+) -> None:
+    opened = project(sqlite(tmp_path))
+    found = live(opened, CHANGE + 10, _planted("billing", changed))
+    assert [(one.stream.task_type, one.stream.scorer, one.kind) for one in found] == [("billing", scorer, kind)]
+    (one,) = found
+    assert one.direction == direction
+    assert 0 <= (one.found_night - MONDAY).days - CHANGE <= within
+    with opened.store.read() as connection:
+        (alert,) = [each for each in alerts.listing(connection) if each.kind == "drift"]
+    assert alert.urgency == "now"
+    assert alert.finding_id == one.finding_id
+    assert "billing" in alert.text
+    opened.store.close()
+
+
+def test_before_and_after_are_told_in_the_unit_of_the_figure(tmp_path: Path) -> None:
+    opened = project(sqlite(tmp_path))
+    (cost,) = live(opened, CHANGE + 8, _planted("billing", Way(cost_usd=0.04)))
+    # the mean of a lognormal is its median times exp(sigma²/2) = 1.133
+    assert cost.before == pytest.approx(0.02 * 1.133, rel=0.1)
+    assert cost.after == pytest.approx(0.04 * 1.133, rel=0.2)
+    opened.store.close()
+
+
+def test_a_change_of_the_traffic_and_of_nothing_else_raises_nothing(tmp_path: Path) -> None:
+    opened = project(sqlite(tmp_path))
+    found = live(opened, CHANGE + 10, _planted("billing", Way(runs=180)))
+    assert found == []
+    opened.store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_constant_figures_raise_nothing_in_eight_weeks(tmp_path: Path, seed: int) -> None:
+    opened = project(sqlite(tmp_path))
+    assert live(opened, 56, steady, seed=seed) == []
+    with opened.store.read() as connection:
+        assert alerts.listing(connection, everything=True) == []
+    opened.store.close()
+
+
+def test_an_outage_is_seen_within_hours_before_its_night_is_over(tmp_path: Path) -> None:
+    opened = project(sqlite(tmp_path))
+    live(opened, 20, steady)
+    night = MONDAY + timedelta(days=20)
+    bad = [
+        {**run, "status": "errored"} if index % 2 and run["task_type"] == "faq" else run
+        for index, run in enumerate(night_of_runs(random.Random(5), night, 20, lambda *_: Way(runs=120)))
+    ]
+    noon = datetime(night.year, night.month, night.day, 14, 5, tzinfo=UTC)
+    send(opened, [run for run in bad if run["ended_at"] < noon.isoformat()], noon)
+    found = watch(opened, noon).found
+    assert [(one.stream.task_type, one.stream.scorer) for one in found] == [("faq", "error_rate")]
+    assert found[0].window_hours is not None
+    assert found[0].found_night == night
+    assert watch(opened, noon + timedelta(minutes=1)).found == []
+    # the night's own look does not tell it again
+    send(opened, [run for run in bad if run["ended_at"] >= noon.isoformat()], noon + timedelta(hours=12))
+    morning = noon + timedelta(hours=12)
+    draw_night(opened, night, morning)
+    assert watch(opened, morning).found == []
+    opened.store.close()
+
+
+def test_figures_are_those_of_the_runs_counted_by_hand(database_url: str) -> None:
+    opened = project(database_url)
+    documents = list(night_of_runs(random.Random(3), MONDAY, 0, steady))
+    now = datetime(2026, 9, 29, 2, 5, tzinfo=UTC)
+    send(opened, documents, now)
+    assert watch(opened, now).summed == [MONDAY]
+    with opened.store.read() as connection:
+        rows = {
+            (row.task_type, row.measure, row.subject): row for row in operational.nights(connection, MONDAY, MONDAY)
+        }
+        by_hour = operational.hours(connection, MONDAY, MONDAY)
+    for task_type in TOOLS:
+        own = [run for run in documents if run["task_type"] == task_type]
+        status = Counter(run["status"] for run in own)
+        assert (rows[task_type, "errors", ""].n, rows[task_type, "errors", ""].s) == (len(own), status["errored"])
+        assert rows[task_type, "completed", ""].s == status["completed"]
+        assert rows[task_type, "cost", ""].total == pytest.approx(sum(run["cost_usd"] for run in own))
+        assert rows[task_type, "steps", ""].total == sum(len(run["steps"]) for run in own)
+        tool = rows[task_type, "tool", TOOLS[task_type]]
+        shares = [sum(1 for step in run["steps"] if step["error"]) / len(run["steps"]) for run in own]
+        assert (tool.n, tool.total) == (len(own), sum(len(run["steps"]) for run in own))
+        assert tool.s == pytest.approx(sum(shares))
+        assert tool.ss == pytest.approx(sum(share * share for share in shares))
+    for key, row in rows.items():
+        parts = [each for each in by_hour if (each.task_type, each.measure, each.subject) == key]
+        assert sum(part.n for part in parts) == row.n
+        assert sum(part.total for part in parts) == pytest.approx(row.total)
+    opened.store.close()
+
+
+def test_late_runs_are_summed_in_and_nothing_else_is_summed_again(database_url: str) -> None:
+    opened = project(database_url)
+    rng = random.Random(3)
+    now = datetime(2026, 9, 29, 2, 5, tzinfo=UTC)
+    send(opened, list(night_of_runs(rng, MONDAY, 0, steady)), now)
+    assert watch(opened, now).summed == [MONDAY]
+    assert watch(opened, now).summed == []
+    late = list(night_of_runs(rng, MONDAY, 0, steady))[:5]
+    send(opened, late, now + timedelta(minutes=5))
+    assert watch(opened, now + timedelta(minutes=6)).summed == [MONDAY]
+    opened.store.close()
+
+
+def test_history_from_before_the_first_tick_is_summed_and_never_alarmed(tmp_path: Path) -> None:
+    opened = project(sqlite(tmp_path))
+    rng = random.Random(1)
+    for offset in range(50):
+        night = MONDAY + timedelta(days=offset)
+        ways = _planted("billing", Way(errors=0.5))
+        send(opened, list(night_of_runs(rng, night, offset, ways)), datetime(2026, 11, 20, tzinfo=UTC))
+    assert len(watch(opened, datetime(2026, 11, 20, 2, 5, tzinfo=UTC)).summed) == 50
+    with opened.store.read() as connection:
+        assert findings.listing(connection, everything=True) == []
+    opened.store.close()

@@ -1,0 +1,163 @@
+"""How the engine stands: pace, queue, money and trouble by model, from what the processes and the ledger say."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import event
+
+from tests.store.test_rates import a_reading, note
+from tests.support.store_world import World, judge
+from worker.project.project import Project
+from worker.queries.status import EngineStatus, ModelStatus, StatusReader
+from worker.records import job
+from worker.settings import Settings
+from worker.store.budget import accounts
+from worker.store.engine import Store
+from worker.store.queue import progress, workers
+from worker.store.queue.rates import RateReading
+
+TOML = "[scoring]\nheuristics = []\n"
+
+
+class House:
+    """A project with a judge of model `m` in force, and shorthands for what others would write."""
+
+    def __init__(self, store: Store) -> None:
+        environ = {"SPOTCHECK_JUDGE_MODEL": "m", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+        self.project = Project(Settings.read(environ, TOML), store)
+        self.store, self.world = store, World(store)
+        self.now = datetime.now(UTC)
+        self.watcher = StatusReader(self.project)
+
+    def ago(self, seconds: float) -> datetime:
+        return self.now - timedelta(seconds=seconds)
+
+    def note(self, *readings: RateReading) -> None:
+        for one in readings:
+            note(self.store, one)
+
+    def look(self) -> EngineStatus:
+        return self.watcher.look()
+
+    def model(self) -> ModelStatus:
+        (only,) = self.look().models
+        return only
+
+
+@pytest.fixture
+def house(store: Store) -> House:
+    return House(store)
+
+
+def test_a_model_in_force_is_told_before_anybody_asked_it(house: House) -> None:
+    model = house.model()
+    assert (model.model, model.processes, model.calls_per_s, model.refused, model.trouble) == ("m", 0, 0, None, None)
+    assert model.queue.due == 0
+    assert house.look().spent == (0.0, 0.0, 0.0)
+
+
+def test_processes_of_the_last_seconds_add_up_and_older_ones_do_not(house: House) -> None:
+    one = a_reading("host:1", at=house.now)._replace(answered=90, refused=10, failed=0, per_second=5.0)
+    other = a_reading("host:2", at=house.ago(2))._replace(answered=40, refused=0, failed=10, latency_s=0.5)
+    gone = a_reading("host:3", at=house.ago(60))
+    house.note(one, other, gone)
+    model = house.model()
+    assert model.processes == 2
+    assert model.calls_per_s == pytest.approx(15.0)
+    assert model.refused == pytest.approx(10 / 150)
+    assert model.failed == pytest.approx(10 / 150)
+    assert (model.in_flight, model.limit) == (6, 32)
+    assert model.starts_per_s is None, "one of them is not bounded"
+    assert model.latency_s == pytest.approx(0.4)
+    house.note(other._replace(per_second=7.0))
+    assert house.model().starts_per_s == 12.0
+
+
+def test_a_trouble_lasts_until_any_process_is_answered_later(house: House) -> None:
+    house.note(a_reading("host:1", at=house.ago(20), trouble="refuses the key"), a_reading("host:2", at=house.ago(30)))
+    model = house.model()
+    assert (model.trouble, model.trouble_at) == ("refuses the key", house.ago(20))
+    house.note(a_reading("host:2", at=house.ago(5)))
+    assert house.model().trouble is None
+
+
+def test_an_old_trouble_is_told_only_where_work_waits_for_the_model(house: House) -> None:
+    house.note(a_reading(at=house.ago(7_200), trouble="refuses the key"))
+    assert house.model().trouble is None
+    scorer, applies_to = judge()
+    (registered,) = house.world.register((scorer, applies_to))
+    house.world.add_runs(3)
+    house.world.draw([registered], now=house.ago(600))
+    model = house.model()
+    assert model.trouble == "refuses the key"
+    assert model.queue.due == 3
+    assert model.queue.oldest_at == house.ago(600)
+
+
+def test_a_pause_is_told_while_it_lasts(house: House) -> None:
+    until = house.now + timedelta(seconds=60)
+    house.note(a_reading(at=house.now)._replace(resumes_at=until))
+    assert house.model().resumes_at == until
+    house.note(a_reading(at=house.now)._replace(resumes_at=house.ago(1)))
+    assert house.model().resumes_at is None
+
+
+def test_money_is_told_by_scorer_and_by_model(house: House) -> None:
+    one, other, strange = house.world.register(judge("one"), judge("other"), judge("third", "2"))
+    today = house.project.night_of(house.now)
+    with house.store.write() as connection:
+        accounts.add(connection, today, one.pk, spent=1.0, reserved=0.5)
+        accounts.add(connection, today, other.pk, spent=2.0, presumed=0.25)
+        accounts.add(connection, today, 0, spent=4.0)
+        accounts.add(connection, today - timedelta(days=40), strange.pk, spent=8.0)
+    now = house.look()
+    assert {(each.key.name if each.key else None): each.spent.spent_usd for each in now.spent_by} == {
+        None: 4.0,
+        "one": 1.0,
+        "other": 2.0,
+    }
+    assert now.spent == (7.0, 0.5, 0.25)
+    assert now.month.spent_usd == 7.0
+    assert house.model().spent == (3.0, 0.5, 0.25)
+
+
+def test_a_model_that_is_in_force_no_more_is_told_while_its_jobs_wait(house: House) -> None:
+    key, applies_to = judge("old")
+    (registered,) = house.world.register((key.model_copy(update={"spec": {"model": "old-model"}}), applies_to))
+    house.world.add_runs(2)
+    house.world.draw([registered])
+    assert [one.model for one in house.look().models] == ["m", "old-model"]
+
+
+def test_workers_and_lanes_are_told(house: House) -> None:
+    with house.store.write() as connection:
+        workers.seen(connection, "host:1", ["judge"], 1, house.store.now(connection))
+    now = house.look()
+    assert [row["name"] for row in now.workers] == ["host:1"]
+    assert set(now.lanes) == {"heuristic", "judge", "batch"}
+
+
+def test_every_lane_that_is_drained_is_looked_at() -> None:
+    assert set(progress.LANES) == set(job.LANES)
+
+
+def test_in_a_rehearsal_the_age_of_jobs_is_real_time(store: Store) -> None:
+    real = datetime.now(UTC) - timedelta(minutes=10)
+    start = datetime(2026, 11, 16, tzinfo=UTC)
+    environ = {"SPOTCHECK_CLOCK": f"{start.isoformat()}@{real.isoformat()} x5000"}
+    world = World(store)
+    (scorer,) = world.register(judge())
+    world.add_runs(1)
+    world.draw([scorer], now=start + 5_000 * timedelta(minutes=9))
+    project = Project(Settings.read(environ, TOML), store)
+    assert StatusReader(project).look().lanes["judge"].oldest_at == real + timedelta(minutes=9)
+
+
+def test_looking_again_and_again_reads_scorers_once(house: House) -> None:
+    house.look()
+    said: list[str] = []
+    event.listen(house.store.engine, "before_cursor_execute", lambda c, cursor, sql, *rest: said.append(sql))
+    house.look()
+    selects = [sql for sql in said if sql.startswith("SELECT") and "clock_timestamp" not in sql]
+    assert len(selects) <= 11
+    assert not [sql for sql in selects if "FROM scorer" in sql]

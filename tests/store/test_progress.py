@@ -1,0 +1,68 @@
+"""What is open, by scorer: the same figures as the ledger's own; and outcomes by reason."""
+
+from datetime import datetime, timedelta
+
+from tests.support.store_world import LEASE_S, NIGHT, NOW, World, given_up, heuristic, judge, outcome
+from worker.store.engine import Store
+from worker.store.queue import backlog, progress
+from worker.store.queue.progress import OpenJobs
+
+LATER = NOW + timedelta(seconds=LEASE_S - 1)
+GONE = NOW + timedelta(seconds=LEASE_S + 1)
+
+
+def open_jobs(store: Store, at: datetime) -> list[OpenJobs]:
+    with store.read() as connection:
+        return progress.open_jobs(connection, at)
+
+
+def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None:
+    world = World(store)
+    one, other, rule = world.register(judge("one"), judge("other"), heuristic())
+    world.add_runs(10)
+    world.draw([one, other, rule])
+    leased = world.claim([one], limit=4).jobs
+    world.retry(leased[:1], NOW + timedelta(hours=1))
+    world.settle([outcome(leased[1])])
+    assert open_jobs(store, LATER) == [
+        OpenJobs(one.pk, "judge", 6, 1, 2, 0, NOW, NOW + timedelta(hours=1)),
+        OpenJobs(other.pk, "judge", 10, 0, 0, 0, NOW, None),
+        OpenJobs(rule.pk, "heuristic", 10, 0, 0, 0, NOW, None),
+    ]
+    for at in (LATER, GONE, NOW + timedelta(hours=2)):
+        found = open_jobs(store, at)
+        with store.read() as connection:
+            for lane in ("judge", "heuristic"):
+                assert progress.summed([each for each in found if each.lane == lane]) == backlog.waiting(
+                    connection, at, lane
+                )
+    assert [each.lost for each in open_jobs(store, GONE)] == [2, 0, 0]
+
+
+def test_nothing_is_open_in_an_empty_ledger(store: Store) -> None:
+    assert open_jobs(store, NOW) == []
+    assert progress.summed([]) == backlog.Backlog(0, 0, 0, None, None)
+
+
+def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> None:
+    world = World(store)
+    (scorer,) = world.register(judge())
+    world.add_runs(6)
+    world.draw([scorer])
+    jobs = world.claim([scorer], limit=5).jobs
+    scored, unscored, lost, broken, also = jobs
+    settled = [outcome(scored), outcome(unscored, None), given_up(lost)._replace(reason="worker_lost")]
+    settled += [given_up(broken)._replace(reason="scorer_error: KeyError: 'a'")]
+    settled += [given_up(also)._replace(reason="scorer_error: KeyError: 'b'")]
+    world.settle(settled)
+    with store.read() as connection:
+        found = progress.outcomes(connection, NIGHT)
+        assert progress.outcomes(connection, NIGHT + timedelta(days=1)) == []
+    assert {(each.state, each.reason, each.jobs) for each in found} == {
+        ("scored", None, 1),
+        ("unscored", "refusal", 1),
+        ("failed", "worker_lost", 1),
+        ("failed", "scorer_error", 2),
+        ("queued", None, 1),
+    }
+    assert {(each.scorer_pk, each.lane) for each in found} == {(scorer.pk, "judge")}
