@@ -5,7 +5,8 @@
 
 The server is tests/support/batch_server.py in this process: the first batch is answered in full, the second expires
 with 60 % answered, the third has rows of every bad kind, the fourth fails without a file; what is missing goes through
-the synchronous lane. A judge worker and a control worker with beat are real processes; the judge worker is killed with -9.
+the synchronous lane. A judge worker and a control worker with beat are real processes; the judge worker is killed
+with -9.
 Shown are the exact counts, and what the batches cost beside what the same calls cost at once.
 """
 
