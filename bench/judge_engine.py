@@ -378,7 +378,7 @@ def _questions(count: int) -> list[Question]:
         with project.store.read() as connection:
             pks = list(connection.execute(select(run.c.pk)).scalars())
             loaded = stored_runs.load(connection, pks)
-        scorer = next(one for one in project.scorers if isinstance(one, RubricScorer))
+        scorer = next(one for one in project.scorers.all if isinstance(one, RubricScorer))
         questions = [scorer.question(each.for_scorer()) for each in loaded.values()]
         project.store.close()
         return questions

@@ -158,8 +158,8 @@ class _Play:
     def week(self) -> list[date]:
         """Beat, none for three nights, two, one."""
         with self.running("beat") as beat:
-            self.until(lambda: self.project.start_night() is not None, "the first tick")
-            self.first = self.project.start_night() or self.first
+            self.until(lambda: self.project.nights.start() is not None, "the first tick")
+            self.first = self.project.nights.start() or self.first
             self.last = self.nights[-1]
             self.until_drawn(self.nights[1])
             os.killpg(beat.pid, signal.SIGKILL)

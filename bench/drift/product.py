@@ -139,8 +139,8 @@ class Judge:
     """Answers at once from the known truth, for the price that was reserved."""
 
     def __init__(self, project: Project, is_good: dict[str, bool]) -> None:
-        scorer = next(one for one in project.scorers if one.key.kind == "judge")
-        self.usd = project.max_usd(scorer) or 0.0
+        scorer = next(one for one in project.scorers.all if one.key.kind == "judge")
+        self.usd = project.prices.max_usd(scorer) or 0.0
         """The price of every call, US dollars."""
         self._is_good = is_good
         self._gate = CallQueue(AdaptiveLimiter(128))
@@ -186,7 +186,7 @@ def _settings(setup: Setup, folder: Path, *, week: int = 1, cap_usd: float | Non
 def _spent_usd(project: Project) -> float:
     """What is spent today: a budget is for a calendar day of the clock, and all nights of a history fall on one."""
     with project.store.read() as connection:
-        return accounts.account(connection, project.night_of(project.store.now(connection))).spent_usd
+        return accounts.account(connection, project.nights.of(project.store.now(connection))).spent_usd
 
 
 def _runs(rng: random.Random, night: date, setup: Setup, is_good: dict[str, bool]) -> Iterator[bytes]:

@@ -139,9 +139,9 @@ def _queue(project: Project) -> None:
 
 
 def _status(project: Project, since: date) -> None:
-    registered = [each for each, _ in project.register()]
+    registered = [each for each, _ in project.scorers.register()]
     with project.store.read() as connection:
-        rows = counts.counts(connection, since, LAST, registered, project.start_night())
+        rows = counts.counts(connection, since, LAST, registered, project.nights.start())
     assert all(row.reconciles for row in rows), "the counts do not reconcile"
 
 

@@ -120,7 +120,7 @@ class Stack(NamedTuple):
                 select(score.c.score_id, score.c.run_pk, score.c.scorer_pk, score.c.criterion)
             ).all()
             rows = counts.counts(
-                connection, self.night, self.night, [one for one, _ in self.project.register()], self.night
+                connection, self.night, self.night, [one for one, _ in self.project.scorers.register()], self.night
             )
         assert drawn == RUNS
         assert Counter(row.state for row in jobs) == {"scored": 3 * RUNS}
@@ -178,10 +178,10 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
         settings = Settings.read(environ | {"SPOTCHECK_DATABASE_URL": database(tmp_path, environ)}, TOML)
         project = Project(settings).open()
         now = datetime.now(UTC)
-        night = project.last_over(now) - timedelta(days=1)
+        night = project.nights.last_over(now) - timedelta(days=1)
         lines = jsonl.read(io.BytesIO(b"\n".join(documents(night))), now=now, limits=settings.intake)
         assert take(project, lines, now, on_rejected=print).accepted == RUNS
-        project.first_tick(now)
+        project.nights.first_tick(now)
         draw_night(project, night, now)
         yield Stack(project, Shell(tmp_path, environ), judge, night, judging, processes, beside)
         project.store.close()

@@ -90,7 +90,7 @@ def assert_all_scored_once(project: Project, runs: int = RUNS + 1) -> None:
     assert len(aggregates) == len(set(aggregates)) == runs
     assert_reconciles(project)
     with project.store.read() as connection:
-        held = accounts.account(connection, project.night_of(datetime.now(UTC)))
+        held = accounts.account(connection, project.nights.of(datetime.now(UTC)))
     assert held.reserved_usd == pytest.approx(0.0)
 
 
@@ -111,7 +111,7 @@ def test_a_night_is_judged_in_a_batch_for_half_the_price(bench: Bench, office: B
     assert told.cost_usd == pytest.approx(sum(in_batch))
     assert told.cost_at_once_usd == pytest.approx(2 * sum(in_batch))
     with project.store.read() as connection:
-        spent = accounts.account(connection, project.night_of(datetime.now(UTC))).spent_usd
+        spent = accounts.account(connection, project.nights.of(datetime.now(UTC))).spent_usd
     assert spent == pytest.approx(sum(usd for usd, _ in costs))
     assert office.files == {}, "no text of a run is left at the server"
 
@@ -374,7 +374,7 @@ def test_a_run_that_was_sent_again_meanwhile_is_asked_again(
 
 def test_a_budget_is_reserved_at_the_batchs_price_and_kept(bench: Bench, office: BatchOffice) -> None:  # noqa: F811
     opened = bench.project(PRICED)
-    (most,) = [opened.max_usd(one) for one in opened.scorers if one.key.kind == "judge"]
+    (most,) = [opened.prices.max_usd(one) for one in opened.scorers.all if one.key.kind == "judge"]
     assert most is not None
     capped = bench.project(PRICED.replace("[judge]", f"[judge]\nbudget_usd_per_day = {most * 5.2}"))
     ingest(capped, [document(f"case-{number}") for number in range(RUNS)])
@@ -388,7 +388,7 @@ def test_a_budget_is_reserved_at_the_batchs_price_and_kept(bench: Bench, office:
         if any(one["status"] == "in_progress" for one in office.batches.values()):
             office.end()
     with capped.store.read() as connection:
-        spent = accounts.account(connection, capped.night_of(datetime.now(UTC)))
+        spent = accounts.account(connection, capped.nights.of(datetime.now(UTC)))
     assert spent.spent_usd + spent.reserved_usd <= most * 5.2 + 1e-9
     assert_reconciles(capped)
 

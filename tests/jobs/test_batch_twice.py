@@ -141,7 +141,7 @@ def test_several_samples_with_a_second_judge_behind_them_wait_for_no_batch(bench
     def batchable(more: str) -> bool:
         text = {"judge:\n  backend: chat": f"judge:\n  {more}\n  backend: chat"}
         project = bench.project(PRICED, SPOTCHECK_PROMPTS=changed(tmp_path / str(len(more)), text))
-        return project.in_batches(is_backfill=True) != []
+        return project.scorers.in_batches(is_backfill=True) != []
 
     escalate = f"escalate: {{when: [unknown], to: {BIG}}}"
     assert batchable("samples: 3")

@@ -23,8 +23,8 @@ TWO = '[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\nrubrics = ["task_comp
 
 
 def most_usd(project: Project, name: str) -> float:
-    (one,) = [each for each in project.scorers if isinstance(each, RubricScorer) and each.key.name == name]
-    most = project.max_usd(one)
+    (one,) = [each for each in project.scorers.all if isinstance(each, RubricScorer) and each.key.name == name]
+    most = project.prices.max_usd(one)
     assert most is not None
     return most
 
@@ -66,15 +66,15 @@ def test_a_rubric_that_has_spent_nothing_is_told_with_its_cap(bench: Bench) -> N
 def test_a_budget_of_a_rubric_that_nobody_knows_is_told_with_what_was_meant(bench: Bench) -> None:
     project = bench.project("[judge.budgets.tone_and_formt]\nusd_per_day = 1\n")
     with pytest.raises(SettingsError, match=r"judge.budgets: 'tone_and_formt' is not known; did you mean tone_and_fo"):
-        project.check_prices()
+        project.prices.check()
     resting = bench.project("[judge.budgets.tone_and_format]\nusd_per_day = 1\n")
-    resting.check_prices()  # known, though not in force
+    resting.prices.check()  # known, though not in force
 
 
 def test_only_a_rubric_with_a_budget_needs_a_price(bench: Bench) -> None:
-    bench.project(f"{TWO}[judge.budgets.safety_of_actions]\nusd_per_day = 1\n").check_prices()
+    bench.project(f"{TWO}[judge.budgets.safety_of_actions]\nusd_per_day = 1\n").prices.check()
     with pytest.raises(SettingsError, match="the price of 'simulated-judge' is unknown"):
-        bench.project(f"{TWO}[judge.budgets.tone_and_format]\nusd_per_day = 1\n").check_prices()
+        bench.project(f"{TWO}[judge.budgets.tone_and_format]\nusd_per_day = 1\n").prices.check()
 
 
 def test_a_lane_that_was_away_settles_what_nobody_took_over(bench: Bench) -> None:

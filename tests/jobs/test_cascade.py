@@ -126,7 +126,7 @@ def aggregates(project: Project, purpose: str) -> dict[str, Any]:
 
 def account(project: Project) -> accounts.AccountBalance:
     with project.store.read() as connection:
-        return accounts.account(connection, project.night_of(datetime.now(UTC)))
+        return accounts.account(connection, project.nights.of(datetime.now(UTC)))
 
 
 def cost(project: Project) -> float:
@@ -205,9 +205,9 @@ def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: Judges) -> No
 
 def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: Judges) -> None:
     project = judges.project()
-    ((_, scorer),) = [pair for pair in project.register() if pair[0].lane == "judge"]
+    ((_, scorer),) = [pair for pair in project.scorers.register() if pair[0].lane == "judge"]
     first, second = scorer.max_tokens
-    most = project.max_usd(scorer)
+    most = project.prices.max_usd(scorer)
     assert most is not None
     assert (first.model, second.model) == (MODEL, BIG)
     assert most == pytest.approx(11 * (first.input_tokens * 1.0 + first.output_tokens * 4.0) / 1e6)
@@ -263,8 +263,8 @@ def test_without_kept_answers_every_try_is_booked_and_the_cap_holds(
     monkeypatch.setattr(judge_loop, "_BACKOFF_S", 0.01)
     judges.instead = lambda model, case: refused(503, "overloaded") if model == BIG else None
     free = judges.project()
-    ((_, scorer),) = [pair for pair in free.register() if pair[0].lane == "judge"]
-    most = free.max_usd(scorer)
+    ((_, scorer),) = [pair for pair in free.scorers.register() if pair[0].lane == "judge"]
+    most = free.prices.max_usd(scorer)
     assert most is not None
     cap = 1.05 * most
     project = judges.drawn(PLAIN + f"answers_days = 0\nbudget_usd_per_day = {cap}\n" + PRICES)

@@ -60,7 +60,7 @@ def a_project(tmp_path: Path, *, judge: str = "", option: str = "") -> Project:
 
 
 def most(project: Project, tier: str | None = None) -> float:
-    found = project.open().max_usd(project.scorers[-1], tier)
+    found = project.open().prices.max_usd(project.scorers.all[-1], tier)
     project.store.close()
     assert found is not None
     return found
@@ -69,7 +69,7 @@ def most(project: Project, tier: str | None = None) -> float:
 def test_tiers_cost_what_the_settings_say(tmp_path: Path) -> None:
     project = a_project(tmp_path, judge="tier_prices = {flex = 0.6, scale = 3}")
     costs = {
-        tier: project.price("m", 1_000_000, 0, 0, tier)
+        tier: project.prices.price("m", 1_000_000, 0, 0, tier)
         for tier in (None, "default", "flex", "batch", "priority", "scale", "unheard-of")
     }
     assert costs == {
@@ -210,7 +210,7 @@ def test_second_tries_never_break_a_budget(database_url: str, tmp_path: Path, re
         answer, database_url, tmp_path, option="backend: chat", judge=limited, runs=12, output_usd_per_mtok=40.0
     )
     with project.store.read() as connection:
-        account = accounts.account(connection, project.night_of(datetime.now(UTC)))
+        account = accounts.account(connection, project.nights.of(datetime.now(UTC)))
     found = states(project)
     project.store.close()
     assert 0 < account.spent_usd <= cap
@@ -223,7 +223,7 @@ def test_second_tries_never_break_a_budget(database_url: str, tmp_path: Path, re
 
 def test_a_line_of_a_batch_asks_for_no_tier(tmp_path: Path) -> None:
     project = a_project(tmp_path, option="service_tier: flex").open()
-    judging = project.scorers[-1]
+    judging = project.scorers.all[-1]
     assert isinstance(judging, RubricScorer)
     run = Run.model_validate(document("case-1", steps=[]))
     questions = judging.questions(run)

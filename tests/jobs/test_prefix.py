@@ -124,7 +124,7 @@ def test_tokens_that_the_server_had_kept_are_counted_and_priced_as_such(bench: B
     now = datetime.now(UTC)
     with project.store.read() as connection:
         assert scores.spent(connection, MONDAY, MONDAY) == pytest.approx(expected)
-        assert accounts.account(connection, project.night_of(now)).spent_usd == pytest.approx(expected)
+        assert accounts.account(connection, project.nights.of(now)).spent_usd == pytest.approx(expected)
         assert scores.mean_cost(connection, found[0].scorer_pk, {}) == pytest.approx(expected / RUNS)
     assert gather(project, ReportRequest(MONDAY, MONDAY), now).sampled.judging_usd == pytest.approx(expected)
 
@@ -133,10 +133,10 @@ def test_only_openai_s_own_address_is_told_which_prompts_begin_alike(tmp_path: P
     environ = {"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path / 'x.db'}", "SPOTCHECK_JUDGE_MODEL": MODEL}
     own = Project(Settings.read(environ | {"OPENAI_API_KEY": "sk-none"}, TWO)).open()
     other = Project(Settings.read(environ | {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, TWO)).open()
-    routed = [one for one in own.scorers if isinstance(one, RubricScorer)]
+    routed = [one for one in own.scorers.all if isinstance(one, RubricScorer)]
     assert [one.is_routed for one in routed] == [True, True]
-    assert [one.is_routed for one in other.scorers if isinstance(one, RubricScorer)] == [False, False]
-    assert [one.key for one in own.scorers] == [one.key for one in other.scorers]
+    assert [one.is_routed for one in other.scorers.all if isinstance(one, RubricScorer)] == [False, False]
+    assert [one.key for one in own.scorers.all] == [one.key for one in other.scorers.all]
     for project in (own, other):
         project.store.close()
 

@@ -278,7 +278,7 @@ def test_a_job_that_is_answered_from_memory_spends_nothing_and_frees_what_was_re
 ) -> None:
     capped = PRICED.replace("concurrency = 8", "concurrency = 8\nbudget_usd_per_day = 1.0")
     project = judged(bench, capped)
-    today = project.night_of(datetime.now(UTC))
+    today = project.nights.of(datetime.now(UTC))
 
     def account() -> accounts.AccountBalance:
         with project.store.read() as connection:

@@ -78,7 +78,7 @@ def _costly(run_id: str, cost_usd: float, ended_at: datetime = NOW) -> dict[str,
 def _project(database_url: str, receiver: Receiver | None = None, toml: str = "run_cost_usd = 2.0") -> Project:
     environ = {} if receiver is None else {"SPOTCHECK_WEBHOOK_URL": receiver.url, "SPOTCHECK_WEBHOOK_SECRET": SECRET}
     opened = project(database_url, f"[alerts]\n{toml}", environ)
-    opened.first_tick(NOW)
+    opened.nights.first_tick(NOW)
     return opened
 
 
@@ -201,7 +201,7 @@ def test_a_mute_silences_the_subject_for_its_time_and_loses_nothing(database_url
 
 def test_replayed_history_is_stored_and_nothing_leaves(database_url: str, receiver: Receiver) -> None:
     opened = _project(database_url, receiver)
-    opened.is_replaying = True
+    opened.nights.is_replaying = True
     old = Alert(key="drift:1", kind="drift", urgency="now", text="x", night=MONDAY, raised_at=NOW)
     with opened.store.write() as connection:
         assert tell(opened, connection, old)

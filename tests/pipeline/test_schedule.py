@@ -196,14 +196,14 @@ def test_missed_nights_are_due_at_once_and_the_newest_waits_for_its_time(project
 
 def test_a_clock_that_is_set_back_finds_nothing_due(projects: list[Project]) -> None:
     project = projects[0]
-    project.first_tick(datetime(2026, 9, 9, 10, tzinfo=UTC))
+    project.nights.first_tick(datetime(2026, 9, 9, 10, tzinfo=UTC))
     assert due_nights(project, datetime(2026, 9, 1, 10, tzinfo=UTC)) == []
 
 
 def test_beats_at_the_same_moment_draw_each_night_once(projects: list[Project]) -> None:
     nights = [date(2026, 9, day) for day in range(8, 12)]
     fill(projects[0], [date(2026, 9, 7), *nights])
-    projects[0].first_tick(datetime(2026, 9, 9, 10, tzinfo=UTC))
+    projects[0].nights.first_tick(datetime(2026, 9, 9, 10, tzinfo=UTC))
     now = datetime(2026, 9, 12, 10, tzinfo=UTC)
     together = threading.Barrier(len(projects))
 

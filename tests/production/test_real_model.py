@@ -199,7 +199,7 @@ def test_a_small_night_from_end_to_end(real: Real, tmp_path: Path) -> None:
     shell = Shell(tmp_path, environ)
     here = environ | {"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path / 'spotcheck.db'}"}
     project = Project(Settings.read(here, TOML))
-    night = project.last_over(datetime.now(UTC))
+    night = project.nights.last_over(datetime.now(UTC))
     lines = b"".join(orjson.dumps(document(f"case-{number}", night)) + b"\n" for number in range(RUNS))
     (tmp_path / "runs.jsonl").write_bytes(lines)
     before = len(real.asked())

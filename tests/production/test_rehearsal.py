@@ -85,7 +85,7 @@ def test_the_status_of_up_is_that_of_the_ledger(project: Project, monkeypatch: p
     first = look(project, None)
     assert first is not None
     assert "none drawn yet; the first tick decides which comes next" in one_line(project.settings, first)
-    project.first_tick(now)
+    project.nights.first_tick(now)
     seen = look(project, first)
     assert seen is not None
     assert "2026-11-19 is due now" in one_line(project.settings, seen)

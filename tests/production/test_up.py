@@ -78,7 +78,7 @@ class House:
         self.log = folder / "up.log"
         here = {"SPOTCHECK_DATABASE_URL": f"sqlite:///{folder / 'spotcheck.db'}"} | self.environ
         self.project = Project(Settings.read(here, TOML)).open()
-        self.night = self.project.last_over(datetime.now(UTC))
+        self.night = self.project.nights.last_over(datetime.now(UTC))
         ingest(self.project, (document(f"case-{number}", self.night) for number in range(RUNS)))
 
     @contextmanager
@@ -175,7 +175,7 @@ def test_another_shell_wakes_it(house: House) -> None:
     house.judge.open.set()
     with house.up("--loglevel", "debug") as process:
         house.until(lambda: house.jobs("judge") == {"scored": RUNS}, "the night is scored")
-        before = house.project.last_over(datetime.now(UTC)) - timedelta(days=1)
+        before = house.project.nights.last_over(datetime.now(UTC)) - timedelta(days=1)
         ingest(house.project, (document(f"older-{number}", before) for number in range(RUNS)))
         draw_night(house.project, before, datetime.now(UTC))
         with house.shell.start("score", "--json") as score:

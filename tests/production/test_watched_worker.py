@@ -61,7 +61,7 @@ class House:
         self.environ["SPOTCHECK_METRICS"] = f"127.0.0.1:{self.port}"
         self.folder, self.log = folder, folder / "worker.log"
         self.project = Project(Settings.read({"SPOTCHECK_DATABASE_URL": f"sqlite:///{folder}/spotcheck.db"}, TOML))
-        night = self.project.last_over(now)
+        night = self.project.nights.last_over(now)
         over = {"input": f"I am {SAID_BY_THE_RUN}. \x1b[2J", "task_type": HOSTILE_TYPE}
         lines = [json.dumps(document(f"case-{number}", night, **over)) for number in range(RUNS)]
         (folder / "runs.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -58,7 +58,7 @@ def fill(store: Store, project: Project, now: datetime) -> None:
     """Something of everything but trends."""
     world = World(store)
     scorer, rule = world.register(judge(), heuristic())
-    night = project.last_over(now)
+    night = project.nights.last_over(now)
     world.add_runs(10, night=night)
     world.draw([scorer, rule], night=night, now=now - timedelta(minutes=5))
     jobs = world.claim([scorer], limit=4, now=now).jobs
@@ -66,7 +66,7 @@ def fill(store: Store, project: Project, now: datetime) -> None:
     world.settle([outcome(jobs[0], criteria=["a"]), outcome(jobs[1], None), broken], now=now)
     note(store, a_reading(at=now)._replace(waiting=2, per_second=7.5), {"m": Calls(100, 3, 2)})
     with store.write() as connection:
-        accounts.add(connection, project.night_of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
+        accounts.add(connection, project.nights.of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
         workers.seen(connection, "host:1", ["judge", "control"], 1, store.now(connection))
         meta.set_meta(connection, LAST_TICK, (now - timedelta(seconds=30)).isoformat())
         for size, state in ((7, "running"), (5, "running"), (3, "done")):
@@ -171,7 +171,7 @@ def test_many_task_types_and_reasons_are_cut_off_and_counted(store: Store) -> No
     world, now = World(store), datetime.now(UTC)
     project = a_project(store)
     (scorer,) = world.register(judge())
-    night = project.last_over(now)
+    night = project.nights.last_over(now)
     count = REASONS_MOST + 5
     world.add_runs(count, night=night)
     world.draw([scorer], night=night, now=now)

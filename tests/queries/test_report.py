@@ -92,8 +92,8 @@ def test_marks_stand_at_the_first_night_of_a_version_that_is_not_the_first(made:
 
 
 def test_it_reads_in_one_transaction_and_writes_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert made.project.scorers
-    made.project.start_night()
+    assert made.project.scorers.all
+    made.project.nights.start()
     begun: list[Connection] = []
     payloads: list[str] = []
 

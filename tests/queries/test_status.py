@@ -104,7 +104,7 @@ def test_a_pause_is_told_while_it_lasts(house: House) -> None:
 
 def test_money_is_told_by_scorer_and_by_model(house: House) -> None:
     one, other, strange = house.world.register(judge("one"), judge("other"), judge("third", "2"))
-    today = house.project.night_of(house.now)
+    today = house.project.nights.of(house.now)
     with house.store.write() as connection:
         accounts.add(connection, today, one.pk, spent=1.0, reserved=0.5)
         accounts.add(connection, today, other.pk, spent=2.0, presumed=0.25)

@@ -225,7 +225,7 @@ def lived(store: Store) -> Project:
     for back in range(30, 70):
         night = NIGHT - timedelta(days=back)
         world.take(incoming(small_run(f"{night}-{number}", night=night), night=night) for number in range(60))
-    project.first_tick(NOW - timedelta(days=2))
+    project.nights.first_tick(NOW - timedelta(days=2))
     for night in nights:
         draw_night(project, night, NOW)
     with JobProcessor(project) as desk:
@@ -239,9 +239,9 @@ def lived(store: Store) -> Project:
 
 
 def _status(project: Project) -> object:
-    registered = [each for each, _ in project.register()]
+    registered = [each for each, _ in project.scorers.register()]
     with project.store.read() as connection:
-        return counts.counts(connection, NIGHT - timedelta(13), NIGHT, registered, project.start_night())
+        return counts.counts(connection, NIGHT - timedelta(13), NIGHT, registered, project.nights.start())
 
 
 def _outcomes(project: Project) -> object:

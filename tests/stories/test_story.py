@@ -164,7 +164,7 @@ def everything(project: Project) -> dict[str, list[Any]]:
 
 
 def assert_reconciles(project: Project, *, pending: int = 0) -> list[counts.NightCounts]:
-    registered = [one for one, _ in project.register()]
+    registered = [one for one, _ in project.scorers.register()]
     with project.store.read() as connection:
         found = counts.counts(connection, MONDAY, MONDAY + timedelta(days=80), registered, MONDAY)
     assert found
@@ -545,8 +545,8 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ben
     )
     bench.passes = lambda case: sample_key(case + "!") < 0.6
     free = bench.project(PLAIN + priced)
-    ((_, judging),) = [pair for pair in free.register() if pair[0].lane == "judge"]
-    most = free.max_usd(judging)
+    ((_, judging),) = [pair for pair in free.scorers.register() if pair[0].lane == "judge"]
+    most = free.prices.max_usd(judging)
     assert most is not None
     cap = 4 * most
     project = bench.project(f"{PLAIN}budget_usd_per_day = {cap}\n{priced}")
@@ -556,7 +556,7 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ben
 
     def look() -> bool:
         with project.store.read() as connection:
-            accounts.append(money.account(connection, project.night_of(datetime.now(UTC))))
+            accounts.append(money.account(connection, project.nights.of(datetime.now(UTC))))
         return False
 
     wait(project, stop=look)

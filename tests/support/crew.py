@@ -51,7 +51,7 @@ class Crew:
         here = environ | {"SPOTCHECK_DATABASE_URL": database(self.folder, environ)}
         self.project = Project(Settings.read(here, toml)).open()
         now = datetime.now(UTC)
-        self.night = self.project.last_over(now) - timedelta(days=1)
+        self.night = self.project.nights.last_over(now) - timedelta(days=1)
         ingest(self.project, (document(f"case-{number}", self.night) for number in range(self.runs)))
         draw_night(self.project, self.night, now)
         return self

@@ -83,7 +83,9 @@ def make(
     with store.read() as connection:
         span = runs.span(connection)
     if span is not None:
-        project.first_tick(datetime(span[0].year, span[0].month, span[0].day, 12, tzinfo=UTC) + timedelta(days=1))
+        project.nights.first_tick(
+            datetime(span[0].year, span[0].month, span[0].day, 12, tzinfo=UTC) + timedelta(days=1)
+        )
         for each in nights_between(*span):
             draw_night(project, each, NOW)
         _score(project, verdict, rationale)
@@ -104,7 +106,7 @@ def _refuse(rejected: Any) -> None:
 def _score(project: Project, verdict: Verdict, rationale: str) -> None:
     """Settle every job as the verdicts say; those without one stay open."""
     ledger = world.World(project.store)
-    registered = [each for each, _ in project.register()]
+    registered = [each for each, _ in project.scorers.register()]
     names = {each.pk: each.key.name for each in registered}
     for lane in ("heuristic", "judge"):
         own = [each for each in registered if each.lane == lane]

@@ -24,7 +24,7 @@ def changed(folder: Path, changes: Mapping[str, str], name: str = "task_completi
 
 def look_again(project: Project, night: date) -> None:
     """Have the scorers in force look at a night that was drawn for others, as a backfill does."""
-    scorers = [registered for registered, _ in project.register()]
+    scorers = [registered for registered, _ in project.scorers.register()]
     now = datetime.now(UTC)
     with project.store.write() as connection:
         enrol.enrol(connection, night, scorers, now)

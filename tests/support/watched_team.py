@@ -93,7 +93,7 @@ def live(opened: Project, nights: int, ways: Ways, *, seed: int = 1, since: date
     for offset, night in enumerate(nights_between(since, since + timedelta(days=nights - 1))):
         morning = datetime(night.year, night.month, night.day, 2, 5, tzinfo=UTC) + timedelta(days=1)
         if offset == 0:
-            opened.first_tick(morning)
+            opened.nights.first_tick(morning)
         send(opened, list(night_of_runs(rng, night, offset, ways)), morning)
         draw_night(opened, night, morning)
         found += watch(opened, morning).found

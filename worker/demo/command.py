@@ -146,7 +146,7 @@ def _bar(nights: int) -> Iterator[_OnNight]:
 def _example(project: Project, history: History) -> str | None:
     """A run that the judge failed after quality fell: the one to read first; None when there is none."""
     drop = next(one for one in history.planted if one.what == QUALITY_DROP)
-    rubrics = [each.pk for each, _ in project.register() if each.key.name == RUBRIC]
+    rubrics = [each.pk for each, _ in project.scorers.register() if each.key.name == RUBRIC]
     with project.store.read() as connection:
         worst = stored.lowest(connection, drop.night, history.nights[-1], rubrics, drop.task_type, 1)
         names = stored.identities(connection, [pk for pk, _ in worst])

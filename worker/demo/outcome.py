@@ -25,8 +25,8 @@ def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[
     told = matched(found, history.planted)
     first, last = history.nights[0], history.nights[-1]
     with project.store.read() as connection:
-        registered = [each for each, _ in project.register()]
-        rows = counts.counts(connection, first, last, registered, project.start_night())
+        registered = [each for each, _ in project.scorers.register()]
+        rows = counts.counts(connection, first, last, registered, project.nights.start())
         judged = report.judged(connection, first, last)
         raised = alerts.listing(connection, everything=True)
         points = trends.points(connection, dimension="task_type", scorer_name=RUBRIC, task_type=None, since_week=None)

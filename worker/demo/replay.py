@@ -61,7 +61,7 @@ def replay(project: Project, history: History, on_night: Callable[[Progress], No
     """
     found: list[Drift] = []
     runs = sampled = 0
-    project.is_replaying = True  # stored, and nothing sent anywhere
+    project.nights.is_replaying = True  # stored, and nothing sent anywhere
     scored = _Scored()
     with scored.listening():
         for count, night in enumerate(history.nights, start=1):
@@ -69,7 +69,7 @@ def replay(project: Project, history: History, on_night: Callable[[Progress], No
             lines = io.BytesIO(b"\n".join(orjson.dumps(run) for run in history.night(night)))
             items = jsonl.read(lines, now=morning, limits=project.settings.intake)
             runs += take(project, items, morning, on_rejected=_refuse).accepted
-            project.first_tick(morning)
+            project.nights.first_tick(morning)
             sampled += sum(stratum.sampled for stratum in draw_night(project, night, morning))
             scored.wait(project, night)
             new = finish(project, morning) + watch(project, morning).found

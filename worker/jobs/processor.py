@@ -75,7 +75,7 @@ class JobProcessor:
             return self._drain_batches(budget_s, stop, on_progress)
         if lane == "heuristic":
             return drain_heuristics(place, budget_s=budget_s, stop=stop, on_progress=on_progress)
-        self.project.check_prices()
+        self.project.prices.check()
         judge = self._judging()
         turn = drain_judge(
             place,
@@ -109,7 +109,7 @@ class JobProcessor:
         judge = self._judging()
         if judge is None:
             return DrainResult()
-        self.project.check_prices()
+        self.project.prices.check()
         if self._batches is None:
             self._batches = BatchLane(self.project, self._ask_now, judge.plan)
         return self._batches.advance(budget_s, stop, on_progress)
@@ -145,7 +145,7 @@ class JobProcessor:
                     settings.openai_api_key,
                     timeout_s=settings.judge.timeout_s,
                     concurrency=settings.judge.concurrency,
-                    price=self.project.price,
+                    price=self.project.prices.price,
                     remembered=remembered(self.project, datetime.now(UTC)),
                     on_plan=remembering(self.project),
                     quota=quota_of(self.project, self._share),

@@ -59,7 +59,9 @@ class JobQueue:
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         kind = "judge" if name == "batch" else name
         self._scorers: dict[int, tuple[Registered, Scorer]] = {
-            registered.pk: (registered, scorer) for registered, scorer in project.register() if registered.lane == kind
+            registered.pk: (registered, scorer)
+            for registered, scorer in project.scorers.register()
+            if registered.lane == kind
         }
 
     @property
@@ -117,12 +119,12 @@ class JobQueue:
         store = self.project.store
         with store.write() as connection:
             now = store.now(connection)
-            count = settling.settle(connection, done, self.owner, now, self.project.night_of(now))
+            count = settling.settle(connection, done, self.owner, now, self.project.nights.of(now))
             replies.put_many(connection, answers_of(done), now)  # paid for, whoever settles the job
         if count < len(done):  # this process was away for longer than its leases
             with store.write() as connection:
                 now = store.now(connection)
-                count += settling.settle_late(connection, done, self.owner, now, self.project.night_of(now))
+                count += settling.settle_late(connection, done, self.owner, now, self.project.nights.of(now))
         return count
 
     def book(self, paid: Sequence[FailedAttemptCost]) -> None:
@@ -130,7 +132,7 @@ class JobQueue:
         store = self.project.store
         with store.write() as connection:
             now = store.now(connection)
-            failed_attempts.book(connection, paid, self.owner, self.project.night_of(now))
+            failed_attempts.book(connection, paid, self.owner, self.project.nights.of(now))
             replies.put_many(connection, answers_of(paid), now)
 
     def retry_later(self, jobs: Sequence[tuple[Job, datetime, str]]) -> None:
@@ -163,10 +165,10 @@ class JobQueue:
         cap = math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day
         tier = "batch" if self.name == "batch" else None
         most: Mapping[int, float] = {
-            pk: self.project.max_usd(scorer, tier) or 0.0 for pk, (_, scorer) in self._scorers.items()
+            pk: self.project.prices.max_usd(scorer, tier) or 0.0 for pk, (_, scorer) in self._scorers.items()
         }
         rubrics = {name: RubricCap(own.usd_per_day, own.usd_per_month) for name, own in judge.budgets.items()}
-        return SpendingLimits(self.project.night_of(now), cap, most, judge.budget_usd_per_month, rubrics)
+        return SpendingLimits(self.project.nights.of(now), cap, most, judge.budget_usd_per_month, rubrics)
 
     def load(self, jobs: Sequence[Job]) -> list[ClaimedJob]:
         """Claimed jobs with their runs, as they are now; without those of scorers that are not in force any more."""
@@ -178,7 +180,7 @@ class JobQueue:
         seen = {pk: run.for_scorer() for pk, run in loaded.items()}
         # by the job's night, not the run's time: that is what its references were stored for
         pairs = {(job.night, seen[job.run_pk].task_type) for job in jobs if job.run_pk in seen}
-        contexts = self.project.contexts(pairs)
+        contexts = self.project.scorers.contexts(pairs)
         work = []
         for job in jobs:
             run = seen.get(job.run_pk)

@@ -55,9 +55,9 @@ def _leaves(project: Project, one: Alert) -> bool:
 
 def is_history(project: Project, night: date, now: datetime) -> bool:
     """Whether a night is too long over to be news: replayed history is stored and shown, and sent nowhere."""
-    if project.is_replaying:
+    if project.nights.is_replaying:
         return True
-    return night < project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    return night < project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
 
 
 def message(one: Alert, number: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
     Returns:
         The strata as they stand after it.
     """
-    scorers = [registered for registered, _ in project.register()]
+    scorers = [registered for registered, _ in project.scorers.register()]
     batched = _batched(project, night)
     with project.store.write() as connection:
         is_drawn = draws.lock_night(connection, night)
@@ -120,7 +120,7 @@ def retire(project: Project, night: date, now: datetime, scorers: Sequence[Regis
 
 def _batched(project: Project, night: date) -> list[int]:
     """Scorers whose new jobs go to the batch lane. Before any transaction: a scorer that is new is stored first."""
-    return project.in_batches(is_backfill=project.is_backfill(night))
+    return project.scorers.in_batches(is_backfill=project.nights.is_backfill(night))
 
 
 def _decide(
@@ -150,7 +150,7 @@ def _decide(
 
 def _is_waiting_for_runs(project: Project, connection: Connection, night: date, now: datetime) -> bool:
     """Whether a night without runs should stay undrawn for now: they may be on their way, and want their floors."""
-    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    since = project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     return night >= since and not draws.populations(connection, night)
 
 

@@ -44,12 +44,12 @@ def due_nights(project: Project, now: datetime) -> list[date]:
 
     A night is due from the schedule's time of day on the day after it; one that was missed, at once.
     """
-    return _undrawn(project, project.first_tick(now), project.last_due(now))
+    return _undrawn(project, project.nights.first_tick(now), project.nights.last_due(now))
 
 
 def over_nights(project: Project, now: datetime) -> list[date]:
     """Nights to draw when somebody asks: as `due_nights`, without waiting for the schedule's time of day."""
-    return _undrawn(project, project.first_tick(now), project.last_over(now))
+    return _undrawn(project, project.nights.first_tick(now), project.nights.last_over(now))
 
 
 def _undrawn(project: Project, start: date, last: date) -> list[date]:
@@ -68,7 +68,7 @@ def draw_nights(
 
 def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_force_only: bool = False) -> int:
     """Jobs that are not resolved, of all nights or of some; of all scorers, or of those that somebody here can do."""
-    pks = [registered.pk for registered, _ in project.register()] if in_force_only else None
+    pks = [registered.pk for registered, _ in project.scorers.register()] if in_force_only else None
     with project.store.read() as connection:
         now = project.store.now(connection)
         lanes = [backlog.waiting(connection, now, lane, nights, pks) for lane in LANES]

@@ -31,8 +31,8 @@ class Reconciled(NamedTuple):
 
 def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     """Decide late runs of the lookback, wake lanes with due work, finish nights whose jobs are resolved, and prune."""
-    scorers = [registered for registered, _ in project.register()]
-    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    scorers = [registered for registered, _ in project.scorers.register()]
+    since = project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     with project.store.read() as connection:
         recent = draws.drawn_nights(connection, since)
         to_settle = enrol.nights_to_settle(connection, scorers)
@@ -72,7 +72,7 @@ def finish_nights(project: Project, now: datetime, *, is_far_back: bool = False)
     Returns:
         Nights summarised, and new findings.
     """
-    since = project.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
+    since = project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     if is_far_back:
         since = date.min
     with project.store.read() as connection:

@@ -1,1 +1,1 @@
-"""One installation: settings, store, scorers, prices, nights."""
+"""The composition root: settings, store, scorers, prices and nights of one installation, built once and handed down."""

@@ -31,7 +31,7 @@ def budgets(project: Project, connection: Connection) -> list[BudgetStatus]:
     Today is the calendar day of the clock in the schedule's time zone, as everywhere where money is spent.
     """
     policy = project.settings.judge
-    day = project.night_of(project.store.now(connection))
+    day = project.nights.of(project.store.now(connection))
     month = accounts.month_of(day)
     of_all = BudgetStatus(
         None,

@@ -75,7 +75,7 @@ def _drawing(project: Project, facts: Any, current: Any, drawn: Any, *, is_drawn
         return Decision(None, "sampled_out", how, current["drawn_at"])
     if is_drawn:
         return Decision(None, "pending", f"{stratum}: came late; the next reconcile decides", None)
-    start = project.start_night()
+    start = project.nights.start()
     if start is None or facts["night"] < start:
         how = f"night {facts['night']} is before the project's first night"
         return Decision(None, "before_start", f"{how} ({start}); spotcheck nightly --date {facts['night']}", None)

@@ -115,14 +115,14 @@ class StatusReader:
             SettingsError, RubricError: A scorer in force is wrong.
         """
         if self._in_force is None:
-            models = (_model(registered.key) for registered, _ in self._project.register())
+            models = (_model(registered.key) for registered, _ in self._project.scorers.register())
             self._in_force = list(dict.fromkeys(model for model in models if model is not None))
         with self._project.store.read() as connection:
             return self._look(connection, self._in_force)
 
     def _look(self, connection: Connection, in_force: Sequence[str]) -> EngineStatus:
         at = self._project.store.now(connection)
-        day = self._project.night_of(at)
+        day = self._project.nights.of(at)
         open_jobs = [self._in_real_time(one) for one in progress.open_jobs(connection, at)]
         said = paces.readings(connection, at)
         spent = accounts.by_scorer(connection, day)

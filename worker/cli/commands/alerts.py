@@ -71,7 +71,7 @@ def _decide(
 ) -> None:
     if not (acknowledge or mute or resolve):
         return
-    until = opened.night_of(now()) + timedelta(days=nights)
+    until = opened.nights.of(now()) + timedelta(days=nights)
     with opened.store.write() as connection:
         at = opened.store.now(connection)
         for state, numbers in (("acknowledged", acknowledge), ("muted", mute), ("resolved", resolve)):

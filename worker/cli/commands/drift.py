@@ -64,7 +64,7 @@ def none_found(opened: Project) -> str:
 
 
 def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> None:
-    until = opened.night_of(now()) + timedelta(days=nights)
+    until = opened.nights.of(now()) + timedelta(days=nights)
     with opened.store.write() as connection:
         at = opened.store.now(connection)
         for state, number in decided.items():

@@ -47,12 +47,12 @@ def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
     """
     opened = project(creates=True)
     _check(opened)
-    opened.lane = lane
+    opened.scorers.lane = lane
     wake = Waking(opened)
     _warn_without_judge(opened)
     reconcile(opened, now(), wake)
     if lane is not None:
-        opened.send(lane)
+        opened.scorers.send(lane)
     waiting = open_jobs(opened, in_force_only=wait)
     if not wait:
         _answer({"open": waiting}, wake.told(waiting), as_json=as_json)
@@ -86,13 +86,13 @@ def nightly(
         raise SettingsError("give --date, or --since and --until, not both")
     night(on, "--date")
     opened = project(creates=True)
-    opened.lane = lane
-    opened.is_replaying = since is not None or until is not None
+    opened.scorers.lane = lane
+    opened.nights.is_replaying = since is not None or until is not None
     nights = nights_asked(opened, since or on, until or on)
     _check(opened)
     wake = Waking(opened)
-    opened.first_tick(now())
-    if on is None and not opened.is_replaying:
+    opened.nights.first_tick(now())
+    if on is None and not opened.nights.is_replaying:
         _warn_of_history(opened)
     _warn_without_judge(opened)
     strata = _draw(opened, nights)
@@ -131,7 +131,7 @@ def nightly(
 
 def _warn_of_history(opened: Project) -> None:
     """Tell of runs that were imported from before the project's start: nobody scores them unasked."""
-    start = opened.start_night()
+    start = opened.nights.start()
     if start is None:
         return
     with opened.store.read() as connection:
@@ -144,8 +144,8 @@ def _warn_of_history(opened: Project) -> None:
 
 def _check(opened: Project) -> None:
     """Tell of wrong settings and rubrics before anything is drawn."""
-    opened.scorers  # noqa: B018 read for its errors
-    opened.check_prices()
+    opened.scorers.all  # noqa: B018 read for its errors
+    opened.prices.check()
 
 
 def _draw(opened: Project, nights: Sequence[date]) -> list[StratumDraw]:

@@ -33,7 +33,7 @@ def listing(as_json: Json = False) -> None:
     Examples: spotcheck rubric list
     """
     opened = unopened()
-    rubrics = load(opened.prompt_folders)
+    rubrics = load(opened.scorers.prompt_folders)
     in_force = set(opened.settings.scoring.rubrics)
     asked = _escalations(opened) if any(one.judge.escalate for one in rubrics.values()) else []
     rows: list[dict[str, Any]] = [
@@ -67,7 +67,7 @@ def listing(as_json: Json = False) -> None:
 
 def _escalations(opened: Project) -> list[Escalations]:
     """Of the last weeks; none where nothing is stored yet."""
-    until = opened.night_of(now())
+    until = opened.nights.of(now())
     try:
         if schema.state(opened.store) != "current":
             return []
@@ -109,7 +109,7 @@ def check(
     opened = unopened()
     includes: dict[str, str] = {}
     winners: dict[str, tuple[str, str]] = {}  # by file name: a team's own file stands in place of the shipped one
-    for folder in opened.prompt_folders:
+    for folder in opened.scorers.prompt_folders:
         lying = read_folder(folder)
         includes |= lying.includes
         winners |= {Path(path).name: (path, text) for path, text in lying.rubrics.items()}
@@ -150,7 +150,7 @@ def preview(
     Examples: spotcheck rubric preview task_completion --run r-88121
     """
     opened = project()
-    rubrics = load(opened.prompt_folders)
+    rubrics = load(opened.scorers.prompt_folders)
     if name not in rubrics:
         raise SettingsError(f"there is no rubric {name!r}{near(name, rubrics)}")
     _, run = _find(opened, run_id, source)

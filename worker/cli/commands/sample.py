@@ -26,9 +26,9 @@ from worker.store.runs import runs
 def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_run: bool = False) -> list[date]:
     """The nights a command is about: those given that may hold runs, else those due since the project's first tick."""
     first, last = window(since, until)
-    newest = opened.last_over(now())
+    newest = opened.nights.last_over(now())
     if first is None and last is None:
-        if dry_run and opened.start_night() is None:
+        if dry_run and opened.nights.start() is None:
             return [newest]
         return over_nights(opened, now())
     first = first or last

@@ -129,7 +129,7 @@ def _so_far(opened: Project, points: Sequence[dict[str, Any]]) -> PartialWeek | 
     monday, sunday = calendar.nights_of_week(week)
     with opened.store.read() as connection:
         nights = cells.summarised_nights(connection, monday, sunday)
-    return PartialWeek(week, nights, is_over=opened.last_over(now()) >= sunday) if nights < _WEEK else None
+    return PartialWeek(week, nights, is_over=opened.nights.last_over(now()) >= sunday) if nights < _WEEK else None
 
 
 def _standing(opened: Project, asked: TrendsRequest) -> dict[tuple[str, str], MissingScoreReason]:

@@ -66,7 +66,7 @@ def look(opened: Project, before: Figures | None) -> Figures | None:
 def _look(opened: Project) -> Figures:
     at = now()
     settings = opened.settings
-    start = opened.start_night()
+    start = opened.nights.start()
     due = due_nights(opened, at) if start is not None else []
     midnight = datetime.combine(at.astimezone(settings.zone).date(), datetime.min.time(), settings.zone)
     with opened.store.read() as connection:
@@ -74,12 +74,14 @@ def _look(opened: Project) -> Figures:
         work = today(connection, midnight)
         told = alerts.listing(connection)
         turn = meta.get_meta(connection, f"{TURN}judge")
-        next_night = due[0] if due else None if start is None else max(opened.last_due(at) + timedelta(days=1), start)
+        next_night = (
+            due[0] if due else None if start is None else max(opened.nights.last_due(at) + timedelta(days=1), start)
+        )
         return Figures(
             at,
             {lane: backlog.waiting(connection, real, lane) for lane in LANES},
             work.states,
-            accounts.account(connection, opened.night_of(real)).spent_usd,
+            accounts.account(connection, opened.nights.of(real)).spent_usd,
             work.last_drawn,
             next_night,
             None if next_night is None else due_from(next_night, settings.schedule.at, settings.zone),

@@ -77,8 +77,8 @@ def ready(opened: Project) -> Project:
     Raises:
         SettingsError, RubricError: One is wrong.
     """
-    opened.check_prices()
-    opened.scorers  # noqa: B018 read for its errors
+    opened.prices.check()
+    opened.scorers.all  # noqa: B018 read for its errors
     opened.store.close()
     Waking(opened)
     return opened

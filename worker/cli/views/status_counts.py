@@ -42,11 +42,11 @@ class Counted(NamedTuple):
 
 def count(opened: Project, first: date | None, last: date | None) -> Counted:
     """Count nights: those asked for, or the last that have runs. With a million runs this takes most of a second."""
-    registered = [each for each, _ in opened.register()]
-    start = opened.start_night()
+    registered = [each for each, _ in opened.scorers.register()]
+    start = opened.nights.start()
     with opened.store.read() as connection:
         span = runs.span(connection)
-        last = last or max(span[1] if span else opened.last_over(now()), first or date.min)
+        last = last or max(span[1] if span else opened.nights.last_over(now()), first or date.min)
         first = first or last - timedelta(days=min(_NIGHTS - 1, last.toordinal() - 1))
         rows = counts.counts(connection, first, last, registered, start)
         known = {(one.key.name, one.key.series): one.key for one in enrol.registered(connection)}

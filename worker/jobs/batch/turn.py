@@ -293,7 +293,7 @@ class BatchTurn:
             plan = self._plan_of(self.held.model) or CapabilityPlan()
             for start in range(0, len(jobs), _AT_ONCE):
                 work = self._loaded(jobs[start : start + _AT_ONCE])
-                self._store(read_answers(work, rows, self._wire, plan, self._project.price, self._keeps_of))
+                self._store(read_answers(work, rows, self._wire, plan, self._project.prices.price, self._keeps_of))
                 self._pause()
             lost = f"{rows.nonsense} lines of its answers could not be read" if rows.nonsense else None
         trouble = look.said or lost
@@ -313,18 +313,18 @@ class BatchTurn:
         store = self._project.store
         with store.write() as connection:
             now = store.now(connection)
-            counted = settling.settle(connection, read.settled, self.held.owner, now, self._project.night_of(now))
+            counted = settling.settle(connection, read.settled, self.held.owner, now, self._project.nights.of(now))
             for jobs, is_spent in ((read.again, False), (read.wasted, True)):
                 reason = "not answered in its batch"
                 leases.release(connection, jobs, self.held.owner, "judge", reason, is_spent=is_spent)
-            failed_attempts.book(connection, read.doubtful, self.held.owner, self._project.night_of(now))
+            failed_attempts.book(connection, read.doubtful, self.held.owner, self._project.nights.of(now))
             self._release_doubtful(connection, [one.job for one in read.doubtful])
             self.held = batches.change(
                 connection,
                 self.held,
                 collected=self.held.collected + counted,
                 cost_usd=self.held.cost_usd + read.cost_usd,
-                cost_at_once_usd=self.held.cost_at_once_usd + read.cost_at_once_usd(self._project.price),
+                cost_at_once_usd=self.held.cost_at_once_usd + read.cost_at_once_usd(self._project.prices.price),
                 look_at=now + timedelta(seconds=HOLD_S),
             )
             answers.put_many(connection, answers_of([*read.settled, *read.doubtful]), now)

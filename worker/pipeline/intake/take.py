@@ -9,7 +9,8 @@ from worker.connectors.sources.jsonl import Accepted, Rejected
 from worker.core.sampling import flags, sample_key
 from worker.pipeline.alert import tell_costly
 from worker.pipeline.draw import decide_late
-from worker.project.project import Project, reference_of
+from worker.project.project import Project
+from worker.project.scorers import reference_of
 from worker.records import Reference
 from worker.store.runs import draws, operational, references, runs
 from worker.store.runs.runs import Incoming
@@ -104,7 +105,7 @@ def _incoming(project: Project, taken: ParsedRun, references: dict[str, Referenc
         run=run,
         sha=taken.sha,
         payload=taken.payload,
-        night=project.night_of(run.ended_at),
+        night=project.nights.of(run.ended_at),
         sample_key=sample_key(run.run_id),
         flags=flags(run, references.get(run.task_type)),
     )

@@ -25,7 +25,7 @@ def take_pulse(project: Project, now: datetime) -> list[date]:
     Returns:
         Nights that were summed, oldest first.
     """
-    today = project.night_of(now)
+    today = project.nights.of(now)
     recount_since = today - timedelta(days=project.settings.sampling.lookback_nights + 1)
     with project.store.read() as connection:
         owed = operational.owed(connection, today + timedelta(days=1), recount_since)

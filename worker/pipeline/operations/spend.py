@@ -24,9 +24,9 @@ def look_at_today(project: Project, now: datetime) -> None:
     cap = project.settings.alerts.agent_daily_spend_usd
     if cap is None:
         return
-    today = project.night_of(now)
+    today = project.nights.of(now)
     with project.store.read() as connection:
-        spent = stored_figures.spend(connection, project.last_over(now), today)
+        spent = stored_figures.spend(connection, project.nights.last_over(now), today)
     for night, usd in sorted(spent.items()):
         if usd <= cap:
             continue

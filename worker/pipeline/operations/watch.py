@@ -98,10 +98,10 @@ def watch(project: Project, now: datetime) -> WatchRound:
         now: The time.
     """
     summed = take_pulse(project, now)
-    if project.start_night() is None:
+    if project.nights.start() is None:
         return WatchRound(summed, [])
     with project.store.read() as connection:
-        nights = stored_figures.unwatched(connection, project.last_over(now))
+        nights = stored_figures.unwatched(connection, project.nights.last_over(now))
     found = [one for night in nights for one in _look_at_night(project, night, now)]
     found += _look_at_hour(project, now)
     spend.look_at_today(project, now)
@@ -126,7 +126,7 @@ def _look_at_night(project: Project, night: date, now: datetime) -> list[Drift]:
 def _look_at_hour(project: Project, now: datetime) -> list[Drift]:
     """The newest hour that is over, once; hours that nobody looked at lie in its windows."""
     hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-    night = project.night_of(hour)
+    night = project.nights.of(hour)
     with project.store.read() as connection:
         if not _is_new(connection, hour):
             return []

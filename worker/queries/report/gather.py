@@ -64,12 +64,12 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         asked: Which.
         now: The time.
     """
-    in_force = [(one.key, one.applies_to) for one in project.scorers]
-    start = project.start_night()
+    in_force = [(one.key, one.applies_to) for one in project.scorers.all]
+    start = project.nights.start()
     rubrics = project.settings.scoring.rubrics
     with project.store.read() as connection:
         scorers = Scorers(stored.scorer_names(connection), rubrics[0] if rubrics else None)
-        window = _window(connection, asked, project.last_over(now))
+        window = _window(connection, asked, project.nights.last_over(now))
         if window is None:
             return _empty(project, asked, now)
         ever = {one.key.fingerprint: one for one in registered(connection)}
