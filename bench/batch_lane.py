@@ -173,10 +173,10 @@ def tell(project: Project, options: argparse.Namespace, kills: int, seconds: flo
                 .subquery()
             )
         ).scalar_one()
-        done = list(batches.recent(connection, datetime.now(UTC)))
+        done = list(batches.recent_batches(connection, datetime.now(UTC)))
         registered = [each for each, _ in project.scorers.register()]
-        reconciles = all(one.reconciles for one in counts.counts(connection, NIGHT, NIGHT, registered, NIGHT))
-        account = accounts.account(connection, project.nights.of(datetime.now(UTC)))
+        reconciles = all(one.reconciles for one in counts.night_counts(connection, NIGHT, NIGHT, registered, NIGHT))
+        account = accounts.day_balance(connection, project.nights.of(datetime.now(UTC)))
     print(f"{options.jobs:,} jobs, {kills} kills of the judge worker, {seconds:.0f} s")
     lost = options.jobs - sum(states.values())
     print(f"outcomes: {states}; twice: {twice}; lost: {lost}; reconciles: {reconciles}")

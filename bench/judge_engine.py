@@ -314,7 +314,7 @@ def worker(folder: Path, environ: dict[str, str], number: int) -> Iterator[int]:
 def alive(project: Project) -> int:
     """Workers that were seen."""
     with project.store.read() as connection:
-        return len(workers.alive(connection, project.store.now(connection)))
+        return len(workers.live_workers(connection, project.store.now(connection)))
 
 
 def open_jobs(project: Project) -> int:

@@ -277,7 +277,7 @@ def running(shell: Shell, stack: Stack, project: Project) -> Iterator[None]:
             if any(process.poll() is not None for process in started):
                 raise RuntimeError((shell.folder / "workers.log").read_text(encoding="utf-8")[-2000:])
             with project.store.read() as connection:
-                if len(workers.alive(connection, project.store.now(connection))) == len(started):
+                if len(workers.live_workers(connection, project.store.now(connection))) == len(started):
                     break
             time.sleep(0.1)
         else:

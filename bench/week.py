@@ -220,7 +220,7 @@ class _Play:
         if process.poll() is not None:
             raise RuntimeError(self._log()[-3000:])
         with self.project.store.read() as connection:
-            alive = workers.alive(connection, self.project.store.now(connection))
+            alive = workers.live_workers(connection, self.project.store.now(connection))
         return process.pid in {row["pid"] for row in alive}
 
     def _log(self) -> str:

@@ -186,7 +186,7 @@ def _settings(setup: Setup, folder: Path, *, week: int = 1, cap_usd: float | Non
 def _spent_usd(project: Project) -> float:
     """What is spent today: a budget is for a calendar day of the clock, and all nights of a history fall on one."""
     with project.store.read() as connection:
-        return accounts.account(connection, project.nights.of(project.store.now(connection))).spent_usd
+        return accounts.day_balance(connection, project.nights.of(project.store.now(connection))).spent_usd
 
 
 def _runs(rng: random.Random, night: date, setup: Setup, is_good: dict[str, bool]) -> Iterator[bytes]:

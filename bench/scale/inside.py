@@ -108,22 +108,22 @@ def _minute(project: Project) -> dict[str, Any]:
 def _questions(project: Project) -> dict[str, Any]:
     """What people ask, without the start of Python: at first, and once more."""
     with project.store.read() as connection:
-        some_run = runs.listing(connection, task_type=None, status=None, since=None, until=None, limit=1)[0]["run_id"]
+        some_run = runs.list_runs(connection, task_type=None, status=None, since=None, until=None, limit=1)[0]["run_id"]
 
     def trend() -> object:
         return trends.read(project, by="task_type", scorer=None, task_type=None, weeks=8)
 
     def drift() -> object:
         with project.store.read() as connection:
-            return findings.listing(connection)
+            return findings.list_findings(connection)
 
     def listed() -> object:
         with project.store.read() as connection:
-            return runs.listing(connection, task_type="refund", status="errored", since=None, until=None, limit=20)
+            return runs.list_runs(connection, task_type="refund", status="errored", since=None, until=None, limit=20)
 
     def found() -> object:
         with project.store.read() as connection:
-            return runs.find(connection, some_run)
+            return runs.find_runs(connection, some_run)
 
     acts = {"trends": trend, "drift": drift, "runs": listed, "show": found}
     told: dict[str, Any] = {"points": len(trend())}  # type: ignore[arg-type]
@@ -134,14 +134,14 @@ def _queue(project: Project) -> None:
     with project.store.read() as connection:
         at = project.store.now(connection)
         for lane in LANES:
-            backlog.waiting(connection, at, lane)
-        workers.alive(connection, at)
+            backlog.lane_backlog(connection, at, lane)
+        workers.live_workers(connection, at)
 
 
 def _status(project: Project, since: date) -> None:
     registered = [each for each, _ in project.scorers.register()]
     with project.store.read() as connection:
-        rows = counts.counts(connection, since, LAST, registered, project.nights.start())
+        rows = counts.night_counts(connection, since, LAST, registered, project.nights.start())
     assert all(row.reconciles for row in rows), "the counts do not reconcile"
 
 

@@ -85,7 +85,8 @@ def test_ingest(shell: Shell, ctrl_c: Callable[[str], None], place: str) -> None
 
 
 @pytest.mark.parametrize(
-    "place", ["worker.store.queue.enrol.enqueue", "worker.store.runs.draws.mark_drawn", "worker.store.runs.draws.store"]
+    "place",
+    ["worker.store.queue.enrol.enqueue", "worker.store.runs.draws.mark_drawn", "worker.store.runs.draws.store_draw"],
 )
 @pytest.mark.parametrize("command", ["sample", "nightly"])
 def test_the_draw(stocked: tuple[Shell, str], ctrl_c: Callable[[str], None], place: str, command: str) -> None:

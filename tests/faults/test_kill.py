@@ -87,7 +87,7 @@ class Stack(NamedTuple):
     def _is_alive(self, process: "subprocess.Popen[bytes]") -> bool:
         assert process.poll() is None, (self.shell.folder / "workers.log").read_text(encoding="utf-8")[-3000:]
         with self.project.store.read() as connection:
-            alive = workers.alive(connection, self.project.store.now(connection))
+            alive = workers.live_workers(connection, self.project.store.now(connection))
         return process.pid in {row["pid"] for row in alive}
 
     @contextmanager
@@ -119,7 +119,7 @@ class Stack(NamedTuple):
             scores = connection.execute(
                 select(score.c.score_id, score.c.run_pk, score.c.scorer_pk, score.c.criterion)
             ).all()
-            rows = counts.counts(
+            rows = counts.night_counts(
                 connection, self.night, self.night, [one for one, _ in self.project.scorers.register()], self.night
             )
         assert drawn == RUNS

@@ -90,7 +90,7 @@ def assert_all_scored_once(project: Project, runs: int = RUNS + 1) -> None:
     assert len(aggregates) == len(set(aggregates)) == runs
     assert_reconciles(project)
     with project.store.read() as connection:
-        held = accounts.account(connection, project.nights.of(datetime.now(UTC)))
+        held = accounts.day_balance(connection, project.nights.of(datetime.now(UTC)))
     assert held.reserved_usd == pytest.approx(0.0)
 
 
@@ -111,7 +111,7 @@ def test_a_night_is_judged_in_a_batch_for_half_the_price(bench: Bench, office: B
     assert told.cost_usd == pytest.approx(sum(in_batch))
     assert told.cost_at_once_usd == pytest.approx(2 * sum(in_batch))
     with project.store.read() as connection:
-        spent = accounts.account(connection, project.nights.of(datetime.now(UTC))).spent_usd
+        spent = accounts.day_balance(connection, project.nights.of(datetime.now(UTC))).spent_usd
     assert spent == pytest.approx(sum(usd for usd, _ in costs))
     assert office.files == {}, "no text of a run is left at the server"
 
@@ -388,7 +388,7 @@ def test_a_budget_is_reserved_at_the_batchs_price_and_kept(bench: Bench, office:
         if any(one["status"] == "in_progress" for one in office.batches.values()):
             office.end()
     with capped.store.read() as connection:
-        spent = accounts.account(connection, capped.nights.of(datetime.now(UTC)))
+        spent = accounts.day_balance(connection, capped.nights.of(datetime.now(UTC)))
     assert spent.spent_usd + spent.reserved_usd <= most * 5.2 + 1e-9
     assert_reconciles(capped)
 

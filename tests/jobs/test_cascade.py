@@ -126,7 +126,7 @@ def aggregates(project: Project, purpose: str) -> dict[str, Any]:
 
 def account(project: Project) -> accounts.AccountBalance:
     with project.store.read() as connection:
-        return accounts.account(connection, project.nights.of(datetime.now(UTC)))
+        return accounts.day_balance(connection, project.nights.of(datetime.now(UTC)))
 
 
 def cost(project: Project) -> float:
@@ -137,7 +137,7 @@ def cost(project: Project) -> float:
 def told(project: Project, case: str) -> Any:
     """The decision of the judge about a run."""
     with project.store.read() as connection:
-        ((pk, one),) = runs.find(connection, case, None)
+        ((pk, one),) = runs.find_runs(connection, case, None)
     return next(one for one in explain(project, pk, one).decisions if one.scorer == "task_completion")
 
 

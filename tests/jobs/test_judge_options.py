@@ -210,7 +210,7 @@ def test_second_tries_never_break_a_budget(database_url: str, tmp_path: Path, re
         answer, database_url, tmp_path, option="backend: chat", judge=limited, runs=12, output_usd_per_mtok=40.0
     )
     with project.store.read() as connection:
-        account = accounts.account(connection, project.nights.of(datetime.now(UTC)))
+        account = accounts.day_balance(connection, project.nights.of(datetime.now(UTC)))
     found = states(project)
     project.store.close()
     assert 0 < account.spent_usd <= cap

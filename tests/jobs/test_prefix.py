@@ -123,8 +123,8 @@ def test_tokens_that_the_server_had_kept_are_counted_and_priced_as_such(bench: B
         expected += usd
     now = datetime.now(UTC)
     with project.store.read() as connection:
-        assert scores.spent(connection, MONDAY, MONDAY) == pytest.approx(expected)
-        assert accounts.account(connection, project.nights.of(now)).spent_usd == pytest.approx(expected)
+        assert scores.judging_cost(connection, MONDAY, MONDAY) == pytest.approx(expected)
+        assert accounts.day_balance(connection, project.nights.of(now)).spent_usd == pytest.approx(expected)
         assert scores.mean_cost(connection, found[0].scorer_pk, {}) == pytest.approx(expected / RUNS)
     assert gather(project, ReportRequest(MONDAY, MONDAY), now).sampled.judging_usd == pytest.approx(expected)
 

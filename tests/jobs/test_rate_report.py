@@ -54,7 +54,7 @@ class Judged:
 
     def ever(self) -> dict[str, Calls]:
         with self.project.store.read() as connection:
-            return rates.ever(connection)
+            return rates.total_calls(connection)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_turn_that_asks_nobody_writes_nothing(judged: Judged, monkeypatch: pyt
         desk.drain("judge")
         before = judged.said()
         written: list[object] = []
-        monkeypatch.setattr(rates, "note", lambda *arguments: written.append(arguments))
+        monkeypatch.setattr(rates, "record_rates", lambda *arguments: written.append(arguments))
         assert desk.drain("judge").settled == 0
         assert written == []
         assert judged.said() == before
@@ -162,7 +162,7 @@ def test_a_store_that_takes_no_note_costs_one_line_and_no_work(
 
 def test_no_call_is_counted_twice_when_a_note_comes_late(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[bool] = []
-    note = rates.note
+    note = rates.record_rates
 
     def deaf_at_first(*arguments: Any) -> None:
         told.append(True)
@@ -170,7 +170,7 @@ def test_no_call_is_counted_twice_when_a_note_comes_late(judged: Judged, monkeyp
             raise StoreError("busy")
         note(*arguments)
 
-    monkeypatch.setattr(rates, "note", deaf_at_first)
+    monkeypatch.setattr(rates, "record_rates", deaf_at_first)
     with JobProcessor(judged.project) as desk:
         desk.drain("judge")
         ingest(judged.project, (document(f"more-{number}") for number in range(5)))

@@ -282,7 +282,7 @@ def test_a_job_that_is_answered_from_memory_spends_nothing_and_frees_what_was_re
 
     def account() -> accounts.AccountBalance:
         with project.store.read() as connection:
-            return accounts.account(connection, today)
+            return accounts.day_balance(connection, today)
 
     before = account()
     assert before.spent_usd > 0

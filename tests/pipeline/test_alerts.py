@@ -84,7 +84,7 @@ def _project(database_url: str, receiver: Receiver | None = None, toml: str = "r
 
 def _listed(opened: Project, *, everything: bool = False) -> list[Alert]:
     with opened.store.read() as connection:
-        return alerts.listing(connection, everything=everything)
+        return alerts.list_alerts(connection, everything=everything)
 
 
 def test_a_run_above_the_cap_is_told_once_and_one_below_is_not(database_url: str) -> None:

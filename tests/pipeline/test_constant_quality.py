@@ -47,7 +47,7 @@ def test_a_doubled_rate_a_cut_budget_and_quiet_weekends_raise_no_alarm(tmp_path:
 def _cells(folder: Path) -> Sequence[Cell]:
     store = Store(f"sqlite:///{folder / 'spotcheck.db'}")
     with store.read() as connection:
-        (stream,) = summary.cells(connection, MONDAY, MONDAY + timedelta(weeks=WEEKS), aggregates_only=True)
+        (stream,) = summary.read_cells(connection, MONDAY, MONDAY + timedelta(weeks=WEEKS), aggregates_only=True)
     store.close()
     return stream.cells
 

@@ -41,7 +41,7 @@ def test_each_planted_change_is_found_in_its_task_type_and_named(
     assert one.direction == direction
     assert 0 <= (one.found_night - MONDAY).days - CHANGE <= within
     with opened.store.read() as connection:
-        (alert,) = [each for each in alerts.listing(connection) if each.kind == "drift"]
+        (alert,) = [each for each in alerts.list_alerts(connection) if each.kind == "drift"]
     assert alert.urgency == "now"
     assert alert.finding_id == one.finding_id
     assert "billing" in alert.text
@@ -70,7 +70,7 @@ def test_constant_figures_raise_nothing_in_eight_weeks(tmp_path: Path, seed: int
     opened = project(sqlite(tmp_path))
     assert live(opened, 56, steady, seed=seed) == []
     with opened.store.read() as connection:
-        assert alerts.listing(connection, everything=True) == []
+        assert alerts.list_alerts(connection, everything=True) == []
     opened.store.close()
 
 
@@ -105,9 +105,10 @@ def test_figures_are_those_of_the_runs_counted_by_hand(database_url: str) -> Non
     assert watch(opened, now).summed == [MONDAY]
     with opened.store.read() as connection:
         rows = {
-            (row.task_type, row.measure, row.subject): row for row in operational.nights(connection, MONDAY, MONDAY)
+            (row.task_type, row.measure, row.subject): row
+            for row in operational.night_figures(connection, MONDAY, MONDAY)
         }
-        by_hour = operational.hours(connection, MONDAY, MONDAY)
+        by_hour = operational.hour_figures(connection, MONDAY, MONDAY)
     for task_type in TOOLS:
         own = [run for run in documents if run["task_type"] == task_type]
         status = Counter(run["status"] for run in own)
@@ -149,5 +150,5 @@ def test_history_from_before_the_first_tick_is_summed_and_never_alarmed(tmp_path
         send(opened, list(night_of_runs(rng, night, offset, ways)), datetime(2026, 11, 20, tzinfo=UTC))
     assert len(watch(opened, datetime(2026, 11, 20, 2, 5, tzinfo=UTC)).summed) == 50
     with opened.store.read() as connection:
-        assert findings.listing(connection, everything=True) == []
+        assert findings.list_findings(connection, everything=True) == []
     opened.store.close()

@@ -40,7 +40,7 @@ class Ward:
 
     def worker(self, *lanes: str, started: timedelta = 60 * MINUTE, seen: timedelta = timedelta(0)) -> None:
         with self.store.write() as connection:
-            workers.seen(connection, "-".join(lanes), lanes, 42, self.now - seen)
+            workers.record_heartbeat(connection, "-".join(lanes), lanes, 42, self.now - seen)
             known = core(WorkerRow)
             connection.execute(update(known).values(started_at=self.now - started))
 

@@ -14,7 +14,7 @@ from worker.core.schedule import due_from, last_due
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project
 from worker.settings import Settings
-from worker.store.queue.backlog import waiting
+from worker.store.queue.backlog import lane_backlog
 from worker.store.queue.recent import today
 
 STANDING = "2026-11-20T12:00Z@9000-01-01T00:00Z x5000"
@@ -96,7 +96,7 @@ def test_the_status_of_up_is_that_of_the_ledger(project: Project, monkeypatch: p
     said = one_line(project.settings, seen)
     with project.store.read() as connection:
         at = project.store.now(connection)
-        assert (waiting(connection, at, "judge").due, waiting(connection, at, "heuristic").due) == (7, 14)
+        assert (lane_backlog(connection, at, "judge").due, lane_backlog(connection, at, "heuristic").due) == (7, 14)
         assert today(connection, now - timedelta(hours=1)).states == {"queued": 21}
         assert today(connection, now + timedelta(hours=1)).states == {}
     for words in (

@@ -162,7 +162,7 @@ def test_the_stack_tells_the_story_and_its_health_checks_tell_the_truth(engine: 
             engine.until(lambda: engine.health("judge")[0] == 0, "it is well again")
     store = Store(engine.database)
     with store.read() as connection:
-        assert workers.alive(connection, store.now(connection)) == []  # the living were stopped in order
+        assert workers.live_workers(connection, store.now(connection)) == []  # the living were stopped in order
     store.close()
     for service in ("judge", "control", "beat"):
         assert "REHEARSAL" in (engine.folder / f"{service}.log").read_text(encoding="utf-8")

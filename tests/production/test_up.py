@@ -115,7 +115,7 @@ class House:
 
     def alive(self) -> list[int]:
         with self.project.store.read() as connection:
-            return [row["pid"] for row in workers.alive(connection, self.project.store.now(connection))]
+            return [row["pid"] for row in workers.live_workers(connection, self.project.store.now(connection))]
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         try:

@@ -66,12 +66,12 @@ def fill(store: Store, project: Project, now: datetime) -> None:
     world.settle([outcome(jobs[0], criteria=["a"]), outcome(jobs[1], None), broken], now=now)
     note(store, a_reading(at=now)._replace(waiting=2, per_second=7.5), {"m": Calls(100, 3, 2)})
     with store.write() as connection:
-        accounts.add(connection, project.nights.of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
-        workers.seen(connection, "host:1", ["judge", "control"], 1, store.now(connection))
+        accounts.book(connection, project.nights.of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
+        workers.record_heartbeat(connection, "host:1", ["judge", "control"], 1, store.now(connection))
         meta.set_meta(connection, LAST_TICK, (now - timedelta(seconds=30)).isoformat())
         for size, state in ((7, "running"), (5, "running"), (3, "done")):
-            held = batches.start(connection, "server", "m", store.now(connection), deadline_at=now)
-            batches.change(connection, held, state=state, jobs=size)
+            held = batches.start_batch(connection, "server", "m", store.now(connection), deadline_at=now)
+            batches.record_progress(connection, held, state=state, jobs=size)
 
 
 def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -> None:

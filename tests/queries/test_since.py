@@ -95,7 +95,7 @@ def forms(report: Report) -> list[str]:
 def test_what_is_stored_stays_as_it_was_found(made: Made) -> None:
     report = gather(made.project, ReportRequest(), NOW)
     with made.store.read() as connection:
-        stored = findings.listing(connection, everything=True)
+        stored = findings.list_findings(connection, everything=True)
     assert [one.drift for one in report.changes] == stored
     for one, told_one in zip(stored, report_json.as_json(report)["findings"], strict=True):
         assert (told_one["before"], told_one["after"], told_one["scored"]) == (one.before, one.after, one.scored)
@@ -196,7 +196,7 @@ def test_a_rise_is_told_the_same_way() -> None:
 
 def test_what_has_recovered_keeps_the_size_it_was_found_with(made: Made) -> None:
     with made.store.write() as connection:
-        for one in findings.listing(connection):
+        for one in findings.list_findings(connection):
             findings.set_state(connection, one.finding_id or 0, "recovered", NOW)
     report = gather(made.project, ReportRequest(), NOW)
     assert report.changes

@@ -106,10 +106,10 @@ def test_money_is_told_by_scorer_and_by_model(house: House) -> None:
     one, other, strange = house.world.register(judge("one"), judge("other"), judge("third", "2"))
     today = house.project.nights.of(house.now)
     with house.store.write() as connection:
-        accounts.add(connection, today, one.pk, spent=1.0, reserved=0.5)
-        accounts.add(connection, today, other.pk, spent=2.0, presumed=0.25)
-        accounts.add(connection, today, 0, spent=4.0)
-        accounts.add(connection, today - timedelta(days=40), strange.pk, spent=8.0)
+        accounts.book(connection, today, one.pk, spent=1.0, reserved=0.5)
+        accounts.book(connection, today, other.pk, spent=2.0, presumed=0.25)
+        accounts.book(connection, today, 0, spent=4.0)
+        accounts.book(connection, today - timedelta(days=40), strange.pk, spent=8.0)
     now = house.look()
     assert {(each.key.name if each.key else None): each.spent.spent_usd for each in now.spent_by} == {
         None: 4.0,
@@ -131,7 +131,7 @@ def test_a_model_that_is_in_force_no_more_is_told_while_its_jobs_wait(house: Hou
 
 def test_workers_and_lanes_are_told(house: House) -> None:
     with house.store.write() as connection:
-        workers.seen(connection, "host:1", ["judge"], 1, house.store.now(connection))
+        workers.record_heartbeat(connection, "host:1", ["judge"], 1, house.store.now(connection))
     now = house.look()
     assert [row["name"] for row in now.workers] == ["host:1"]
     assert set(now.lanes) == {"heuristic", "judge", "batch"}

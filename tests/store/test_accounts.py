@@ -55,7 +55,7 @@ def account(store: Store, day: date = DAY) -> AccountBalance:
         held = connection.execute(
             select(func.coalesce(func.sum(job.c.reserved_usd), 0.0)).where(job.c.reserved_day == day, IS_HELD)
         ).scalar_one()
-        found = accounts.account(connection, day)
+        found = accounts.day_balance(connection, day)
     assert found.reserved_usd == pytest.approx(held)
     return AccountBalance(*(round(amount, 9) for amount in found))
 
@@ -282,7 +282,9 @@ def test_a_raised_rate_of_one_stratum_leaves_the_cut_of_another(store: Store) ->
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse).jobs])
     world.claim(scorers, money=purse)
     with store.write() as connection:
-        enrol.reorder(connection, NIGHT)  # as after a raise elsewhere: this stratum's draw, and so its cut, still stand
+        enrol.reorder_jobs(
+            connection, NIGHT
+        )  # as after a raise elsewhere: this stratum's draw, and so its cut, still stand
         enrol.enqueue(connection, NIGHT, scorers, NOW)
     assert world.states() == {"scored": 2, "shed": 3}
 
@@ -295,7 +297,7 @@ def test_a_night_whose_shed_jobs_are_taken_up_again_is_summarised_again_however_
         ((night, resolved, ended),) = cells.stale_nights(connection, NIGHT)
         assert (night, resolved, ended) == (NIGHT, 4, 4)
         cells.mark_summarised(connection, night, resolved, ended, NOW)
-        enrol.reorder(connection, NIGHT)
+        enrol.reorder_jobs(connection, NIGHT)
         connection.execute(cut.delete())
     world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers).jobs])
     with store.read() as connection:
@@ -379,6 +381,6 @@ def test_a_months_cap_is_not_overspent_by_workers_on_both_sides_of_midnight(stor
 
     at_once(store, 4, work)
     with store.read() as connection:
-        month = accounts.month_account(connection, DAY)
+        month = accounts.month_balance(connection, DAY)
     assert (round(month.spent_usd, 9), round(month.reserved_usd, 9)) == (1.0, 0.0)
     assert Counter(each.state for each in world.jobs()) == {"scored": 50, "shed": 70}

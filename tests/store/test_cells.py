@@ -212,9 +212,9 @@ def test_cells_come_in_one_order_on_every_database(store: Store) -> None:
     scorers = a_busy_night(world, 5)
     with store.write() as connection:
         cells.refresh_night(connection, NIGHT)
-        streams = cells.cells(connection, NIGHT, NIGHT)
-        assert cells.cells(connection, NIGHT + timedelta(1), NIGHT + timedelta(9)) == []
-        aggregates = cells.cells(connection, NIGHT, NIGHT, [scorers[2].pk, scorers[0].pk], aggregates_only=True)
+        streams = cells.read_cells(connection, NIGHT, NIGHT)
+        assert cells.read_cells(connection, NIGHT + timedelta(1), NIGHT + timedelta(9)) == []
+        aggregates = cells.read_cells(connection, NIGHT, NIGHT, [scorers[2].pk, scorers[0].pk], aggregates_only=True)
     assert [(each.scorer_pk, each.criterion) for each in streams] == [
         (one.pk, criterion) for one in scorers for criterion in (None, "tone", "truth")
     ]
@@ -229,7 +229,7 @@ def test_unscored_runs_are_summed_by_segment(store: Store) -> None:
     a_busy_night(world, 6)
     with store.write() as connection:
         cells.refresh_night(connection, NIGHT)
-        found = cells.unscored(connection, NIGHT, NIGHT)
+        found = cells.unscored_counts(connection, NIGHT, NIGHT)
     wanted: dict[tuple[Any, ...], int] = {}
     for (scorer_pk, criterion, task_type, _, agent, version), sums in stored(store).items():
         key = (scorer_pk, criterion, task_type, agent, version)

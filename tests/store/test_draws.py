@@ -52,7 +52,7 @@ def test_the_runs_with_the_smallest_keys_are_drawn_and_the_threshold_is_stored(s
     assert thresholds(store) == {ORDINARY: 0.3}
     assert [each.run_id for each in world.jobs()] == ids[:3]
     with store.read() as connection:
-        stored = draws.current(connection, NIGHT)[ORDINARY]
+        stored = draws.current_draws(connection, NIGHT)[ORDINARY]
     assert (stored["population"], stored["drawn"], stored["why"], stored["rate"]) == (10, 3, "rate", 0.3)
 
 
@@ -68,7 +68,7 @@ def test_strata_are_drawn_apart(store: Store) -> None:
             (ORDINARY, 10),
             (Stratum("refund", True), 4),
         ]
-        drawn = {stratum: row["drawn"] for stratum, row in draws.current(connection, NIGHT).items()}
+        drawn = {stratum: row["drawn"] for stratum, row in draws.current_draws(connection, NIGHT).items()}
     assert drawn == {Stratum("billing", False): 10, ORDINARY: 3, Stratum("refund", True): 3}
     assert sampled(store) == 16
 
@@ -170,7 +170,7 @@ def test_drawn_nights_are_told_with_their_bounds_included(store: Store) -> None:
     with store.read() as connection:
         assert draws.drawn_nights(connection) == nights[:3]
         assert draws.drawn_nights(connection, nights[1], nights[1]) == [nights[1]]
-        assert draws.is_drawn(connection, nights) == set(nights[:3])
+        assert draws.drawn_subset(connection, nights) == set(nights[:3])
 
 
 def test_a_fact_about_the_installation_is_said_once(store: Store) -> None:

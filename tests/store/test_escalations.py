@@ -94,7 +94,7 @@ def test_a_verdict_that_does_not_count_is_in_no_count_and_no_estimate(store: Sto
     told = world.count(scorers)
     assert (told.scored, told.unscored, told.pending) == (4, 0, 0)
     with store.read() as connection:
-        assert scores.spent(connection, NIGHT, NIGHT) == pytest.approx(4 * 0.22)
+        assert scores.judging_cost(connection, NIGHT, NIGHT) == pytest.approx(4 * 0.22)
 
 
 def test_the_mean_cost_is_that_of_both_judges_and_leaves_kept_answers_out(store: Store) -> None:

@@ -15,7 +15,7 @@ SOON = NOW + timedelta(seconds=30)
 
 def book(store: Store, *paid: FailedAttemptCost, owner: str = "me") -> int:
     with store.write() as connection:
-        return failed_attempts.book(connection, paid, owner, DAY)
+        return failed_attempts.book_costs(connection, paid, owner, DAY)
 
 
 def paid(one: Job, usd: float) -> FailedAttemptCost:

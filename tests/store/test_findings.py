@@ -32,7 +32,7 @@ def test_a_finding_comes_back_as_it_was_found(store: Store) -> None:
     with store.write() as connection:
         numbers = [findings.add(connection, each, NOW) for each in (a_drift(), overall)]
     with store.read() as connection:
-        assert findings.listing(connection) == [
+        assert findings.list_findings(connection) == [
             overall.model_copy(update={"finding_id": numbers[1]}),
             a_drift(finding_id=numbers[0]),
         ]
@@ -44,7 +44,7 @@ def test_findings_are_told_newest_night_first(store: Store) -> None:
         for night in nights:
             findings.add(connection, a_drift(found_night=night), NOW)
     with store.read() as connection:
-        assert [each.found_night for each in findings.listing(connection)] == sorted(nights, reverse=True)
+        assert [each.found_night for each in findings.list_findings(connection)] == sorted(nights, reverse=True)
         (rows,) = findings.by_stream(connection).values()
     assert [row["found_night"] for row in rows] == sorted(nights, reverse=True)
 
@@ -60,8 +60,8 @@ def test_a_decided_finding_stays_alive_until_it_is_accepted_or_recovered(
         number = findings.add(connection, a_drift(), NOW)
         assert findings.set_state(connection, number, state, LATER, muted_until=NIGHT + timedelta(7)) is True
     with store.read() as connection:
-        assert len(findings.listing(connection)) == is_alive
-        (told,) = findings.listing(connection, everything=True)
+        assert len(findings.list_findings(connection)) == is_alive
+        (told,) = findings.list_findings(connection, everything=True)
         ((row,),) = findings.by_stream(connection).values()
     assert told.state == state
     assert (row["found_at"], row["state_at"], row["muted_until"]) == (NOW, LATER, NIGHT + timedelta(7))

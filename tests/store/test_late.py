@@ -164,8 +164,8 @@ def test_what_a_batch_gave_up_as_spent_it_may_still_answer_until_somebody_asks_a
     purse = cap(9.0, scorers, 0.3)
     first, second, third = world.claim(scorers, owner="batch:1", money=purse).jobs
     with store.write() as connection:
-        assert leases.release(connection, [first, second], "batch:1", "judge", "deadline", is_spent=True) == 2
-        assert leases.release(connection, [third], "batch:1", "judge", "deadline", is_spent=False) == 1
+        assert leases.requeue_in_lane(connection, [first, second], "batch:1", "judge", "deadline", is_spent=True) == 2
+        assert leases.requeue_in_lane(connection, [third], "batch:1", "judge", "deadline", is_spent=False) == 1
     assert account(store) == AccountBalance(0.6, 0, 0.6)
     world.claim(scorers, money=purse, limit=1)
     done = [outcome(one, cost_usd=0.1) for one in (first, second, third)]

@@ -33,7 +33,7 @@ def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None
         found = open_jobs(store, at)
         with store.read() as connection:
             for lane in ("judge", "heuristic"):
-                assert progress.summed([each for each in found if each.lane == lane]) == backlog.waiting(
+                assert progress.total_backlog([each for each in found if each.lane == lane]) == backlog.lane_backlog(
                     connection, at, lane
                 )
     assert [each.lost for each in open_jobs(store, GONE)] == [2, 0, 0]
@@ -41,7 +41,7 @@ def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None
 
 def test_nothing_is_open_in_an_empty_ledger(store: Store) -> None:
     assert open_jobs(store, NOW) == []
-    assert progress.summed([]) == backlog.Backlog(0, 0, 0, None, None)
+    assert progress.total_backlog([]) == backlog.Backlog(0, 0, 0, None, None)
 
 
 def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> None:

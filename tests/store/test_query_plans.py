@@ -118,7 +118,7 @@ def test_populations_are_counted_in_an_index_alone(filled: Store) -> None:
 def test_the_span_reads_two_ends_of_an_index(filled: Store) -> None:
     plans = Plans(filled)
     with filled.read() as connection:
-        runs.span(connection)
+        runs.night_span(connection)
     assert len(plans.of("run")) == 2
     assert all(line.startswith("SEARCH run USING COVERING INDEX") for line in plans.of("run"))
 
@@ -126,7 +126,7 @@ def test_the_span_reads_two_ends_of_an_index(filled: Store) -> None:
 def test_counts_never_touch_the_texts_and_read_only_their_nights(filled: Store) -> None:
     plans = Plans(filled)
     with filled.read() as connection:
-        counts.counts(connection, NIGHT, NIGHT, [], NIGHT)
+        counts.night_counts(connection, NIGHT, NIGHT, [], NIGHT)
     assert plans.of("payload") == []
     assert [line for line in plans.lines if line.startswith("SCAN") and " run" in line] == []
     assert [line for line in plans.lines if line.startswith("SCAN job")] == []
@@ -241,7 +241,7 @@ def lived(store: Store) -> Project:
 def _status(project: Project) -> object:
     registered = [each for each, _ in project.scorers.register()]
     with project.store.read() as connection:
-        return counts.counts(connection, NIGHT - timedelta(13), NIGHT, registered, project.nights.start())
+        return counts.night_counts(connection, NIGHT - timedelta(13), NIGHT, registered, project.nights.start())
 
 
 def _outcomes(project: Project) -> object:

@@ -40,7 +40,7 @@ def drawn(store: Store, count: int) -> tuple[World, list[Registered], list[str]]
 
 def waiting(world: World, **when: timedelta) -> Backlog:
     with world.store.read() as connection:
-        return backlog.waiting(connection, NOW + when.get("after", timedelta()), "heuristic")
+        return backlog.lane_backlog(connection, NOW + when.get("after", timedelta()), "heuristic")
 
 
 def test_jobs_are_claimed_oldest_night_first_then_by_place_then_a_runs_scorers_together(store: Store) -> None:
@@ -250,10 +250,10 @@ def test_waiting_tells_what_is_due_what_waits_and_what_is_in_hand(store: Store) 
     world.settle([outcome(one) for one in taken[1:]])
     assert waiting(world).leased == 0
     with store.read() as connection:
-        assert backlog.waiting(connection, NOW, "judge") == Backlog(0, 0, 0, None, None)
+        assert backlog.lane_backlog(connection, NOW, "judge") == Backlog(0, 0, 0, None, None)
         before = NIGHT - timedelta(1)
-        assert backlog.waiting(connection, NOW, "heuristic", (before, before)).due == 0
-        assert backlog.waiting(connection, NOW, "heuristic", (before, NIGHT)).due == 3
+        assert backlog.lane_backlog(connection, NOW, "heuristic", (before, before)).due == 0
+        assert backlog.lane_backlog(connection, NOW, "heuristic", (before, NIGHT)).due == 3
 
 
 def change_judge(world: World, new: Registered) -> int:

@@ -165,7 +165,7 @@ class Walk:
                 ).one()
             usd = self.random.choice([0.0, 0.02, held.reserved_usd]) if held.reserved_day else 0.0
             with self.store.write() as connection:
-                is_ours = failed_attempts.book(connection, [FailedAttemptCost(one, usd, {})], worker, NIGHT)
+                is_ours = failed_attempts.book_costs(connection, [FailedAttemptCost(one, usd, {})], worker, NIGHT)
             if is_ours:
                 name = next(each.key.name for each in self.everyone() if each.pk == one.scorer_pk)
                 self.booked[held.reserved_day or NIGHT, name] += usd
@@ -236,7 +236,7 @@ class Walk:
             for _ in range(100):
                 jobs = self.world.claim(mine, now=self.now, limit=50, max_attempts=9).jobs
                 with self.store.read() as connection:
-                    left = backlog.waiting(connection, self.now, lane)
+                    left = backlog.lane_backlog(connection, self.now, lane)
                 if not jobs and not left.due and not left.later:
                     break
                 if not jobs:
@@ -252,7 +252,7 @@ def check(connection: Connection, walk: Walk) -> None:
 
 
 def check_jobs(connection: Connection, scorers: list[Registered]) -> None:
-    for each in counts.counts(connection, NIGHTS[0], NIGHTS[1], scorers, NIGHTS[0]):
+    for each in counts.night_counts(connection, NIGHTS[0], NIGHTS[1], scorers, NIGHTS[0]):
         assert each.reconciles, each
     doubled = (
         select(score.c.run_pk, score.c.scorer_pk, score.c.criterion)
@@ -296,10 +296,10 @@ def check_books(connection: Connection, walk: Walk) -> None:
 
 def check_caps(connection: Connection) -> None:
     for day in connection.execute(select(spend.c.day).distinct()).scalars():
-        account = money.account(connection, day)
+        account = money.day_balance(connection, day)
         assert account.spent_usd + account.reserved_usd <= CAP_USD + 1e-9
         for days, cap_of in (((day, day), "usd_per_day"), (money.month_of(day), "usd_per_month")):
-            for name, own in money.by_rubric(connection, *days).items():
+            for name, own in money.balances_by_rubric(connection, *days).items():
                 usd = getattr(OWN[name], cap_of) if name in OWN else None
                 assert usd is None or own.spent_usd + own.reserved_usd <= usd + 1e-9, (name, cap_of)
 
@@ -334,10 +334,10 @@ def test_whatever_workers_do_every_job_ends_once_and_the_books_balance_at_every_
     assert walk.came_late > 0, "late results were among them"
     walk.drain()
     with store.read() as connection:
-        for each in counts.counts(connection, NIGHTS[0], NIGHTS[1], walk.scorers, NIGHTS[0]):
+        for each in counts.night_counts(connection, NIGHTS[0], NIGHTS[1], walk.scorers, NIGHTS[0]):
             assert each.reconciles
             assert each.pending == 0
-        first, last = runs.span(connection) or NIGHTS
+        first, last = runs.night_span(connection) or NIGHTS
         assert (first, last) == NIGHTS
     jobs = walk.world.jobs()
     assert {one.state for one in jobs} == FINAL, "the walk went everywhere"

@@ -31,7 +31,7 @@ def a_reading(worker: str = "host:1", model: str = "m", at: datetime = NOW, trou
 
 def note(store: Store, one: RateReading, fresh: Mapping[str, Calls] | None = None) -> None:
     with store.write() as connection:
-        rates.note(connection, [one], fresh or {one.model: Calls(10, 1, 0)})
+        rates.record_rates(connection, [one], fresh or {one.model: Calls(10, 1, 0)})
 
 
 def said(store: Store, at: datetime = NOW) -> list[RateReading]:
@@ -41,7 +41,7 @@ def said(store: Store, at: datetime = NOW) -> list[RateReading]:
 
 def ever(store: Store) -> dict[str, Calls]:
     with store.read() as connection:
-        return rates.ever(connection)
+        return rates.total_calls(connection)
 
 
 def test_the_last_word_of_a_process_replaces_the_one_before(store: Store) -> None:
@@ -62,7 +62,7 @@ def test_calls_of_all_processes_add_up_and_stay_when_processes_go(store: Store) 
     before = ever(store)
     assert before == {"m": Calls(25, 2, 7), "other": Calls(1, 1, 1)}
     with store.write() as connection:
-        rates.gone(connection, "host:2")
+        rates.forget_process(connection, "host:2")
     assert [one.worker for one in said(store)] == ["host:1"]
     assert ever(store) == before
 
@@ -70,7 +70,7 @@ def test_calls_of_all_processes_add_up_and_stay_when_processes_go(store: Store) 
 def test_who_ended_in_order_leaves_its_trouble_to_be_read(store: Store) -> None:
     note(store, a_reading(trouble="the judge refuses the key"))
     with store.write() as connection:
-        rates.gone(connection, "host:1")
+        rates.forget_process(connection, "host:1")
     assert [one.trouble for one in said(store)] == ["the judge refuses the key"]
 
 
@@ -93,7 +93,7 @@ def test_processes_that_count_at_once_lose_no_call(store: Store) -> None:
         for _ in range(20):
             with world.store.write() as connection:
                 readings = [a_reading(name, model) for model in ("b", "a")]
-                rates.note(connection, readings, {"b": Calls(1, 1, 0), "a": Calls(2, 0, 0)})
+                rates.record_rates(connection, readings, {"b": Calls(1, 1, 0), "a": Calls(2, 0, 0)})
 
     at_once(store, 3, work)
     assert ever(store) == {"a": Calls(120, 0, 0), "b": Calls(60, 60, 0)}

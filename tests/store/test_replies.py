@@ -52,7 +52,7 @@ def test_an_answer_that_is_too_old_is_not_given_and_a_new_one_takes_its_place(st
 
 
 def test_an_answer_that_is_too_long_is_left_out_and_the_others_stay(store: Store) -> None:
-    assert put(store, {"a": b"x" * answers.MOST_BYTES, "b": b"x" * (answers.MOST_BYTES + 1), "c": b"{}"}) == 2
+    assert put(store, {"a": b"x" * answers.MAX_BYTES, "b": b"x" * (answers.MAX_BYTES + 1), "c": b"{}"}) == 2
     assert stored(store) == ["a", "c"]
 
 

@@ -98,7 +98,9 @@ def test_all_versions_of_a_rubric_spend_from_one_cap(store: Store) -> None:
     world.settle([outcome(one, cost_usd=0.1) for one in spent])
     assert names([new, other], world.claim([new, other], money=purse).jobs) == {"dear": 1, "cheap": 4}
     with store.read() as connection:
-        assert {name: round(one.spent_usd, 9) for name, one in accounts.by_rubric(connection, DAY, DAY).items()} == {
+        assert {
+            name: round(one.spent_usd, 9) for name, one in accounts.balances_by_rubric(connection, DAY, DAY).items()
+        } == {
             "dear": 0.2,
             "cheap": 0.0,
         }

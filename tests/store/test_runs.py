@@ -24,7 +24,7 @@ numbers = count()
 
 def only(store: Store, run_id: str = "r-1") -> Run:
     with store.read() as connection:
-        ((_, found),) = runs.find(connection, run_id)
+        ((_, found),) = runs.find_runs(connection, run_id)
     return found
 
 
@@ -83,10 +83,10 @@ def test_two_sources_may_use_one_run_id(store: Store, a_run: ARun) -> None:
     ]
     assert world.take(batch) == Counts(accepted=2, revised=0, duplicate=0)
     with store.read() as connection:
-        newest_first = [one.output for _, one in runs.find(connection, "r-1")]
+        newest_first = [one.output for _, one in runs.find_runs(connection, "r-1")]
         assert newest_first == ["from otlp", "from langfuse"]
-        assert [one.source for _, one in runs.find(connection, "r-1", "langfuse")] == ["langfuse"]
-        assert runs.find(connection, "nobody") == []
+        assert [one.source for _, one in runs.find_runs(connection, "r-1", "langfuse")] == ["langfuse"]
+        assert runs.find_runs(connection, "nobody") == []
 
 
 def test_a_revision_moves_a_run_while_its_night_is_not_drawn(store: Store, a_run: ARun) -> None:
@@ -181,7 +181,7 @@ def test_listing_is_newest_first_and_its_bounds_are_included(store: Store) -> No
             until: date | None = None,
             limit: int = 100,
         ) -> list[str]:
-            rows = runs.listing(connection, task_type=task_type, status=status, since=since, until=until, limit=limit)
+            rows = runs.list_runs(connection, task_type=task_type, status=status, since=since, until=until, limit=limit)
             return [each["run_id"] for each in rows]
 
         assert listed(task_type="refund") == [str(night) for night in nights]
@@ -193,11 +193,11 @@ def test_listing_is_newest_first_and_its_bounds_are_included(store: Store) -> No
 def test_the_span_is_none_without_runs_and_both_ends_with_them(store: Store) -> None:
     world = World(store)
     with store.read() as connection:
-        assert runs.span(connection) is None
+        assert runs.night_span(connection) is None
     for night in (NIGHT, NIGHT - timedelta(9), NIGHT - timedelta(3)):
         world.take([incoming(small_run(f"{night}", night=night), night=night)])
     with store.read() as connection:
-        assert runs.span(connection) == (NIGHT - timedelta(9), NIGHT)
+        assert runs.night_span(connection) == (NIGHT - timedelta(9), NIGHT)
 
 
 def test_references_of_a_night_stay_as_first_stored(store: Store) -> None:
@@ -245,7 +245,7 @@ def test_two_takers_at_once_revise_one_after_the_other(store: Store, a_run: ARun
     at_once(store, 2, take)
     assert told == [Counts(accepted=0, revised=50, duplicate=0)] * 2
     with store.read() as connection:
-        assert {one.revision for _, one in runs.find(connection, "r-7")} == {3}
+        assert {one.revision for _, one in runs.find_runs(connection, "r-7")} == {3}
         assert len(connection.execute(select(payload.c.run_pk)).all()) == 150
 
 
@@ -323,7 +323,7 @@ def test_a_run_comes_out_of_the_store_as_it_went_in(store: Store, sent: list[Run
     World(store).take([incoming(one) for one in sent])
     with store.read() as connection:
         for one in sent:
-            ((_, found),) = runs.find(connection, one.run_id, one.source)
+            ((_, found),) = runs.find_runs(connection, one.run_id, one.source)
             assert found == one.model_copy(update={"received_at": NOW})
 
 

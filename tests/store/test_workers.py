@@ -8,12 +8,12 @@ from worker.store.queue import workers
 
 def see(store: Store, name: str, at: datetime, lanes: Sequence[str] = ("judge",)) -> None:
     with store.write() as connection:
-        workers.seen(connection, name, lanes, 42, at)
+        workers.record_heartbeat(connection, name, lanes, 42, at)
 
 
 def alive(store: Store, at: datetime) -> list[tuple[str, str]]:
     with store.read() as connection:
-        return [(row["name"], row["lanes"]) for row in workers.alive(connection, at)]
+        return [(row["name"], row["lanes"]) for row in workers.live_workers(connection, at)]
 
 
 def test_a_worker_is_alive_while_it_was_seen_lately(store: Store) -> None:
@@ -27,15 +27,15 @@ def test_a_worker_that_is_seen_again_is_one_worker_and_keeps_its_start(store: St
     for seconds in (0, 15, 30):
         see(store, "a", NOW + timedelta(seconds=seconds))
     with store.read() as connection:
-        (row,) = workers.alive(connection, NOW)
+        (row,) = workers.live_workers(connection, NOW)
     assert (row["started_at"], row["seen_at"]) == (NOW, NOW + timedelta(seconds=30))
 
 
 def test_a_worker_that_stopped_is_gone(store: Store) -> None:
     see(store, "a", NOW)
     with store.write() as connection:
-        workers.gone(connection, "a")
-        workers.gone(connection, "nobody")
+        workers.remove(connection, "a")
+        workers.remove(connection, "nobody")
     assert alive(store, NOW) == []
 
 
@@ -56,7 +56,7 @@ def test_processes_at_work_are_those_that_hold_jobs_of_the_lane_now(store: Store
 
     def at_work(now: datetime) -> int:
         with store.read() as connection:
-            return workers.at_work(connection, "judge", now)
+            return workers.working_processes(connection, "judge", now)
 
     assert at_work(NOW) == 2
     assert at_work(NOW + timedelta(seconds=LEASE_S + 1)) == 0

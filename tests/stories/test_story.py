@@ -166,7 +166,7 @@ def everything(project: Project) -> dict[str, list[Any]]:
 def assert_reconciles(project: Project, *, pending: int = 0) -> list[counts.NightCounts]:
     registered = [one for one, _ in project.scorers.register()]
     with project.store.read() as connection:
-        found = counts.counts(connection, MONDAY, MONDAY + timedelta(days=80), registered, MONDAY)
+        found = counts.night_counts(connection, MONDAY, MONDAY + timedelta(days=80), registered, MONDAY)
     assert found
     assert all(one.reconciles for one in found), found
     assert sum(one.pending for one in found) == pending
@@ -208,7 +208,7 @@ def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_c
     assert all(point["population"] == point["sampled"] == point["scored"] == 56 for point in points)
     assert points[-1]["high"] < points[0]["low"]
     with project.store.read() as connection:
-        drifts = findings.listing(connection)
+        drifts = findings.list_findings(connection)
     assert {one.stream.task_type for one in drifts if one.stream.scorer == "task_completion"} <= {"refund", None}
     first = min((one for one in drifts if one.stream.task_type == "refund"), key=lambda one: one.found_night)
     assert first.stream.scorer == "task_completion"
@@ -257,7 +257,7 @@ def test_two_schedulers_that_finish_the_same_nights_at_once_leave_one_summary(be
     )
     assert len(set(points)) == len(points)
     with project.store.read() as connection:
-        assert len(findings.listing(connection)) == found
+        assert len(findings.list_findings(connection)) == found
         assert all(len(each) == 1 for each in findings.by_stream(connection).values())
 
 
@@ -556,7 +556,7 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ben
 
     def look() -> bool:
         with project.store.read() as connection:
-            accounts.append(money.account(connection, project.nights.of(datetime.now(UTC))))
+            accounts.append(money.day_balance(connection, project.nights.of(datetime.now(UTC))))
         return False
 
     wait(project, stop=look)

@@ -97,7 +97,7 @@ class Crew:
 
     def alive(self) -> list[int]:
         with self.project.store.read() as connection:
-            return [row["pid"] for row in workers.alive(connection, self.project.store.now(connection))]
+            return [row["pid"] for row in workers.live_workers(connection, self.project.store.now(connection))]
 
     def states(self) -> Counter[str]:
         statement = select(job.c.state, func.count().label("jobs")).group_by(job.c.state)

@@ -81,7 +81,7 @@ def make(
     tally = take(project, jsonl.read(_file(lines), now=NOW, limits=project.settings.intake), NOW, on_rejected=_refuse)
     assert tally.accepted == len(lines)
     with store.read() as connection:
-        span = runs.span(connection)
+        span = runs.night_span(connection)
     if span is not None:
         project.nights.first_tick(
             datetime(span[0].year, span[0].month, span[0].day, 12, tzinfo=UTC) + timedelta(days=1)

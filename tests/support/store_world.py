@@ -155,12 +155,12 @@ class World:
 
     def give_back(self, jobs: Sequence[Job], *, owner: str = "me") -> int:
         with self.store.write() as connection:
-            return leases.give_back(connection, jobs, owner)
+            return leases.release_untried(connection, jobs, owner)
 
     def all_counts(self, current: Sequence[Registered], *, start: date | None = NIGHT) -> list[counts.NightCounts]:
         with self.store.read() as connection:
-            first, last = runs.span(connection) or (NIGHT, NIGHT)
-            return counts.counts(connection, first, last, current, start)
+            first, last = runs.night_span(connection) or (NIGHT, NIGHT)
+            return counts.night_counts(connection, first, last, current, start)
 
     def count(self, current: Sequence[Registered], *, start: date | None = NIGHT) -> counts.NightCounts:
         """The counts of the only night and scorer there is."""
@@ -217,7 +217,7 @@ def draw_strata(
     connection: Connection, night: date, rate: float | Mapping[Stratum, float], floor: int, now: datetime
 ) -> int:
     """Decide every stratum that is new, or that the rate raises; gives the runs that this drew."""
-    standing = draws.current(connection, night)
+    standing = draws.current_draws(connection, night)
     added = 0
     is_raised = False
     for stratum, size in draws.populations(connection, night):
@@ -237,15 +237,15 @@ def draw_strata(
             why=decided.why,
             drawn_at=now,
         )
-        added += draws.store(connection, record, own)
+        added += draws.store_draw(connection, record, own)
     if is_raised:
-        enrol.reorder(connection, night)
+        enrol.reorder_jobs(connection, night)
     return added
 
 
 def thresholds(store: Store, night: date = NIGHT) -> dict[Stratum, float]:
     with store.read() as connection:
-        return {stratum: row["threshold"] for stratum, row in draws.current(connection, night).items()}
+        return {stratum: row["threshold"] for stratum, row in draws.current_draws(connection, night).items()}
 
 
 def row(one: Job, *, value: float | None = 1.0, criterion: str | None = None, **over: Any) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ def _beat(lanes: Sequence[str]) -> None:
         with _forking:
             try:
                 with store.write() as connection:
-                    workers.seen(connection, name, lanes, os.getpid(), store.now(connection))
+                    workers.record_heartbeat(connection, name, lanes, os.getpid(), store.now(connection))
             except SpotcheckError as error:
                 log.warning("heartbeat: %s", error)
             finally:
@@ -81,7 +81,7 @@ def _beat(lanes: Sequence[str]) -> None:
             break
     try:
         with store.write() as connection:
-            workers.gone(connection, name)
+            workers.remove(connection, name)
     except SpotcheckError:
         pass  # it will count as gone in a minute
     finally:

@@ -148,7 +148,7 @@ def _example(project: Project, history: History) -> str | None:
     drop = next(one for one in history.planted if one.what == QUALITY_DROP)
     rubrics = [each.pk for each, _ in project.scorers.register() if each.key.name == RUBRIC]
     with project.store.read() as connection:
-        worst = stored.lowest(connection, drop.night, history.nights[-1], rubrics, drop.task_type, 1)
+        worst = stored.lowest_scored(connection, drop.night, history.nights[-1], rubrics, drop.task_type, 1)
         names = stored.identities(connection, [pk for pk, _ in worst])
     return next((run_id for run_id, _ in names.values()), None)
 

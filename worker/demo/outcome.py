@@ -26,9 +26,9 @@ def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[
     first, last = history.nights[0], history.nights[-1]
     with project.store.read() as connection:
         registered = [each for each, _ in project.scorers.register()]
-        rows = counts.counts(connection, first, last, registered, project.nights.start())
-        judged = report.judged(connection, first, last)
-        raised = alerts.listing(connection, everything=True)
+        rows = counts.night_counts(connection, first, last, registered, project.nights.start())
+        judged = report.judging_costs(connection, first, last)
+        raised = alerts.list_alerts(connection, everything=True)
         points = trends.points(connection, dimension="task_type", scorer_name=RUBRIC, task_type=None, since_week=None)
     judging = [each._asdict() for each in judged]
     shift = next(one for one in history.planted if one.what == MIX_SHIFT)

@@ -132,7 +132,7 @@ class JobQueue:
         store = self.project.store
         with store.write() as connection:
             now = store.now(connection)
-            failed_attempts.book(connection, paid, self.owner, self.project.nights.of(now))
+            failed_attempts.book_costs(connection, paid, self.owner, self.project.nights.of(now))
             replies.put_many(connection, answers_of(paid), now)
 
     def retry_later(self, jobs: Sequence[tuple[Job, datetime, str]]) -> None:
@@ -145,7 +145,7 @@ class JobQueue:
         store = self.project.store
         with store.write() as connection:
             not_before = store.now(connection) + timedelta(seconds=wait_s) if wait_s else None
-            leases.give_back(connection, jobs, self.owner, reason, not_before=not_before)
+            leases.release_untried(connection, jobs, self.owner, reason, not_before=not_before)
 
     def renew(self, jobs: Sequence[Job]) -> None:
         """Hold on to jobs."""

@@ -21,7 +21,7 @@ def quota_of(project: Project, share: Share | None) -> Callable[[str], Quota | N
 
     def processes() -> int:
         with project.store.read() as connection:
-            return workers.at_work(connection, "judge", project.store.now(connection))
+            return workers.working_processes(connection, "judge", project.store.now(connection))
 
     def of(model: str) -> Quota | None:
         own = project.settings.judge.quota.of(model)

@@ -83,7 +83,7 @@ class RateReporter:
         if not self._noted or self._is_store_deaf or self._pid != os.getpid():
             return
         with suppress(StoreError), self._project.store.write(patience_s=_PATIENCE_S) as connection:
-            rates.gone(connection, self.worker)
+            rates.forget_process(connection, self.worker)
 
     async def _keep_noting(self, gates: dict[str, CallQueue], is_over: asyncio.Event) -> None:
         while not is_over.is_set():
@@ -167,7 +167,7 @@ class RateReporter:
         store = self._project.store
         with store.write(patience_s=_PATIENCE_S) as connection:
             at = store.now(connection)
-            rates.note(connection, [dated(at) for dated in drafts.values()], fresh)
+            rates.record_rates(connection, [dated(at) for dated in drafts.values()], fresh)
 
 
 def _calls(gate: CallQueue) -> Calls:

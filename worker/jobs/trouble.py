@@ -87,7 +87,7 @@ class TroubleLog:
         """Whether a turn without trouble says nothing: it settled nothing, though jobs wait."""
         if done.settled:
             return False
-        waiting = backlog.waiting(connection, now, lane)
+        waiting = backlog.lane_backlog(connection, now, lane)
         return waiting.due + waiting.later + waiting.leased > 0
 
 

@@ -36,7 +36,7 @@ def tell(project: Project, connection: Connection, one: Alert, *, run_pk: int | 
     number = alerts.add(connection, one, run_pk=run_pk)
     if number is None:
         return False
-    if alerts.is_silent(connection, number):
+    if alerts.is_muted(connection, number):
         return True
     log.warning("alert %d (%s): %s", number, one.urgency, one.text)
     if _leaves(project, one):
@@ -95,7 +95,7 @@ def tell_costly(project: Project, connection: Connection, batch: Sequence[Incomi
         for item in batch
         if item.run.cost_usd is not None and item.run.cost_usd > cap and not is_history(project, item.night, now)
     ]
-    keys = runs.keys(connection, [(item.run.source, item.run.run_id) for item in costly])
+    keys = runs.keys_of(connection, [(item.run.source, item.run.run_id) for item in costly])
     for item in costly:
         one, cost_usd = item.run, item.run.cost_usd or 0.0
         told = alerting.money(cost_usd)

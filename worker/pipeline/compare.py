@@ -65,7 +65,7 @@ def _streams(connection: Connection, night: date) -> list[Scanned]:
     traffic = cells.reference_traffic(connection, MIX_NIGHTS)
     since = night - timedelta(days=_REACH_NIGHTS - 1)
     found = []
-    for each in cells.cells(connection, since, night, pks, aggregates_only=True):
+    for each in cells.read_cells(connection, since, night, pks, aggregates_only=True):
         key = keys[each.scorer_pk]
         if key.name in OPERATIONAL:
             continue
@@ -94,7 +94,7 @@ def _look(
         return None  # this night was looked at before
     series, start, learn_from = one.series, 0, 0
     if latest is not None:
-        if latest["state"] in findings.ALIVE:
+        if latest["state"] in findings.OPEN_STATES:
             follow(connection, latest, lambda nights: _mean(series, nights), night, now)
             return None
         start = _index(series, latest["found_night"] + timedelta(days=MUTE_NIGHTS + 1))

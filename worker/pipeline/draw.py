@@ -73,7 +73,7 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
             enrol.supersede(connection, night, scorers, now)
             enrol.adopt(connection, night, scorers, now)
         _dispatch(connection, night, now)
-        enrol.send_new(connection, night, batched)
+        enrol.move_untried_to_batch(connection, night, batched)
         return _standing(connection, night)
 
 
@@ -92,7 +92,7 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
         Jobs added.
     """
     with project.store.read() as connection:
-        if not draws.has_late(connection, night) and enrol.is_settled(connection, night, scorers):
+        if not draws.has_late_runs(connection, night) and enrol.is_up_to_date(connection, night, scorers):
             return 0
     batched = _batched(project, night)
     with project.store.write() as connection:
@@ -105,7 +105,7 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
             enrol.supersede(connection, night, scorers, now)
             adopted = enrol.adopt(connection, night, scorers, now)
         added = adopted + _dispatch(connection, night, now)
-        enrol.send_new(connection, night, batched)
+        enrol.move_untried_to_batch(connection, night, batched)
         return added
 
 
@@ -115,7 +115,7 @@ def retire(project: Project, night: date, now: datetime, scorers: Sequence[Regis
     with project.store.write() as connection:
         if draws.lock_night(connection, night):
             enrol.supersede(connection, night, scorers, now)
-            enrol.send_new(connection, night, batched)
+            enrol.move_untried_to_batch(connection, night, batched)
 
 
 def _batched(project: Project, night: date) -> list[int]:
@@ -126,7 +126,7 @@ def _batched(project: Project, night: date) -> list[int]:
 def _decide(
     project: Project, connection: Connection, night: date, now: datetime, rate: float | None, *, is_new: bool
 ) -> None:
-    standing = draws.current(connection, night)
+    standing = draws.current_draws(connection, night)
     is_raised = False
     with_floors = is_new or rate is not None
     for plan, wanted in plan_night(project, connection, night, rate, with_floors=with_floors):
@@ -143,9 +143,9 @@ def _decide(
             why=plan.why,
             drawn_at=now,
         )
-        draws.store(connection, decided, wanted)
+        draws.store_draw(connection, decided, wanted)
     if is_raised:
-        enrol.reorder(connection, night)
+        enrol.reorder_jobs(connection, night)
 
 
 def _is_waiting_for_runs(project: Project, connection: Connection, night: date, now: datetime) -> bool:
@@ -160,7 +160,7 @@ def _dispatch(connection: Connection, night: date, now: datetime) -> int:
 
 
 def _standing(connection: Connection, night: date) -> list[StratumDraw]:
-    current: Mapping[Stratum, Mapping[str, object]] = draws.current(connection, night)  # type: ignore[assignment]  # rows are mappings
+    current: Mapping[Stratum, Mapping[str, object]] = draws.current_draws(connection, night)  # type: ignore[assignment]  # rows are mappings
     sizes = dict(draws.populations(connection, night))
     found = []
     for stratum, row in sorted(current.items()):

@@ -71,7 +71,7 @@ def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_f
     pks = [registered.pk for registered, _ in project.scorers.register()] if in_force_only else None
     with project.store.read() as connection:
         now = project.store.now(connection)
-        lanes = [backlog.waiting(connection, now, lane, nights, pks) for lane in LANES]
+        lanes = [backlog.lane_backlog(connection, now, lane, nights, pks) for lane in LANES]
     return sum(lane.due + lane.later + lane.leased for lane in lanes)
 
 
@@ -109,7 +109,7 @@ def wait_for_scores(
             wake_due(project, wake)
             woken_at = time.monotonic()
         with project.store.read() as connection:
-            helpers = len(workers.alive(connection, project.store.now(connection)))
+            helpers = len(workers.live_workers(connection, project.store.now(connection)))
         if not helpers or time.monotonic() - moved_at > 2 * _STALLED_S:
             began = time.monotonic()
             done = desk.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
@@ -161,7 +161,7 @@ class _JudgePatience:
 
 def _held(project: Project) -> list[backlog.BlockedJobs]:
     with project.store.read() as connection:
-        return backlog.held(connection, project.store.now(connection))
+        return backlog.blocked_jobs(connection, project.store.now(connection))
 
 
 def _advancing(on_wait: OnWait, total: int, left: int) -> Callable[[int], None]:

@@ -35,7 +35,7 @@ def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     since = project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     with project.store.read() as connection:
         recent = draws.drawn_nights(connection, since)
-        to_settle = enrol.nights_to_settle(connection, scorers)
+        to_settle = enrol.nights_with_retired_jobs(connection, scorers)
     added = sum(decide_late(project, night, now, scorers) for night in recent)
     for night in sorted(set(to_settle) - set(recent)):  # nobody would ever do them, and somebody may wait for them
         retire(project, night, now, scorers)
@@ -49,8 +49,8 @@ def wake_due(project: Project, wake: Wake) -> None:
     """Wake each lane that has due work."""
     with project.store.read() as connection:
         now = project.store.now(connection)
-        due = {lane: backlog.waiting(connection, now, lane).due for lane in LANES}
-        look_at = batches.next_look(connection)
+        due = {lane: backlog.lane_backlog(connection, now, lane).due for lane in LANES}
+        look_at = batches.next_poll_at(connection)
     if look_at is not None and look_at <= now:
         due["batch"] += 1
     for lane, count in due.items():

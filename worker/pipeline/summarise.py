@@ -65,11 +65,11 @@ def summarise(project: Project, nights: Sequence[Stale], now: datetime) -> int:
         trends.lock_weeks(connection, weeks)
         since = calendar.nights_of_week(weeks[0])[0] - timedelta(days=_DISPERSION_NIGHTS)
         until = calendar.nights_of_week(weeks[-1])[1]
-        streams = summary.cells(connection, since, until)
+        streams = summary.read_cells(connection, since, until)
         traffic = summary.reference_traffic(connection, MIX_NIGHTS)
         stored = 0
         for week in weeks:
-            unscored = _by_stream(summary.unscored(connection, *calendar.nights_of_week(week)))
+            unscored = _by_stream(summary.unscored_counts(connection, *calendar.nights_of_week(week)))
             rows = [row for stream in streams for row in _points(week, stream, traffic, unscored)]
             trends.replace_week(connection, week, rows)
             stored += len(rows)

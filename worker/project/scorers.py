@@ -128,7 +128,7 @@ class ScorerSet:
         """
         pks = [registered.pk for registered, scorer in self.register() if scorer.is_batchable]
         with self._store.write() as connection:
-            return enrol.send(connection, "batch" if lane == "batch" else "judge", pks)
+            return enrol.move_to_lane(connection, "batch" if lane == "batch" else "judge", pks)
 
     def contexts(self, nights_and_types: set[tuple[date, str]]) -> "dict[tuple[date, str], Context]":
         """What scorers may know besides a run, by night and task type; without a way to a judge."""

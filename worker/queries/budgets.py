@@ -35,12 +35,12 @@ def budgets(project: Project, connection: Connection) -> list[BudgetStatus]:
     month = accounts.month_of(day)
     of_all = BudgetStatus(
         None,
-        accounts.account(connection, day),
+        accounts.day_balance(connection, day),
         policy.budget_usd_per_day,
-        accounts.month_account(connection, day),
+        accounts.month_balance(connection, day),
         policy.budget_usd_per_month,
     )
-    today, lately = accounts.by_rubric(connection, day, day), accounts.by_rubric(connection, *month)
+    today, lately = accounts.balances_by_rubric(connection, day, day), accounts.balances_by_rubric(connection, *month)
     return [of_all] + [
         BudgetStatus(name, today.get(name, _NOTHING), own.usd_per_day, lately.get(name, _NOTHING), own.usd_per_month)
         for name in sorted({*lately, *policy.budgets})

@@ -39,12 +39,12 @@ class Story(NamedTuple):
 def explain(project: Project, run_pk: int, run: Run) -> Story:
     """Why a run was scored or not, and by whom, with what result."""
     with project.store.read() as connection:
-        facts = scores.facts(connection, run_pk)
+        facts = scores.run_row(connection, run_pk)
         current, drawn = scores.draw_of(connection, run_pk)
         jobs = scores.jobs_of(connection, run_pk)
-        found = scores.of_run(connection, run_pk)
+        found = scores.scores_of(connection, run_pk)
         night = facts["night"]
-        is_drawn = bool(draws.is_drawn(connection, [night]))
+        is_drawn = bool(draws.drawn_subset(connection, [night]))
         looking = enrol.registered(connection, enrol.enrolled(connection, [night])[night])
     taken = Decision(None, "taken", f"from {run.source}, content {run.content}", facts["received_at"])
     decisions = [taken, _drawing(project, facts, current, drawn, is_drawn=is_drawn)]

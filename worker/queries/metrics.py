@@ -71,7 +71,7 @@ class MetricsCollector:
             with self._project.store.read() as connection:
                 cheap = [
                     *_queue(now),
-                    *_judge(now, rates.ever(connection)),
+                    *_judge(now, rates.total_calls(connection)),
                     *_money(now, self._project),
                     *_batches(now),
                 ]

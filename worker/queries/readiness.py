@@ -43,7 +43,7 @@ class Learning(NamedTuple):
 def learning(project: Project) -> Learning:
     """How many nights are learned, counted in the stored summaries as the scan takes them."""
     with project.store.read() as connection:
-        has_runs = runs.span(connection) is not None
+        has_runs = runs.night_span(connection) is not None
         scored = [
             _learned(first, last, nights)
             for name, first, last, nights in cells.compared_spans(connection)

@@ -125,14 +125,16 @@ class StatusReader:
         day = self._project.nights.of(at)
         open_jobs = [self._in_real_time(one) for one in progress.open_jobs(connection, at)]
         said = paces.readings(connection, at)
-        spent = accounts.by_scorer(connection, day)
+        spent = accounts.balances_by_scorer(connection, day)
         of_all, *by_rubric = budgets(self._project, connection)
-        open_batches = [one for one in batches.recent(connection, at) if one.state != "done"]
-        alive = workers.alive(connection, at)
+        open_batches = [one for one in batches.recent_batches(connection, at) if one.state != "done"]
+        alive = workers.live_workers(connection, at)
         self._know(connection, {one.scorer_pk for one in open_jobs} | set(spent))
         by_scorer = [(self._keys[one.scorer_pk], one) for one in open_jobs if one.scorer_pk in self._keys]
         spent_by = [ScorerSpent(self._keys.get(pk), one) for pk, one in spent.items() if any(one)]
-        lanes = {lane: progress.summed([one for one in open_jobs if one.lane == lane]) for lane in _lanes(open_jobs)}
+        lanes = {
+            lane: progress.total_backlog([one for one in open_jobs if one.lane == lane]) for lane in _lanes(open_jobs)
+        }
         return EngineStatus(
             at=at,
             lanes=lanes,
@@ -195,7 +197,7 @@ def _models(
     named = list(dict.fromkeys([*in_force, *sorted({*asked, *jobs, *spent})]))
     found = []
     for model in named:
-        queue = progress.summed(jobs.get(model, []))
+        queue = progress.total_backlog(jobs.get(model, []))
         found.append(_model_now(at, model, heard.get(model, []), queue, _total(spent.get(model, []))))
     return found
 

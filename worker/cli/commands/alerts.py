@@ -52,7 +52,7 @@ def alerts(
         watch(opened, now())
         deliver(opened, now())
     with opened.store.read() as connection:
-        found = store.listing(connection, everything=everything, limit=limit)
+        found = store.list_alerts(connection, everything=everything, limit=limit)
         letters = outbox.delivery(connection, [one.alert_id or 0 for one in found])
         waiting = outbox.waiting(connection)
     if as_json:

@@ -39,7 +39,7 @@ def drift(
     if any(number is not None for number in decided.values()):
         _decide(opened, decided, nights)
     with opened.store.read() as connection:
-        found = findings.listing(connection, everything=everything)
+        found = findings.list_findings(connection, everything=everything)
     if as_json:
         show_json({"findings": [finding_json(one) for one in found]})
     else:

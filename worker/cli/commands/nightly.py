@@ -26,7 +26,7 @@ from worker.pipeline.reconcile import reconcile, wake_due
 from worker.project.project import Project
 from worker.records.sample import StratumDraw
 from worker.store.queue.backlog import BlockedJobs
-from worker.store.queue.batches import is_batch, recent
+from worker.store.queue.batches import is_batch, recent_batches
 from worker.store.runs import runs
 
 Lane = Annotated[
@@ -210,7 +210,7 @@ class _Waits:
     def _batch(self, owner: str) -> str:
         """Which batch, how far it is, and when it is given up."""
         with self._opened.store.read() as connection:
-            open_ones = {one.owner: one for one in recent(connection, self._opened.store.now(connection))}
+            open_ones = {one.owner: one for one in recent_batches(connection, self._opened.store.now(connection))}
         one = open_ones.get(owner)
         if one is None:
             return "a batch"

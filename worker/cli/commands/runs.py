@@ -42,7 +42,7 @@ def runs(
         raise SettingsError(f"--status {status!r} is not known{near(status, _STATUSES)}")
     opened = project()
     with opened.store.read() as connection:
-        rows = stored.listing(connection, task_type=task_type, status=status, since=first, until=last, limit=limit)
+        rows = stored.list_runs(connection, task_type=task_type, status=status, since=first, until=last, limit=limit)
     if as_json:
         show_json({"runs": [{key: value for key, value in row.items() if key != "pk"} for row in rows]})
         return
@@ -116,8 +116,8 @@ def _widths(longest: Mapping[str, int], room: int | None) -> dict[str, int]:
 def _nothing(opened: Project, task_type: str | None) -> str:
     """Why a list is empty, and what to do."""
     with opened.store.read() as connection:
-        span = stored.span(connection)
-        newest = stored.listing(connection, task_type=None, status=None, since=None, until=None, limit=_LOOKED_AT)
+        span = stored.night_span(connection)
+        newest = stored.list_runs(connection, task_type=None, status=None, since=None, until=None, limit=_LOOKED_AT)
     if span is None:
         return "no runs; take some in with spotcheck ingest"
     known = {row["task_type"] for row in newest}
@@ -127,7 +127,7 @@ def _nothing(opened: Project, task_type: str | None) -> str:
 
 def _find(opened: Project, run_id: str, source: str | None) -> tuple[int, Run]:
     with opened.store.read() as connection:
-        found = stored.find(connection, run_id, source)
+        found = stored.find_runs(connection, run_id, source)
     if not found:
         raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
     if len(found) > 1:

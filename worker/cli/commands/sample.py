@@ -40,7 +40,7 @@ def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_r
             f"from the day after on"
         )
     with opened.store.read() as connection:
-        span = runs.span(connection)
+        span = runs.night_span(connection)
     # nights before the first run hold nothing to draw, and there may be hundreds of thousands of them
     oldest = newest if span is None else min(span[0], newest)
     return list(nights_between(max(first, oldest), min(last, newest))) if last >= oldest else []

@@ -110,7 +110,7 @@ def _show(
         say(str(path))
     else:
         with opened.store.read() as connection:
-            findings_open = len([one for one in findings.listing(connection) if one.state == "open"])
+            findings_open = len([one for one in findings.list_findings(connection) if one.state == "open"])
         first = set(opened.settings.scoring.rubrics)
         ordered = sorted(points, key=lambda point: point["scorer"] not in first)
         beside = TableNotes(
@@ -135,11 +135,11 @@ def _so_far(opened: Project, points: Sequence[dict[str, Any]]) -> PartialWeek | 
 def _standing(opened: Project, asked: TrendsRequest) -> dict[tuple[str, str], MissingScoreReason]:
     """What is open and unscored in the weeks asked for, by name and version of each scorer asked for."""
     with opened.store.read() as connection:
-        span = runs.span(connection)
+        span = runs.night_span(connection)
         if span is None:
             return {}
         since = calendar.nights_of_week(asked.oldest_week(span[1]))[0]
-        found = counts.standing(connection, since=since, task_type=asked.task_type)
+        found = counts.missing_score_reasons(connection, since=since, task_type=asked.task_type)
     return {key: one for key, one in found.items() if asked.scorer in (None, key[0])}
 
 
@@ -186,7 +186,7 @@ def _complain_of_names(opened: Project, asked: TrendsRequest) -> None:
 def read(opened: Project, *, by: str, scorer: str | None, task_type: str | None, weeks: int) -> list[dict[str, Any]]:
     """Stored points as `--json` shows them, ending with the newest week that has runs."""
     with opened.store.read() as connection:
-        span = runs.span(connection)
+        span = runs.night_span(connection)
         if span is None:
             return []
         oldest = TrendsRequest(by, scorer, task_type, weeks).oldest_week(span[1])

@@ -72,23 +72,23 @@ def _look(opened: Project) -> Figures:
     with opened.store.read() as connection:
         real = opened.store.now(connection)
         work = today(connection, midnight)
-        told = alerts.listing(connection)
+        told = alerts.list_alerts(connection)
         turn = meta.get_meta(connection, f"{TURN}judge")
         next_night = (
             due[0] if due else None if start is None else max(opened.nights.last_due(at) + timedelta(days=1), start)
         )
         return Figures(
             at,
-            {lane: backlog.waiting(connection, real, lane) for lane in LANES},
+            {lane: backlog.lane_backlog(connection, real, lane) for lane in LANES},
             work.states,
-            accounts.account(connection, opened.nights.of(real)).spent_usd,
+            accounts.day_balance(connection, opened.nights.of(real)).spent_usd,
             work.last_drawn,
             next_night,
             None if next_night is None else due_from(next_night, settings.schedule.at, settings.zone),
-            len(findings.listing(connection)),
+            len(findings.list_findings(connection)),
             sum(1 for one in told if one.urgency == "now"),
             sum(1 for one in told if one.urgency != "now"),
-            len(workers.alive(connection, real)),
+            len(workers.live_workers(connection, real)),
             _trouble(turn),
         )
 

@@ -48,7 +48,7 @@ class Waking:
             return "no job is open"
         jobs = f"{counted(still_open, 'job')} {'is' if still_open == 1 else 'are'} open"
         with self._opened.store.read() as connection:
-            alive = len(workers.alive(connection, self._opened.store.now(connection)))
+            alive = len(workers.live_workers(connection, self._opened.store.now(connection)))
         if not alive:
             return f"{jobs}, and no worker is seen alive: start one with spotcheck worker, or add --wait"
         if self._is_up is False:

@@ -45,10 +45,10 @@ def count(opened: Project, first: date | None, last: date | None) -> Counted:
     registered = [each for each, _ in opened.scorers.register()]
     start = opened.nights.start()
     with opened.store.read() as connection:
-        span = runs.span(connection)
+        span = runs.night_span(connection)
         last = last or max(span[1] if span else opened.nights.last_over(now()), first or date.min)
         first = first or last - timedelta(days=min(_NIGHTS - 1, last.toordinal() - 1))
-        rows = counts.counts(connection, first, last, registered, start)
+        rows = counts.night_counts(connection, first, last, registered, start)
         known = {(one.key.name, one.key.series): one.key for one in enrol.registered(connection)}
         return Counted(first, last, rows, known, set(draws.drawn_nights(connection, first, last)))
 

@@ -77,7 +77,7 @@ class BatchLane:
     def _due(self) -> Batch | None:
         store = self._project.store
         with store.write() as connection:
-            return batches.take(connection, self._server_name, store.now(connection))
+            return batches.claim_due(connection, self._server_name, store.now(connection))
 
     def _new(self) -> Batch | None:
         """A new batch, where enough is due or has waited for company long enough."""
@@ -87,13 +87,13 @@ class BatchLane:
                 continue
             with store.read() as connection:
                 now = store.now(connection)
-                waiting = backlog.waiting(connection, now, "batch", scorer_pks=scorer_pks)
-                most = batches.most_jobs(connection, self._server_name, model, now, self._policy.max_jobs)
+                waiting = backlog.lane_backlog(connection, now, "batch", scorer_pks=scorer_pks)
+                most = batches.max_jobs(connection, self._server_name, model, now, self._policy.max_jobs)
             oldest_at = now if waiting.oldest_at is None else clock.real(waiting.oldest_at)
             is_old = now - oldest_at >= timedelta(seconds=self._policy.gather_s)
             if waiting.due >= most or (waiting.due and is_old):
                 with store.write() as connection:
-                    return batches.start(
+                    return batches.start_batch(
                         connection,
                         self._server_name,
                         model,

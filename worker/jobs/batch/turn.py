@@ -111,9 +111,11 @@ class BatchTurn:
             jobs, count = batches.jobs_of(connection, self.held.pk), 0
             for start in range(0, len(jobs), _AT_ONCE):
                 some = jobs[start : start + _AT_ONCE]
-                count += leases.release(connection, some, self.held.owner, "judge", why[:300], is_spent=is_spent)
+                count += leases.requeue_in_lane(
+                    connection, some, self.held.owner, "judge", why[:300], is_spent=is_spent
+                )
             now = store.now(connection)
-            self.held = batches.change(connection, self.held, state="done", done_at=now, trouble=why[:300])
+            self.held = batches.record_progress(connection, self.held, state="done", done_at=now, trouble=why[:300])
         self.done += DrainResult(retried=count)
         log.warning("batch %d: %s; %d jobs are asked at once instead", self.held.pk, in_short(why), count)
 
@@ -131,9 +133,11 @@ class BatchTurn:
             jobs = batches.jobs_of(connection, self.held.pk)
             for start in range(0, len(jobs), _AT_ONCE):
                 some, later = jobs[start : start + _AT_ONCE], now + timedelta(seconds=wait_s)
-                leases.release(connection, some, self.held.owner, "batch", said[:300], is_spent=False, not_before=later)
+                leases.requeue_in_lane(
+                    connection, some, self.held.owner, "batch", said[:300], is_spent=False, not_before=later
+                )
             ended = {"state": "done", "done_at": now, "trouble": said[:300], "is_too_much": True}
-            self.held = batches.change(connection, self.held, **ended, **seen)
+            self.held = batches.record_progress(connection, self.held, **ended, **seen)
         self.done += DrainResult(retried=len(jobs))
         log.warning("batch %d is too much for the server; half as many are sent in %.0f s", self.held.pk, wait_s)
 
@@ -149,7 +153,7 @@ class BatchTurn:
             jobs = self._write(path)
             if not jobs:
                 with self._project.store.write() as connection:
-                    self.held = batches.drop(connection, self.held)
+                    self.held = batches.discard_empty(connection, self.held)
                 self.is_empty = self.done == DrainResult()
                 return
             self._hold(_FILE_S)
@@ -179,7 +183,7 @@ class BatchTurn:
             yield self._loaded(taken[start : start + _AT_ONCE])
         pks = self._place.models.get(self.held.model, [])
         with self._project.store.read() as connection:
-            most = batches.most_jobs(connection, self.held.server, self.held.model, self._now(), self._policy.max_jobs)
+            most = batches.max_jobs(connection, self.held.server, self.held.model, self._now(), self._policy.max_jobs)
         left = most - len(taken)
         while left > 0 and pks:
             claimed = self._place.claim(min(left, _AT_ONCE), pks, lease_s=batches.LEASE_S)
@@ -196,7 +200,7 @@ class BatchTurn:
         if lost := [job for job in jobs if job.pk not in known]:
             with self._project.store.write() as connection:
                 is_spent = self.held.batch_id is not None
-                leases.release(connection, lost, self.held.owner, "judge", "superseded", is_spent=is_spent)
+                leases.requeue_in_lane(connection, lost, self.held.owner, "judge", "superseded", is_spent=is_spent)
         return work
 
     def _lines(self, work: Sequence[ClaimedJob], room: int) -> tuple[list[bytes], list[Job]]:
@@ -316,10 +320,10 @@ class BatchTurn:
             counted = settling.settle(connection, read.settled, self.held.owner, now, self._project.nights.of(now))
             for jobs, is_spent in ((read.again, False), (read.wasted, True)):
                 reason = "not answered in its batch"
-                leases.release(connection, jobs, self.held.owner, "judge", reason, is_spent=is_spent)
-            failed_attempts.book(connection, read.doubtful, self.held.owner, self._project.nights.of(now))
+                leases.requeue_in_lane(connection, jobs, self.held.owner, "judge", reason, is_spent=is_spent)
+            failed_attempts.book_costs(connection, read.doubtful, self.held.owner, self._project.nights.of(now))
             self._release_doubtful(connection, [one.job for one in read.doubtful])
-            self.held = batches.change(
+            self.held = batches.record_progress(
                 connection,
                 self.held,
                 collected=self.held.collected + counted,
@@ -333,7 +337,9 @@ class BatchTurn:
 
     def _release_doubtful(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """A second judge is asked at once: the synchronous lane finds what the first one said."""
-        leases.release(connection, jobs, self.held.owner, "judge", "a second judge is to be asked", is_spent=False)
+        leases.requeue_in_lane(
+            connection, jobs, self.held.owner, "judge", "a second judge is to be asked", is_spent=False
+        )
 
     @contextmanager
     def _answers(self, look: BatchStatus) -> Iterator[BatchOutput]:
@@ -360,7 +366,7 @@ class BatchTurn:
 
     def _set(self, **values: Any) -> None:  # noqa: ANN401 the fields of a batch
         with self._project.store.write() as connection:
-            self.held = batches.change(connection, self.held, **values)
+            self.held = batches.record_progress(connection, self.held, **values)
 
     def _is_late(self) -> bool:
         return self._now() >= self.held.deadline_at

@@ -83,13 +83,13 @@ def _owe(project: Project, nights: set[date]) -> None:
     """Apart from the runs' transaction: two that take in the same night would otherwise wait for one another."""
     if nights:
         with project.store.write() as connection:
-            operational.owe(connection, nights)
+            operational.mark_stale(connection, nights)
 
 
 def _decide_late(project: Project, nights: set[date], now: datetime) -> None:
     """Runs of nights that are drawn already are decided by the stored thresholds, however old the night is."""
     with project.store.read() as connection:
-        drawn = draws.is_drawn(connection, sorted(nights))
+        drawn = draws.drawn_subset(connection, sorted(nights))
     for night in sorted(drawn):
         decide_late(project, night, now, [])
 

@@ -28,17 +28,17 @@ def take_pulse(project: Project, now: datetime) -> list[date]:
     today = project.nights.of(now)
     recount_since = today - timedelta(days=project.settings.sampling.lookback_nights + 1)
     with project.store.read() as connection:
-        owed = operational.owed(connection, today + timedelta(days=1), recount_since)
+        owed = operational.stale_nights(connection, today + timedelta(days=1), recount_since)
     summed = [night for night in owed if _sum(project, night, now, today)]
     if summed:
         with project.store.write() as connection:
-            operational.forget_hours(connection, today - timedelta(days=KEPT_HOURS_NIGHTS))
+            operational.delete_hours(connection, today - timedelta(days=KEPT_HOURS_NIGHTS))
     return summed
 
 
 def _sum(project: Project, night: date, now: datetime, today: date) -> bool:
     with project.store.write() as connection:
-        taken_at, runs = operational.lock(connection, night)
+        taken_at, runs = operational.lock_figures(connection, night)
         is_running = night >= today
         if is_running and taken_at is not None and (now - taken_at).total_seconds() < runs / _RUNS_A_SECOND:
             return False
@@ -48,9 +48,9 @@ def _sum(project: Project, night: date, now: datetime, today: date) -> bool:
 
 def _replace(connection: Connection, night: date, now: datetime, *, with_hours: bool) -> None:
     whole, by_hour = FigureSums(), defaultdict[datetime, FigureSums](FigureSums)
-    for hour, facts in operational.facts(connection, night):
+    for hour, facts in operational.run_figures(connection, night):
         whole.add(facts)
         if with_hours:
             by_hour[hour].add(facts)
     hours = {hour: tally.figures() for hour, tally in sorted(by_hour.items())}
-    operational.replace(connection, night, whole.figures(), hours, runs=whole.runs, now=now)
+    operational.replace_figures(connection, night, whole.figures(), hours, runs=whole.runs, now=now)

@@ -13,7 +13,7 @@ from worker.project.project import Project
 from worker.records import Alert
 from worker.store.results import alerts
 from worker.store.runs import operational as stored_figures
-from worker.store.runs.operational import Pulse
+from worker.store.runs.operational import StoredFigure
 
 _TAIL_NIGHTS = 28
 _WEEKS = 4
@@ -26,7 +26,7 @@ def look_at_today(project: Project, now: datetime) -> None:
         return
     today = project.nights.of(now)
     with project.store.read() as connection:
-        spent = stored_figures.spend(connection, project.nights.last_over(now), today)
+        spent = stored_figures.agent_spend(connection, project.nights.last_over(now), today)
     for night, usd in sorted(spent.items()):
         if usd <= cap:
             continue
@@ -43,7 +43,9 @@ def look_at_today(project: Project, now: datetime) -> None:
             tell(project, connection, alert)
 
 
-def look_at_night(project: Project, connection: Connection, rows: Sequence[Pulse], night: date, now: datetime) -> None:
+def look_at_night(
+    project: Project, connection: Connection, rows: Sequence[StoredFigure], night: date, now: datetime
+) -> None:
     """A whole night: its spend against the same weekday of the weeks before, its very dear runs against the past.
 
     Args:
@@ -64,7 +66,7 @@ def look_at_night(project: Project, connection: Connection, rows: Sequence[Pulse
 
 
 def _look_for_jump(
-    project: Project, connection: Connection, costs: Sequence[Pulse], night: date, now: datetime
+    project: Project, connection: Connection, costs: Sequence[StoredFigure], night: date, now: datetime
 ) -> None:
     by_night: dict[date, float] = defaultdict(float)
     for row in costs:
@@ -90,7 +92,7 @@ def _look_for_jump(
 
 
 def _look_at_tail(
-    project: Project, connection: Connection, own: Sequence[Pulse], night: date, level: float, now: datetime
+    project: Project, connection: Connection, own: Sequence[StoredFigure], night: date, level: float, now: datetime
 ) -> None:
     since = night - timedelta(days=_TAIL_NIGHTS)
     past = operational.pooled(row.histogram or {} for row in own if since <= row.night < night)
@@ -123,4 +125,4 @@ def _look_at_tail(
 
 def _was_told(connection: Connection, kind: str, task_type: str | None, night: date) -> bool:
     """Whether the nights before told the same: what lasts is told once a week, not every night."""
-    return alerts.was_told(connection, kind, task_type, night - timedelta(days=MUTE_NIGHTS), night)
+    return alerts.was_raised(connection, kind, task_type, night - timedelta(days=MUTE_NIGHTS), night)

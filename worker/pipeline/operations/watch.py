@@ -26,7 +26,7 @@ from worker.store import meta
 from worker.store.results import findings
 from worker.store.runs import draws
 from worker.store.runs import operational as stored_figures
-from worker.store.runs.operational import Pulse
+from worker.store.runs.operational import StoredFigure
 
 Floats = NDArray[np.float64]
 SERIES = "1"
@@ -101,7 +101,7 @@ def watch(project: Project, now: datetime) -> WatchRound:
     if project.nights.start() is None:
         return WatchRound(summed, [])
     with project.store.read() as connection:
-        nights = stored_figures.unwatched(connection, project.nights.last_over(now))
+        nights = stored_figures.unwatched_nights(connection, project.nights.last_over(now))
     found = [one for night in nights for one in _look_at_night(project, night, now)]
     found += _look_at_hour(project, now)
     spend.look_at_today(project, now)
@@ -114,7 +114,7 @@ def _look_at_night(project: Project, night: date, now: datetime) -> list[Drift]:
         if not stored_figures.mark_watched(connection, night, now):
             return []
         since = night - timedelta(days=NIGHTS.reach - 1)
-        rows = stored_figures.nights(connection, since, night)
+        rows = stored_figures.night_figures(connection, since, night)
         first = min((row.night for row in rows), default=night)
         placed = [((row.night - first).days, row) for row in rows]
         lines = _lines(placed, (night - first).days + 1, NIGHTS)
@@ -135,7 +135,7 @@ def _look_at_hour(project: Project, now: datetime) -> list[Drift]:
         if not _is_new(connection, hour):
             return []
         meta.set_meta(connection, _WATCHED_HOUR, hour.isoformat())
-        rows = stored_figures.hours(connection, night - timedelta(days=HOURS.reach // 24 + 1), night)
+        rows = stored_figures.hour_figures(connection, night - timedelta(days=HOURS.reach // 24 + 1), night)
         earliest = hour - timedelta(hours=HOURS.reach - 1)
         rows = [row for row in rows if earliest <= row.at <= hour]
         first = min((row.at for row in rows), default=hour)
@@ -161,9 +161,9 @@ def _evened(line: _WatchedSeries, first: datetime) -> _WatchedSeries:
     return line._replace(n=season.exposure(line.n, line.s, hours, factors))
 
 
-def _lines(placed: Iterable[tuple[int, Pulse]], steps: int, grid: Grid) -> list[_WatchedSeries]:
+def _lines(placed: Iterable[tuple[int, StoredFigure]], steps: int, grid: Grid) -> list[_WatchedSeries]:
     """Streams with enough runs, from figures that stand at their steps."""
-    by_stream: dict[tuple[str, str, str], list[tuple[int, Pulse]]] = defaultdict(list)
+    by_stream: dict[tuple[str, str, str], list[tuple[int, StoredFigure]]] = defaultdict(list)
     for step, row in placed:
         by_stream[row.task_type, row.measure, row.subject].append((step, row))
     found = []
@@ -176,7 +176,9 @@ def _lines(placed: Iterable[tuple[int, Pulse]], steps: int, grid: Grid) -> list[
     return found
 
 
-def _line(stream: Stream, what: _What, rows: Sequence[tuple[int, Pulse]], steps: int, grid: Grid) -> _WatchedSeries:
+def _line(
+    stream: Stream, what: _What, rows: Sequence[tuple[int, StoredFigure]], steps: int, grid: Grid
+) -> _WatchedSeries:
     n, s, ss, total = np.zeros((4, steps))
     ranks: Mapping[int, float] = {}
     if what.kind in ("cost", "steps"):
@@ -200,7 +202,7 @@ def _scan(
     found: list[Drift] = []
     for line in lines:
         past = known.get(line.stream, [])
-        if past and past[0]["state"] in findings.ALIVE:
+        if past and past[0]["state"] in findings.OPEN_STATES:
             if grid is NIGHTS:
                 follow(connection, past[0], line.latest, night, now)
             continue
@@ -262,7 +264,7 @@ def _store(
     known: Mapping[Stream, Sequence[RowMapping]],
     now: datetime,
 ) -> list[Drift]:
-    alive = {stream for stream, rows in known.items() if rows and rows[0]["state"] in findings.ALIVE}
+    alive = {stream for stream, rows in known.items() if rows and rows[0]["state"] in findings.OPEN_STATES}
     alive |= {one.stream for one in found}
     stored = []
     for one in found:

@@ -49,9 +49,9 @@ def changes_of(connection: Connection, window: Window, task_type: str | None, na
     """The findings of the window, and older ones that nobody has settled; newest first."""
     found = [
         one
-        for one in findings.listing(connection, everything=True)
+        for one in findings.list_findings(connection, everything=True)
         if one.found_night <= window.until
-        and (one.found_night >= window.since or one.state in findings.ALIVE)
+        and (one.found_night >= window.since or one.state in findings.OPEN_STATES)
         and task_type in (None, one.stream.task_type)
     ][:MOST_CHANGES]
     changes = [
@@ -95,7 +95,7 @@ def _of_scores(
     since = one.since - timedelta(days=BEFORE_NIGHTS)
     rows = stored.scored_facts(connection, since, until, pks, stream.task_type, most=4 * MOST_RUNS)
     found = contrasts(seen(row, is_bad=row.figure is not None and row.figure < limit) for row in rows)
-    lowest = stored.lowest(connection, one.since, until, pks, stream.task_type, WORST)
+    lowest = stored.lowest_scored(connection, one.since, until, pks, stream.task_type, WORST)
     return found, means, _refs(connection, lowest)
 
 
@@ -110,7 +110,7 @@ def _of_all_runs(
     rows = [row for row in (*before, *after) if counts(row)]
     found = contrasts((seen(row, is_bad=is_bad(row)) for row in rows), ignore=bad.ignore)
     if bad.figure is not None:
-        worst = stored.extremes(connection, one.since, until, task_type, bad.figure, WORST)
+        worst = stored.highest(connection, one.since, until, task_type, bad.figure, WORST)
         return found, bad.means, _refs(connection, worst)
     chosen: list[tuple[int, float | None]] = [(row.pk, None) for row in after if counts(row) and is_bad(row)]
     return found, bad.means, _refs(connection, chosen[:WORST])
@@ -175,7 +175,7 @@ def sensitivity_of(
         moved.add(None)  # the overall line has fallen with it: from there a hair's breadth would be found
     wanted = [one.task_type for one in tested if one.scorer == primary and one.task_type not in moved]
     since = window.until - timedelta(days=scan.NIGHTS.reach - 1)
-    own = cells.cells(connection, since, window.until, primary_pks[-1:], aggregates_only=True)
+    own = cells.read_cells(connection, since, window.until, primary_pks[-1:], aggregates_only=True)
     if not own or not wanted:
         return ()
     first = min(cell.night for cell in own[0].cells)

@@ -74,7 +74,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
             return _empty(project, asked, now)
         ever = {one.key.fingerprint: one for one in registered(connection)}
         current = [ever.get(key.fingerprint, Registered(-1, key, applies_to)) for key, applies_to in in_force]
-        known = stored.known(connection, window.until)
+        known = stored.scored_spans(connection, window.until)
         changes = changes_of(connection, window, asked.task_type, scorers.names)
         told_now = _alerts(connection, window, asked.task_type)
         streams = streams_of(connection, window, asked.task_type, scorers, known, changes)
@@ -94,7 +94,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
             scorers.primary_pks,
             is_redacted=project.settings.scoring.redact,
         )
-        judged = tuple(Judged._make(row) for row in stored.judged(connection, window.since, window.until))
+        judged = tuple(Judged._make(row) for row in stored.judging_costs(connection, window.since, window.until))
     rows = upkeep(figures, window.weeks)
     told = sentences(
         window,
@@ -134,7 +134,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
 
 def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Window | None:
     """The nights asked for, and how many of them are over; None for a store without runs."""
-    span = runs.span(connection)
+    span = runs.night_span(connection)
     if span is None:
         return None
     monday, sunday = calendar.nights_of_week(calendar.week_of(span[1]))
@@ -149,7 +149,7 @@ def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Wi
     wanted = (calendar.nights_of_week(week)[0] - calendar.nights_of_week(calendar.week_of(since))[0]).days // 7 + 1
     shown = min(MOST_WEEKS, max(WEEKS_SHOWN, wanted))
     weeks = [calendar.week_of(calendar.back(until, back)) for back in range(shown)]
-    rows = stored.statuses(connection, since, until, asked.task_type)
+    rows = stored.status_counts(connection, since, until, asked.task_type)
     nights = len({row.night for row in rows})
     first = calendar.week_of(span[0])
     kept = tuple(one for one in reversed(weeks) if one >= first) or (week,)
@@ -184,7 +184,7 @@ def _tallies(
     connection: Connection, window: Window, current: Sequence[Registered], start: date | None, scorers: Scorers
 ) -> Sampled:
     """The counts of the window by scorer, and why there is no score where there is none."""
-    rows = counts.counts(connection, window.since, window.until, current, start)
+    rows = counts.night_counts(connection, window.since, window.until, current, start)
     terms = counts.NightCounts._fields[3:]
     sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(terms))
     for row in rows:
@@ -192,7 +192,7 @@ def _tallies(
         for place, term in enumerate(terms):
             own[place] += getattr(row, term)
     why: dict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
-    for pk, state, reason, count in stored.reasons(connection, window.since, window.until):
+    for pk, state, reason, count in stored.missing_reasons(connection, window.since, window.until):
         name, series, _ = scorers.names[pk]
         why[name, series].append((state, reason, count))
     tallies = [
@@ -205,7 +205,7 @@ def _tallies(
 
 def _alerts(connection: Connection, window: Window, task_type: str | None) -> tuple[Alert, ...]:
     """Alerts of the window that are no findings: those are told with what explains them."""
-    found = alerts.listing(connection, everything=True, since=window.since)
+    found = alerts.list_alerts(connection, everything=True, since=window.since)
     own = [
         one for one in found if one.kind != "drift" and one.night <= window.until and task_type in (None, one.task_type)
     ]
@@ -220,7 +220,7 @@ def _figures(connection: Connection, window: Window, task_type: str | None) -> l
             calendar.week_of(one.night),
             Nightly._make((one.task_type, one.measure, one.subject, one.n, one.s, one.ss, one.total, one.histogram)),
         )
-        for one in operational.nights(connection, since, window.until)
+        for one in operational.night_figures(connection, since, window.until)
         if task_type in (None, one.task_type)
     ]
 
@@ -251,7 +251,7 @@ def _groups(
 ) -> tuple[TaskTypeOutcome, ...]:
     """How runs came out, by task type; the good ones estimated from the sample with its weights."""
     statuses: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in stored.statuses(connection, window.since, window.until, task_type):
+    for row in stored.status_counts(connection, window.since, window.until, task_type):
         statuses[row.task_type][row.status] += row.runs
         statuses[None][row.status] += row.runs
     cells = _cells(connection, window, task_type, scorers.primary_pks)
@@ -273,14 +273,14 @@ def _cells(connection: Connection, window: Window, task_type: str | None, primar
     Where two series scored one night (a rubric changed while it was open), the one that scored more counts.
     """
     scored: dict[date, dict[int, dict[tuple[str, bool], tuple[int, int]]]] = defaultdict(lambda: defaultdict(dict))
-    for row in stored.good(connection, window.since, window.until, primary_pks, GOOD_FROM):
+    for row in stored.good_runs(connection, window.since, window.until, primary_pks, GOOD_FROM):
         scored[row.night][row.scorer_pk][row.task_type, bool(row.flagged)] = (row.scored, row.good)
     best = {
         night: max(by_pk.items(), key=lambda item: (sum(n for n, _ in item[1].values()), item[0]))[1]
         for night, by_pk in scored.items()
     }
     found = []
-    for row in stored.completed(connection, window.since, window.until, task_type):
+    for row in stored.completed_runs(connection, window.since, window.until, task_type):
         n, good = best.get(row.night, {}).get((row.task_type, bool(row.flagged)), (0, 0))
         found.append(
             Cell(row.night, row.task_type, bool(row.flagged), "", "", row.runs, n, n, float(good), float(good))
@@ -291,8 +291,8 @@ def _cells(connection: Connection, window: Window, task_type: str | None, primar
 def task_types(project: Project) -> set[str]:
     """The task types that reports know: those of summarised nights, and of the newest night."""
     with project.store.read() as connection:
-        span = runs.span(connection)
+        span = runs.night_span(connection)
         if span is None:
             return set()
-        newest = {row.task_type for row in stored.statuses(connection, span[1], span[1], None)}
+        newest = {row.task_type for row in stored.status_counts(connection, span[1], span[1], None)}
         return newest | set(summary.first_nights(connection))

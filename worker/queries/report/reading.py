@@ -44,7 +44,7 @@ def read_runs(
         if not ranked and not _has_scores(connection, window, list(heuristics), task_type):
             by = None
     worst = [pk for pk, _ in ranked if pk not in chosen][:WORST]
-    drawn = stored.drawn(connection, [*chosen, *worst])
+    drawn = stored.drawn_runs(connection, [*chosen, *worst])
     ranking = primary if by == primary else None
 
     def read(pks: Sequence[int]) -> tuple[RunToRead, ...]:
@@ -59,7 +59,7 @@ def _lowest(
 ) -> list[tuple[int, float]]:
     if not pks:
         return []
-    return stored.lowest(connection, window.since, window.until, pks, task_type, RANDOM + WORST)
+    return stored.lowest_scored(connection, window.since, window.until, pks, task_type, RANDOM + WORST)
 
 
 def _has_scores(connection: Connection, window: Window, pks: Sequence[int], task_type: str | None) -> bool:
@@ -71,9 +71,9 @@ def _has_scores(connection: Connection, window: Window, pks: Sequence[int], task
 
 def _read(connection: Connection, pk: int, ranking: str | None, *, is_drawn: bool, is_redacted: bool) -> RunToRead:
     run_id, source = stored.identities(connection, [pk])[pk]
-    run = next(run for each, run in runs.find(connection, run_id, source) if each == pk)
-    facts = scores.facts(connection, pk)
-    rows = [row for row in scores.of_run(connection, pk) if row["purpose"] == "production"]
+    run = next(run for each, run in runs.find_runs(connection, run_id, source) if each == pk)
+    facts = scores.run_row(connection, pk)
+    rows = [row for row in scores.scores_of(connection, pk) if row["purpose"] == "production"]
     lines = [_line(row, is_redacted=is_redacted) for row in rows]
     lines.sort(key=lambda line: not line.is_rubric)
     value = _value(lines, ranking)

@@ -18,7 +18,7 @@ from worker.core.stats.weekly import weekly
 from worker.records import Cell, Drift, Estimate
 from worker.store.results import cells as summary
 from worker.store.runs import operational
-from worker.store.runs.operational import Pulse
+from worker.store.runs.operational import StoredFigure
 
 MEASURES: Mapping[str, Measure] = {
     "error_rate": "errors",
@@ -49,7 +49,7 @@ def with_levels(connection: Connection, changes: Sequence[Change], until: date, 
     found = _of_scores(connection, [change.drift for change in open_ if not _measure(change.drift)], until, series)
     if of_runs:
         first = min(change.drift.since for change in of_runs)
-        rows = operational.nights(connection, first, until)
+        rows = operational.night_figures(connection, first, until)
         found |= {change.drift.finding_id: _of_all_runs(rows, change.drift) for change in of_runs}
     return tuple(change._replace(since=found.get(change.drift.finding_id)) for change in changes)
 
@@ -72,7 +72,7 @@ def _of_scores(
     levels: dict[int | None, Since | None] = {}
     for pk, own in by_series.items():
         first = min(one.since for one in own) - timedelta(days=_BEFORE_NIGHTS)
-        for each in summary.cells(connection, first, until, [pk]):
+        for each in summary.read_cells(connection, first, until, [pk]):
             for one in own:
                 if one.stream.criterion == each.criterion:
                     levels[one.finding_id] = _level(each.cells, one, traffic)
@@ -105,7 +105,7 @@ def _later(cells: Sequence[Cell], shares: Mapping[str, float] | None, scatter: f
     return Estimate(found.mean, *interval(found.mean, n / scatter), found.n, n / scatter)
 
 
-def _of_all_runs(rows: Sequence[Pulse], one: Drift) -> Since:
+def _of_all_runs(rows: Sequence[StoredFigure], one: Drift) -> Since:
     tool = one.stream.scorer.partition(":")[2]
     key = (one.stream.task_type, _measure(one), tool)
     whole = [row for row in rows if (row.task_type, row.measure, row.subject) == key and row.night >= one.since]
@@ -113,7 +113,7 @@ def _of_all_runs(rows: Sequence[Pulse], one: Drift) -> Since:
     return Since(_figure(whole), _figure(later), len({row.night for row in later if row.n}))
 
 
-def _figure(rows: Sequence[Pulse]) -> Estimate:
+def _figure(rows: Sequence[StoredFigure]) -> Estimate:
     """By the estimators of the weekly figures, over all the nights as if they were one week."""
     measure = rows[0].measure if rows else "errors"
     # every rate is estimated alike

@@ -42,7 +42,7 @@ def streams_of(
 ) -> tuple[StreamChart, ...]:
     """Every stream with points in the weeks shown: rubrics first, then those with findings, overall, most runs."""
     points: dict[tuple[str | None, str], list[WeekPoint]] = defaultdict(list)
-    for row in stored.points(connection, window.weeks[0], window.weeks[-1], task_type):
+    for row in stored.week_points(connection, window.weeks[0], window.weeks[-1], task_type):
         name, series, _ = scorers.names[row.scorer_pk]
         points[row.task_type, name].append(
             WeekPoint(
@@ -56,7 +56,7 @@ def streams_of(
     by_name: dict[str, list[stored.ScoredSpan]] = defaultdict(list)
     for one in known:
         by_name[scorers.names[one.scorer_pk][0]].append(one)
-    marks = _Marks(window, stored.versions(connection, window.until), by_name, scorers, changes)
+    marks = _Marks(window, stored.agent_versions(connection, window.until), by_name, scorers, changes)
     found = [
         _stream(window, where, name, own, marks, scorers.is_rubric(name), by_name[name])
         for (where, name), own in points.items()

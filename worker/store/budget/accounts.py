@@ -58,18 +58,18 @@ class AccountBalance(NamedTuple):
     presumed_usd: float
 
 
-def account(connection: Connection, day: date) -> AccountBalance:
+def day_balance(connection: Connection, day: date) -> AccountBalance:
     """A day's account; zeros for a day without calls."""
     return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day == day)).one())
 
 
-def month_account(connection: Connection, day: date) -> AccountBalance:
+def month_balance(connection: Connection, day: date) -> AccountBalance:
     """The account of a day's calendar month; zeros for a month without calls."""
     first, last = month_of(day)
     return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day.between(first, last))).one())
 
 
-def by_scorer(connection: Connection, day: date) -> dict[int, AccountBalance]:
+def balances_by_scorer(connection: Connection, day: date) -> dict[int, AccountBalance]:
     """A day's accounts by scorer; 0 is what was booked before accounts were kept by scorer."""
     rows = connection.execute(
         select(spend.c.scorer_pk, *_AMOUNTS).where(spend.c.day == day).order_by(spend.c.scorer_pk)
@@ -77,7 +77,7 @@ def by_scorer(connection: Connection, day: date) -> dict[int, AccountBalance]:
     return {row[0]: AccountBalance(*row[1:]) for row in rows}
 
 
-def by_rubric(connection: Connection, first: date, last: date) -> dict[str, AccountBalance]:
+def balances_by_rubric(connection: Connection, first: date, last: date) -> dict[str, AccountBalance]:
     """The accounts of some days (bounds included) by scorer's name, all versions together; absent without calls."""
     statement = (
         select(scorer.c.name, *_SUMS)
@@ -95,7 +95,7 @@ def month_of(day: date) -> tuple[date, date]:
     return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
-def lock(connection: Connection, day: date, *, by_month: bool = False) -> None:
+def lock_day(connection: Connection, day: date, *, by_month: bool = False) -> None:
     """Hold the accounts that a claim on a day may touch until the transaction ends, the oldest first as everywhere.
 
     With a month's cap the first of the month is among them: around midnight two workers reserve on different days.
@@ -106,7 +106,7 @@ def lock(connection: Connection, day: date, *, by_month: bool = False) -> None:
     _hold(connection, or_(spend.c.day.in_(held), spend.c.reserved_usd > 0))
 
 
-def hold(connection: Connection, accounts: Iterable[tuple[date, int]]) -> None:
+def lock_accounts(connection: Connection, accounts: Iterable[tuple[date, int]]) -> None:
     """Hold some accounts, by day and scorer, until the transaction ends."""
     wanted = sorted(set(accounts))
     for each in wanted:
@@ -140,7 +140,7 @@ def _open(connection: Connection, day: date, scorer_pk: int) -> None:
     connection.execute(insert_ignore(connection, spend), [values])
 
 
-def add(
+def book(
     connection: Connection,
     day: date,
     scorer_pk: int,

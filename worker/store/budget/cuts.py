@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
-from worker.store.budget.accounts import FORGOTTEN, HOLDS, Bookings, add, cut, draw, job
+from worker.store.budget.accounts import FORGOTTEN, HOLDS, Bookings, book, cut, draw, job
 from worker.store.insert import insert_ignore
 
 
@@ -65,6 +65,6 @@ def shed(connection: Connection, now: datetime, reason: str, *which: ColumnEleme
     for day, scorer_pk, amount in connection.execute(held.where(*queued, HOLDS).with_for_update()):
         freed[day, scorer_pk] -= amount
     for account_of, amount in sorted(freed.items()):
-        add(connection, *account_of, reserved=amount)
+        book(connection, *account_of, reserved=amount)
     values = {"state": "shed", "reason": reason, "resolved_at": now, **FORGOTTEN}
     return connection.execute(update(job).where(*queued).values(**values)).rowcount

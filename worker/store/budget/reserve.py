@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, select
 
-from worker.store.budget.accounts import Bookings, SpendingLimits, add, month_of, scorer, spend
+from worker.store.budget.accounts import Bookings, SpendingLimits, book, month_of, scorer, spend
 
 _DUST_USD = 1e-9
 """Rounding left over by many small sums; far below one token of any model."""
@@ -119,7 +119,7 @@ class ReservationPlan(Generic[Due]):
             held.append(max(kept, self._most(one)))
             booked[day, one.scorer_pk] += held[-1]
         for account_of, amount in sorted(booked.items()):
-            add(connection, *account_of, reserved=amount)
+            book(connection, *account_of, reserved=amount)
         return held
 
     def _most(self, one: Due) -> float:

@@ -20,7 +20,7 @@ class BlockedJobs(NamedTuple):
     """Why the last try came to nothing."""
 
 
-def held(connection: Connection, now: datetime) -> list[BlockedJobs]:
+def blocked_jobs(connection: Connection, now: datetime) -> list[BlockedJobs]:
     """Open jobs of all lanes that are leased or wait out a back-off, by who holds them or why they wait."""
     leased = (job.c.state == "leased") & (job.c.lease_until >= now)
     by_owner = select(func.count(), func.max(job.c.lease_until), job.c.lease_owner).where(leased)
@@ -49,7 +49,7 @@ class Backlog(NamedTuple):
     """When the next back-off ends."""
 
 
-def waiting(
+def lane_backlog(
     connection: Connection,
     now: datetime,
     lane: str,

@@ -68,7 +68,7 @@ def is_batch(owner: str) -> bool:
     return owner.startswith(_PREFIX)
 
 
-def start(connection: Connection, server: str, model: str, now: datetime, *, deadline_at: datetime) -> Batch:
+def start_batch(connection: Connection, server: str, model: str, now: datetime, *, deadline_at: datetime) -> Batch:
     """A batch to be filled, held by the caller."""
     values = {
         "server": server,
@@ -83,7 +83,7 @@ def start(connection: Connection, server: str, model: str, now: datetime, *, dea
     return Batch(*connection.execute(insert(batch).values(**values).returning(*_COLUMNS)).one())
 
 
-def take(connection: Connection, server: str, now: datetime) -> Batch | None:
+def claim_due(connection: Connection, server: str, now: datetime) -> Batch | None:
     """Hold the batch of a server that has waited longest to be looked at; None when none is due."""
     chosen = (
         select(batch.c.pk)
@@ -98,7 +98,7 @@ def take(connection: Connection, server: str, now: datetime) -> Batch | None:
     return None if row is None else Batch(*row)
 
 
-def change(connection: Connection, held: Batch, **values: Any) -> Batch:  # noqa: ANN401 the fields of Batch
+def record_progress(connection: Connection, held: Batch, **values: Any) -> Batch:  # noqa: ANN401 the fields of Batch
     """Write down how far a batch is.
 
     Raises:
@@ -111,7 +111,7 @@ def change(connection: Connection, held: Batch, **values: Any) -> Batch:  # noqa
     return Batch(*row)
 
 
-def drop(connection: Connection, held: Batch) -> Batch:
+def discard_empty(connection: Connection, held: Batch) -> Batch:
     """Forget a batch that nothing went into."""
     connection.execute(delete(batch).where(batch.c.pk == held.pk, batch.c.look_at == held.look_at))
     return held._replace(state="done")
@@ -124,7 +124,7 @@ def jobs_of(connection: Connection, pk: int) -> list[Job]:
     return [Job(*row) for row in connection.execute(statement.order_by(job.c.pk))]
 
 
-def most_jobs(connection: Connection, server: str, model: str, now: datetime, most: int) -> int:
+def max_jobs(connection: Connection, server: str, model: str, now: datetime, most: int) -> int:
     """How many jobs a batch should have: half as many as the last one that a server found too much, for a day."""
     refused = select(func.min(batch.c.jobs)).where(
         batch.c.server == server,
@@ -136,14 +136,14 @@ def most_jobs(connection: Connection, server: str, model: str, now: datetime, mo
     return most if found is None else max(1, min(most, found // 2))
 
 
-def next_look(connection: Connection) -> datetime | None:
+def next_poll_at(connection: Connection) -> datetime | None:
     """When the next batch wants to be looked at; None without open batches."""
     statement = select(func.min(batch.c.look_at)).where(batch.c.state != "done")
     found: datetime | None = connection.execute(statement).scalar_one()
     return found
 
 
-def recent(connection: Connection, now: datetime) -> Sequence[Batch]:
+def recent_batches(connection: Connection, now: datetime) -> Sequence[Batch]:
     """Batches that are open, and those that ended in the last two days, the oldest first."""
     since = now - timedelta(days=_SHOWN_DAYS)
     statement = select(*_COLUMNS).where((batch.c.state != "done") | (batch.c.done_at >= since)).order_by(batch.c.pk)

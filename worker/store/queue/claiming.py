@@ -55,7 +55,7 @@ def claim(
     """
     if money is not None:
         # before any job, and before reap books anything: everybody waits for the money first, and holds nothing then
-        accounts.lock(connection, money.day, by_month=money.is_by_month)
+        accounts.lock_day(connection, money.day, by_month=money.is_by_month)
     reap(connection, now, max_attempts)
     if not scorer_pks or limit <= 0:
         return ClaimResult([])
@@ -172,7 +172,7 @@ def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
         if called_at is not None and reserved_day is not None:
             presumed[reserved_day, scorer_pk] += reserved_usd
     for account_of, amount in sorted(presumed.items()):
-        accounts.add(connection, *account_of, spent=amount, reserved=-amount, presumed=amount)
+        accounts.book(connection, *account_of, spent=amount, reserved=-amount, presumed=amount)
     # who had it stays written down, and what is presumed: until somebody takes it over, its result may still come
     if again:
         connection.execute(update(job).where(job.c.pk.in_(again)).values(state="queued", lease_until=None))

@@ -151,7 +151,7 @@ def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], 
     return added
 
 
-def send(connection: Connection, to: str, scorer_pks: Collection[int], *which: ColumnElement[bool]) -> int:
+def move_to_lane(connection: Connection, to: str, scorer_pks: Collection[int], *which: ColumnElement[bool]) -> int:
     """Have queued jobs of a judge asked another way.
 
     Args:
@@ -169,9 +169,9 @@ def send(connection: Connection, to: str, scorer_pks: Collection[int], *which: C
     return connection.execute(statement.values(lane=to)).rowcount
 
 
-def send_new(connection: Connection, night: date, scorer_pks: Collection[int]) -> int:
+def move_untried_to_batch(connection: Connection, night: date, scorer_pks: Collection[int]) -> int:
     """Have what was never tried of a night, for these scorers, asked in batches."""
-    return send(connection, "batch", scorer_pks, job.c.night == night, job.c.attempt == 0) if scorer_pks else 0
+    return move_to_lane(connection, "batch", scorer_pks, job.c.night == night, job.c.attempt == 0) if scorer_pks else 0
 
 
 def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> None:
@@ -190,7 +190,7 @@ def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> Non
         shed(connection, now, "budget", job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.run_pk.in_(beyond))
 
 
-def reorder(connection: Connection, night: date) -> None:
+def reorder_jobs(connection: Connection, night: date) -> None:
     """After a raised rate: give the night's jobs their new place, and take up again what a budget had shed.
 
     A person who raises a rate asks for more of the night; the old cut belonged to the superseded draw.
@@ -215,7 +215,7 @@ def _take_up(connection: Connection, night: date, *which: ColumnElement[bool]) -
         connection.execute(update(night_table).where(night_table.c.night == night).values(resolved=-1))
 
 
-def is_settled(connection: Connection, night: date, current: Sequence[Registered]) -> bool:
+def is_up_to_date(connection: Connection, night: date, current: Sequence[Registered]) -> bool:
     """Whether neither `supersede` nor `adopt` has anything to do for a night. Uses job_counts."""
     looking = registered(connection, enrolled(connection, [night])[night])
     retired = [one.pk for one in _retired(looking, current)]
@@ -228,7 +228,7 @@ def is_settled(connection: Connection, night: date, current: Sequence[Registered
     return not to_do and not _adoptable(looking, current)
 
 
-def nights_to_settle(connection: Connection, current: Sequence[Registered]) -> list[date]:
+def nights_with_retired_jobs(connection: Connection, current: Sequence[Registered]) -> list[date]:
     """Nights with open jobs of scorers that are not in force any more, oldest first. Uses job_counts a night."""
     pks = [one.pk for one in _retired(registered(connection), current)]
     is_open = (job.c.scorer_pk == enrolment.c.scorer_pk, job.c.state.in_(("queued", "leased")))

@@ -20,7 +20,7 @@ class FailedAttemptCost(NamedTuple):
     """Of its calls, those that were answered and are worth keeping, by key."""
 
 
-def book(connection: Connection, paid: Sequence[FailedAttemptCost], owner: str, day: date) -> int:
+def book_costs(connection: Connection, paid: Sequence[FailedAttemptCost], owner: str, day: date) -> int:
     """Book what tries cost that will be made again; their jobs stay leased, and nothing is held for them any more.
 
     The next claim reserves anew, so that a try that is repeated stays within the caps too.
@@ -38,7 +38,7 @@ def book(connection: Connection, paid: Sequence[FailedAttemptCost], owner: str, 
             spent[booked_on] += one.usd
             freed[booked_on] += held.reserved_usd
     for booked_on in sorted(spent):
-        accounts.add(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
+        accounts.book(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
     if ours:
         nothing = {"reserved_usd": 0.0, "reserved_day": None}
         connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**nothing))

@@ -27,7 +27,7 @@ def renew(connection: Connection, jobs: Sequence[Job], owner: str, now: datetime
     return connection.execute(statement).rowcount
 
 
-def give_back(
+def release_untried(
     connection: Connection,
     jobs: Sequence[Job],
     owner: str,
@@ -48,13 +48,13 @@ def give_back(
         if one.reserved_day is not None:
             returned[one.reserved_day, one.scorer_pk] += one.reserved_usd
     for account_of, amount in sorted(returned.items()):
-        accounts.add(connection, *account_of, reserved=-amount)
+        accounts.book(connection, *account_of, reserved=-amount)
     values = {"state": "queued", "attempt": job.c.attempt - 1, "reason": reason, "not_before": not_before}
     connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**values, **accounts.FORGOTTEN))
     return len(ours)
 
 
-def release(
+def requeue_in_lane(
     connection: Connection,
     jobs: Sequence[Job],
     owner: str,
@@ -87,7 +87,7 @@ def release(
             held[one.reserved_day, one.scorer_pk] += one.reserved_usd
     for account_of, amount in sorted(held.items()):
         spent = amount if is_spent else 0.0
-        accounts.add(connection, *account_of, spent=spent, reserved=-amount, presumed=spent)
+        accounts.book(connection, *account_of, spent=spent, reserved=-amount, presumed=spent)
     if ours:
         values: dict[str, Any] = {"state": "queued", "lane": lane, "reason": reason, "not_before": not_before}
         values |= {"lease_until": None} if is_spent else accounts.FORGOTTEN

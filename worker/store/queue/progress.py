@@ -62,7 +62,7 @@ def open_jobs(connection: Connection, now: datetime) -> list[OpenJobs]:
     return [found[key] for key in sorted(found)]
 
 
-def summed(each: Sequence[OpenJobs]) -> Backlog:
+def total_backlog(each: Sequence[OpenJobs]) -> Backlog:
     """Several together, as `ledger.waiting` tells a lane."""
     oldest = next_at = None
     for one in each:

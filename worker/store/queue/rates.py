@@ -14,9 +14,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from worker.store.tables import PaceRow, core
 
 pace = core(PaceRow)
-EVER = ""
+ALL_PROCESSES = ""
 """Who the counts of all processes and times belong to."""
-KEPT = timedelta(days=1)
+KEEP = timedelta(days=1)
 """After so long a process that says nothing is forgotten."""
 
 
@@ -63,7 +63,7 @@ class RateReading(NamedTuple):
     """Why nothing is asked any more; None without trouble."""
 
 
-def note(connection: Connection, readings: Sequence[RateReading], fresh: Mapping[str, Calls]) -> None:
+def record_rates(connection: Connection, readings: Sequence[RateReading], fresh: Mapping[str, Calls]) -> None:
     """Say how fast a process asks.
 
     Args:
@@ -78,9 +78,9 @@ def note(connection: Connection, readings: Sequence[RateReading], fresh: Mapping
     at = max(one.at for one in readings)
     for model, calls in sorted(fresh.items()):  # in one order, so that two processes never wait for one another
         nothing = {"server": "", "in_flight": 0, "waiting": 0, "limit": 0}
-        values = {"worker": EVER, "model": model, "at": at, "since_at": at, **nothing, **calls._asdict()}
+        values = {"worker": ALL_PROCESSES, "model": model, "at": at, "since_at": at, **nothing, **calls._asdict()}
         _upsert(connection, values, adds=Calls._fields)
-    connection.execute(delete(pace).where(pace.c.worker != EVER, pace.c.at < at - KEPT))
+    connection.execute(delete(pace).where(pace.c.worker != ALL_PROCESSES, pace.c.at < at - KEEP))
 
 
 def _upsert(connection: Connection, values: Mapping[str, Any], *, adds: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ def _upsert(connection: Connection, values: Mapping[str, Any], *, adds: Sequence
     connection.execute(statement.on_conflict_do_update(index_elements=["worker", "model"], set_=changed))
 
 
-def gone(connection: Connection, worker: str) -> None:
+def forget_process(connection: Connection, worker: str) -> None:
     """A process has ended in order; what troubled it stays to be read."""
     connection.execute(delete(pace).where(pace.c.worker == worker, pace.c.trouble.is_(None)))
 
@@ -101,13 +101,13 @@ def gone(connection: Connection, worker: str) -> None:
 def readings(connection: Connection, now: datetime) -> list[RateReading]:
     """What every process said in the last day, the newest first."""
     statement = select(*(pace.c[name] for name in RateReading._fields)).where(
-        pace.c.worker != EVER, pace.c.at >= now - KEPT
+        pace.c.worker != ALL_PROCESSES, pace.c.at >= now - KEEP
     )
     return [RateReading(*row) for row in connection.execute(statement.order_by(pace.c.at.desc(), pace.c.worker))]
 
 
-def ever(connection: Connection) -> dict[str, Calls]:
+def total_calls(connection: Connection) -> dict[str, Calls]:
     """Calls of all processes and times, by model."""
     counts = (pace.c[name] for name in Calls._fields)
-    statement = select(pace.c.model, *counts).where(pace.c.worker == EVER).order_by(pace.c.model)
+    statement = select(pace.c.model, *counts).where(pace.c.worker == ALL_PROCESSES).order_by(pace.c.model)
     return {model: Calls(*row) for model, *row in connection.execute(statement)}

@@ -10,7 +10,7 @@ from worker.store.payload import pack, unpack
 from worker.store.tables import AnswerRow, core
 
 answer = core(AnswerRow)
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 """Of one answer; a verdict has one or two thousand, and what is longer is not worth a row."""
 _IN_CHUNK = 500
 
@@ -37,7 +37,7 @@ def put_many(connection: Connection, replies: Mapping[str, bytes], now: datetime
     rows = [
         {"key": key, "reply": pack(reply), "created_at": now}
         for key, reply in sorted(replies.items())
-        if len(reply) <= MOST_BYTES
+        if len(reply) <= MAX_BYTES
     ]
     if rows:
         dialect = sqlite if connection.dialect.name == "sqlite" else postgresql

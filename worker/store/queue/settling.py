@@ -57,7 +57,7 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
         spent[booked_on] += ours[key].reserved_usd if one.cost_usd is None else one.cost_usd
         freed[booked_on] += ours[key].reserved_usd
     for booked_on in sorted(spent):
-        purse.add(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
+        purse.book(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
     return len(counted)
 
 
@@ -82,7 +82,7 @@ def settle_late(connection: Connection, done: Sequence[Settled], owner: str, now
     for night in nights:
         connection.execute(update(night_table).where(night_table.c.night == night).values(**stale))
     accounts = {(one.reserved_day or day, one.scorer_pk) for one in found.values()}
-    purse.hold(connection, accounts)
+    purse.lock_accounts(connection, accounts)
     locked = select(*_HELD).where(is_lost).with_for_update(skip_locked=True)
     lost = _held_for(connection, locked, asked)
     counted = _once(done, lost)
@@ -93,7 +93,7 @@ def settle_late(connection: Connection, done: Sequence[Settled], owner: str, now
         presumed = lost[key].reserved_usd
         cost = presumed if one.cost_usd is None else one.cost_usd
         booked_on = (lost[key].reserved_day or day, one.job.scorer_pk)
-        purse.add(connection, *booked_on, spent=cost - presumed, presumed=-presumed)
+        purse.book(connection, *booked_on, spent=cost - presumed, presumed=-presumed)
     return len(counted)
 
 

@@ -10,9 +10,9 @@ from worker.store.insert import insert_ignore
 from worker.store.tables import AlertRow, FindingRow, OutboxRow, RunRow, core
 
 alert, outbox, run, finding = (core(row) for row in (AlertRow, OutboxRow, RunRow, FindingRow))
-ALIVE = ("open", "acknowledged", "muted")
+OPEN_STATES = ("open", "acknowledged", "muted")
 _FINDING_STATES = {"acknowledged": "acknowledged", "muted": "muted", "resolved": "accepted", "open": "open"}
-_OF_FINDING = {"recovered": "resolved", "accepted": "resolved"} | {state: state for state in ALIVE}
+_OF_FINDING = {"recovered": "resolved", "accepted": "resolved"} | {state: state for state in OPEN_STATES}
 
 
 def add(connection: Connection, one: Alert, *, run_pk: int | None = None) -> int | None:
@@ -50,13 +50,13 @@ def _muted_until(connection: Connection, one: Alert) -> date | None:
     return until
 
 
-def is_silent(connection: Connection, pk: int) -> bool:
+def is_muted(connection: Connection, pk: int) -> bool:
     """Whether an alert is muted, so that nothing leaves for outside."""
     state: str = connection.execute(select(alert.c.state).where(alert.c.pk == pk)).scalar_one()
     return state == "muted"
 
 
-def listing(
+def list_alerts(
     connection: Connection, *, everything: bool = False, since: date | None = None, limit: int | None = None
 ) -> list[Alert]:
     """Alerts that are alive, or all of them; those told now first, then the newest."""
@@ -71,7 +71,7 @@ def listing(
     if limit is not None and everything:
         statement = statement.limit(limit)
     found = [_alert(row) for row in connection.execute(statement).mappings()]
-    kept = found if everything else [one for one in found if one.state in ALIVE]
+    kept = found if everything else [one for one in found if one.state in OPEN_STATES]
     return kept if limit is None else kept[:limit]
 
 
@@ -110,7 +110,7 @@ def decide(
     return max(0, done)
 
 
-def was_told(connection: Connection, kind: str, task_type: str | None, since: date, before: date) -> bool:
+def was_raised(connection: Connection, kind: str, task_type: str | None, since: date, before: date) -> bool:
     """Whether an alert of this kind was raised for a night from `since` on and before another."""
     same_task = alert.c.task_type.is_(None) if task_type is None else alert.c.task_type == task_type
     statement = select(func.count()).where(

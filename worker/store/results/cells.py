@@ -113,7 +113,7 @@ def _sums(
     return found
 
 
-def cells(
+def read_cells(
     connection: Connection,
     since: date,
     until: date,
@@ -137,7 +137,7 @@ def cells(
     return [StreamCells(pk, criterion, sorted(found[pk, criterion])) for pk, criterion in keys]
 
 
-def unscored(connection: Connection, since: date, until: date) -> dict[tuple[Any, ...], int]:
+def unscored_counts(connection: Connection, since: date, until: date) -> dict[tuple[Any, ...], int]:
     """Unscored runs by scorer, criterion, task type, agent and agent version."""
     keys = (cell.c.scorer_pk, cell.c.criterion, cell.c.task_type, cell.c.agent, cell.c.agent_version)
     statement = select(*keys, func.sum(cell.c.unscored)).where(cell.c.night.between(since, until)).group_by(*keys)

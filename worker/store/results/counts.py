@@ -50,7 +50,7 @@ class NightCounts(NamedTuple):
         return min(terms) >= 0 and sum(terms) == self.ended
 
 
-def counts(
+def night_counts(
     connection: Connection, since: date, until: date, current: Sequence[Registered], start: date | None
 ) -> list[NightCounts]:
     """The counts of each night that has runs, and each scorer that looks at it; oldest night first.
@@ -110,7 +110,7 @@ class MissingScoreReason(NamedTuple):
     """Runs without a value, by reason."""
 
 
-def standing(
+def missing_score_reasons(
     connection: Connection, *, since: date, task_type: str | None
 ) -> dict[tuple[str, str], MissingScoreReason]:
     """What is open and what is unscored of every scorer, by its name and series.

@@ -10,7 +10,7 @@ from worker.records import Drift, Stream
 from worker.store.tables import FindingRow, core
 
 finding = core(FindingRow)
-ALIVE = ("open", "acknowledged", "muted")
+OPEN_STATES = ("open", "acknowledged", "muted")
 
 
 def _stream(row: RowMapping) -> Stream:
@@ -52,11 +52,11 @@ def by_stream(connection: Connection) -> dict[Stream, list[RowMapping]]:
     return found
 
 
-def listing(connection: Connection, *, everything: bool = False) -> list[Drift]:
+def list_findings(connection: Connection, *, everything: bool = False) -> list[Drift]:
     """Findings that are alive, or all of them; newest first."""
     statement = select(finding).order_by(finding.c.found_night.desc(), finding.c.pk.desc())
     if not everything:
-        statement = statement.where(finding.c.state.in_(ALIVE))
+        statement = statement.where(finding.c.state.in_(OPEN_STATES))
     return [_drift(row) for row in connection.execute(statement).mappings()]
 
 

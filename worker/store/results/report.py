@@ -50,7 +50,7 @@ class RunFacts(NamedTuple):
     input_tokens: int | None
 
 
-def statuses(connection: Connection, since: date, until: date, task_type: str | None) -> Sequence[Row[Any]]:
+def status_counts(connection: Connection, since: date, until: date, task_type: str | None) -> Sequence[Row[Any]]:
     """Ended runs by night, task type and status. Uses run_by_facts."""
     keys = (run.c.night, run.c.task_type, run.c.status)
     statement = select(*keys, func.count().label("runs")).where(run.c.night.between(since, until), _of(task_type))
@@ -61,7 +61,7 @@ def _of(task_type: str | None) -> ColumnElement[bool]:
     return true() if task_type is None else run.c.task_type == task_type
 
 
-def points(connection: Connection, first_week: str, last_week: str, task_type: str | None) -> Sequence[Row[Any]]:
+def week_points(connection: Connection, first_week: str, last_week: str, task_type: str | None) -> Sequence[Row[Any]]:
     """Weekly points of every scorer's aggregate by task type, and overall. Uses trend_by_week."""
     columns = [column for column in trend.c if column.name not in ("pk", "criterion", "dimension", "segment")]
     statement = select(*columns).where(
@@ -74,7 +74,7 @@ def points(connection: Connection, first_week: str, last_week: str, task_type: s
     return connection.execute(statement.order_by(trend.c.week, trend.c.scorer_pk)).all()
 
 
-def known(connection: Connection, until: date) -> list[ScoredSpan]:
+def scored_spans(connection: Connection, until: date) -> list[ScoredSpan]:
     """Since when, and in how many nights, each scorer has scored each task type."""
     statement = (
         select(cell.c.scorer_pk, cell.c.task_type, func.min(cell.c.night), func.count(cell.c.night.distinct()))
@@ -84,7 +84,7 @@ def known(connection: Connection, until: date) -> list[ScoredSpan]:
     return [ScoredSpan(*row) for row in connection.execute(statement)]
 
 
-def versions(connection: Connection, until: date) -> list[AgentVersion]:
+def agent_versions(connection: Connection, until: date) -> list[AgentVersion]:
     """When each version of an agent was first seen in each task type, oldest first."""
     keys = (cell.c.task_type, cell.c.agent, cell.c.agent_version)
     statement = (
@@ -101,7 +101,7 @@ def scorer_names(connection: Connection) -> dict[int, tuple[str, str, str]]:
     return {pk: (name, series, kind) for pk, name, series, kind in connection.execute(statement)}
 
 
-def completed(connection: Connection, since: date, until: date, task_type: str | None) -> Sequence[Row[Any]]:
+def completed_runs(connection: Connection, since: date, until: date, task_type: str | None) -> Sequence[Row[Any]]:
     """Completed runs by night, task type and flag: what the good and the poor are shares of. Uses run_by_facts."""
     keys = (run.c.night, run.c.task_type, run.c.flagged)
     statement = select(*keys, func.count().label("runs")).where(
@@ -110,7 +110,7 @@ def completed(connection: Connection, since: date, until: date, task_type: str |
     return connection.execute(statement.group_by(*keys)).all()
 
 
-def good(
+def good_runs(
     connection: Connection, since: date, until: date, scorer_pks: Collection[int], threshold: float
 ) -> Sequence[Row[Any]]:
     """Scored completed runs by night, scorer, task type and flag, and how many of them reach a score.
@@ -205,7 +205,7 @@ def smallest_keys(connection: Connection, since: date, until: date, task_type: s
     return list(connection.execute(statement).scalars())
 
 
-def lowest(
+def lowest_scored(
     connection: Connection, since: date, until: date, scorer_pks: Collection[int], task_type: str | None, count: int
 ) -> list[tuple[int, float]]:
     """Runs with the lowest mean aggregate of these scorers, below 1; ties in the random order of their keys."""
@@ -236,7 +236,7 @@ def identities(connection: Connection, pks: Sequence[int]) -> dict[int, tuple[st
     return {pk: (run_id, source) for pk, run_id, source in connection.execute(statement)}
 
 
-def extremes(
+def highest(
     connection: Connection, since: date, until: date, task_type: str | None, figure: str, count: int
 ) -> list[tuple[int, float]]:
     """Runs with the highest value of a column, highest first."""
@@ -250,7 +250,7 @@ def extremes(
     return [(pk, float(value)) for pk, value in connection.execute(statement)]
 
 
-def reasons(connection: Connection, since: date, until: date) -> list[tuple[int, str, str, int]]:
+def missing_reasons(connection: Connection, since: date, until: date) -> list[tuple[int, str, str, int]]:
     """Why jobs ended without a score: scorer, state, reason, jobs; most first."""
     keys = (job.c.scorer_pk, job.c.state, job.c.reason)
     ended_so = (
@@ -266,7 +266,7 @@ def reasons(connection: Connection, since: date, until: date) -> list[tuple[int,
     return sorted(rows, key=lambda row: (row[0], -row[3], row[1], row[2]))
 
 
-def judged(connection: Connection, since: date, until: date) -> Sequence[Row[Any]]:
+def judging_costs(connection: Connection, since: date, until: date) -> Sequence[Row[Any]]:
     """What judging these nights' runs took, by model: verdicts, those of known cost, US dollars, tokens."""
     model = func.coalesce(score.c.model_served, score.c.model_requested)
     statement = (
@@ -284,6 +284,6 @@ def judged(connection: Connection, since: date, until: date) -> Sequence[Row[Any
     return sorted(connection.execute(statement).all(), key=lambda row: (-row.verdicts, row.model))
 
 
-def drawn(connection: Connection, pks: Sequence[int]) -> set[int]:
+def drawn_runs(connection: Connection, pks: Sequence[int]) -> set[int]:
     """Which of these runs are in the sample."""
     return set(connection.execute(select(sample.c.run_pk).where(sample.c.run_pk.in_(list(pks)))).scalars())

@@ -41,13 +41,13 @@ def mean_cost(connection: Connection, scorer_pk: int, tier_prices: Mapping[str, 
     return total / count if count else None
 
 
-def spent(connection: Connection, since: date, until: date) -> float:
+def judging_cost(connection: Connection, since: date, until: date) -> float:
     """What judging these nights cost, US dollars, where it is known."""
     statement = select(func.sum(score.c.cost_usd)).where(score.c.night.between(since, until))
     return float(connection.execute(statement).scalar_one_or_none() or 0.0)
 
 
-def facts(connection: Connection, run_pk: int) -> RowMapping:
+def run_row(connection: Connection, run_pk: int) -> RowMapping:
     """The stored columns of a run."""
     return connection.execute(select(run).where(run.c.pk == run_pk)).mappings().one()
 
@@ -71,7 +71,7 @@ def jobs_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
     return connection.execute(statement).mappings().all()
 
 
-def of_run(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
+def scores_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
     """The scores of a run of every purpose, the aggregate before its criteria. Uses score_by_run."""
     statement = (
         select(score, scorer.c.name, scorer.c.series, scorer.c.kind)

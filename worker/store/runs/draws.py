@@ -53,13 +53,13 @@ def count_below(connection: Connection, night: date, stratum: Stratum, threshold
     return connection.execute(statement).scalar_one()
 
 
-def current(connection: Connection, night: date) -> dict[Stratum, RowMapping]:
+def current_draws(connection: Connection, night: date) -> dict[Stratum, RowMapping]:
     """The draws in force of a night, by stratum."""
     rows = connection.execute(select(draw).where(draw.c.night == night, draw.c.is_current)).mappings()
     return {Stratum(row["task_type"], bool(row["flagged"])): row for row in rows}
 
 
-def store(connection: Connection, decided: Draw, rate: float) -> int:
+def store_draw(connection: Connection, decided: Draw, rate: float) -> int:
     """Store a draw, superseding the one before it, and the runs it draws.
 
     Returns:
@@ -113,7 +113,7 @@ def add_samples(connection: Connection, night: date, now: datetime, stratum: Str
     return max(0, connection.execute(statement).rowcount)
 
 
-def has_late(connection: Connection, night: date) -> bool:
+def has_late_runs(connection: Connection, night: date) -> bool:
     """Whether a drawn night has runs that nobody decided: below a stored threshold, or of a stratum without a draw.
 
     Reads the night's entries of run_by_facts, and of run_by_key those below the thresholds.
@@ -184,7 +184,7 @@ def drawn_at(connection: Connection, nights: Sequence[date]) -> dict[date, datet
     return {row.night: row.drawn_at for row in connection.execute(statement)}
 
 
-def is_drawn(connection: Connection, nights: Sequence[date]) -> set[date]:
+def drawn_subset(connection: Connection, nights: Sequence[date]) -> set[date]:
     """Which of these nights are drawn."""
     statement = select(night_table.c.night).where(
         night_table.c.night.in_(list(nights)), night_table.c.drawn_at.is_not(None)

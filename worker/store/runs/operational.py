@@ -16,7 +16,7 @@ run, pulse, pulse_night, night_table = (core(row) for row in (RunRow, PulseRow, 
 _CHUNK = 5_000
 
 
-class Pulse(NamedTuple):
+class StoredFigure(NamedTuple):
     """One stored figure of one task type, in one night or hour."""
 
     night: date
@@ -36,7 +36,7 @@ class Pulse(NamedTuple):
     """Runs by 5 % bucket of `core.pulse`; cost and steps only."""
 
 
-def owe(connection: Connection, nights: Collection[date]) -> None:
+def mark_stale(connection: Connection, nights: Collection[date]) -> None:
     """Note that runs of these nights came, so that their figures are summed anew."""
     ordered = sorted(nights)
     if not ordered:
@@ -48,7 +48,7 @@ def owe(connection: Connection, nights: Collection[date]) -> None:
         connection.execute(update(pulse_night).where(pulse_night.c.night == each).values(is_stale=True))
 
 
-def owed(connection: Connection, until: date, recount_since: date) -> list[date]:
+def stale_nights(connection: Connection, until: date, recount_since: date) -> list[date]:
     """Nights whose figures are out of date, oldest first.
 
     Args:
@@ -68,7 +68,7 @@ def owed(connection: Connection, until: date, recount_since: date) -> list[date]
     return sorted(nights)
 
 
-def lock(connection: Connection, night: date) -> tuple[datetime | None, int]:
+def lock_figures(connection: Connection, night: date) -> tuple[datetime | None, int]:
     """Hold a night's figures until the transaction ends.
 
     Returns:
@@ -80,7 +80,7 @@ def lock(connection: Connection, night: date) -> tuple[datetime | None, int]:
     return row.taken_at, row.runs
 
 
-def facts(connection: Connection, night: date) -> Iterator[tuple[datetime, RunFigures]]:
+def run_figures(connection: Connection, night: date) -> Iterator[tuple[datetime, RunFigures]]:
     """The ended runs of a night, as they lie, in flat memory: the start of their hour, and what is known of them."""
     columns = (run.c.ended_at, run.c.task_type, run.c.status, run.c.steps, run.c.cost_usd, run.c.tools)
     statement = select(*columns).where(run.c.night == night).execution_options(yield_per=_CHUNK)
@@ -89,7 +89,7 @@ def facts(connection: Connection, night: date) -> Iterator[tuple[datetime, RunFi
         yield ended_at.replace(minute=0, second=0, microsecond=0), RunFigures(*rest)
 
 
-def replace(
+def replace_figures(
     connection: Connection,
     night: date,
     whole: Iterable[OperationalFigure],
@@ -118,28 +118,28 @@ def _row(grain: str, night: date, at: datetime, one: OperationalFigure) -> dict[
     return values
 
 
-def nights(connection: Connection, since: date, until: date) -> list[Pulse]:
+def night_figures(connection: Connection, since: date, until: date) -> list[StoredFigure]:
     """Figures by night, bounds included, oldest first, then by task type, measure and subject. Uses pulse_by_time."""
     return _read(connection, "night", since, until)
 
 
-def hours(connection: Connection, since: date, until: date) -> list[Pulse]:
+def hour_figures(connection: Connection, since: date, until: date) -> list[StoredFigure]:
     """Figures by hour of these nights, bounds included, oldest first."""
     return _read(connection, "hour", since, until)
 
 
-def _read(connection: Connection, grain: str, since: date, until: date) -> list[Pulse]:
-    columns = [pulse.c[name] for name in Pulse._fields]
+def _read(connection: Connection, grain: str, since: date, until: date) -> list[StoredFigure]:
+    columns = [pulse.c[name] for name in StoredFigure._fields]
     statement = select(*columns).where(pulse.c.grain == grain, pulse.c.night.between(since, until))
     found = []
     for *plain, histogram in connection.execute(statement):
         counts = None if histogram is None else {int(key): n for key, n in orjson.loads(histogram).items()}
-        found.append(Pulse._make((*plain, counts)))
+        found.append(StoredFigure._make((*plain, counts)))
     # sorted here: databases disagree on letters
     return sorted(found, key=lambda one: (one.at, one.task_type, one.measure, one.subject))
 
 
-def spend(connection: Connection, since: date, until: date) -> dict[date, float]:
+def agent_spend(connection: Connection, since: date, until: date) -> dict[date, float]:
     """What the agents' runs cost by night, US dollars; a night without a known cost is absent."""
     statement = (
         select(pulse.c.night, func.sum(pulse.c.total))
@@ -152,7 +152,7 @@ def spend(connection: Connection, since: date, until: date) -> dict[date, float]
     return dict(found)
 
 
-def forget_hours(connection: Connection, before: date) -> int:
+def delete_hours(connection: Connection, before: date) -> int:
     """Drop figures by hour of nights before this one; those by night stay for ever.
 
     Returns:
@@ -162,7 +162,7 @@ def forget_hours(connection: Connection, before: date) -> int:
     return max(0, connection.execute(statement).rowcount)
 
 
-def unwatched(connection: Connection, until: date) -> list[date]:
+def unwatched_nights(connection: Connection, until: date) -> list[date]:
     """Drawn nights with figures that were not compared with their past yet, oldest first."""
     statement = (
         select(pulse_night.c.night)

@@ -212,7 +212,7 @@ def load(connection: Connection, pks: Sequence[int]) -> dict[int, Run]:
     return found
 
 
-def keys(connection: Connection, identities: Sequence[_Identity]) -> dict[_Identity, int]:
+def keys_of(connection: Connection, identities: Sequence[_Identity]) -> dict[_Identity, int]:
     """Keys of runs by source and id; an unknown one is absent."""
     found: dict[_Identity, int] = {}
     ids = sorted({run_id for _, run_id in identities})
@@ -223,7 +223,7 @@ def keys(connection: Connection, identities: Sequence[_Identity]) -> dict[_Ident
     return found
 
 
-def find(connection: Connection, run_id: str, source: str | None = None) -> list[tuple[int, Run]]:
+def find_runs(connection: Connection, run_id: str, source: str | None = None) -> list[tuple[int, Run]]:
     """The runs of this id, newest first; more than one only where several sources use it. Texts may be pruned."""
     statement = _whole(outer=True).where(run.c.run_id == run_id).order_by(run.c.ended_at.desc(), run.c.pk)
     if source is not None:
@@ -251,7 +251,7 @@ def _run(row: RowMapping) -> Run:
     )
 
 
-def listing(
+def list_runs(
     connection: Connection,
     *,
     task_type: str | None,
@@ -273,7 +273,7 @@ def listing(
     return connection.execute(statement).mappings().all()
 
 
-def span(connection: Connection) -> tuple[date, date] | None:
+def night_span(connection: Connection) -> tuple[date, date] | None:
     """The first and the last night that have runs; None without any. Reads two ends of run_by_key."""
     # two subqueries: with both in one query SQLite reads the whole index
     ends = (select(of(run.c.night)).scalar_subquery() for of in (func.min, func.max))
