@@ -28,10 +28,10 @@ from typing import Any
 import orjson
 from sqlalchemy import func, select
 
-from bench import servers
 from bench.judge_engine import NIGHT, documents, open_jobs
-from bench.story import environment
+from tests.support import servers
 from tests.support.batch_server import BatchOffice
+from tests.support.processes import environment
 from worker.connectors.sources import jsonl
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 from worker.pipeline.draw import draw_night

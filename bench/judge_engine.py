@@ -33,11 +33,12 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import func, select
 
-from bench import judge_peers, servers
+from bench import judge_peers
 from bench.endpoint import config, mock, stats
 from bench.judge_peers import Peer
 from bench.memory import HEAD, Memory
-from bench.story import environment
+from tests.support import servers
+from tests.support.processes import environment
 from worker.connectors.sources import jsonl
 from worker.pipeline.draw import draw_night
 from worker.pipeline.intake.take import take

@@ -13,13 +13,9 @@ word, which is keyed by each installation's secret: so both stacks get the same 
 """
 
 import argparse
-import contextlib
 import gzip
 import hashlib
-import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,7 +29,8 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import select
 
-from bench import servers
+from tests.support import servers
+from tests.support.processes import DONE_S, READY_S, ROOT, ProcessShell, database, environment, stop
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 from worker.pipeline.nightly import open_jobs
 from worker.project.project import Project
@@ -41,7 +38,6 @@ from worker.settings import Settings
 from worker.store.queue import workers
 from worker.store.tables import JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
 
-ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT.parent / "shared" / "data" / "runs.jsonl.gz"
 WEEKS = 8
 QUICK_OF = 6
@@ -49,7 +45,6 @@ QUICK_OF = 6
 KNOWN_ONLY_HERE = ("truth", "truth_kind", "truth_detail", "meta")
 P_PASS = 0.7
 LATENCY_S = 0.02
-READY_S, DONE_S, STOP_S = 60.0, 600.0, 30.0
 _FENCED = re.compile(r"<<<RUN [0-9a-f]{16}>>>\n(.*)\n<<<END RUN", re.DOTALL)
 TOML = f"""\
 [sampling]
@@ -182,7 +177,7 @@ def tell(stack: Stack, made: History, folder: Path, urls: Mapping[str, str]) -> 
     with ExitStack() as ends:
         judge = ends.enter_context(JudgeServer(verdict))
         environ = environment(judge.base_url, urls)
-        shell = Shell(folder, environ)
+        shell = ProcessShell(folder, environ)
         project = Project(Settings.read(environ | {"SPOTCHECK_DATABASE_URL": database(folder, environ)}, TOML))
         ends.callback(project.store.close)
         taken = shell.timed("ingest", "ingest", "runs.jsonl.gz", "--json")
@@ -199,7 +194,7 @@ def tell(stack: Stack, made: History, folder: Path, urls: Mapping[str, str]) -> 
 
 
 def _gather(
-    stack: Stack, project: Project, shell: "Shell", judge: JudgeServer, asked: tuple[Any, ...], repeated: int
+    stack: Stack, project: Project, shell: "ProcessShell", judge: JudgeServer, asked: tuple[Any, ...], repeated: int
 ) -> Told:
     status, points, findings = asked
     heuristics, verdicts = outcomes(project)
@@ -227,43 +222,8 @@ def _gather(
     )
 
 
-def environment(judge_url: str, urls: Mapping[str, str]) -> dict[str, str]:
-    """Our own environment without what belongs to another project, with the judge and the stack's addresses."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPOTCHECK_", "OPENAI_"))}
-    addresses = {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": judge_url, **urls}
-    return kept | {"PYTHONPATH": str(ROOT)} | addresses
-
-
-def database(folder: Path, environ: Mapping[str, str]) -> str:
-    """The database of a folder, as seen from this process."""
-    return environ.get("SPOTCHECK_DATABASE_URL", f"sqlite:///{folder / 'spotcheck.db'}")
-
-
-class Shell:
-    """Runs `spotcheck` in the story's folder."""
-
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        self.folder, self.environ = folder, dict(environ)
-        self.walls: dict[str, float] = {}
-
-    def start(self, *arguments: str, stdout: Any = subprocess.PIPE, **options: Any) -> "subprocess.Popen[bytes]":
-        """Begin a command."""
-        command = [sys.executable, "-m", "worker", *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env=self.environ, stdout=stdout, **options)
-
-    def timed(self, name: str, *arguments: str) -> Any:
-        """The JSON answer of a command that must succeed; its wall time is noted, start of Python included."""
-        began = time.monotonic()
-        with self.start(*arguments) as process:
-            answer, _ = process.communicate(timeout=DONE_S)
-        if process.returncode != 0:
-            raise RuntimeError(f"spotcheck {' '.join(arguments)} ended with {process.returncode}")
-        self.walls[name] = time.monotonic() - began
-        return orjson.loads(answer)
-
-
 @contextmanager
-def running(shell: Shell, stack: Stack, project: Project) -> Iterator[None]:
+def running(shell: ProcessShell, stack: Stack, project: Project) -> Iterator[None]:
     """The stack's workers, each in a process group of its own, until all were seen alive; stopped by SIGTERM."""
     with ExitStack() as ends:
         log = ends.enter_context((shell.folder / "workers.log").open("ab"))
@@ -289,21 +249,7 @@ def running(shell: Shell, stack: Stack, project: Project) -> Iterator[None]:
         shell.walls["workers stopped"] = time.monotonic() - began
 
 
-def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """SIGTERM to each worker, as systemd and docker send it; SIGKILL to the group of one that stays."""
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    for process in processes:
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def until_done(shell: Shell, project: Project) -> float:
+def until_done(shell: ProcessShell, project: Project) -> float:
     """Seconds until every job is resolved; `score --wait` waits beside us, and finishes the nights."""
     began = time.monotonic()
     with shell.start("score", "--wait", "--json") as waiting:

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import func, select
 
-from bench import servers
-from bench.story import Shell, database, environment, stop
+from tests.support import servers
+from tests.support.processes import ProcessShell, database, environment, stop
 from worker.clock import Clock
 from worker.connectors.sources import jsonl
 from worker.core.schedule import due_from
@@ -129,7 +129,7 @@ def rehearse(stack: str, folder: Path, urls: Mapping[str, str], speed: float) ->
     project = Project(Settings.read(environ | {"SPOTCHECK_DATABASE_URL": database(folder, environ)}, TOML)).open()
     with ExitStack() as ends:
         ends.callback(project.store.close)
-        play = _Play(project, clock, Shell(folder, environ))
+        play = _Play(project, clock, ProcessShell(folder, environ))
         for back in range(HISTORY, 0, -1):
             play.feed((START - back * DAY).date())
         ends.enter_context(play.running("worker", "-Q", "judge,control,heuristics", "-c", "2"))
@@ -146,7 +146,7 @@ def rehearse(stack: str, folder: Path, urls: Mapping[str, str], speed: float) ->
 class _Play:
     """The processes, and the runs that come in day by day."""
 
-    def __init__(self, project: Project, clock: Clock, shell: Shell) -> None:
+    def __init__(self, project: Project, clock: Clock, shell: ProcessShell) -> None:
         self.project, self.clock, self.shell = project, clock, shell
         self.first = self.last = START.date()
         self._fed = START.date() - DAY

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench import servers
-from worker.demo.judge.server import JudgeServer, simulated_verdict
+from tests.support import servers
+from tests.support.project import Installation
+from tests.support.shell import Shell
+from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
 from worker.records import Run
 from worker.store import schema
 from worker.store.engine import Store
@@ -74,6 +76,22 @@ def judge() -> Iterator[JudgeServer]:
     """A simulated judge on loopback that passes eight prompts in ten."""
     with JudgeServer(lambda request, headers: simulated_verdict(request, lambda prompt: 0.8)) as server:
         yield server
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A shell in an empty folder."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def installation(database_url: str) -> Iterator[Installation]:
+    """Projects on one database with one simulated judge; every store that they open is closed at the end."""
+    with JudgeServer(lambda request, headers: Answer(500)) as judge:
+        made = Installation(database_url, judge)
+        yield made
+        made.close()
+        assert not judge.requests.failures
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bench import servers
 from bench.scale import history
 from bench.scale.inside import LAST, command
+from tests.support import servers
 
 ROOT = Path(__file__).resolve().parents[2]
 TOML = "[sampling]\nrate = 0.05\n[scoring]\nrubrics = []\n"

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench import servers
-from tests.faults.test_kill import until
+from tests.support import servers
+from tests.support.processes import until
 from worker.celery import metrics_server
 from worker.celery.metrics_server import REQUEST_BYTES, VISITORS, MetricsServer
 

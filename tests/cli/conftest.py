@@ -1,76 +1,19 @@
-"""A shell in one process, and a project with seven weeks behind it that the tests of the doors read."""
+"""A project with six weeks of scored runs, which the tests of the command line read."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import orjson
 import pytest
-from typer.testing import CliRunner
 
-from worker.cli import app as door
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import TOML, ScoredProject
+from tests.support.shell import Shell
 from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
 
 NIGHTS = 42
 BROKEN_SINCE = 30
 """From this night on most refunds go wrong, so that there is something to find."""
-TOML = """\
-[sampling]
-rate = 0.5
-[scoring]
-heuristics = ["answer_present", "tool_success"]
-[judge.prices."simulated-judge"]
-input_usd_per_mtok = 0.1
-output_usd_per_mtok = 0.4
-"""
-
-
-class Said(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.out)
-
-
-class Shell:
-    """Runs commands in a folder with an environment of its own; a command that raises instead of exiting fails."""
-
-    def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
-        self.folder, self.environ = folder, dict(environ or {})
-
-    def __call__(self, *arguments: object, stdin: bytes | str = b"", **environ: str) -> Said:
-        door._register()
-        with contextlib.chdir(self.folder):
-            done = CliRunner().invoke(
-                door.app,
-                [str(argument) for argument in arguments],
-                input=stdin,
-                env={**self.environ, **environ},
-                catch_exceptions=False,
-            )
-        return Said(done.exit_code, done.stdout, done.stderr)
-
-    def refused(self, *arguments: object, code: int = 2, **environ: str) -> str:
-        """The one line on stderr of a command that must fail, with nothing on stdout."""
-        said = self(*arguments, **environ)
-        assert said.code == code, said
-        assert said.out == ""
-        assert said.err.count("\n") == 1, said.err
-        assert "Traceback" not in said.err
-        return said.err.strip()
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    """A shell in an empty folder."""
-    return Shell(tmp_path)
 
 
 @pytest.fixture
@@ -78,22 +21,6 @@ def empty(shell: Shell) -> Shell:
     """A shell beside a database that holds nothing."""
     assert shell("db", "upgrade").code == 0
     return shell
-
-
-def a_document(run_id: str, **over: Any) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "task_type": "refund",
-        "status": "completed",
-        "ended_at": (datetime.now(UTC) - timedelta(days=2)).isoformat(),
-        "input": "Please refund order 4711, the lamp came broken.",
-        "output": "I have refunded $41.50 for order 4711.",
-        **over,
-    }
-
-
-def lines(*documents: object) -> bytes:
-    return b"".join(orjson.dumps(each) + b"\n" for each in documents)
 
 
 def _history(today: datetime) -> Iterator[dict[str, Any]]:
@@ -118,16 +45,8 @@ def _history(today: datetime) -> Iterator[dict[str, Any]]:
                 )
 
 
-class World(NamedTuple):
-    """A project that has been scored, and its newest night."""
-
-    shell: Shell
-    newest: str
-    first: str
-
-
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> ScoredProject:
     """Six weeks of two task types, scored by two heuristics and the simulated judge; refunds break in the fifth."""
     folder = tmp_path_factory.mktemp("world")
     today = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -140,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         said = shell("nightly", "--since", first, "--until", newest, "--wait", "--json")
     assert said.code == 0, said
     assert said.json["open"] == 0
-    return World(shell, newest, first)
+    return ScoredProject(shell, newest, first)
 
 
 def _p_pass(prompt: str) -> float:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell, World, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import ScoredProject
+from tests.support.shell import Shell
 
 FIELDS = {
     *("alert_id", "kind", "urgency", "task_type", "subject", "text", "details", "night", "finding_id", "run_id"),
@@ -60,7 +62,7 @@ def test_a_number_that_is_none_is_told_in_one_line_and_nothing_is_decided(capped
     assert [one["state"] for one in capped("alerts", "--json").json["alerts"]] == ["open"]
 
 
-def test_findings_of_the_review_and_those_told_now_stand_in_one_list(world: World) -> None:
+def test_findings_of_the_review_and_those_told_now_stand_in_one_list(world: ScoredProject) -> None:
     found = world.shell("drift", "--json").json["findings"]
     listed = world.shell("alerts", "--json").json["alerts"]
     assert {one["finding_id"] for one in listed} == {one["finding_id"] for one in found}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.shell import Shell
 from worker.demo import tell
 from worker.demo.folder import call
 

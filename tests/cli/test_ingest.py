@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.shell import Shell
 
 BINARY = b"\xff\xfe\x00 not text\n"
 

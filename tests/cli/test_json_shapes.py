@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.cli.conftest import World
+from tests.support.scored_project import ScoredProject
 from worker.records import Run
 
 NIGHT = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
@@ -134,14 +134,14 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("command", SHAPES)
-def test_the_json_answer_of_a_command_has_its_documented_shape(world: World, command: str) -> None:
+def test_the_json_answer_of_a_command_has_its_documented_shape(world: ScoredProject, command: str) -> None:
     words = command.format(first=world.first, newest=world.newest).split()
     said = world.shell(*words, "--json")
     assert said.code == 0, said
     jsonschema.Draft202012Validator(SHAPES[command]).validate(said.json)
 
 
-def test_show_gives_the_run_record_itself(world: World) -> None:
+def test_show_gives_the_run_record_itself(world: ScoredProject) -> None:
     said = world.shell("show", "refund-41-0", "--json")
     run = Run.model_validate_json(said.out)
     assert (run.run_id, run.output, run.agent_version) == ("refund-41-0", "", "2.0")
@@ -149,7 +149,7 @@ def test_show_gives_the_run_record_itself(world: World) -> None:
     assert said.err == ""
 
 
-def test_the_terms_of_every_night_and_scorer_add_up_to_its_ended_runs(world: World) -> None:
+def test_the_terms_of_every_night_and_scorer_add_up_to_its_ended_runs(world: ScoredProject) -> None:
     answer = world.shell("status", "--since", world.first, "--json").json
     for row in [*answer["scorers"], answer["totals"]]:
         assert row["ended"] == sum(row[term] for term in TERMS if term != "ended")
@@ -159,7 +159,7 @@ def test_the_terms_of_every_night_and_scorer_add_up_to_its_ended_runs(world: Wor
     assert answer["spend_usd"] > 0
 
 
-def test_trends_end_with_the_newest_week_and_carry_an_interval_for_every_mean(world: World) -> None:
+def test_trends_end_with_the_newest_week_and_carry_an_interval_for_every_mean(world: ScoredProject) -> None:
     points = world.shell("trends", "--json").json["points"]
     assert {point["task_type"] for point in points} == {None, "refund", "faq"}
     for point in points:
@@ -169,7 +169,7 @@ def test_trends_end_with_the_newest_week_and_carry_an_interval_for_every_mean(wo
         assert point["scored"] + point["unscored"] == point["sampled"] <= point["population"]
 
 
-def test_the_break_of_the_refunds_is_the_finding(world: World) -> None:
+def test_the_break_of_the_refunds_is_the_finding(world: ScoredProject) -> None:
     found = world.shell("drift", "--json").json["findings"]
     assert {(finding["kind"], finding["direction"]) for finding in found} == {("agent", "down"), ("tool", "up")}
     assert any(finding["stream"]["task_type"] == "refund" for finding in found)
@@ -177,7 +177,7 @@ def test_the_break_of_the_refunds_is_the_finding(world: World) -> None:
     assert not any(finding["stream"]["task_type"] == "faq" for finding in found)
 
 
-def test_explain_tells_of_every_scorer_in_force(world: World) -> None:
+def test_explain_tells_of_every_scorer_in_force(world: ScoredProject) -> None:
     decisions = world.shell("explain", "refund-41-0", "--json").json["decisions"]
     states = {decision["scorer"]: decision["state"] for decision in decisions}
     assert decisions[0]["state"] == "taken"
@@ -185,7 +185,7 @@ def test_explain_tells_of_every_scorer_in_force(world: World) -> None:
         assert {name for name in states if name} == {"answer_present", "tool_success", "task_completion"}
 
 
-def test_dry_runs_change_nothing_and_several_nights_give_a_row_each(world: World) -> None:
+def test_dry_runs_change_nothing_and_several_nights_give_a_row_each(world: ScoredProject) -> None:
     before = world.shell("status", "--json").json
     strata = world.shell("sample", "--dry-run", "--since", world.first, "--json").json["strata"]
     assert len({row["night"] for row in strata}) == 42

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import TOML, Shell, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import TOML
+from tests.support.shell import Shell
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 
 NO_SUCH_MODEL = {"error": {"message": "The model `sim` does not exist", "code": "model_not_found"}}

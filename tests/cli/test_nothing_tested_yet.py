@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.conftest import Shell, World, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import ScoredProject
+from tests.support.shell import Shell
 
 TOML = '[sampling]\nrate = 1.0\n[scoring]\nrubrics = []\nheuristics = ["answer_present"]\n'
 
@@ -59,5 +61,5 @@ def test_history_that_was_only_taken_in_is_no_past_of_the_scores(shell: Shell) -
     assert said == "no drift found; quality is not tested yet: 1 of 14 nights is learned"
 
 
-def test_where_something_was_tested_nothing_is_added(world: World) -> None:
+def test_where_something_was_tested_nothing_is_added(world: ScoredProject) -> None:
     assert "tested yet" not in world.shell("drift").out + world.shell("alerts").out

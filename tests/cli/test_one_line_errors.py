@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell, World, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import ScoredProject
+from tests.support.shell import Shell
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_database_of_a_newer_version_is_left_alone(shell: Shell) -> None:
     assert shell("db", "check", "--json").json["state"] == "newer"
 
 
-def test_a_read_only_database_can_be_read_and_says_so_when_written(world: World) -> None:
+def test_a_read_only_database_can_be_read_and_says_so_when_written(world: ScoredProject) -> None:
     uri = "sqlite:///file:spotcheck.db?mode=ro&uri=true"
     for command in ("status", "trends", "drift", "runs"):
         assert world.shell(command, SPOTCHECK_DATABASE_URL=uri).code == 0
@@ -137,13 +139,13 @@ def test_work_is_stored_when_the_broker_refuses_or_never_answers(shell: Shell, s
     assert shell("status", "--json").json["totals"]["pending"] == 0
 
 
-def test_output_that_cannot_be_written_is_named(world: World) -> None:
+def test_output_that_cannot_be_written_is_named(world: ScoredProject) -> None:
     for form in ("csv", "png"):
         said = world.shell.refused("trends", "--format", form, "--output", "/nope/x")
         assert "--output /nope/x cannot be written: No such file or directory" in said
 
 
-def test_a_name_without_scores_is_told_with_what_was_meant(world: World) -> None:
+def test_a_name_without_scores_is_told_with_what_was_meant(world: ScoredProject) -> None:
     assert "did you mean tool_success?" in world.shell.refused("trends", "--scorer", "tool_sucess")
     assert "did you mean refund?" in world.shell.refused("trends", "--task-type", "refnd")
     said = world.shell("runs", "--task-type", "refnd")

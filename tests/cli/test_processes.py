@@ -11,20 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import TOML, Shell, World, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.processes import start
+from tests.support.scored_project import TOML, ScoredProject
+from tests.support.shell import Shell
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 
-SPOTCHECK = [sys.executable, "-m", "worker"]
 
-
-def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    environ = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "PYTHONPATH")}
-    environ |= {"PYTHONPATH": str(Path(__file__).parents[2])} | options.pop("environ", {})
-    streams = {"stdin": subprocess.DEVNULL, "stdout": PIPE, "stderr": PIPE, **options}
-    return subprocess.Popen([*SPOTCHECK, *arguments], cwd=folder, env=environ, **streams)
-
-
-def test_a_reader_that_leaves_early_is_no_error(world: World) -> None:
+def test_a_reader_that_leaves_early_is_no_error(world: ScoredProject) -> None:
     running = start(world.shell.folder, "runs", "--json", "--limit", "100000")
     assert running.stdout is not None
     assert running.stdout.read(1) == b"{"
@@ -35,7 +29,7 @@ def test_a_reader_that_leaves_early_is_no_error(world: World) -> None:
     assert running.wait() == 0
 
 
-def test_a_full_disk_under_the_output_is_one_line(world: World) -> None:
+def test_a_full_disk_under_the_output_is_one_line(world: ScoredProject) -> None:
     with Path("/dev/full").open("wb") as full:
         running = start(world.shell.folder, "trends", "--format", "csv", stdout=full)
         _, said = running.communicate()

@@ -6,8 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
-from tests.docs.test_commands import commands
+from tests.support.commands import commands
+from tests.support.documents import a_document, lines
+from tests.support.shell import Shell
 
 READERS = (
     *("trends", "drift", "alerts", "report", "runs", "show r-1", "explain r-1", "status", "sample --dry-run"),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
+from tests.support.documents import a_document, lines
 from tests.support.history import HOSTILE, Made
+from tests.support.shell import Shell
 
 
 @pytest.fixture

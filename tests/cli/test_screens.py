@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.cli.conftest import Shell, World, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import ScoredProject
+from tests.support.shell import Shell
 
 
 def widths(text: str) -> list[int]:
     return [len(line) for line in text.splitlines()]
 
 
-def test_six_weeks_of_trends_fit_80_columns_and_the_table_says_what_it_left_out(world: World) -> None:
+def test_six_weeks_of_trends_fit_80_columns_and_the_table_says_what_it_left_out(world: ScoredProject) -> None:
     narrow = world.shell("trends", "--weeks", "7", COLUMNS="80").out
     assert max(widths(narrow)) <= 80
     heads = [line for line in narrow.splitlines() if re.search(r"W\d\d +W\d\d", line)]
@@ -24,7 +26,7 @@ def test_six_weeks_of_trends_fit_80_columns_and_the_table_says_what_it_left_out(
     assert all(len(re.findall(r"\bW\d\d\b", line)) >= 6 for line in heads)
 
 
-def test_a_narrow_terminal_gets_the_newest_weeks_and_is_told(world: World) -> None:
+def test_a_narrow_terminal_gets_the_newest_weeks_and_is_told(world: ScoredProject) -> None:
     narrow = world.shell("trends", COLUMNS="60").out
     wide = world.shell("trends", COLUMNS="200").out
     assert "weeks fit in 60 columns; --format csv has all" in narrow
@@ -34,14 +36,14 @@ def test_a_narrow_terminal_gets_the_newest_weeks_and_is_told(world: World) -> No
     assert "█" in wide
 
 
-def test_the_first_line_of_trends_says_how_far_it_goes_and_what_is_open(world: World) -> None:
+def test_the_first_line_of_trends_says_how_far_it_goes_and_what_is_open(world: ScoredProject) -> None:
     first = world.shell("trends").out.splitlines()[0]
     found = len(world.shell("drift", "--json").json["findings"])
     assert re.match(r"weekly means to \d{4}-W\d\d \(ISO weeks, UTC\); ", first)
     assert first.endswith(f"{found} finding{'s' if found > 1 else ''} open: spotcheck drift")
 
 
-def test_rubrics_come_before_heuristics(world: World) -> None:
+def test_rubrics_come_before_heuristics(world: ScoredProject) -> None:
     out = world.shell("trends").out
     assert out.index("task_completion") < out.index("answer_present")
 
@@ -49,7 +51,7 @@ def test_rubrics_come_before_heuristics(world: World) -> None:
 @pytest.mark.parametrize(
     "command", ["drift", "status", "runs --limit 5", "rubric list", "sample --dry-run", "db check"]
 )
-def test_a_list_fits_80_columns(world: World, command: str) -> None:
+def test_a_list_fits_80_columns(world: ScoredProject, command: str) -> None:
     said = world.shell(*command.split(), COLUMNS="80")
     assert said.code == 0
     if command not in ("drift",):  # a finding is a sentence
@@ -104,14 +106,14 @@ def test_rejected_lines_cannot_give_orders_either(shell: Shell) -> None:
     assert "\x1b" not in said.err
 
 
-def test_csv_never_starts_a_formula_and_has_every_point(world: World, shell: Shell) -> None:
+def test_csv_never_starts_a_formula_and_has_every_point(world: ScoredProject, shell: Shell) -> None:
     rows = list(csv.DictReader(io.StringIO(world.shell("trends", "--format", "csv").out)))
     points = world.shell("trends", "--json").json["points"]
     assert len(rows) == len([point for point in points if point["criterion"] is None])
     assert {row["scorer"] for row in rows} == {"task_completion", "answer_present", "tool_success"}
 
 
-def test_a_picture_of_trends_is_a_png(world: World) -> None:
+def test_a_picture_of_trends_is_a_png(world: ScoredProject) -> None:
     pytest.importorskip("matplotlib")
     path = world.shell.folder / "picture.png"
     said = world.shell("trends", "--format", "png", "--output", path)
@@ -166,7 +168,7 @@ def test_without_a_judge_the_heuristics_run_and_one_line_says_what_is_missing(sh
     assert "task_completion" in shell("trends").out
 
 
-def test_a_decision_about_a_finding_is_kept(world: World, tmp_path: Path) -> None:
+def test_a_decision_about_a_finding_is_kept(world: ScoredProject, tmp_path: Path) -> None:
     shell = Shell(shutil.copytree(world.shell.folder, tmp_path / "copy"))
     numbers = [finding["finding_id"] for finding in shell("drift", "--json").json["findings"]]
     assert shell("drift", "--fail-on-drift").code == 10

@@ -5,8 +5,9 @@ from typing import Any
 
 import orjson
 
-from tests.cli.conftest import Shell, a_document, lines
+from tests.support.documents import a_document, lines
 from tests.support.rubrics import changed
+from tests.support.shell import Shell
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion
 
 BIG = "big-judge"

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Shell, World, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import ScoredProject
+from tests.support.shell import Shell
 from worker.cli.commands.drift import describe
 from worker.cli.output import show_table
 from worker.cli.views import status_counts
@@ -118,7 +120,7 @@ def test_levels_stand_in_their_own_unit_and_the_badge_is_a_word(
     assert "over 4 hours to 2026-11-12" in describe(hourly)[0]
 
 
-def test_drift_and_alerts_tell_the_same_levels(world: World) -> None:
+def test_drift_and_alerts_tell_the_same_levels(world: ScoredProject) -> None:
     listed, told = world.shell("alerts").out, world.shell("drift").out
     levels = re.findall(r"\S+(?: %)? → \S+(?: %)?(?= over)", told)
     assert levels

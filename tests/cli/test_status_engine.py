@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.cli.conftest import World
+from tests.support.scored_project import ScoredProject
 from worker.cli.views.status_engine import age, answer, parts, usd
 from worker.queries.budgets import BudgetStatus
 from worker.queries.status import EngineStatus, ModelStatus, ScorerSpent
@@ -199,7 +199,7 @@ def test_large_amounts_need_no_hundredth_of_a_cent() -> None:
     assert (usd(0.00012), usd(99.5), usd(1_234.567)) == ("$0.0001", "$99.5000", "$1,234.57")
 
 
-def test_a_scored_world_tells_its_model_and_what_it_cost(world: World) -> None:
+def test_a_scored_world_tells_its_model_and_what_it_cost(world: ScoredProject) -> None:
     said = world.shell("status", "--json").json
     (model,) = said["judge"]["models"]
     assert model["model"] == "simulated-judge"

@@ -21,9 +21,9 @@ import pytest
 from rich.console import Console, Group
 from rich.live import Live
 
-from tests.cli.conftest import Shell, World
-from tests.cli.test_processes import start
-from tests.faults.test_kill import until
+from tests.support.processes import start, until
+from tests.support.scored_project import ScoredProject
+from tests.support.shell import Shell
 from worker.cli.views import status_watch
 from worker.cli.views.status_counts import count
 from worker.cli.views.status_watch import _LastScreen, _shown
@@ -45,7 +45,9 @@ def read_some(stream: Any, enough: Callable[[bytes], bool]) -> bytes:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_in_a_pipe_it_is_one_block_after_another_until_it_is_stopped(world: World, sign: signal.Signals) -> None:
+def test_in_a_pipe_it_is_one_block_after_another_until_it_is_stopped(
+    world: ScoredProject, sign: signal.Signals
+) -> None:
     running = start(world.shell.folder, *WATCH, environ=world.shell.environ)
     said = read_some(running.stdout, lambda said: said.count(b"every ended run is accounted for") >= 3).decode()
     running.send_signal(sign)
@@ -60,7 +62,7 @@ def test_in_a_pipe_it_is_one_block_after_another_until_it_is_stopped(world: Worl
     assert counted[0] == counted[1], "the counts are taken less often than the queue is looked at"
 
 
-def test_with_json_it_is_one_line_each_time(world: World) -> None:
+def test_with_json_it_is_one_line_each_time(world: ScoredProject) -> None:
     running = start(world.shell.folder, *WATCH, "--json", environ=world.shell.environ)
     said = read_some(running.stdout, lambda said: said.count(b"\n") >= 3)
     running.send_signal(signal.SIGINT)
@@ -75,7 +77,7 @@ def test_with_json_it_is_one_line_each_time(world: World) -> None:
     assert looks[0]["counted_at"] == looks[1]["counted_at"]
 
 
-def test_a_reader_that_leaves_is_no_error(world: World) -> None:
+def test_a_reader_that_leaves_is_no_error(world: ScoredProject) -> None:
     running = start(world.shell.folder, *WATCH, environ=world.shell.environ)
     read_some(running.stdout, lambda said: b"nights" in said)
     assert running.stdout is not None
@@ -87,7 +89,7 @@ def test_a_reader_that_leaves_is_no_error(world: World) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_on_a_terminal_it_is_drawn_anew_and_ctrl_c_leaves_it_clean(world: World, width: int) -> None:
+def test_on_a_terminal_it_is_drawn_anew_and_ctrl_c_leaves_it_clean(world: ScoredProject, width: int) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     shown = bytearray()
@@ -126,7 +128,7 @@ def test_a_sentence_that_is_too_long_goes_on_in_the_next_line() -> None:
     assert max(map(len, said.splitlines())) <= 30
 
 
-def test_interval_belongs_to_watch(world: World) -> None:
+def test_interval_belongs_to_watch(world: ScoredProject) -> None:
     assert "--interval belongs to --watch" in world.shell.refused("status", "--interval", "2")
 
 

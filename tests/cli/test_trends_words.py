@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Shell, World, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.scored_project import ScoredProject
+from tests.support.shell import Shell
 from worker.cli.views import trends_table
 from worker.cli.views.trends_table import PartialWeek, TableNotes
 from worker.demo.judge.server import MODEL
@@ -113,6 +115,6 @@ def test_traffic_is_blamed_only_for_what_it_did(mean: float, raw: float, half_wi
     assert ("the difference is traffic" in said) == is_told
 
 
-def test_words_of_a_week_that_is_not_whole_fit_80_columns(world: World) -> None:
+def test_words_of_a_week_that_is_not_whole_fit_80_columns(world: ScoredProject) -> None:
     assert all(len(line) <= 80 for line in world.shell("trends", COLUMNS="80").out.splitlines())
     assert len(PartialWeek("2026-W48", 6, is_over=False).said) <= 80

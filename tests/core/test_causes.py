@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.core.test_story import change, told
 from tests.support.history import NOW, Made, document, make, night
+from tests.support.report_story import change, told
 from worker.cli.views import report as report_text
 from worker.core.report.causes import leading, together
 from worker.core.report.model import Change

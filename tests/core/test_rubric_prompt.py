@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.test_rubric_sandbox import DOCUMENT
+from tests.support.rubric_scorers import BENIGN_DOCUMENT
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.problem import RubricProblem
 from worker.core.rubric.prompt import Prompt
@@ -29,7 +29,7 @@ def test_a_prompt_is_the_same_whichever_run_came_before(name: str, first: str, s
     assert template.is_plain
     prompt = Prompt(template, criteria(rubric))
     for text, nonce in ((first, "0123456789abcdef"), (second, "fedcba9876543210")):
-        data = Data({**DOCUMENT, "output": text, "input": text, "status": status}, nonce)
+        data = Data({**BENIGN_DOCUMENT, "output": text, "input": text, "status": status}, nonce)
         assert prompt.render(data) == template.render(data, criteria(rubric)).messages
 
 
@@ -42,7 +42,7 @@ def test_a_template_that_looks_at_the_run_is_rendered_for_each(tmp_path: Any) ->
     assert not looking.is_plain
     prompt = Prompt(looking, criteria(rubric))
     said = [
-        prompt.render(Data({**DOCUMENT, "status": status}, "0123456789abcdef"))[1].content
+        prompt.render(Data({**BENIGN_DOCUMENT, "status": status}, "0123456789abcdef"))[1].content
         for status in ("errored", "completed", "errored")
     ]
     assert ["It failed." in one for one in said] == [True, False, True]
@@ -51,6 +51,6 @@ def test_a_template_that_looks_at_the_run_is_rendered_for_each(tmp_path: Any) ->
 def test_a_run_that_makes_the_prompt_too_long_is_refused_after_a_short_one_too() -> None:
     rubric = SHIPPED["task_completion"]
     prompt = Prompt(rubric.compiled(), criteria(rubric))
-    prompt.render(Data(DOCUMENT, "0123456789abcdef"))
+    prompt.render(Data(BENIGN_DOCUMENT, "0123456789abcdef"))
     with pytest.raises(RubricProblem, match="characters of output"):
-        prompt.render(Data({**DOCUMENT, "output": "x" * MAX_OUTPUT_CHARS}, "0123456789abcdef"))
+        prompt.render(Data({**BENIGN_DOCUMENT, "output": "x" * MAX_OUTPUT_CHARS}, "0123456789abcdef"))

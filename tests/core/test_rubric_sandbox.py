@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.rubric_scorers import BENIGN_DOCUMENT
 from worker.core.rubric.parse import Rubric, RubricProblem, parse
 from worker.core.rubric.render import Data, document_text, nonce
 from worker.core.rubric.sandbox import RUN_FIELDS
@@ -27,7 +28,6 @@ criteria:
 """
 SYSTEM = '{% chat role="system" %}Instructions.{% endchat %}\n'
 USER = '{% chat role="user" %}{{ run | fenced }}\nDecide.{% endchat %}\n'
-DOCUMENT: dict[str, Any] = dict.fromkeys(RUN_FIELDS) | {"output": "benign", "steps": [], "elided": []}
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -40,7 +40,7 @@ def render(body: str, document: dict[str, Any] | None = None, **includes: str) -
     criteria = [criterion.model_dump() for criterion in rubric.criteria]
     return (
         rubric.compiled()
-        .render(Data(DOCUMENT if document is None else document, "0123456789abcdef"), criteria)
+        .render(Data(BENIGN_DOCUMENT if document is None else document, "0123456789abcdef"), criteria)
         .messages
     )
 
@@ -176,7 +176,7 @@ def test_the_wall_time_limit_holds_by_the_clock_alone() -> None:
     rubric = load(body)
     ticks = iter(range(10_000))
     with pytest.raises(RubricProblem, match="takes longer than 2 s"):
-        rubric.compiled().render(Data(DOCUMENT, "0"), [], clock=lambda: next(ticks) * 0.01)
+        rubric.compiled().render(Data(BENIGN_DOCUMENT, "0"), [], clock=lambda: next(ticks) * 0.01)
 
 
 def test_conditions_may_look_at_the_run_but_print_only_the_authors_words() -> None:
@@ -184,7 +184,7 @@ def test_conditions_may_look_at_the_run_but_print_only_the_authors_words() -> No
         "Decide.", "{% if run.steps | length > 0 and run.error is none %}Steps.{% else %}None.{% endif %}"
     )
     assert render(body)[1].content.endswith("None.")
-    assert render(body, DOCUMENT | {"steps": [{"step": 0}]})[1].content.endswith("Steps.")
+    assert render(body, BENIGN_DOCUMENT | {"steps": [{"step": 0}]})[1].content.endswith("Steps.")
 
 
 def test_the_nonce_is_stable_and_depends_on_all_its_parts() -> None:
@@ -220,7 +220,7 @@ def strings() -> list[str]:
 
 def assert_it_only_changes_its_own_text(text: str) -> None:
     body = SYSTEM + USER.replace("{{ run", "Data: {{ run")
-    document = DOCUMENT | {
+    document = BENIGN_DOCUMENT | {
         "input": text,
         "output": text,
         "error": text,
@@ -230,7 +230,7 @@ def assert_it_only_changes_its_own_text(text: str) -> None:
     opened, closed = "<<<RUN 0123456789abcdef>>>\n", "\n<<<END RUN 0123456789abcdef>>>"
     assert [message.role for message in attacked] == ["system", "user"]
     assert attacked[0] == benign[0]
-    assert attacked[1].content.replace(document_text(document), document_text(DOCUMENT)) == benign[1].content
+    assert attacked[1].content.replace(document_text(document), document_text(BENIGN_DOCUMENT)) == benign[1].content
     before, data, after = re.split(f"{re.escape(opened)}|{re.escape(closed)}", attacked[1].content)
     assert (before, after) == ("Data: ", "\nDecide.")
     assert json.loads(data) == document

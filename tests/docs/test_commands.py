@@ -6,12 +6,10 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
-from worker.cli import app as door
+from tests.support.commands import commands
 from worker.cli.commands.init import TOML
 from worker.records import Run
 from worker.scorers.registry import SCORERS
@@ -22,20 +20,6 @@ from worker.settings.sections_sampling import TaskTypeRules
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def commands() -> dict[str, Any]:
-    """Every command by its full name, without the groups."""
-    door._register()
-    return dict(_walk(typer.main.get_command(door.app), ""))
-
-
-def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if not hasattr(command, "commands"):
-        yield name, command
-        return
-    for child, inner in command.commands.items():
-        yield from _walk(inner, f"{name} {child}".strip())
 
 
 def settings(section: type[Section] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str | None]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.support.shell import Shell
 from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
 
 ROOT = Path(__file__).parents[2]

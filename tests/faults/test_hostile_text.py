@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
+from tests.support.documents import a_document, lines
+from tests.support.shell import Shell
 from worker.cli import options
 from worker.cli.commands import drift
 from worker.cli.views import trends_table

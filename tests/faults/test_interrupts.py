@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.cli.conftest import Said, Shell, a_document, lines
-from tests.cli.test_processes import start
-from tests.faults.conftest import RUNS, ids, totals
+from tests.support.documents import a_document, lines
+from tests.support.processes import start
+from tests.support.shell import Said, Shell
+from tests.support.stocked_project import RUNS, ids, totals
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 from worker.jobs.queue import JobQueue
 from worker.project.project import Project

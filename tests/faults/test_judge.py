@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from bench import servers
-from tests.cli.conftest import Said, Shell, a_document, lines
-from tests.faults.conftest import RUNS, night_of
+from tests.support import servers
+from tests.support.documents import a_document, lines
+from tests.support.shell import Said, Shell
+from tests.support.stocked_project import RUNS, night_of
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
 from worker.jobs import judge_loop
 from worker.judge.limits import adaptive

@@ -8,9 +8,8 @@ import io
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
-from bench.story import Shell, database, environment
+from tests.support.processes import ProcessShell, database, environment, until
 from worker.connectors.sources import jsonl
 from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
 from worker.pipeline.draw import draw_night
@@ -38,7 +37,6 @@ pytestmark = pytest.mark.slow
 RUNS, CONCURRENCY, LATENCY_S, LEASE_S = 200, 8, 0.4, 5
 FLUSH_AT = 25
 """Answers that a worker holds before it stores them; a kill loses them with the calls in flight."""
-PATIENCE_S = 75.0
 TOML = f"""\
 [sampling]
 rate = 1.0
@@ -56,7 +54,7 @@ class Stack(NamedTuple):
     """A project with its night drawn, and the means to start workers for it."""
 
     project: Project
-    shell: Shell
+    shell: ProcessShell
     judge: JudgeServer
     night: date
     judging: tuple[str, ...]
@@ -134,13 +132,6 @@ class Stack(NamedTuple):
         assert not self.judge.requests.failures
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
-
-
 async def slowly(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
     await asyncio.sleep(LATENCY_S)
     return simulated_verdict(request, lambda prompt: 0.8)
@@ -183,7 +174,7 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
         assert take(project, lines, now, on_rejected=print).accepted == RUNS
         project.nights.first_tick(now)
         draw_night(project, night, now)
-        yield Stack(project, Shell(tmp_path, environ), judge, night, judging, processes, beside)
+        yield Stack(project, ProcessShell(tmp_path, environ), judge, night, judging, processes, beside)
         project.store.close()
 
 

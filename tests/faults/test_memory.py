@@ -7,14 +7,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
-from tests.faults.conftest import ids
+from tests.support.documents import a_document, lines
+from tests.support.shell import Shell
+from tests.support.stocked_project import ids
 
 MOST = 120_000_000
 """A line may have 16 MB and is held a few times over while it is read and kept; far from a gigabyte."""
 CHILD = """
 import json, resource, sys
-from tests.cli.conftest import Shell
+from tests.support.shell import Shell
 from pathlib import Path
 
 def peak():
@@ -67,7 +68,7 @@ import asyncio, resource, sys
 from worker.demo.judge.server import Answer, JudgeServer, completion
 from worker.errors import JudgeUnavailable
 from worker.judge.client import ChatJudge
-from tests.judge.test_client import a_question
+from tests.support.judge_questions import a_question
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

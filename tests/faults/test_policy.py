@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.cli.conftest import Shell
-from tests.faults.conftest import RUNS, mode, night_of, totals
+from tests.support.restricted_files import mode
+from tests.support.shell import Shell
+from tests.support.stocked_project import RUNS, night_of, totals
 
 WRONG = [
     ("[sampling\nrate = 1", "spotcheck.toml cannot be read: Expected ']'"),

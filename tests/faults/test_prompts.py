@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell
-from tests.faults.conftest import mode, totals
+from tests.support.restricted_files import mode
+from tests.support.shell import Shell
+from tests.support.stocked_project import totals
 from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
 
 FRONT = """\

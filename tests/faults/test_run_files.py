@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.cli.conftest import Said, Shell, a_document, lines
-from tests.faults.conftest import ids, mode
+from tests.support.documents import a_document, lines
+from tests.support.restricted_files import mode
+from tests.support.shell import Said, Shell
+from tests.support.stocked_project import ids
 
 
 def a_raw(field: bytes, run_id: str = "bad", **over: Any) -> bytes:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
-from tests.cli.test_processes import start
-from tests.faults.conftest import ids, mode
+from tests.support.documents import a_document, lines
+from tests.support.processes import start
+from tests.support.restricted_files import mode
+from tests.support.shell import Shell
+from tests.support.stocked_project import ids
 
 COMMANDS = [
     ["trends"],

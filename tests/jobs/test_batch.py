@@ -10,71 +10,48 @@ import orjson
 import pytest
 from sqlalchemy import select, update
 
-from tests.stories.test_story import (
+from tests.support.batch_server import BATCHED, PRICED, BatchOffice, advance, batch, job, lane_states, score
+from tests.support.project import (
     MONDAY,
     PLAIN,
-    Bench,
+    Installation,
     assert_reconciles,
-    bench,  # noqa: F401 a fixture
     document,
     draw_nights,
     ingest,
     rows,
     wait,
 )
-from tests.support.batch_server import BatchOffice
-from worker.demo.judge.server import MODEL, Answer, refused
-from worker.jobs.drain_result import DrainResult
+from worker.demo.judge.server import Answer, refused
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
 from worker.store.budget import accounts
-from worker.store.tables import BatchRow, JobRow, ScoreRow, core
 
-job, score, batch = core(JobRow), core(ScoreRow), core(BatchRow)
 RUNS = 30
-BATCHED = (
-    PLAIN.replace('["answer_present"]', "[]")
-    + 'lane = "batch"\n[judge.batch]\ngather_s = 0\npoll_s = 30\nmax_jobs = 1000\n'
-)
-PRICED = BATCHED + f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
 
 
 @pytest.fixture
-def office(bench: Bench) -> BatchOffice:  # noqa: F811
-    return BatchOffice(bench.judge)
+def office(installation: Installation) -> BatchOffice:
+    return BatchOffice(installation.judge)
 
 
 @pytest.fixture
-def project(bench: Bench, office: BatchOffice) -> Project:  # noqa: F811
+def project(installation: Installation, office: BatchOffice) -> Project:
     """A night whose judge's jobs wait for a batch; what the server can do is known already."""
-    opened = bench.project(PRICED)
+    opened = installation.project(PRICED)
     ingest(opened, [document("case-known")])
     draw_nights(opened, [MONDAY])
     advance(opened)  # the one job is asked at once, to learn what the server can do
-    bench.asked.clear()
+    installation.asked.clear()
     office.calls.clear()
     ingest(opened, [document(f"case-{number}") for number in range(RUNS)])
     reconcile(opened, datetime.now(UTC), lambda lane, due: None)
     with opened.store.write() as connection:
         connection.execute(update(job).where(job.c.lane == "judge").values(lane="batch"))
     draw_nights(opened, [MONDAY])
-    assert states(opened) == Counter({("batch", "scored", None): 1, ("batch", "queued", None): RUNS})
+    assert lane_states(opened) == Counter({("batch", "scored", None): 1, ("batch", "queued", None): RUNS})
     return opened
-
-
-def advance(project: Project, *, stop: Callable[[], bool] = lambda: False) -> DrainResult:
-    """One turn at the batch lane, in a process that was just started."""
-    with project.store.write() as connection:
-        connection.execute(update(batch).values(look_at=project.store.now(connection)))
-    with JobProcessor(project) as desk:
-        return desk.drain("batch", stop=stop)
-
-
-def states(project: Project) -> Counter[tuple[str, str, str | None]]:
-    """Judge's jobs by lane, state and reason."""
-    found = rows(project, select(job.c.lane, job.c.state, job.c.reason).where(job.c.lane != "heuristic"))
-    return Counter((lane, state, reason) for lane, state, reason in found)
 
 
 def only_batch(project: Project) -> Any:
@@ -83,7 +60,7 @@ def only_batch(project: Project) -> Any:
 
 
 def assert_all_scored_once(project: Project, runs: int = RUNS + 1) -> None:
-    assert {state for _, state, _ in states(project)} == {"scored"}
+    assert {state for _, state, _ in lane_states(project)} == {"scored"}
     aggregates = rows(
         project, select(score.c.run_pk).where(score.c.criterion.is_(None), score.c.prompt_hash.is_not(None))
     )
@@ -94,11 +71,13 @@ def assert_all_scored_once(project: Project, runs: int = RUNS + 1) -> None:
     assert held.reserved_usd == pytest.approx(0.0)
 
 
-def test_a_night_is_judged_in_a_batch_for_half_the_price(bench: Bench, office: BatchOffice, project: Project) -> None:  # noqa: F811
+def test_a_night_is_judged_in_a_batch_for_half_the_price(
+    installation: Installation, office: BatchOffice, project: Project
+) -> None:
     advance(project)
-    assert bench.asked == []
+    assert installation.asked == []
     assert len(office.lines("batch_0001")) == RUNS
-    assert states(project)["batch", "leased", None] == RUNS
+    assert lane_states(project)["batch", "leased", None] == RUNS
     assert advance(project).settled == 0, "the server has not ended it"
     office.end()
     assert advance(project).settled == RUNS
@@ -117,18 +96,18 @@ def test_a_night_is_judged_in_a_batch_for_half_the_price(bench: Bench, office: B
 
 
 def test_the_first_question_to_a_server_is_asked_at_once_to_learn_what_it_can_do(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
     office: BatchOffice,
 ) -> None:
-    plain = bench.judge.answer
+    plain = installation.judge.answer
 
     def no_schemas(request: dict[str, Any], headers: Any) -> Any:
         if request.get("response_format", {}).get("type") == "json_schema":
             return refused(400, "response_format json_schema is not supported")
         return plain(request, headers)
 
-    bench.judge.answer = no_schemas
-    opened = bench.project(BATCHED)
+    installation.judge.answer = no_schemas
+    opened = installation.project(BATCHED)
     ingest(opened, [document(f"case-{number}") for number in range(RUNS)])
     draw_nights(opened, [MONDAY])
     advance(opened)
@@ -141,7 +120,7 @@ def test_the_first_question_to_a_server_is_asked_at_once_to_learn_what_it_can_do
 
 @pytest.mark.parametrize("status", ["expired", "cancelled", "completed"])
 def test_what_a_batch_did_not_answer_is_asked_at_once(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
     office: BatchOffice,
     project: Project,
     status: str,
@@ -149,9 +128,9 @@ def test_what_a_batch_did_not_answer_is_asked_at_once(
     advance(project)
     office.end(status, only=lambda number: number % 3 == 0)
     assert advance(project).settled == RUNS // 3
-    assert states(project)["judge", "queued", "not answered in its batch"] == RUNS - RUNS // 3
+    assert lane_states(project)["judge", "queued", "not answered in its batch"] == RUNS - RUNS // 3
     assert wait(project).still_open == 0
-    assert len(bench.asked) == RUNS + RUNS // 3 - RUNS // 3 - RUNS // 3 + RUNS // 3
+    assert len(installation.asked) == RUNS + RUNS // 3 - RUNS // 3 - RUNS // 3 + RUNS // 3
     assert_all_scored_once(project)
 
 
@@ -169,7 +148,7 @@ def test_a_server_that_has_too_much_waiting_gets_half_as_many_later(office: Batc
     errors = {"data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached for m"}]}
     office.batches["batch_0001"] |= {"status": "failed", "errors": errors}
     advance(project)
-    assert {lane for lane, state, _ in states(project) if state == "queued"} == {"batch"}
+    assert {lane for lane, state, _ in lane_states(project) if state == "queued"} == {"batch"}
     assert len(office.batches) == 1, "not at once"
     with project.store.write() as connection:
         connection.execute(update(job).values(not_before=None))
@@ -230,10 +209,10 @@ def test_rows_of_every_bad_kind_cost_only_themselves(office: BatchOffice, projec
     office.end(spoil=spoil)
     advance(project)
     assert wait(project).still_open == 0
-    found = Counter(state for _, state, _ in states(project).elements())
+    found = Counter(state for _, state, _ in lane_states(project).elements())
     too_long = sum(1 for number in range(1, RUNS + 1) if number % 13 == 9)
     assert found == Counter({"scored": RUNS + 1 - too_long, "unscored": too_long})
-    assert {reason for _, state, reason in states(project) if state == "unscored"} == {"too_long"}
+    assert {reason for _, state, reason in lane_states(project) if state == "unscored"} == {"too_long"}
     assert_reconciles(project)
     assert "could not be read" in only_batch(project).trouble
 
@@ -248,7 +227,7 @@ def test_at_its_deadline_a_batch_is_cancelled_and_what_is_missing_is_asked_at_on
     assert office.batches["batch_0001"]["status"] == "cancelling"
     advance(project)
     assert office.calls["POST /v1/batches/cancel"] == 1
-    assert states(project)["batch", "leased", None] == RUNS, "what was answered meanwhile is still to come"
+    assert lane_states(project)["batch", "leased", None] == RUNS, "what was answered meanwhile is still to come"
     office.end("cancelled", only=lambda number: number < 10)
     assert advance(project).settled == 10
     assert wait(project).still_open == 0
@@ -338,19 +317,21 @@ def _asked(office: BatchOffice, batch_id: str) -> list[dict[str, Any]]:
     return office.lines(batch_id) if office.batches[batch_id]["input_file_id"] in office.files else []
 
 
-def test_a_server_without_a_batch_lane_is_asked_at_once(bench: Bench, project: Project, office: BatchOffice) -> None:  # noqa: F811
+def test_a_server_without_a_batch_lane_is_asked_at_once(
+    installation: Installation, project: Project, office: BatchOffice
+) -> None:
     office.instead = lambda method, path: refused(404, "Not Found")
     advance(project)
     assert only_batch(project).state == "done"
     assert wait(project).still_open == 0
-    assert len(bench.asked) == RUNS
+    assert len(installation.asked) == RUNS
     assert_all_scored_once(project)
 
 
 def test_a_refused_key_puts_the_batch_off_and_loses_nothing(office: BatchOffice, project: Project) -> None:
     office.instead = lambda method, path: refused(401, "Incorrect API key provided")
     assert "check OPENAI_API_KEY" in (advance(project).refused or "")
-    assert states(project)["batch", "leased", None] == RUNS
+    assert lane_states(project)["batch", "leased", None] == RUNS
     office.instead = lambda method, path: None
     advance(project)
     office.end()
@@ -359,7 +340,7 @@ def test_a_refused_key_puts_the_batch_off_and_loses_nothing(office: BatchOffice,
 
 
 def test_a_run_that_was_sent_again_meanwhile_is_asked_again(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
     office: BatchOffice,
     project: Project,
 ) -> None:
@@ -368,15 +349,15 @@ def test_a_run_that_was_sent_again_meanwhile_is_asked_again(
     office.end()
     assert advance(project).settled == RUNS - 1
     assert wait(project).still_open == 0
-    assert [("something else" in str(request["messages"])) for request in bench.asked][-1]
+    assert [("something else" in str(request["messages"])) for request in installation.asked][-1]
     assert_all_scored_once(project)
 
 
-def test_a_budget_is_reserved_at_the_batchs_price_and_kept(bench: Bench, office: BatchOffice) -> None:  # noqa: F811
-    opened = bench.project(PRICED)
+def test_a_budget_is_reserved_at_the_batchs_price_and_kept(installation: Installation, office: BatchOffice) -> None:
+    opened = installation.project(PRICED)
     (most,) = [opened.prices.max_usd(one) for one in opened.scorers.all if one.key.kind == "judge"]
     assert most is not None
-    capped = bench.project(PRICED.replace("[judge]", f"[judge]\nbudget_usd_per_day = {most * 5.2}"))
+    capped = installation.project(PRICED.replace("[judge]", f"[judge]\nbudget_usd_per_day = {most * 5.2}"))
     ingest(capped, [document(f"case-{number}") for number in range(RUNS)])
     draw_nights(capped, [MONDAY])
     advance(capped)  # one is asked at once
@@ -393,10 +374,10 @@ def test_a_budget_is_reserved_at_the_batchs_price_and_kept(bench: Bench, office:
     assert_reconciles(capped)
 
 
-def test_lanes_by_rubric_and_for_nights_of_long_ago(bench: Bench, office: BatchOffice) -> None:  # noqa: F811
+def test_lanes_by_rubric_and_for_nights_of_long_ago(installation: Installation, office: BatchOffice) -> None:
     toml = PLAIN.replace("[scoring]", '[scoring]\nrubrics = ["task_completion", "tone_and_format"]')
     toml += 'backfill_lane = "batch"\n[judge.lanes]\ntone_and_format = "now"\n'
-    opened = bench.project(toml)
+    opened = installation.project(toml)
     recent = datetime.now(UTC).date() - timedelta(days=1)
     ingest(opened, [document("case-old", MONDAY), document("case-new", recent)])
     draw_nights(opened, [MONDAY, recent])

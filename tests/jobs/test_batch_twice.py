@@ -6,19 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from tests.jobs.test_batch import BATCHED, PRICED, advance, states
-from tests.jobs.test_cascade import BIG, CASCADE, PRICES, UNSURE, Judges, account, aggregates, cost, drain
-from tests.stories.test_story import (
-    MONDAY,
-    Bench,
-    assert_reconciles,
-    bench,  # noqa: F401 a fixture
-    document,
-    draw_nights,
-    ingest,
-    rows,
-)
-from tests.support.batch_server import BatchOffice
+from tests.support.batch_server import BATCHED, PRICED, BatchOffice, advance, lane_states
+from tests.support.cascade import BIG, CASCADE, PRICES, UNSURE, TwoJudges, account, aggregates, cost, drain
+from tests.support.project import MONDAY, Installation, assert_reconciles, document, draw_nights, ingest, rows
 from tests.support.rubrics import changed, look_again
 from worker.demo.judge.server import MODEL
 from worker.project.project import Project
@@ -32,8 +22,8 @@ OFF = PRICED.replace("concurrency = 8", "concurrency = 8\nanswers_days = 0")
 
 
 @pytest.fixture
-def office(bench: Bench) -> BatchOffice:  # noqa: F811
-    return BatchOffice(bench.judge)
+def office(installation: Installation) -> BatchOffice:
+    return BatchOffice(installation.judge)
 
 
 def batched(project: Project, office: BatchOffice) -> None:
@@ -60,14 +50,16 @@ def tiers(project: Project) -> dict[Any, int]:
     return dict(map(tuple, rows(project, statement)))
 
 
-def test_what_a_batch_answered_needs_no_line_in_the_next(bench: Bench, office: BatchOffice, tmp_path: Path) -> None:  # noqa: F811
-    project = bench.project(PRICED)
+def test_what_a_batch_answered_needs_no_line_in_the_next(
+    installation: Installation, office: BatchOffice, tmp_path: Path
+) -> None:
+    project = installation.project(PRICED)
     batched(project, office)
     assert tiers(project) == {"batch": RUNS - 1, None: 1}
     assert kept(project) == RUNS
     spent = account(project).spent_usd
-    asked = len(bench.asked)
-    again = bench.project(PRICED, SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
+    asked = len(installation.asked)
+    again = installation.project(PRICED, SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
     ingest(again, [document("case-new")])
     draw_nights(again, [MONDAY])
     look_again(again, MONDAY)
@@ -77,7 +69,7 @@ def test_what_a_batch_answered_needs_no_line_in_the_next(bench: Bench, office: B
     assert len(office.batches) == 2
     office.end()
     advance(again)
-    assert len(bench.asked) - asked == 1, "only the new run is asked about"
+    assert len(installation.asked) - asked == 1, "only the new run is asked about"
     assert tiers(again) == {CACHED: RUNS, "batch": 1}
     ((batch_usd,),) = rows(again, select(func.max(batch.c.cost_usd)).where(batch.c.jobs == 1))
     assert account(again).spent_usd == pytest.approx(spent + batch_usd)
@@ -85,11 +77,13 @@ def test_what_a_batch_answered_needs_no_line_in_the_next(bench: Bench, office: B
     assert_reconciles(again)
 
 
-def test_without_days_a_batch_keeps_nothing_and_asks_again(bench: Bench, office: BatchOffice, tmp_path: Path) -> None:  # noqa: F811
-    project = bench.project(OFF)
+def test_without_days_a_batch_keeps_nothing_and_asks_again(
+    installation: Installation, office: BatchOffice, tmp_path: Path
+) -> None:
+    project = installation.project(OFF)
     batched(project, office)
     assert kept(project) == 0
-    again = bench.project(OFF, SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
+    again = installation.project(OFF, SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
     look_again(again, MONDAY)
     with again.store.write() as connection:
         connection.execute(job.update().where(job.c.state == "queued", job.c.lane == "judge").values(lane="batch"))
@@ -98,20 +92,20 @@ def test_without_days_a_batch_keeps_nothing_and_asks_again(bench: Bench, office:
 
 
 def test_what_a_batch_left_in_doubt_is_asked_of_the_second_judge_at_once_and_nothing_twice(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
     office: BatchOffice,
     tmp_path: Path,
 ) -> None:
-    judges = Judges(bench, tmp_path)
+    judges = TwoJudges(installation, tmp_path)
     toml = BATCHED + PRICES
     project = judges.project(toml)
     batched(project, office)
-    in_doubt = states(project)["judge", "queued", "a second judge is to be asked"]
+    in_doubt = lane_states(project)["judge", "queued", "a second judge is to be asked"]
     assert in_doubt == len(UNSURE) - judges.calls(BIG), "one may have been the first question to the server"
     assert in_doubt >= len(UNSURE) - 1
     ((batch_usd,),) = rows(project, select(batch.c.cost_usd))
     drain(project)
-    assert {state for _, state, _ in states(project)} == {"scored"}
+    assert {state for _, state, _ in lane_states(project)} == {"scored"}
     assert judges.calls(MODEL) == RUNS, "the first judge is not asked again"
     assert sorted(case for model, case in judges.asked if model == BIG) == list(UNSURE)
     production, beside = aggregates(project, "production"), aggregates(project, "escalation")
@@ -132,15 +126,17 @@ def test_what_a_batch_left_in_doubt_is_asked_of_the_second_judge_at_once_and_not
     advance(again)
     assert len(office.batches) == 1, "nothing was left to ask"
     drain(again)
-    assert {state for _, state, _ in states(again)} == {"scored"}
+    assert {state for _, state, _ in lane_states(again)} == {"scored"}
     assert len(judges.asked) == asked
     assert_reconciles(again)
 
 
-def test_several_samples_with_a_second_judge_behind_them_wait_for_no_batch(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+def test_several_samples_with_a_second_judge_behind_them_wait_for_no_batch(
+    installation: Installation, tmp_path: Path
+) -> None:
     def batchable(more: str) -> bool:
         text = {"judge:\n  backend: chat": f"judge:\n  {more}\n  backend: chat"}
-        project = bench.project(PRICED, SPOTCHECK_PROMPTS=changed(tmp_path / str(len(more)), text))
+        project = installation.project(PRICED, SPOTCHECK_PROMPTS=changed(tmp_path / str(len(more)), text))
         return project.scorers.in_batches(is_backfill=True) != []
 
     escalate = f"escalate: {{when: [unknown], to: {BIG}}}"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from tests.stories.test_story import MONDAY, Bench, bench, document, draw_nights, ingest, job, rows, scorer, wait
+from tests.support.project import MONDAY, Installation, document, draw_nights, ingest, job, rows, scorer, wait
 from worker.demo.judge.server import MODEL
 from worker.errors import SettingsError
 from worker.jobs.outcome import failed
@@ -15,8 +15,6 @@ from worker.project.project import Project
 from worker.queries.budgets import BudgetStatus, budgets
 from worker.scorers.rubric.scorer import RubricScorer
 from worker.store.budget.accounts import AccountBalance
-
-__all__ = ["bench"]
 
 PRICED = f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
 TWO = '[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\nrubrics = ["task_completion", "tone_and_format"]\n'
@@ -29,10 +27,12 @@ def most_usd(project: Project, name: str) -> float:
     return most
 
 
-def test_a_rubric_spends_its_own_money_and_the_others_theirs(bench: Bench) -> None:
-    most = most_usd(bench.project(TWO + PRICED), "tone_and_format")
+def test_a_rubric_spends_its_own_money_and_the_others_theirs(installation: Installation) -> None:
+    most = most_usd(installation.project(TWO + PRICED), "tone_and_format")
     cap = 3.5 * most
-    project = bench.project(f"{TWO}{PRICED}[judge.budgets.tone_and_format]\nusd_per_day = {cap}\nusd_per_month = 9.0\n")
+    project = installation.project(
+        f"{TWO}{PRICED}[judge.budgets.tone_and_format]\nusd_per_day = {cap}\nusd_per_month = 9.0\n"
+    )
     ingest(project, [document(f"case-{number}") for number in range(120)])
     draw_nights(project, [MONDAY])
     wait(project)
@@ -53,8 +53,10 @@ def test_a_rubric_spends_its_own_money_and_the_others_theirs(bench: Bench) -> No
     assert of_all.today.spent_usd == pytest.approx(own.today.spent_usd + other.today.spent_usd)
 
 
-def test_a_rubric_that_has_spent_nothing_is_told_with_its_cap(bench: Bench) -> None:
-    project = bench.project("[judge]\nbudget_usd_per_day = 2\n[judge.budgets.tone_and_format]\nusd_per_month = 3\n")
+def test_a_rubric_that_has_spent_nothing_is_told_with_its_cap(installation: Installation) -> None:
+    project = installation.project(
+        "[judge]\nbudget_usd_per_day = 2\n[judge.budgets.tone_and_format]\nusd_per_month = 3\n"
+    )
     nothing = AccountBalance(0, 0, 0)
     with project.store.read() as connection:
         assert budgets(project, connection) == [
@@ -63,22 +65,22 @@ def test_a_rubric_that_has_spent_nothing_is_told_with_its_cap(bench: Bench) -> N
         ]
 
 
-def test_a_budget_of_a_rubric_that_nobody_knows_is_told_with_what_was_meant(bench: Bench) -> None:
-    project = bench.project("[judge.budgets.tone_and_formt]\nusd_per_day = 1\n")
+def test_a_budget_of_a_rubric_that_nobody_knows_is_told_with_what_was_meant(installation: Installation) -> None:
+    project = installation.project("[judge.budgets.tone_and_formt]\nusd_per_day = 1\n")
     with pytest.raises(SettingsError, match=r"judge.budgets: 'tone_and_formt' is not known; did you mean tone_and_fo"):
         project.prices.check()
-    resting = bench.project("[judge.budgets.tone_and_format]\nusd_per_day = 1\n")
+    resting = installation.project("[judge.budgets.tone_and_format]\nusd_per_day = 1\n")
     resting.prices.check()  # known, though not in force
 
 
-def test_only_a_rubric_with_a_budget_needs_a_price(bench: Bench) -> None:
-    bench.project(f"{TWO}[judge.budgets.safety_of_actions]\nusd_per_day = 1\n").prices.check()
+def test_only_a_rubric_with_a_budget_needs_a_price(installation: Installation) -> None:
+    installation.project(f"{TWO}[judge.budgets.safety_of_actions]\nusd_per_day = 1\n").prices.check()
     with pytest.raises(SettingsError, match="the price of 'simulated-judge' is unknown"):
-        bench.project(f"{TWO}[judge.budgets.tone_and_format]\nusd_per_day = 1\n").prices.check()
+        installation.project(f"{TWO}[judge.budgets.tone_and_format]\nusd_per_day = 1\n").prices.check()
 
 
-def test_a_lane_that_was_away_settles_what_nobody_took_over(bench: Bench) -> None:
-    project = bench.project(f"{TWO}[judge]\nbudget_usd_per_day = 50\n{PRICED}")
+def test_a_lane_that_was_away_settles_what_nobody_took_over(installation: Installation) -> None:
+    project = installation.project(f"{TWO}[judge]\nbudget_usd_per_day = 50\n{PRICED}")
     ingest(project, [document(f"case-{number}") for number in range(3)])
     draw_nights(project, [MONDAY])
     away, other = JobQueue(project, "judge"), JobQueue(project, "judge")

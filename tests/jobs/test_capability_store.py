@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from tests.stories.test_story import MONDAY, PLAIN, document, ingest, states
+from tests.support.project import MONDAY, PLAIN, document, ingest, states
 from worker.demo.judge.server import Answer, JudgeServer, refused, simulated_verdict
 from worker.jobs.capability_store import remembered, remembering
 from worker.jobs.processor import JobProcessor

@@ -1,31 +1,38 @@
 """A second, stronger judge where the first is in doubt: one verdict counts, both are kept, and both are paid for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.stories.test_story import (
-    _CASE,
+from tests.support.cascade import (
+    BIG,
+    PRICED,
+    PRICES,
+    RUNS,
+    UNSURE,
+    TwoJudges,
+    account,
+    aggregates,
+    cell,
+    cost,
+    drain,
+    job,
+    score,
+)
+from tests.support.project import (
     MONDAY,
     PLAIN,
-    Bench,
-    _prompt,
+    Installation,
     assert_reconciles,
-    bench,  # noqa: F401 a fixture
-    document,
-    draw_nights,
-    ingest,
     nightly,
     rows,
     states,
     wait_is_over,
 )
-from tests.support.rubrics import changed
 from worker.cli.commands.trends import read as trends
 from worker.demo.judge.server import MODEL, Answer, completion, refused
 from worker.errors import SettingsError
@@ -34,104 +41,15 @@ from worker.jobs.processor import JobProcessor
 from worker.project.project import Project
 from worker.queries.explain import explain
 from worker.queries.report.gather import ReportRequest, gather
-from worker.store.budget import accounts
 from worker.store.results import cells, escalations
 from worker.store.runs import runs
-from worker.store.tables import CellRow, JobRow, RunRow, ScoreRow, core
 
-cell, job, run, score = core(CellRow), core(JobRow), core(RunRow), core(ScoreRow)
-BIG = "big-judge"
-RUNS = 6
-UNSURE = ("case-1", "case-2", "case-3")
-"""What the first judge quotes of these occurs nowhere."""
-PRICES = (
-    f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
-    f'[judge.prices."{BIG}"]\ninput_usd_per_mtok = 10.0\noutput_usd_per_mtok = 40.0\n'
-)
-PRICED = PLAIN + PRICES
-CASCADE = {"judge:\n  backend": f"judge:\n  escalate: {{when: [failed_evidence, unreadable], to: {BIG}}}\n  backend"}
 Says = Callable[[str, str], Answer]
 
 
-def verdict(request: Mapping[str, Any], outcome: str, quote: str) -> Answer:
-    """A whole verdict in the form that was asked for."""
-    criteria = request["response_format"]["json_schema"]["schema"]["properties"]
-    said = {
-        name: {"evidence": [{"step": None, "quote": quote}], "reason": "because", "verdict": outcome}
-        for name in criteria
-    }
-    return completion(orjson.dumps(said).decode(), prompt=_prompt(request), model=str(request["model"]))
-
-
-class Judges:
-    """Two judges on one address; the first is wrong about the unsure cases and quotes what nobody said."""
-
-    def __init__(self, bench: Bench, folder: Path) -> None:  # noqa: F811
-        self.bench = bench
-        self.asked: list[tuple[str, str]] = []
-        """Model and case of each call."""
-        self.paid_usd = 0.0
-        """What the answered ones cost."""
-        self.instead: Callable[[str, str], Answer | None] = lambda model, case: None
-        bench.judge.answer = self._answer
-        self.prompts = changed(folder / "mine", CASCADE)
-
-    def _answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
-        found = _CASE.search(_prompt(request))
-        case, model = found.group() if found else "", str(request["model"])
-        self.asked.append((model, case))
-        is_unsure = model == MODEL and case in UNSURE
-        said = self.instead(model, case)
-        if said is None:
-            said = verdict(request, "fail" if is_unsure else "pass", "nobody said" if is_unsure else "issued")
-        if isinstance(said.body, dict) and "usage" in said.body:
-            used = said.body["usage"]
-            usd = (used["prompt_tokens"] * 1.0 + used["completion_tokens"] * 4.0) / 1e6
-            self.paid_usd += usd * (10 if model == BIG else 1)
-        return said
-
-    def project(self, toml: str = PRICED) -> Project:
-        return self.bench.project(toml, SPOTCHECK_PROMPTS=self.prompts)
-
-    def drawn(self, toml: str = PRICED) -> Project:
-        project = self.project(toml)
-        ingest(project, [document(f"case-{number}") for number in range(RUNS)])
-        draw_nights(project, [MONDAY])
-        return project
-
-    def calls(self, model: str) -> int:
-        return sum(each == model for each, _ in self.asked)
-
-
 @pytest.fixture
-def judges(bench: Bench, tmp_path: Path) -> Judges:  # noqa: F811
-    return Judges(bench, tmp_path)
-
-
-def drain(project: Project) -> Any:
-    with JobProcessor(project) as desk:
-        return desk.drain("judge")
-
-
-def aggregates(project: Project, purpose: str) -> dict[str, Any]:
-    """Of the judge, by case."""
-    statement = (
-        select(run.c.run_id, score)
-        .join(score, score.c.run_pk == run.c.pk)
-        .join(job, (job.c.run_pk == run.c.pk) & (job.c.scorer_pk == score.c.scorer_pk))
-        .where(score.c.criterion.is_(None), score.c.purpose == purpose, job.c.lane != "heuristic")
-    )
-    return {row.run_id: row for row in rows(project, statement)}
-
-
-def account(project: Project) -> accounts.AccountBalance:
-    with project.store.read() as connection:
-        return accounts.day_balance(connection, project.nights.of(datetime.now(UTC)))
-
-
-def cost(project: Project) -> float:
-    """What all stored scores cost together."""
-    return float(rows(project, select(func.sum(score.c.cost_usd)))[0][0])
+def judges(installation: Installation, tmp_path: Path) -> TwoJudges:
+    return TwoJudges(installation, tmp_path)
 
 
 def told(project: Project, case: str) -> Any:
@@ -141,7 +59,7 @@ def told(project: Project, case: str) -> Any:
     return next(one for one in explain(project, pk, one).decisions if one.scorer == "task_completion")
 
 
-def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: Judges) -> None:
+def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: TwoJudges) -> None:
     project = judges.drawn()
     assert nightly(project, [MONDAY]).still_open == 0
     assert states(project) == {"scored": RUNS}
@@ -172,7 +90,7 @@ def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: Judge
     assert_reconciles(project)
 
 
-def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: Judges) -> None:
+def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: TwoJudges) -> None:
     judges.instead = lambda model, case: completion("prose", model=BIG) if case == "case-3" and model == BIG else None
     project = judges.drawn()
     nightly(project, [MONDAY])
@@ -203,7 +121,7 @@ def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: Judges) -> No
     assert sum(one.cost_usd for one in judged) == pytest.approx(cost(project))
 
 
-def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: Judges) -> None:
+def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: TwoJudges) -> None:
     project = judges.project()
     ((_, scorer),) = [pair for pair in project.scorers.register() if pair[0].lane == "judge"]
     first, second = scorer.max_tokens
@@ -231,7 +149,7 @@ def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: Judges
         desk.drain("judge")
 
 
-def test_a_second_judge_that_is_down_costs_no_attempt_and_the_first_is_not_paid_again(judges: Judges) -> None:
+def test_a_second_judge_that_is_down_costs_no_attempt_and_the_first_is_not_paid_again(judges: TwoJudges) -> None:
     judges.instead = lambda model, case: refused(503, "overloaded") if model == BIG else None
     project = judges.drawn()
     done = drain(project)
@@ -258,7 +176,7 @@ def test_a_second_judge_that_is_down_costs_no_attempt_and_the_first_is_not_paid_
 
 
 def test_without_kept_answers_every_try_is_booked_and_the_cap_holds(
-    judges: Judges, monkeypatch: pytest.MonkeyPatch
+    judges: TwoJudges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge_loop, "_BACKOFF_S", 0.01)
     judges.instead = lambda model, case: refused(503, "overloaded") if model == BIG else None
@@ -282,7 +200,7 @@ def test_without_kept_answers_every_try_is_booked_and_the_cap_holds(
     assert_reconciles(project, pending=RUNS)
 
 
-def test_a_second_judge_that_never_answers_about_one_run_leaves_it_the_first_verdict(judges: Judges) -> None:
+def test_a_second_judge_that_never_answers_about_one_run_leaves_it_the_first_verdict(judges: TwoJudges) -> None:
     judges.instead = lambda model, case: refused(500, "boom") if (model, case) == (BIG, "case-2") else None
     project = judges.drawn(PRICED.replace("heuristics", "max_attempts = 2\nheuristics"))
     for _ in range(2):
@@ -298,7 +216,7 @@ def test_a_second_judge_that_never_answers_about_one_run_leaves_it_the_first_ver
     assert cost(project) < judges.paid_usd, "the first call about it was booked with its first try"
 
 
-def test_a_second_judge_that_is_unknown_is_told_and_the_first_is_not_paid_again(judges: Judges) -> None:
+def test_a_second_judge_that_is_unknown_is_told_and_the_first_is_not_paid_again(judges: TwoJudges) -> None:
     judges.instead = lambda model, case: (
         refused(404, f"no model {BIG}", code="model_not_found") if model == BIG else None
     )

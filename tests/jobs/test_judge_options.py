@@ -11,9 +11,8 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from tests.judge.test_wire_decisions import a_decision, chosen
-from tests.judge.test_wire_responses import a_message, a_response, text
-from tests.stories.test_story import MONDAY, PLAIN, document, draw_nights, ingest, rows, score, states, wait
+from tests.support.openai_replies import a_decision, a_message, a_response, chosen, text
+from tests.support.project import MONDAY, PLAIN, document, draw_nights, ingest, rows, score, states, wait
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, simulated_verdict
 from worker.jobs.batch.file import lines_of
 from worker.judge.capabilities import CapabilityPlan

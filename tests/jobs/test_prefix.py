@@ -10,18 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from tests.stories.test_story import (
-    MONDAY,
-    PLAIN,
-    Bench,
-    bench,  # noqa: F401 a fixture
-    document,
-    draw_nights,
-    ingest,
-    nightly,
-    rows,
-    states,
-)
+from tests.support.project import MONDAY, PLAIN, Installation, document, draw_nights, ingest, nightly, rows, states
 from tests.support.rubrics import changed
 from worker.demo.judge.server import MODEL, Answer, refused, simulated_verdict
 from worker.jobs.judge_loop import drain_judge
@@ -61,8 +50,8 @@ class Listening:
         await self._judge.close()
 
 
-def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run(bench: Bench) -> None:  # noqa: F811
-    project = bench.project(TWO)
+def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run(installation: Installation) -> None:
+    project = installation.project(TWO)
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     draw_nights(project, [MONDAY])
     claimed: list[list[tuple[int, int]]] = []
@@ -76,7 +65,7 @@ def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run
             return taken
 
     lane = Watched(project, "judge")
-    judge = Listening(bench.judge.base_url, 64)
+    judge = Listening(installation.judge.base_url, 64)
 
     async def drain() -> None:
         await drain_judge(lane, judge, concurrency=64, budget_s=60, stop=lambda: False)
@@ -99,7 +88,7 @@ def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run
     assert sorted(judge.asked) == ["groundedness"] * RUNS + ["task_completion"] * RUNS
 
 
-def test_tokens_that_the_server_had_kept_are_counted_and_priced_as_such(bench: Bench) -> None:  # noqa: F811
+def test_tokens_that_the_server_had_kept_are_counted_and_priced_as_such(installation: Installation) -> None:
     cached = 1_024
 
     def answer(request: dict[str, Any], headers: object) -> Answer:
@@ -108,9 +97,9 @@ def test_tokens_that_the_server_had_kept_are_counted_and_priced_as_such(bench: B
         said.body["usage"]["prompt_tokens_details"]["cached_tokens"] = cached
         return said
 
-    bench.judge.answer = answer
+    installation.judge.answer = answer
     prices = f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
-    project = bench.project(PLAIN + prices + "cached_input_usd_per_mtok = 0.1\n")
+    project = installation.project(PLAIN + prices + "cached_input_usd_per_mtok = 0.1\n")
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     nightly(project, [MONDAY])
     found = rows(project, select(score).where(score.c.criterion.is_(None), score.c.model_requested == MODEL))
@@ -141,7 +130,9 @@ def test_only_openai_s_own_address_is_told_which_prompts_begin_alike(tmp_path: P
         project.store.close()
 
 
-def test_a_server_that_does_not_know_the_word_is_asked_without_it_from_then_on(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+def test_a_server_that_does_not_know_the_word_is_asked_without_it_from_then_on(
+    installation: Installation, tmp_path: Path
+) -> None:
     seen: list[bool] = []
 
     def answer(request: dict[str, Any], headers: object) -> Answer:
@@ -150,9 +141,9 @@ def test_a_server_that_does_not_know_the_word_is_asked_without_it_from_then_on(b
             return refused(400, "Unrecognized request argument: prompt_cache_key", param="prompt_cache_key")
         return simulated_verdict(request, lambda prompt: 1.0)
 
-    bench.judge.answer = answer
+    installation.judge.answer = answer
     routed = changed(tmp_path / "mine", {"{temperature: 0}": "{temperature: 0, prompt_cache_key: mine}"})
-    project = bench.project(PLAIN.replace("concurrency = 8", "concurrency = 1"), SPOTCHECK_PROMPTS=routed)
+    project = installation.project(PLAIN.replace("concurrency = 8", "concurrency = 1"), SPOTCHECK_PROMPTS=routed)
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     assert nightly(project, [MONDAY]).still_open == 0
     assert states(project) == {"scored": RUNS}

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 
-from tests.stories.test_story import MONDAY, Bench, bench, document, draw_nights, ingest, states
+from tests.support.project import MONDAY, Installation, document, draw_nights, ingest, states
 from worker.jobs.processor import JobProcessor
 from worker.jobs.queue import JobQueue
 from worker.jobs.quota_share import quota_of
 from worker.judge.limits.quota import Limits, OwnShare, Quota
-
-__all__ = ["bench"]
 
 PLAIN = "[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\n"
 QUOTA = "[judge.quota]\nrequests_per_minute = 6000\ntokens_per_minute = 9000000\n"
@@ -44,8 +42,8 @@ def sharing() -> tuple[list[Kept], Callable[[str, Limits, Quota], Quota]]:
     return made, share
 
 
-def test_every_call_takes_its_part_of_the_quota_and_settles_what_it_cost(bench: Bench) -> None:
-    project = bench.project(PLAIN + QUOTA)
+def test_every_call_takes_its_part_of_the_quota_and_settles_what_it_cost(installation: Installation) -> None:
+    project = installation.project(PLAIN + QUOTA)
     ingest(project, [document(f"case-{number}") for number in range(12)])
     draw_nights(project, [MONDAY])
     made, share = sharing()
@@ -54,31 +52,33 @@ def test_every_call_takes_its_part_of_the_quota_and_settles_what_it_cost(bench: 
     assert states(project) == {"scored": 12}
     (quota,) = made
     assert quota.limits == Limits(6000, 9_000_000)
-    assert len(quota.taken) == len(quota.settled) == len(bench.asked) == 12
+    assert len(quota.taken) == len(quota.settled) == len(installation.asked) == 12
     assert all(0 < -back < taken for taken, back in zip(sorted(quota.taken), sorted(quota.settled), strict=True))
     assert quota.is_closed
 
 
-def test_two_processes_name_a_model_at_a_server_alike_and_the_address_is_not_told(bench: Bench) -> None:
+def test_two_processes_name_a_model_at_a_server_alike_and_the_address_is_not_told(installation: Installation) -> None:
     (first, share), (second, share_too) = sharing(), sharing()
-    quota_of(bench.project(PLAIN + QUOTA), share)("one")
+    quota_of(installation.project(PLAIN + QUOTA), share)("one")
     for model in ("one", "two"):
-        quota_of(bench.project(QUOTA), share_too)(model)
-    quota_of(bench.project(QUOTA, OPENAI_BASE_URL="http://elsewhere/v1"), share_too)("one")
+        quota_of(installation.project(QUOTA), share_too)(model)
+    quota_of(installation.project(QUOTA, OPENAI_BASE_URL="http://elsewhere/v1"), share_too)("one")
     assert first[0].what == second[0].what
     assert len({each.what for each in second}) == 3
     assert not any("127.0.0.1" in each.what for each in (*first, *second))
 
 
-def test_without_a_shared_quota_each_keeps_to_its_part_and_without_any_nobody_is_asked(bench: Bench) -> None:
-    quota = quota_of(bench.project(PLAIN + QUOTA), None)("one")
+def test_without_a_shared_quota_each_keeps_to_its_part_and_without_any_nobody_is_asked(
+    installation: Installation,
+) -> None:
+    quota = quota_of(installation.project(PLAIN + QUOTA), None)("one")
     assert isinstance(quota, OwnShare)
     assert quota.limits == Limits(6000, 9_000_000)
-    assert quota_of(bench.project(PLAIN), sharing()[1])("one") is None
+    assert quota_of(installation.project(PLAIN), sharing()[1])("one") is None
 
 
-def test_the_part_of_a_process_is_that_of_one_of_those_who_hold_jobs(bench: Bench) -> None:
-    project = bench.project(PLAIN + QUOTA)
+def test_the_part_of_a_process_is_that_of_one_of_those_who_hold_jobs(installation: Installation) -> None:
+    project = installation.project(PLAIN + QUOTA)
     ingest(project, [document(f"case-{number}") for number in range(4)])
     draw_nights(project, [MONDAY])
     quota = quota_of(project, None)("one")

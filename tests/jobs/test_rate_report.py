@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.stories.test_story import MONDAY, PLAIN, document, ingest, states
+from tests.support.project import MONDAY, PLAIN, document, ingest, states
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, refused, simulated_verdict
 from worker.errors import StoreError
 from worker.jobs import rate_report

@@ -10,12 +10,11 @@ import orjson
 import pytest
 from sqlalchemy import Connection, event, func, select, text, update
 
-from tests.stories.test_story import (
+from tests.support.project import (
     MONDAY,
     PLAIN,
-    Bench,
+    Installation,
     assert_reconciles,
-    bench,  # noqa: F401 a fixture
     document,
     draw_nights,
     ingest,
@@ -45,19 +44,21 @@ PRICED = f'{PLAIN}[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd
 STRICTER = {"version: 1.0.0": "version: 1.1.0", "threshold: 0.7": "threshold: 0.9"}
 
 
-def judged(bench: Bench, toml: str = PLAIN) -> Project:  # noqa: F811
+def judged(installation: Installation, toml: str = PLAIN) -> Project:
     """A project whose night is scored."""
-    project = bench.project(toml)
+    project = installation.project(toml)
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     assert nightly(project, [MONDAY]).still_open == 0
-    assert len(bench.asked) == RUNS
+    assert len(installation.asked) == RUNS
     return project
 
 
-def again(bench: Bench, tmp_path: Path, changes: dict[str, str], toml: str = PLAIN, **environ: str) -> Project:  # noqa: F811
+def again(
+    installation: Installation, tmp_path: Path, changes: dict[str, str], toml: str = PLAIN, **environ: str
+) -> Project:
     """The same night, scored by a rubric or a judge that changed so."""
     prompts = changed(tmp_path / "mine", changes) if changes else ""
-    project = bench.project(toml, **{"SPOTCHECK_PROMPTS": prompts, **environ})
+    project = installation.project(toml, **{"SPOTCHECK_PROMPTS": prompts, **environ})
     look_again(project, MONDAY)
     assert wait(project).still_open == 0
     return project
@@ -77,13 +78,13 @@ def aggregates(project: Project) -> list[Any]:
 # What is the same question
 
 
-def test_another_threshold_costs_no_call(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
-    bench.passes = lambda case: case != "case-3"
-    first = judged(bench, PRICED)
+def test_another_threshold_costs_no_call(installation: Installation, tmp_path: Path) -> None:
+    installation.passes = lambda case: case != "case-3"
+    first = judged(installation, PRICED)
     before = aggregates(first)
     assert kept(first) == RUNS
-    project = again(bench, tmp_path, STRICTER, PRICED)
-    assert len(bench.asked) == RUNS
+    project = again(installation, tmp_path, STRICTER, PRICED)
+    assert len(installation.asked) == RUNS
     assert states(project) == {"scored": 2 * RUNS}
     after = aggregates(project)
     assert {one.scorer_pk for one in after}.isdisjoint({one.scorer_pk for one in before})
@@ -96,27 +97,29 @@ def test_another_threshold_costs_no_call(bench: Bench, tmp_path: Path) -> None: 
     assert_reconciles(project)
 
 
-def test_a_rubric_that_takes_over_an_open_night_asks_only_about_the_rest(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+def test_a_rubric_that_takes_over_an_open_night_asks_only_about_the_rest(
+    installation: Installation, tmp_path: Path
+) -> None:
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    old = bench.project()
+    old = installation.project()
     ingest(old, [document(f"case-{number}", yesterday) for number in range(40)])
     draw_nights(old, [yesterday])
     with JobProcessor(old) as desk:
-        desk.drain("judge", stop=lambda: len(bench.asked) >= 10)
+        desk.drain("judge", stop=lambda: len(installation.asked) >= 10)
     done = states(old)["scored"]
     assert 10 <= done < 40
-    new = bench.project(SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
+    new = installation.project(SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
     reconcile(new, datetime.now(UTC), lambda lane, due: None)
-    before = len(bench.asked)
+    before = len(installation.asked)
     assert wait(new).still_open == 0
     assert states(new) == {"scored": done + 40, "shed": 40 - done}
-    assert len(bench.asked) - before == 40 - done
+    assert len(installation.asked) - before == 40 - done
 
 
 @pytest.mark.parametrize(
     "what", ["another question", "another limit", "another temperature", "another model", "another address"]
 )
-def test_any_other_question_or_judge_is_asked(bench: Bench, tmp_path: Path, what: str) -> None:  # noqa: F811
+def test_any_other_question_or_judge_is_asked(installation: Installation, tmp_path: Path, what: str) -> None:
     changes = {
         "another question": {"Is every part of the request dealt with?": "Is each part of the request dealt with?"},
         "another limit": {"max_output_tokens: 2000": "max_output_tokens: 2001"},
@@ -124,14 +127,14 @@ def test_any_other_question_or_judge_is_asked(bench: Bench, tmp_path: Path, what
     }
     environ = {
         "another model": {"SPOTCHECK_JUDGE_MODEL": "another"},
-        "another address": {"OPENAI_BASE_URL": bench.judge.base_url.replace("127.0.0.1", "localhost")},
+        "another address": {"OPENAI_BASE_URL": installation.judge.base_url.replace("127.0.0.1", "localhost")},
     }
-    judged(bench)
+    judged(installation)
     given = changes.get(what, {})
     if what == "another address":
         given = STRICTER
-    project = again(bench, tmp_path, given, **environ.get(what, {}))
-    assert len(bench.asked) == 2 * RUNS
+    project = again(installation, tmp_path, given, **environ.get(what, {}))
+    assert len(installation.asked) == 2 * RUNS
     assert kept(project) == 2 * RUNS
 
 
@@ -195,7 +198,7 @@ def test_a_reply_comes_back_as_it_was_but_for_price_and_time() -> None:
 # What is not kept, or not given again
 
 
-def test_an_answer_without_a_verdict_is_asked_for_again(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+def test_an_answer_without_a_verdict_is_asked_for_again(installation: Installation, tmp_path: Path) -> None:
     said = {
         "case-0": completion("prose"),
         "case-1": completion(None, refusal="no"),
@@ -203,16 +206,16 @@ def test_an_answer_without_a_verdict_is_asked_for_again(bench: Bench, tmp_path: 
         "case-3": completion("", finish_reason="content_filter"),
         "case-4": refused(400, "maximum context length is 8192 tokens", code="context_length_exceeded"),
     }
-    bench.instead = said.get
-    project = bench.project()
+    installation.instead = said.get
+    project = installation.project()
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     nightly(project, [MONDAY])
     assert states(project) == {"unscored": 5, "scored": 1}
     assert kept(project) == 1
-    bench.instead = lambda case: None
-    before = len(bench.asked)
-    project = again(bench, tmp_path, STRICTER)
-    assert len(bench.asked) - before == 5
+    installation.instead = lambda case: None
+    before = len(installation.asked)
+    project = again(installation, tmp_path, STRICTER)
+    assert len(installation.asked) - before == 5
     assert states(project) == {"unscored": 5, "scored": 1 + RUNS}
     assert kept(project) == RUNS
 
@@ -221,13 +224,15 @@ def test_an_answer_without_a_verdict_is_asked_for_again(bench: Bench, tmp_path: 
     ("purpose", "replicate", "is_asked"),
     [("backfill", 0, False), ("bridge", 0, False), ("anchor:2026-09-07", 0, True), ("production", 1, True)],
 )
-def test_anchors_and_repetitions_are_asked_anew(bench: Bench, purpose: str, replicate: int, is_asked: bool) -> None:  # noqa: F811
-    project = judged(bench)
+def test_anchors_and_repetitions_are_asked_anew(
+    installation: Installation, purpose: str, replicate: int, is_asked: bool
+) -> None:
+    project = judged(installation)
     again_so = {"state": "queued", "attempt": 0, "purpose": purpose, "replicate": replicate, "resolved_at": None}
     with project.store.write() as connection:
         connection.execute(update(job).where(job.c.lane == "judge").values(**again_so))
     assert wait(project).still_open == 0
-    assert len(bench.asked) == RUNS * (1 + is_asked)
+    assert len(installation.asked) == RUNS * (1 + is_asked)
     tiers = rows(
         project, select(score.c.service_tier).where(score.c.purpose == purpose, score.c.replicate == replicate)
     )
@@ -235,37 +240,39 @@ def test_anchors_and_repetitions_are_asked_anew(bench: Bench, purpose: str, repl
     assert kept(project) == RUNS
 
 
-def test_who_wants_several_answers_takes_none_of_before_and_keeps_none(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
-    judged(bench)
+def test_who_wants_several_answers_takes_none_of_before_and_keeps_none(
+    installation: Installation, tmp_path: Path
+) -> None:
+    judged(installation)
     several = {"{temperature: 0}": "{temperature: 0}\n  samples: 3"}
-    project = again(bench, tmp_path, several)
-    assert len(bench.asked) == RUNS * (1 + 3)
+    project = again(installation, tmp_path, several)
+    assert len(installation.asked) == RUNS * (1 + 3)
     assert kept(project) == RUNS
 
 
-def test_after_its_days_an_answer_is_not_given_again_and_forgotten(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
-    project = judged(bench)
+def test_after_its_days_an_answer_is_not_given_again_and_forgotten(installation: Installation, tmp_path: Path) -> None:
+    project = judged(installation)
     made = datetime.now(UTC) - timedelta(days=7, minutes=1)
     with project.store.write() as connection:
         some = connection.execute(select(answer.c.key).order_by(answer.c.key).limit(4)).scalars().all()
         connection.execute(update(answer).where(answer.c.key.in_(some)).values(created_at=made))
-    reconcile(bench.project(PLAIN + "answers_days = 8\n"), datetime.now(UTC), lambda lane, due: None)
+    reconcile(installation.project(PLAIN + "answers_days = 8\n"), datetime.now(UTC), lambda lane, due: None)
     assert kept(project) == RUNS
-    again(bench, tmp_path, STRICTER)
-    assert len(bench.asked) == RUNS + 4
+    again(installation, tmp_path, STRICTER)
+    assert len(installation.asked) == RUNS + 4
     with project.store.write() as connection:
         connection.execute(update(answer).where(answer.c.key.in_(some)).values(created_at=made))
     reconcile(project, datetime.now(UTC), lambda lane, due: None)
     assert kept(project) == RUNS - 4
 
 
-def test_without_days_nothing_is_kept_and_what_was_kept_goes(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
-    project = judged(bench)
+def test_without_days_nothing_is_kept_and_what_was_kept_goes(installation: Installation, tmp_path: Path) -> None:
+    project = judged(installation)
     off = PLAIN + "answers_days = 0\n"
-    again(bench, tmp_path, STRICTER, off)
-    assert len(bench.asked) == 2 * RUNS
+    again(installation, tmp_path, STRICTER, off)
+    assert len(installation.asked) == 2 * RUNS
     assert kept(project) == RUNS
-    reconcile(bench.project(off), datetime.now(UTC), lambda lane, due: None)
+    reconcile(installation.project(off), datetime.now(UTC), lambda lane, due: None)
     assert kept(project) == 0
 
 
@@ -273,11 +280,11 @@ def test_without_days_nothing_is_kept_and_what_was_kept_goes(bench: Bench, tmp_p
 
 
 def test_a_job_that_is_answered_from_memory_spends_nothing_and_frees_what_was_reserved(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
     tmp_path: Path,
 ) -> None:
     capped = PRICED.replace("concurrency = 8", "concurrency = 8\nbudget_usd_per_day = 1.0")
-    project = judged(bench, capped)
+    project = judged(installation, capped)
     today = project.nights.of(datetime.now(UTC))
 
     def account() -> accounts.AccountBalance:
@@ -286,25 +293,25 @@ def test_a_job_that_is_answered_from_memory_spends_nothing_and_frees_what_was_re
 
     before = account()
     assert before.spent_usd > 0
-    again(bench, tmp_path, STRICTER, capped)
-    assert len(bench.asked) == RUNS
+    again(installation, tmp_path, STRICTER, capped)
+    assert len(installation.asked) == RUNS
     after = account()
     assert after.spent_usd == pytest.approx(before.spent_usd)
     assert after.reserved_usd == pytest.approx(0, abs=1e-9)
 
 
 def test_answers_are_kept_with_their_scores_or_not_at_all(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    project = bench.project(PLAIN.replace("heuristics", "lease_s = 5\nheuristics"))
+    project = installation.project(PLAIN.replace("heuristics", "lease_s = 5\nheuristics"))
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     draw_nights(project, [MONDAY])
     with project.store.write() as connection:
         connection.execute(text("ALTER TABLE answer RENAME TO gone"))
     with JobProcessor(project) as desk, pytest.raises(StoreError):
         desk.drain("judge")
-    assert len(bench.asked) >= 1, "a memory that does not answer keeps nobody from asking"
+    assert len(installation.asked) >= 1, "a memory that does not answer keeps nobody from asking"
     assert [one.levelname for one in caplog.records if "kept answers cannot be looked up" in one.message] == ["WARNING"]
     assert states(project) == {"leased": RUNS}
     assert rows(project, select(score.c.pk)) == []
@@ -329,8 +336,8 @@ class Counting(JobQueue):
         return taken
 
 
-def test_a_claim_is_looked_up_with_one_query_and_settled_answers_take_one_statement(bench: Bench) -> None:  # noqa: F811
-    project = bench.project(PLAIN.replace("concurrency = 8", "concurrency = 64"))
+def test_a_claim_is_looked_up_with_one_query_and_settled_answers_take_one_statement(installation: Installation) -> None:
+    project = installation.project(PLAIN.replace("concurrency = 8", "concurrency = 64"))
     ingest(project, [document(f"case-{number}") for number in range(60)])
     draw_nights(project, [MONDAY])
     seen: list[str] = []
@@ -343,7 +350,7 @@ def test_a_claim_is_looked_up_with_one_query_and_settled_answers_take_one_statem
     lane = Counting(project, "judge")
 
     async def drain() -> None:
-        judge = PacedJudge(ChatJudge(bench.judge.base_url, None, concurrency=64))
+        judge = PacedJudge(ChatJudge(installation.judge.base_url, None, concurrency=64))
         await drain_judge(lane, judge, concurrency=64, budget_s=60, stop=lambda: False, answers=ReplyCache(project))
         await judge.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.stories.test_story import MONDAY, PLAIN, document, ingest
+from tests.support.project import MONDAY, PLAIN, document, ingest
 from worker.demo.judge.server import MODEL
 from worker.jobs import trouble
 from worker.jobs.drain_result import LEFT_ALONE, DrainResult

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.judge.test_client import GOOD, a_question
+from tests.support.judge_questions import GOOD, a_question
 from worker.demo.judge.server import Answer, JudgeServer, refused
 from worker.errors import JudgeRefusesUs, JudgeUnavailable
 from worker.judge import retrying

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from tests.support.judge_forms import PROSE, SCHEMA, a_question, form_of
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused, simulated_verdict
 from worker.errors import VerdictUnreadable
 from worker.judge.capabilities import LIMITS, CapabilityPlan, easier
@@ -17,19 +18,7 @@ from worker.judge.wire.chat import ChatWire
 from worker.judge.wire.protocol import SCHEMA_REQUEST
 from worker.records import Message, Question, Reply
 
-SCHEMA = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}, "required": ["verdict"]}
 GOOD = completion('{"verdict":"pass"}')
-
-
-def a_question(asked_model: str = "judge", /, **params: Any) -> Question:
-    return Question(
-        messages=(Message("system", "Judge."), Message("user", "Was it done?")),
-        answer_schema=SCHEMA,
-        schema_name="verdict",
-        model=asked_model,
-        params=params,
-        prompt_hash="0" * 16,
-    )
 
 
 class Picky:
@@ -57,10 +46,6 @@ class Picky:
     @property
     def forms_asked(self) -> list[str]:
         return [form_of(request) for request in self.asked]
-
-
-def form_of(request: Mapping[str, Any]) -> str:
-    return "tool" if "tools" in request else str(request.get("response_format", {}).get("type", "text"))
 
 
 def replies(server_side: Picky, *questions: Question) -> list[Reply]:
@@ -228,9 +213,6 @@ def test_a_complaint_about_something_else_gives_no_easier_plan() -> None:
     sent = ("temperature", "max_tokens", "response_format")
     assert easier(CapabilityPlan(), Complaint("bad role"), sent) is None
     assert easier(CapabilityPlan(rung=3), Complaint("response_format?", param="response_format"), sent) is None
-
-
-PROSE = completion("The agent did well, I think: it passes.", prompt="x" * 40)
 
 
 def test_a_form_that_a_server_passes_over_in_silence_is_not_asked_for_again() -> None:

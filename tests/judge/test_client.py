@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from tests.support.judge_questions import GOOD, SCHEMA, a_question
 from worker.demo.judge.server import Answer, Answerer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
 from worker.judge.client import ChatJudge
@@ -16,21 +17,6 @@ from worker.judge.transport import ANSWER_LIMIT
 from worker.records import Message, Question, Reply
 
 KEY = "sk-Very_Secret.0123456789"
-SCHEMA = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}, "required": ["verdict"]}
-GOOD = completion('{"verdict":"pass"}', prompt="x" * 400, model="judge-2026")
-
-
-def a_question(**over: Any) -> Question:
-    fields: dict[str, Any] = {
-        "messages": (Message("system", "You are a judge."), Message("user", "Was it done?")),
-        "answer_schema": SCHEMA,
-        "schema_name": "task_completion",
-        "model": "judge",
-        "params": {"temperature": 0},
-        "prompt_hash": "0123456789abcdef",
-        "digest_version": "3",
-    }
-    return Question(**(fields | over))
 
 
 class Script:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.judge.test_capabilities import PROSE, a_question, form_of
+from tests.support.judge_forms import PROSE, a_question, form_of
 from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.client import ChatJudge

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.judge.test_wire_responses import a_message, a_response, text
+from tests.support.openai_replies import a_message, a_response, text
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeUnavailable
 from worker.judge.client import ChatJudge

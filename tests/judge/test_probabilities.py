@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from tests.judge.test_wire_responses import a_message, a_response
+from tests.support.openai_replies import a_message, a_response
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.judge.client import ChatJudge
 from worker.judge.wire.probabilities import of_verdicts

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.judge.test_client import GOOD, a_question
+from tests.support.judge_questions import GOOD, a_question
 from worker.demo.judge.server import Answer, JudgeServer
 from worker.judge.client import ChatJudge
 from worker.records import Reply

@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis as Client
 
-from tests.faults.test_broker import Redis
-from tests.judge.test_client import a_question
-from tests.production.test_broker import Listener
+from tests.support.judge_questions import a_question
+from tests.support.servers import RestartableRedis, SilentListener
 from worker.demo.judge.server import Answer, JudgeServer, completion
 from worker.errors import StoreError
 from worker.judge.client import ChatJudge
@@ -321,7 +320,7 @@ class Counting:
 def test_while_redis_is_gone_each_keeps_to_its_share_and_then_all_draw_on_one_again(
     tmp_path: Path, redis_url: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server, share = Redis(tmp_path), Counting()
+    server, share = RestartableRedis(tmp_path), Counting()
     quota = RedisQuota(server.url, "it", Limits(1, 1), share, again_s=0.0)
 
     async def what(_: Quota) -> None:
@@ -348,7 +347,7 @@ def test_while_redis_is_gone_each_keeps_to_its_share_and_then_all_draw_on_one_ag
 
 
 def test_a_redis_that_never_answers_is_left_alone_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
-    silent, share = Listener(), Counting()
+    silent, share = SilentListener(), Counting()
     quota = RedisQuota(f"redis://:secret@127.0.0.1:{silent.port}/0", "it", Limits(1, 1), share)
     try:
         assert use(quota, lambda quota: at_once(quota, 1)) == 0

@@ -10,10 +10,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.decision import Decision
 from openai.types.decision_create_params import DecisionCreateParams
 from pydantic import SecretStr, TypeAdapter
 
+from tests.support.openai_replies import a_decision, chosen
 from worker.core.rubric.parse import parse
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeUnavailable, VerdictUnreadable
@@ -62,26 +62,6 @@ RUN = Run(
     input="Refund order 4411.",
     output="Order 4411 was refunded.",
 )
-
-
-def chosen(name: str | None, probable: Mapping[str, float]) -> dict[str, Any]:
-    best = max(probable, key=probable.__getitem__)
-    listed = [{"value": word, "probability": p} for word, p in probable.items()]
-    return {"type": "choice", "name": name, "choice": best, "confidence": probable[best], "probabilities": listed}
-
-
-def a_decision(*answers: dict[str, Any], **over: Any) -> dict[str, Any]:
-    """An answer that OpenAI's own type accepts."""
-    usage = {
-        "input_tokens": 100,
-        "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 0},
-        "output_tokens": 2,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 102,
-    }
-    made = {"answers": list(answers), "model": "gpt-6-luna-2026", "usage": usage}
-    Decision.model_validate(made)
-    return made | over
 
 
 class Server:

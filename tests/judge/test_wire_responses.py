@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.responses import Response
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import SecretStr, TypeAdapter
 
+from tests.support.openai_replies import a_message, a_response, text
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeUnavailable, VerdictUnreadable
 from worker.judge.capabilities import CapabilityPlan
@@ -39,41 +39,6 @@ def a_question(**over: Any) -> Question:
         "prompt_hash": "0" * 16,
     }
     return Question(**(fields | over))
-
-
-def a_message(*parts: dict[str, Any], **over: Any) -> dict[str, Any]:
-    return {"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": list(parts)} | over
-
-
-def text(said: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": said, "annotations": []}
-
-
-def a_response(*output: dict[str, Any], **over: Any) -> dict[str, Any]:
-    """An answer that OpenAI's own type accepts."""
-    made: dict[str, Any] = {
-        "id": "resp_1",
-        "object": "response",
-        "created_at": 0,
-        "status": "completed",
-        "error": None,
-        "incomplete_details": None,
-        "model": "judge-2026",
-        "output": list(output),
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "service_tier": "default",
-        "usage": {
-            "input_tokens": 100,
-            "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 0},
-            "output_tokens": 10,
-            "output_tokens_details": {"reasoning_tokens": 4},
-            "total_tokens": 110,
-        },
-    }
-    Response.model_validate(made | over, strict=False)
-    return made | over
 
 
 class Server:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,9 +15,9 @@ import pytest
 import redis
 from kombu.connection import Connection
 
-from bench.servers import free_port
-from tests.cli.conftest import Shell
-from tests.production.conftest import ROOT
+from tests.support.compose import ROOT
+from tests.support.servers import SilentListener, free_port
+from tests.support.shell import Shell
 from worker import celery
 from worker.celery import broker, redis_transport
 from worker.errors import SettingsError
@@ -36,28 +35,6 @@ def _anew() -> Iterator[None]:
 
 def using(url: str) -> None:
     celery.use(Settings.read({"SPOTCHECK_BROKER_URL": url}))
-
-
-class Listener:
-    """Counts who knocks, and never says a word."""
-
-    def __init__(self) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.socket.setblocking(False)
-        self.port: int = self.socket.getsockname()[1]
-        self._held: list[socket.socket] = []
-
-    @property
-    def knocks(self) -> int:
-        while True:
-            try:
-                self._held.append(self.socket.accept()[0])
-            except BlockingIOError:
-                return len(self._held)
-
-    def close(self) -> None:
-        for each in (self.socket, *self._held):
-            each.close()
 
 
 def test_a_dead_broker_is_asked_once_and_then_left_alone_for_a_while(
@@ -80,7 +57,7 @@ def test_a_dead_broker_is_asked_once_and_then_left_alone_for_a_while(
 
 
 def test_a_broker_that_accepts_and_says_nothing_is_knocked_at_only_once() -> None:
-    with closing(Listener()) as silent:
+    with closing(SilentListener()) as silent:
         using(f"redis://127.0.0.1:{silent.port}/0")
         celery.app.conf.broker_transport_options = {**celery.app.conf.broker_transport_options, "socket_timeout": 0.5}
         for _ in range(20):

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import typer.main
 
-from tests.production.conftest import ROOT, Unset, stack, substituted, variables
+from tests.support.compose import ROOT, Unset, stack, substituted, variables
 from worker.cli import app as door
 from worker.cli.process.health import LANES, quickly
 from worker.settings.settings import _ENV

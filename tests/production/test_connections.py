@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from tests.support.crew import CHILDREN, Crew
+from tests.support.judge_workers import CHILDREN, JudgeWorkers
 from worker.judge.limits.adaptive import START_LIMIT
 
 pytestmark = pytest.mark.slow
@@ -52,15 +52,15 @@ def test_calls_that_hang_hold_no_transaction_and_no_more_connections_than_a_pool
 ) -> None:
     url = postgres_url()
     urls = {"SPOTCHECK_DATABASE_URL": url, "SPOTCHECK_BROKER_URL": redis_url()}
-    with Crew(tmp_path, urls, runs=300, concurrency=concurrency) as crew, crew.worker():
-        crew.until_all_calls_hang()
-        held = crew.states()["leased"]
-        crew.project.store.close()  # the test's own
+    with JudgeWorkers(tmp_path, urls, runs=300, concurrency=concurrency) as judge_workers, judge_workers.worker():
+        judge_workers.until_all_calls_hang()
+        held = judge_workers.states()["leased"]
+        judge_workers.project.store.close()  # the test's own
         looks = []
         for _ in range(LOOKS):
             looks.append(sessions(url))
             time.sleep(BETWEEN_S)
-        assert crew.judge.waiting == CHILDREN * concurrency, "they hung all the while"
+        assert judge_workers.judge.waiting == CHILDREN * concurrency, "they hung all the while"
         assert held >= CHILDREN * concurrency
         transactions = [{(one.pid, one.began) for one in look if one.began is not None} for look in looks]
         for before, after in pairwise(transactions):
@@ -73,15 +73,15 @@ def test_calls_that_hang_hold_no_transaction_and_no_more_connections_than_a_pool
 
 
 def test_on_sqlite_another_process_writes_at_once_while_calls_hang(tmp_path: Path) -> None:
-    with Crew(tmp_path, {}, runs=300, concurrency=START_LIMIT) as crew:
+    with JudgeWorkers(tmp_path, {}, runs=300, concurrency=START_LIMIT) as judge_workers:
         path = tmp_path / "spotcheck.db"
         with sqlite3.connect(path) as connection:
             connection.execute("CREATE TABLE spotcheck_probe (at INTEGER)")
         connection.close()
-        with crew.worker():
-            crew.until_all_calls_hang()
+        with judge_workers.worker():
+            judge_workers.until_all_calls_hang()
             for _ in range(LOOKS):
                 subprocess.run([sys.executable, "-c", WRITE_ONCE, str(path)], check=True, timeout=60)
                 time.sleep(BETWEEN_S)
-            assert crew.judge.waiting == CHILDREN * crew.concurrency
-            assert crew.states()["leased"] >= CHILDREN * crew.concurrency
+            assert judge_workers.judge.waiting == CHILDREN * judge_workers.concurrency
+            assert judge_workers.states()["leased"] >= CHILDREN * judge_workers.concurrency

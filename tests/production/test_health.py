@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url, update
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from tests.cli.conftest import Shell
-from tests.support.store_world import World, judge
+from tests.support.ledger import Ledger, judge
+from tests.support.shell import Shell
 from worker.cli.process.health import LANES, LaneVerdict, check, quickly, wanted
 from worker.errors import SettingsError
 from worker.settings import Settings
@@ -34,9 +34,9 @@ class Ward:
     """A ledger whose past is arranged, and the question how it is."""
 
     def __init__(self, store: Store, url: str) -> None:
-        self.store, self.url, self.world = store, url, World(store)
+        self.store, self.url, self.ledger = store, url, Ledger(store)
         self.now = datetime.now(UTC)
-        (self.scorer,) = self.world.register(judge())
+        (self.scorer,) = self.ledger.register(judge())
 
     def worker(self, *lanes: str, started: timedelta = 60 * MINUTE, seen: timedelta = timedelta(0)) -> None:
         with self.store.write() as connection:
@@ -45,11 +45,11 @@ class Ward:
             connection.execute(update(known).values(started_at=self.now - started))
 
     def jobs(self, count: int, *, made: timedelta) -> None:
-        self.world.add_runs(count)
-        assert self.world.draw([self.scorer], now=self.now - made) == count
+        self.ledger.add_runs(count)
+        assert self.ledger.draw([self.scorer], now=self.now - made) == count
 
     def lease(self, count: int, *, ago: timedelta) -> Sequence[job.Job]:
-        return self.world.claim([self.scorer], limit=count, now=self.now - ago).jobs
+        return self.ledger.claim([self.scorer], limit=count, now=self.now - ago).jobs
 
     def turn(self, ago: timedelta, trouble: str | None = None) -> None:
         with self.store.write() as connection:
@@ -106,8 +106,8 @@ def rehearsal(ward: Ward, speed: int) -> str:
 def test_in_a_rehearsal_the_age_of_jobs_is_counted_in_real_time(ward: Ward, minutes: int, state: str) -> None:
     ward.worker("judge")
     start, begun = datetime(2026, 11, 16, tzinfo=UTC), ward.now - 10 * MINUTE
-    ward.world.add_runs(3)
-    ward.world.draw([ward.scorer], now=start + 5_000 * minutes * MINUTE)
+    ward.ledger.add_runs(3)
+    ward.ledger.draw([ward.scorer], now=start + 5_000 * minutes * MINUTE)
     assert ward.ask(SPOTCHECK_CLOCK=f"{start.isoformat()}@{begun.isoformat()} x5000").state == state
 
 
@@ -136,7 +136,7 @@ def test_a_judge_that_is_down_is_not_the_workers_ill_health(ward: Ward) -> None:
     ward.worker("judge")
     ward.jobs(5, made=600 * MINUTE)
     held = ward.lease(5, ago=timedelta(seconds=20))
-    ward.world.give_back(held)
+    ward.ledger.give_back(held)
     ward.turn(timedelta(seconds=10), "connection refused")
     told = ward.ask()
     assert told.state == "degraded"
@@ -148,10 +148,10 @@ def test_a_judge_that_is_down_is_not_the_workers_ill_health(ward: Ward) -> None:
 def test_jobs_that_wait_out_a_back_off_are_not_due(ward: Ward) -> None:
     ward.worker("judge")
     ward.jobs(3, made=600 * MINUTE)
-    ward.world.retry(ward.lease(3, ago=20 * MINUTE), ward.now + MINUTE)
+    ward.ledger.retry(ward.lease(3, ago=20 * MINUTE), ward.now + MINUTE)
     assert ward.ask().why.startswith("1 worker, 0 due")
     assert ward.ask().state == "healthy"
-    ward.world.retry(ward.lease(3, ago=-2 * MINUTE), ward.now - 6 * MINUTE)
+    ward.ledger.retry(ward.lease(3, ago=-2 * MINUTE), ward.now - 6 * MINUTE)
     assert ward.ask().state == "unhealthy"
 
 

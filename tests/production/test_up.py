@@ -1,6 +1,5 @@
 """`spotcheck up` as a real process: it scores and ticks at once, stops in order, and goes on after a kill."""
 
-import asyncio
 import fcntl
 import os
 import pty
@@ -21,10 +20,10 @@ import orjson
 import pytest
 from sqlalchemy import func, select
 
-from bench.story import Shell, environment
-from tests.faults.test_kill import until
-from tests.stories.test_story import document, ingest
-from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
+from tests.support.judge import HeldJudge
+from tests.support.processes import ProcessShell, environment, until
+from tests.support.project import document, ingest
+from worker.demo.judge.server import Answer, JudgeServer
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project
 from worker.settings import Settings
@@ -51,30 +50,13 @@ concurrency = 4
 job = core(JobRow)
 
 
-class Judge:
-    """Answers when it is let; counts who waits."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.waiting = 0
-
-    async def __call__(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
-        self.waiting += 1
-        try:
-            while not self.open.is_set():
-                await asyncio.sleep(0.02)
-        finally:
-            self.waiting -= 1
-        return simulated_verdict(request, lambda prompt: 1.0)
-
-
 class House:
     """A project of forty runs of yesterday, a judge that holds its answers back, and `spotcheck up`."""
 
-    def __init__(self, folder: Path, judge: Judge, url: str, urls: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, judge: HeldJudge, url: str, urls: Mapping[str, str]) -> None:
         (folder / "spotcheck.toml").write_text(TOML, encoding="utf-8")
         self.judge, self.environ = judge, environment(url, urls)
-        self.shell = Shell(folder, self.environ)
+        self.shell = ProcessShell(folder, self.environ)
         self.log = folder / "up.log"
         here = {"SPOTCHECK_DATABASE_URL": f"sqlite:///{folder / 'spotcheck.db'}"} | self.environ
         self.project = Project(Settings.read(here, TOML)).open()
@@ -128,12 +110,12 @@ class House:
 
 
 @pytest.fixture
-def judge() -> Judge:
-    return Judge()
+def judge() -> HeldJudge:
+    return HeldJudge()
 
 
 @pytest.fixture
-def house(tmp_path: Path, judge: Judge) -> Iterator[House]:
+def house(tmp_path: Path, judge: HeldJudge) -> Iterator[House]:
     with JudgeServer(judge) as server:
         made = House(tmp_path, judge, server.base_url, {})
         yield made
@@ -205,7 +187,7 @@ def test_killed_and_started_again_it_goes_on(house: House) -> None:
 
 def test_a_judge_that_is_down_is_told_and_health_says_degraded(tmp_path: Path) -> None:
     with JudgeServer(lambda request, headers: Answer(503)) as server:
-        house = House(tmp_path, Judge(), server.base_url, {})
+        house = House(tmp_path, HeldJudge(), server.base_url, {})
         with house.up("--concurrency", "16"):
             house.until(lambda: "503" in (house.fact(f"{TURN}judge") or ""), "the trouble is noted")
             health = subprocess.run(
@@ -264,7 +246,7 @@ def test_quiet_says_only_that_it_runs_and_that_it_stops(house: House) -> None:
 
 
 def test_it_runs_on_the_servers_too(
-    tmp_path: Path, judge: Judge, postgres_url: Callable[[], str], redis_url: Callable[[], str]
+    tmp_path: Path, judge: HeldJudge, postgres_url: Callable[[], str], redis_url: Callable[[], str]
 ) -> None:
     urls = {"SPOTCHECK_DATABASE_URL": postgres_url(), "SPOTCHECK_BROKER_URL": redis_url()}
     with JudgeServer(judge) as server:
@@ -279,7 +261,7 @@ def test_it_runs_on_the_servers_too(
 
 
 def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
-    shell = Shell(tmp_path, environment("http://127.0.0.1:1/v1", {}))
+    shell = ProcessShell(tmp_path, environment("http://127.0.0.1:1/v1", {}))
     (tmp_path / "spotcheck.toml").write_text('[scoring]\nrubrics = ["nonsuch"]\n', encoding="utf-8")
     with shell.start("up", stderr=subprocess.PIPE) as process:
         _, said = process.communicate(timeout=60)

@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench import servers
-from bench.story import Shell, environment
-from tests.faults.test_kill import until
-from tests.stories.test_story import document
+from tests.support import servers
+from tests.support.processes import ProcessShell, environment, until
+from tests.support.project import document
 from worker.demo.judge.server import Answer, JudgeServer, refused, simulated_verdict
 from worker.project.project import Project
 from worker.settings import Settings
@@ -65,7 +64,7 @@ class House:
         over = {"input": f"I am {SAID_BY_THE_RUN}. \x1b[2J", "task_type": HOSTILE_TYPE}
         lines = [json.dumps(document(f"case-{number}", night, **over)) for number in range(RUNS)]
         (folder / "runs.jsonl").write_text("\n".join(lines), encoding="utf-8")
-        self.shell = Shell(folder, self.environ)
+        self.shell = ProcessShell(folder, self.environ)
         self.shell.timed("ingest", "ingest", "runs.jsonl", "--json")
 
     @contextmanager

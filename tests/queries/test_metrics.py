@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, insert
 
-from tests.store.test_rates import a_reading, note
-from tests.support.store_world import World, given_up, heuristic, judge, outcome
+from tests.support.ledger import Ledger, given_up, heuristic, judge, outcome
+from tests.support.rates import a_reading, note
 from worker.project.project import Project
 from worker.queries import metrics
 from worker.queries.metrics import REASONS_MOST, TRENDS_MOST, MetricsCollector
@@ -56,14 +56,14 @@ def one(values: Mapping[tuple[tuple[str, str], ...], float], **labels: str) -> f
 
 def fill(store: Store, project: Project, now: datetime) -> None:
     """Something of everything but trends."""
-    world = World(store)
-    scorer, rule = world.register(judge(), heuristic())
+    ledger = Ledger(store)
+    scorer, rule = ledger.register(judge(), heuristic())
     night = project.nights.last_over(now)
-    world.add_runs(10, night=night)
-    world.draw([scorer, rule], night=night, now=now - timedelta(minutes=5))
-    jobs = world.claim([scorer], limit=4, now=now).jobs
+    ledger.add_runs(10, night=night)
+    ledger.draw([scorer, rule], night=night, now=now - timedelta(minutes=5))
+    jobs = ledger.claim([scorer], limit=4, now=now).jobs
     broken = given_up(jobs[2])._replace(reason="scorer_error: KeyError: 'my name is Ann'")
-    world.settle([outcome(jobs[0], criteria=["a"]), outcome(jobs[1], None), broken], now=now)
+    ledger.settle([outcome(jobs[0], criteria=["a"]), outcome(jobs[1], None), broken], now=now)
     note(store, a_reading(at=now)._replace(waiting=2, per_second=7.5), {"m": Calls(100, 3, 2)})
     with store.write() as connection:
         accounts.book(connection, project.nights.of(now), scorer.pk, spent=1.5, reserved=0.25, presumed=0.5)
@@ -116,7 +116,7 @@ def test_the_queue_the_judge_the_money_and_the_outcomes_are_told(store: Store) -
 def test_every_metric_is_in_the_documents_and_nothing_else_is(store: Store) -> None:
     project = a_project(store)
     fill(store, project, datetime.now(UTC))
-    (scorer,) = World(store).register(judge())
+    (scorer,) = Ledger(store).register(judge())
     with store.write() as connection:
         connection.execute(insert(core(TrendRow)), [a_point(scorer.pk, "refund")])
     documented = re.findall(r"\bspotcheck_(\w+)", (ROOT / "docs" / "watching.md").read_text(encoding="utf-8"))
@@ -145,7 +145,7 @@ def a_point(scorer_pk: int, task_type: str | None, **over: Any) -> dict[str, Any
 
 
 def test_the_newest_week_is_told_with_its_interval_whatever_a_task_type_is_called(store: Store) -> None:
-    (scorer,) = World(store).register(judge())
+    (scorer,) = Ledger(store).register(judge())
     points = [
         a_point(scorer.pk, HOSTILE),
         a_point(scorer.pk, None, mean=0.8),
@@ -168,15 +168,15 @@ def test_the_newest_week_is_told_with_its_interval_whatever_a_task_type_is_calle
 
 
 def test_many_task_types_and_reasons_are_cut_off_and_counted(store: Store) -> None:
-    world, now = World(store), datetime.now(UTC)
+    ledger, now = Ledger(store), datetime.now(UTC)
     project = a_project(store)
-    (scorer,) = world.register(judge())
+    (scorer,) = ledger.register(judge())
     night = project.nights.last_over(now)
     count = REASONS_MOST + 5
-    world.add_runs(count, night=night)
-    world.draw([scorer], night=night, now=now)
-    jobs = world.claim([scorer], limit=count, now=now).jobs
-    world.settle([given_up(each)._replace(reason=f"r{number}") for number, each in enumerate(jobs)], now=now)
+    ledger.add_runs(count, night=night)
+    ledger.draw([scorer], night=night, now=now)
+    jobs = ledger.claim([scorer], limit=count, now=now).jobs
+    ledger.settle([given_up(each)._replace(reason=f"r{number}") for number, each in enumerate(jobs)], now=now)
     types = TRENDS_MOST + 7
     with store.write() as connection:
         rows = [a_point(scorer.pk, f"t-{number}", population=number) for number in range(types)]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.core.test_story import change, stream, told
 from tests.support.history import NOW, Made, document, make, night
 from tests.support.report_history import _runs, _verdict
+from tests.support.report_story import change, stream, told
 from worker.cli.views import report as report_text
 from worker.core.report.formatting import percent
 from worker.core.report.model import Change, Report, Since

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event
 
-from tests.store.test_rates import a_reading, note
-from tests.support.store_world import World, judge
+from tests.support.ledger import Ledger, judge
+from tests.support.rates import a_reading, note
 from worker.project.project import Project
 from worker.queries.status import EngineStatus, ModelStatus, StatusReader
 from worker.records import job
@@ -25,7 +25,7 @@ class House:
     def __init__(self, store: Store) -> None:
         environ = {"SPOTCHECK_JUDGE_MODEL": "m", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
         self.project = Project(Settings.read(environ, TOML), store)
-        self.store, self.world = store, World(store)
+        self.store, self.ledger = store, Ledger(store)
         self.now = datetime.now(UTC)
         self.watcher = StatusReader(self.project)
 
@@ -85,9 +85,9 @@ def test_an_old_trouble_is_told_only_where_work_waits_for_the_model(house: House
     house.note(a_reading(at=house.ago(7_200), trouble="refuses the key"))
     assert house.model().trouble is None
     scorer, applies_to = judge()
-    (registered,) = house.world.register((scorer, applies_to))
-    house.world.add_runs(3)
-    house.world.draw([registered], now=house.ago(600))
+    (registered,) = house.ledger.register((scorer, applies_to))
+    house.ledger.add_runs(3)
+    house.ledger.draw([registered], now=house.ago(600))
     model = house.model()
     assert model.trouble == "refuses the key"
     assert model.queue.due == 3
@@ -103,7 +103,7 @@ def test_a_pause_is_told_while_it_lasts(house: House) -> None:
 
 
 def test_money_is_told_by_scorer_and_by_model(house: House) -> None:
-    one, other, strange = house.world.register(judge("one"), judge("other"), judge("third", "2"))
+    one, other, strange = house.ledger.register(judge("one"), judge("other"), judge("third", "2"))
     today = house.project.nights.of(house.now)
     with house.store.write() as connection:
         accounts.book(connection, today, one.pk, spent=1.0, reserved=0.5)
@@ -123,9 +123,9 @@ def test_money_is_told_by_scorer_and_by_model(house: House) -> None:
 
 def test_a_model_that_is_in_force_no_more_is_told_while_its_jobs_wait(house: House) -> None:
     key, applies_to = judge("old")
-    (registered,) = house.world.register((key.model_copy(update={"spec": {"model": "old-model"}}), applies_to))
-    house.world.add_runs(2)
-    house.world.draw([registered])
+    (registered,) = house.ledger.register((key.model_copy(update={"spec": {"model": "old-model"}}), applies_to))
+    house.ledger.add_runs(2)
+    house.ledger.draw([registered])
     assert [one.model for one in house.look().models] == ["m", "old-model"]
 
 
@@ -145,10 +145,10 @@ def test_in_a_rehearsal_the_age_of_jobs_is_real_time(store: Store) -> None:
     real = datetime.now(UTC) - timedelta(minutes=10)
     start = datetime(2026, 11, 16, tzinfo=UTC)
     environ = {"SPOTCHECK_CLOCK": f"{start.isoformat()}@{real.isoformat()} x5000"}
-    world = World(store)
-    (scorer,) = world.register(judge())
-    world.add_runs(1)
-    world.draw([scorer], now=start + 5_000 * timedelta(minutes=9))
+    ledger = Ledger(store)
+    (scorer,) = ledger.register(judge())
+    ledger.add_runs(1)
+    ledger.draw([scorer], now=start + 5_000 * timedelta(minutes=9))
     project = Project(Settings.read(environ, TOML), store)
     assert StatusReader(project).look().lanes["judge"].oldest_at == real + timedelta(minutes=9)
 

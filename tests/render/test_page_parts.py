@@ -4,8 +4,8 @@ import re
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tests.render.test_html import check
 from tests.support.history import NOW, Made, document, make, night
+from tests.support.html_page import check
 from worker.cli.views import report as report_text
 from worker.core.report.model import Change, Mark, StreamChart, Untold, WeekPoint
 from worker.queries.report.gather import ReportRequest, gather

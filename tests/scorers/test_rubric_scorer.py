@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,49 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.rubric_scorers import FRONT, RUN, a_rubric, a_scorer, told
 from worker.core.judging.digest import tokens
 from worker.core.judging.reask import REQUEST, second_try
-from worker.core.rubric.parse import Rubric, parse
 from worker.core.rubric.problem import RubricProblem
 from worker.errors import JudgeUnavailable, RubricError
 from worker.records import Judging, Question, Reply, Run, Scoring, Step
 from worker.scorers.protocol import Context, Scorer
 from worker.scorers.rubric.files import load, read_folder, shipped_prompts
 from worker.scorers.rubric.scorer import SAFETY, RubricScorer
-
-FRONT = """---
-name: demo
-version: 1.0.0
-needs: [{needs}]
-mode: {mode}
-criteria:
-  - {{id: one, question: "One?", weight: 3, required: true, pass_when: The first thing holds.}}
-  - {{id: two, question: "Two?", pass_when: The second thing holds.}}
-judge: {{params: {{temperature: 0}}, max_output_tokens: 500}}
----
-{{% chat role="system" %}}{{% for criterion in criteria %}}{{{{ criterion.id }}}} {{% endfor %}}{{% endchat %}}
-{{% chat role="user" %}}{{{{ run | fenced }}}}
-Decide.{{% endchat %}}
-"""
-RUN = Run(
-    run_id="r-1",
-    task_type="refund",
-    status="completed",
-    ended_at=datetime(2026, 11, 2, tzinfo=UTC),
-    input="Please refund order 4411, mail ann@example.org.",
-    output="The refund for order 4411 was issued.",
-    steps=(Step(seq=0, kind="tool", name="issue_refund", arguments={"order": 4411}, result="ok"),),
-    tags={"truth": 0},
-    user_id="u-77",
-)
-
-
-def a_rubric(needs: str = "run.input, run.output", mode: str = "joint", text: str = FRONT) -> Rubric:
-    return parse(text.format(needs=needs, mode=mode), "x")
-
-
-def a_scorer(rubric: Rubric | None = None, **over: Any) -> RubricScorer:
-    return RubricScorer(rubric or a_rubric(), **{"model": "judge-1", "secret": b"s"} | over)
 
 
 class Script:
@@ -77,10 +42,6 @@ class Script:
 
 def score(scorer: RubricScorer, run: Run, ask: Script | None) -> Scoring:
     return asyncio.run(scorer.score(run.for_scorer(), Context(ask=ask)))
-
-
-def told(scoring: Scoring) -> list[tuple[str | None, float | None, str | None]]:
-    return [(outcome.criterion, outcome.value, outcome.reason) for outcome in scoring.outcomes]
 
 
 def test_it_is_a_scorer() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.scorers.test_rubric_scorer import FRONT, RUN, a_rubric, a_scorer, told
+from tests.support.rubric_scorers import FRONT, RUN, a_rubric, a_scorer, told
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.records import Judging, Question, Reply, Scoring
 from worker.scorers.protocol import Context, MostTokens

@@ -5,16 +5,14 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from tests.support.store_world import (
-    IS_HELD,
-    LEASE_S,
+from tests.support.accounts import DAY, EXPIRED, NEXT_DAY, account, cap, cut, cuts, drawn
+from tests.support.ledger import (
     NIGHT,
     NOW,
-    World,
+    Ledger,
     at_once,
     heuristic,
     incoming,
-    job,
     judge,
     outcome,
     small_run,
@@ -28,42 +26,6 @@ from worker.store.queue.enrol import Registered
 from worker.store.results import cells
 from worker.store.runs import draws
 from worker.store.runs.draws import draw
-from worker.store.tables import CutRow, core
-
-DAY = NIGHT + timedelta(1)
-NEXT_DAY = NIGHT + timedelta(2)
-EXPIRED = NOW + timedelta(seconds=LEASE_S + 1)
-cut = core(CutRow)
-
-
-def drawn(store: Store, count: int, *names: str) -> tuple[World, list[Registered], list[str]]:
-    """A night of so many drawn runs for these judges."""
-    world = World(store)
-    ids = world.add_runs(count)
-    scorers = world.register(*(judge(name) for name in names or ("task_completion",)))
-    world.draw(scorers)
-    return world, scorers, ids
-
-
-def cap(usd: float, scorers: list[Registered], *max_usd: float, day: date = DAY) -> SpendingLimits:
-    return SpendingLimits(day, usd, {one.pk: most for one, most in zip(scorers, max_usd, strict=True)})
-
-
-def account(store: Store, day: date = DAY) -> AccountBalance:
-    """A day's account, after a check that it holds exactly what its jobs hold."""
-    with store.read() as connection:
-        held = connection.execute(
-            select(func.coalesce(func.sum(job.c.reserved_usd), 0.0)).where(job.c.reserved_day == day, IS_HELD)
-        ).scalar_one()
-        found = accounts.day_balance(connection, day)
-    assert found.reserved_usd == pytest.approx(held)
-    return AccountBalance(*(round(amount, 9) for amount in found))
-
-
-def cuts(store: Store) -> dict[tuple[str, int], float]:
-    statement = select(draw.c.task_type, cut.c.scorer_pk, cut.c.threshold).join(draw, draw.c.pk == cut.c.draw_pk)
-    with store.read() as connection:
-        return {(task, pk): round(threshold, 9) for task, pk, threshold in connection.execute(statement)}
 
 
 def test_a_day_without_calls_has_spent_nothing(store: Store) -> None:
@@ -71,244 +33,244 @@ def test_a_day_without_calls_has_spent_nothing(store: Store) -> None:
 
 
 def test_only_as_many_jobs_are_claimed_as_their_most_fits(store: Store) -> None:
-    world, scorers, ids = drawn(store, 10)
-    claim = world.claim(scorers, money=cap(1.0, scorers, 0.3))
-    assert world.ids(claim.jobs) == ids[:3]
+    ledger, scorers, ids = drawn(store, 10)
+    claim = ledger.claim(scorers, money=cap(1.0, scorers, 0.3))
+    assert ledger.ids(claim.jobs) == ids[:3]
     assert [(one.reserved_usd, one.reserved_day) for one in claim.jobs] == [(0.3, DAY)] * 3
     assert account(store) == AccountBalance(0, 0.9, 0)
 
 
 def test_a_cheaper_job_behind_one_that_does_not_fit_is_not_taken(store: Store) -> None:
-    world, scorers, _ = drawn(store, 3, "cheap", "dear")
+    ledger, scorers, _ = drawn(store, 3, "cheap", "dear")
     purse = cap(1.0, scorers, 0.1, 0.6)
-    claim = world.claim(scorers, money=purse)
+    claim = ledger.claim(scorers, money=purse)
     assert [one.scorer_pk for one in claim.jobs] == [scorers[0].pk, scorers[1].pk, scorers[0].pk]
-    assert world.claim(scorers, money=purse).must_wait
+    assert ledger.claim(scorers, money=purse).must_wait
 
 
 def test_without_a_cap_nothing_is_reserved_and_what_is_spent_is_booked_on_the_day(store: Store) -> None:
-    world, scorers, _ = drawn(store, 2)
-    world.settle([outcome(one, cost_usd=0.25) for one in world.claim(scorers).jobs], day=DAY)
+    ledger, scorers, _ = drawn(store, 2)
+    ledger.settle([outcome(one, cost_usd=0.25) for one in ledger.claim(scorers).jobs], day=DAY)
     assert account(store) == AccountBalance(0.5, 0, 0)
 
 
 def test_settling_frees_the_reservation_and_books_what_it_cost(store: Store) -> None:
-    world, scorers, _ = drawn(store, 10)
+    ledger, scorers, _ = drawn(store, 10)
     purse = cap(1.0, scorers, 0.3)
-    world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse).jobs])
+    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
     assert account(store) == AccountBalance(0.3, 0, 0)
-    assert len(world.claim(scorers, money=purse).jobs) == 2
+    assert len(ledger.claim(scorers, money=purse).jobs) == 2
 
 
 def test_a_cost_that_is_not_known_counts_as_what_was_reserved(store: Store) -> None:
-    world, scorers, _ = drawn(store, 2)
-    first, second = world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs
-    world.settle([outcome(first, cost_usd=None)])
+    ledger, scorers, _ = drawn(store, 2)
+    first, second = ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs
+    ledger.settle([outcome(first, cost_usd=None)])
     assert account(store) == AccountBalance(0.3, 0.3, 0)
-    world.settle([outcome(second, cost_usd=0.0)])
+    ledger.settle([outcome(second, cost_usd=0.0)])
     assert account(store) == AccountBalance(0.3, 0, 0)
 
 
 def test_settling_twice_books_once(store: Store) -> None:
-    world, scorers, _ = drawn(store, 2)
-    done = [outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=cap(1.0, scorers, 0.3), limit=1).jobs]
-    world.settle(done)
-    world.settle(done)
+    ledger, scorers, _ = drawn(store, 2)
+    done = [outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=cap(1.0, scorers, 0.3), limit=1).jobs]
+    ledger.settle(done)
+    ledger.settle(done)
     assert account(store) == AccountBalance(0.1, 0, 0)
 
 
 def test_a_lease_that_ran_out_after_the_call_is_presumed_spent(store: Store) -> None:
-    world, scorers, _ = drawn(store, 2)
+    ledger, scorers, _ = drawn(store, 2)
     purse = cap(1.0, scorers, 0.3)
-    lost = world.claim(scorers, owner="dead", money=purse).jobs
-    (again,) = world.claim(scorers, now=EXPIRED, money=purse).jobs
+    lost = ledger.claim(scorers, owner="dead", money=purse).jobs
+    (again,) = ledger.claim(scorers, now=EXPIRED, money=purse).jobs
     assert (again.pk, again.attempt) == (lost[0].pk, 2)
     assert account(store) == AccountBalance(0.6, 0.3, 0.6)
-    assert world.settle([outcome(lost[0], cost_usd=0.1)], owner="dead") == 0
+    assert ledger.settle([outcome(lost[0], cost_usd=0.1)], owner="dead") == 0
     assert account(store) == AccountBalance(0.6, 0.3, 0.6), "who is superseded books nothing"
 
 
 def test_a_stale_outcome_beside_a_fresh_one_frees_and_books_once(store: Store) -> None:
-    world, scorers, _ = drawn(store, 3)
+    ledger, scorers, _ = drawn(store, 3)
     purse = cap(2.0, scorers, 0.3)
-    (stale,) = world.claim(scorers, money=purse, limit=1).jobs
-    fresh, other = world.claim(scorers, now=EXPIRED, money=purse, limit=2).jobs
-    world.settle([outcome(stale, cost_usd=0.1), outcome(fresh, cost_usd=0.1)])
+    (stale,) = ledger.claim(scorers, money=purse, limit=1).jobs
+    fresh, other = ledger.claim(scorers, now=EXPIRED, money=purse, limit=2).jobs
+    ledger.settle([outcome(stale, cost_usd=0.1), outcome(fresh, cost_usd=0.1)])
     assert account(store) == AccountBalance(0.4, other.reserved_usd, 0.3)
 
 
 def test_giving_back_frees_the_reservation(store: Store) -> None:
-    world, scorers, _ = drawn(store, 2)
-    world.give_back(world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs)
+    ledger, scorers, _ = drawn(store, 2)
+    ledger.give_back(ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs)
     assert account(store) == AccountBalance(0, 0, 0)
 
 
 def test_a_try_later_keeps_its_reservation_and_needs_no_other(store: Store) -> None:
-    world, scorers, _ = drawn(store, 1)
+    ledger, scorers, _ = drawn(store, 1)
     purse = cap(0.3, scorers, 0.3)
-    world.retry(world.claim(scorers, money=purse).jobs, NOW)
+    ledger.retry(ledger.claim(scorers, money=purse).jobs, NOW)
     assert account(store) == AccountBalance(0, 0.3, 0)
-    (again,) = world.claim(scorers, money=purse).jobs
+    (again,) = ledger.claim(scorers, money=purse).jobs
     assert account(store) == AccountBalance(0, 0.3, 0)
-    world.settle([outcome(again, cost_usd=0.2)])
+    ledger.settle([outcome(again, cost_usd=0.2)])
     assert account(store) == AccountBalance(0.2, 0, 0)
 
 
 def test_a_claim_must_wait_while_others_hold_what_may_come_back(store: Store) -> None:
-    world, scorers, _ = drawn(store, 3)
+    ledger, scorers, _ = drawn(store, 3)
     purse = cap(0.3, scorers, 0.3)
-    held = world.claim(scorers, owner="other", money=purse).jobs
-    claim = world.claim(scorers, money=purse)
+    held = ledger.claim(scorers, owner="other", money=purse).jobs
+    claim = ledger.claim(scorers, money=purse)
     assert (claim.jobs, claim.shed, claim.must_wait) == ([], 0, True)
-    assert world.states() == {"leased": 1, "queued": 2}
-    world.settle([outcome(one, cost_usd=0.0) for one in held], owner="other")
-    assert len(world.claim(scorers, money=purse).jobs) == 1
+    assert ledger.states() == {"leased": 1, "queued": 2}
+    ledger.settle([outcome(one, cost_usd=0.0) for one in held], owner="other")
+    assert len(ledger.claim(scorers, money=purse).jobs) == 1
 
 
 def test_who_holds_a_reservation_is_not_kept_waiting_by_one_ahead_that_does_not_fit(store: Store) -> None:
-    world, scorers, _ = drawn(store, 3)
+    ledger, scorers, _ = drawn(store, 3)
     purse = cap(1.0, scorers, 0.4)
-    (ahead,) = world.claim(scorers, owner="dead", money=purse, limit=1).jobs
-    (behind,) = world.claim(scorers, owner="me", money=purse, limit=1).jobs
-    world.retry([behind], EXPIRED)
-    claim = world.claim(scorers, now=EXPIRED, money=purse)  # what was ahead is presumed spent and queued again
+    (ahead,) = ledger.claim(scorers, owner="dead", money=purse, limit=1).jobs
+    (behind,) = ledger.claim(scorers, owner="me", money=purse, limit=1).jobs
+    ledger.retry([behind], EXPIRED)
+    claim = ledger.claim(scorers, now=EXPIRED, money=purse)  # what was ahead is presumed spent and queued again
     assert [one.pk for one in claim.jobs] == [behind.pk]
-    world.settle([outcome(one, cost_usd=0.4) for one in claim.jobs], now=EXPIRED)
-    assert world.claim(scorers, now=EXPIRED, money=purse).shed == 2
-    assert {each.pk for each in world.jobs() if each.state == "shed"} >= {ahead.pk}
+    ledger.settle([outcome(one, cost_usd=0.4) for one in claim.jobs], now=EXPIRED)
+    assert ledger.claim(scorers, now=EXPIRED, money=purse).shed == 2
+    assert {each.pk for each in ledger.jobs() if each.state == "shed"} >= {ahead.pk}
 
 
 def test_a_budget_that_is_spent_sheds_the_rest_and_notes_the_effective_thresholds(store: Store) -> None:
-    world = World(store)
-    world.add_runs(10)
-    world.add_runs(10, task_type="billing")
-    scorers = world.register(judge(), heuristic())
-    world.draw(scorers, rate=0.8)
+    ledger = Ledger(store)
+    ledger.add_runs(10)
+    ledger.add_runs(10, task_type="billing")
+    scorers = ledger.register(judge(), heuristic())
+    ledger.draw(scorers, rate=0.8)
     purse = cap(1.0, scorers[:1], 0.2)
-    claim = world.claim(scorers[:1], money=purse)
-    world.settle([outcome(one, cost_usd=0.2) for one in claim.jobs])
-    claim = world.claim(scorers[:1], money=purse)
+    claim = ledger.claim(scorers[:1], money=purse)
+    ledger.settle([outcome(one, cost_usd=0.2) for one in claim.jobs])
+    claim = ledger.claim(scorers[:1], money=purse)
     assert (claim.jobs, claim.shed, claim.must_wait) == ([], 11, False)
     # five of sixteen were scored: keys .05 .05 .15 .15 .25, so the smallest that is left is the other .25
     assert cuts(store) == {("refund", scorers[0].pk): 0.25, ("billing", scorers[0].pk): 0.25}
-    shed = [each for each in world.jobs() if each.state == "shed"]
+    shed = [each for each in ledger.jobs() if each.state == "shed"]
     assert {(each.reason, each.resolved_at) for each in shed} == {("budget", NOW)}
-    assert Counter(each.state for each in world.jobs() if each.lane == "heuristic") == {"queued": 16}
-    assert world.claim(scorers[:1], money=purse).shed == 0
+    assert Counter(each.state for each in ledger.jobs() if each.lane == "heuristic") == {"queued": 16}
+    assert ledger.claim(scorers[:1], money=purse).shed == 0
 
 
 def test_each_night_is_cut_where_the_money_ended(store: Store) -> None:
-    world, scorers, _ = drawn(store, 4)
-    world.add_runs(4, night=DAY)
-    world.draw(scorers, night=DAY)
+    ledger, scorers, _ = drawn(store, 4)
+    ledger.add_runs(4, night=DAY)
+    ledger.draw(scorers, night=DAY)
     purse = cap(0.5, scorers, 0.2)
-    world.settle([outcome(one, cost_usd=0.25) for one in world.claim(scorers, money=purse).jobs])
-    assert world.claim(scorers, money=purse).shed == 2
-    assert world.claim(scorers, money=purse).shed == 4
+    ledger.settle([outcome(one, cost_usd=0.25) for one in ledger.claim(scorers, money=purse).jobs])
+    assert ledger.claim(scorers, money=purse).shed == 2
+    assert ledger.claim(scorers, money=purse).shed == 4
     with store.read() as connection:
         found = connection.execute(select(draw.c.night, cut.c.threshold).join(draw).order_by(draw.c.night)).all()
     assert [tuple(row) for row in found] == [(NIGHT, pytest.approx(0.625)), (DAY, pytest.approx(0.125))]
 
 
 def test_a_new_day_brings_new_money_and_what_was_reserved_yesterday_is_freed_there(store: Store) -> None:
-    world, scorers, _ = drawn(store, 3)
-    first, second, third = world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs
-    world.settle([outcome(first, cost_usd=0.2)], day=NEXT_DAY)
+    ledger, scorers, _ = drawn(store, 3)
+    first, second, third = ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs
+    ledger.settle([outcome(first, cost_usd=0.2)], day=NEXT_DAY)
     assert account(store) == AccountBalance(0.2, 0.6, 0), "booked on the day it was reserved for"
-    world.retry([second], NOW)
-    (again,) = world.claim(scorers, money=cap(1.0, scorers, 0.3, day=NEXT_DAY)).jobs
+    ledger.retry([second], NOW)
+    (again,) = ledger.claim(scorers, money=cap(1.0, scorers, 0.3, day=NEXT_DAY)).jobs
     assert (again.pk, again.reserved_day) == (second.pk, NEXT_DAY)
     assert account(store) == AccountBalance(0.2, third.reserved_usd, 0)
     assert account(store, NEXT_DAY) == AccountBalance(0, 0.3, 0)
-    world.settle([outcome(again, cost_usd=0.1), outcome(third, cost_usd=None)])
+    ledger.settle([outcome(again, cost_usd=0.1), outcome(third, cost_usd=None)])
     assert account(store) == AccountBalance(0.5, 0, 0)
     assert account(store, NEXT_DAY) == AccountBalance(0.1, 0, 0)
 
 
 def test_what_is_shed_frees_what_it_held_yesterday(store: Store) -> None:
-    world, scorers, _ = drawn(store, 2)
-    world.retry(world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs, NOW)
-    assert world.claim(scorers, money=cap(0.1, scorers, 0.3, day=NEXT_DAY)).shed == 2
+    ledger, scorers, _ = drawn(store, 2)
+    ledger.retry(ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs, NOW)
+    assert ledger.claim(scorers, money=cap(0.1, scorers, 0.3, day=NEXT_DAY)).shed == 2
     assert account(store) == AccountBalance(0, 0, 0)
 
 
 def test_a_changed_judge_frees_what_the_old_one_held(store: Store) -> None:
-    world, scorers, _ = drawn(store, 2)
-    world.retry(world.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs, NOW + timedelta(hours=1))
+    ledger, scorers, _ = drawn(store, 2)
+    ledger.retry(ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs, NOW + timedelta(hours=1))
     with store.write() as connection:
         new = enrol.register(connection, [judge(version="2")], NOW)
         assert enrol.supersede(connection, NIGHT, new, NOW) == 2
     assert account(store) == AccountBalance(0, 0, 0)
-    assert not world.claim(new, money=cap(0.1, new, 0.3)).must_wait
+    assert not ledger.claim(new, money=cap(0.1, new, 0.3)).must_wait
 
 
 def test_late_runs_beyond_a_cut_are_shed_at_once_and_those_below_it_are_scored(store: Store) -> None:
-    world, scorers, _ = drawn(store, 10)
+    ledger, scorers, _ = drawn(store, 10)
     purse = cap(0.5, scorers, 0.1)
-    world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse).jobs])
-    world.claim(scorers, money=purse)
-    world.take([incoming(small_run(f"late-{key}"), key=key) for key in (0.54, 0.56, 0.99)])
+    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.claim(scorers, money=purse)
+    ledger.take([incoming(small_run(f"late-{key}"), key=key) for key in (0.54, 0.56, 0.99)])
     with store.write() as connection:
         draws.add_samples(connection, NIGHT, NOW)
         assert enrol.enqueue(connection, NIGHT, scorers, NOW) == 3
-    assert {each.run_id: each.state for each in world.jobs() if each.run_id.startswith("late")} == {
+    assert {each.run_id: each.state for each in ledger.jobs() if each.run_id.startswith("late")} == {
         "late-0.54": "queued",
         "late-0.56": "shed",
         "late-0.99": "shed",
     }
     assert cuts(store) == {("refund", scorers[0].pk): 0.55}
-    assert world.count(scorers).shed == 7
+    assert ledger.count(scorers).shed == 7
 
 
 def test_a_raised_rate_takes_up_again_what_the_budget_had_shed(store: Store) -> None:
-    world = World(store)
-    ids = world.add_runs(10)
-    scorers = world.register(judge())
-    world.draw(scorers, rate=0.5)
+    ledger = Ledger(store)
+    ids = ledger.add_runs(10)
+    scorers = ledger.register(judge())
+    ledger.draw(scorers, rate=0.5)
     purse = cap(0.2, scorers, 0.1)
-    world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse).jobs])
-    assert world.claim(scorers, money=purse).shed == 3
-    assert world.draw(scorers, rate=0.7) == 2
-    assert world.states() == {"scored": 2, "queued": 5}
-    assert world.ids(world.claim(scorers, money=cap(9.0, scorers, 0.1)).jobs) == ids[2:7]
+    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
+    assert ledger.claim(scorers, money=purse).shed == 3
+    assert ledger.draw(scorers, rate=0.7) == 2
+    assert ledger.states() == {"scored": 2, "queued": 5}
+    assert ledger.ids(ledger.claim(scorers, money=cap(9.0, scorers, 0.1)).jobs) == ids[2:7]
 
 
 def test_a_raised_rate_of_one_stratum_leaves_the_cut_of_another(store: Store) -> None:
-    world = World(store)
-    world.add_runs(10)
-    scorers = world.register(judge())
-    world.draw(scorers, rate=0.5)
+    ledger = Ledger(store)
+    ledger.add_runs(10)
+    scorers = ledger.register(judge())
+    ledger.draw(scorers, rate=0.5)
     purse = cap(0.2, scorers, 0.1)
-    world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=purse).jobs])
-    world.claim(scorers, money=purse)
+    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.claim(scorers, money=purse)
     with store.write() as connection:
         enrol.reorder_jobs(
             connection, NIGHT
         )  # as after a raise elsewhere: this stratum's draw, and so its cut, still stand
         enrol.enqueue(connection, NIGHT, scorers, NOW)
-    assert world.states() == {"scored": 2, "shed": 3}
+    assert ledger.states() == {"scored": 2, "shed": 3}
 
 
 def test_a_night_whose_shed_jobs_are_taken_up_again_is_summarised_again_however_the_counts_end(store: Store) -> None:
-    world, scorers, _ = drawn(store, 4)
-    world.settle([outcome(one, cost_usd=0.2) for one in world.claim(scorers, money=cap(0.2, scorers, 0.1)).jobs])
-    world.claim(scorers, money=cap(0.2, scorers, 0.1))
+    ledger, scorers, _ = drawn(store, 4)
+    ledger.settle([outcome(one, cost_usd=0.2) for one in ledger.claim(scorers, money=cap(0.2, scorers, 0.1)).jobs])
+    ledger.claim(scorers, money=cap(0.2, scorers, 0.1))
     with store.write() as connection:
         ((night, resolved, ended),) = cells.stale_nights(connection, NIGHT)
         assert (night, resolved, ended) == (NIGHT, 4, 4)
         cells.mark_summarised(connection, night, resolved, ended, NOW)
         enrol.reorder_jobs(connection, NIGHT)
         connection.execute(cut.delete())
-    world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers).jobs])
+    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers).jobs])
     with store.read() as connection:
         assert cells.stale_nights(connection, NIGHT) == [(NIGHT, 4, 4)]
 
 
 def test_a_cap_is_never_overspent_by_workers_at_once_and_nothing_below_the_cut_is_left(store: Store) -> None:
-    world, scorers, _ = drawn(store, 120)
+    ledger, scorers, _ = drawn(store, 120)
     purse = cap(1.0, scorers, 0.02)
 
-    def work(own: World, owner: str) -> None:
+    def work(own: Ledger, owner: str) -> None:
         while True:
             claim = own.claim(scorers, owner=owner, limit=3, money=purse)
             if not claim.jobs and not claim.must_wait:
@@ -317,7 +279,7 @@ def test_a_cap_is_never_overspent_by_workers_at_once_and_nothing_below_the_cut_i
 
     at_once(store, 4, work)
     assert account(store) == AccountBalance(1.0, 0, 0)
-    states = [each.state for each in world.jobs()]
+    states = [each.state for each in ledger.jobs()]
     assert states == ["scored"] * 50 + ["shed"] * 70
     assert cuts(store) == {("refund", scorers[0].pk): round(50.5 / 120, 9)}
 
@@ -341,37 +303,37 @@ def monthly(usd: float, scorers: list[Registered], day: date, most: float = 0.3)
 
 
 def test_a_months_cap_holds_over_its_days_and_the_next_month_brings_new_money(store: Store) -> None:
-    world, scorers, _ = drawn(store, 6)
-    first, second = world.claim(scorers, money=monthly(1.0, scorers, date(2026, 11, 1)), limit=2).jobs
-    world.settle([outcome(first, cost_usd=0.3), outcome(second, cost_usd=0.2)])
-    (third,) = world.claim(scorers, money=monthly(1.0, scorers, LAST)).jobs
-    assert world.claim(scorers, money=monthly(1.0, scorers, LAST)).must_wait
-    world.settle([outcome(third, cost_usd=0.3)])
-    assert world.claim(scorers, money=monthly(1.0, scorers, FIRST), limit=1).jobs
-    assert world.claim(scorers, money=monthly(1.0, scorers, LAST)).shed == 2
+    ledger, scorers, _ = drawn(store, 6)
+    first, second = ledger.claim(scorers, money=monthly(1.0, scorers, date(2026, 11, 1)), limit=2).jobs
+    ledger.settle([outcome(first, cost_usd=0.3), outcome(second, cost_usd=0.2)])
+    (third,) = ledger.claim(scorers, money=monthly(1.0, scorers, LAST)).jobs
+    assert ledger.claim(scorers, money=monthly(1.0, scorers, LAST)).must_wait
+    ledger.settle([outcome(third, cost_usd=0.3)])
+    assert ledger.claim(scorers, money=monthly(1.0, scorers, FIRST), limit=1).jobs
+    assert ledger.claim(scorers, money=monthly(1.0, scorers, LAST)).shed == 2
 
 
 def test_the_smaller_of_both_caps_counts(store: Store) -> None:
-    world, scorers, _ = drawn(store, 10)
+    ledger, scorers, _ = drawn(store, 10)
     both = SpendingLimits(DAY, 0.5, {scorers[0].pk: 0.1}, 0.3)
-    assert len(world.claim(scorers, money=both).jobs) == 3
-    assert len(world.claim(scorers, money=both._replace(month_cap_usd=9.0)).jobs) == 2
+    assert len(ledger.claim(scorers, money=both).jobs) == 3
+    assert len(ledger.claim(scorers, money=both._replace(month_cap_usd=9.0)).jobs) == 2
 
 
 def test_what_a_job_holds_since_yesterday_is_its_own_in_the_month_too(store: Store) -> None:
-    world, scorers, _ = drawn(store, 1)
-    (one,) = world.claim(scorers, money=monthly(0.3, scorers, DAY)).jobs
-    world.retry([one], NOW)
-    (again,) = world.claim(scorers, money=monthly(0.3, scorers, NEXT_DAY)).jobs
+    ledger, scorers, _ = drawn(store, 1)
+    (one,) = ledger.claim(scorers, money=monthly(0.3, scorers, DAY)).jobs
+    ledger.retry([one], NOW)
+    (again,) = ledger.claim(scorers, money=monthly(0.3, scorers, NEXT_DAY)).jobs
     assert (again.pk, again.reserved_day) == (one.pk, NEXT_DAY)
     assert account(store) == AccountBalance(0, 0, 0)
     assert account(store, NEXT_DAY) == AccountBalance(0, 0.3, 0)
 
 
 def test_a_months_cap_is_not_overspent_by_workers_on_both_sides_of_midnight(store: Store) -> None:
-    world, scorers, _ = drawn(store, 120)
+    ledger, scorers, _ = drawn(store, 120)
 
-    def work(own: World, owner: str) -> None:
+    def work(own: Ledger, owner: str) -> None:
         day = DAY if owner[-1] in "02" else NEXT_DAY
         while True:
             claim = own.claim(scorers, owner=owner, limit=3, money=monthly(1.0, scorers, day, 0.02))
@@ -383,4 +345,4 @@ def test_a_months_cap_is_not_overspent_by_workers_on_both_sides_of_midnight(stor
     with store.read() as connection:
         month = accounts.month_balance(connection, DAY)
     assert (round(month.spent_usd, 9), round(month.reserved_usd, 9)) == (1.0, 0.0)
-    assert Counter(each.state for each in world.jobs()) == {"scored": 50, "shed": 70}
+    assert Counter(each.state for each in ledger.jobs()) == {"scored": 50, "shed": 70}

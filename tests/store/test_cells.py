@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from tests.support.store_world import (
+from tests.support.ledger import (
     NIGHT,
     NOW,
-    World,
+    Ledger,
     at_once,
     heuristic,
     incoming,
@@ -34,7 +34,7 @@ Key = tuple[int, str | None, str, bool, str, str]
 Sums = tuple[int, int, int, int, float, float]
 
 
-def a_busy_night(world: World, seed: int) -> list[Registered]:
+def a_busy_night(ledger: Ledger, seed: int) -> list[Registered]:
     """A night with every kind of thing in it: strata, agents, filters, unscored, criteria, a cut, late runs."""
     chance = random.Random(seed)
 
@@ -54,16 +54,16 @@ def a_busy_night(world: World, seed: int) -> list[Registered]:
             for number in range(count)
         ]
 
-    world.take(batch(150, "run"))
-    scorers = world.register(heuristic(), heuristic("picky", statuses=("completed",), agents=("one",)), judge())
-    world.draw(scorers, rate=0.4, floor=3)
-    world.take(batch(40, "late"))
-    with world.store.write() as connection:
+    ledger.take(batch(150, "run"))
+    scorers = ledger.register(heuristic(), heuristic("picky", statuses=("completed",), agents=("one",)), judge())
+    ledger.draw(scorers, rate=0.4, floor=3)
+    ledger.take(batch(40, "late"))
+    with ledger.store.write() as connection:
         summary_of_late = enrol.enqueue(connection, NIGHT, scorers, NOW)
     assert summary_of_late == 0, "late runs are in no sample before they are decided"
     for lane in ("heuristic", "judge"):
-        jobs = world.claim(scorers, lane=lane, limit=1_000, money=purse(scorers) if lane == "judge" else None).jobs
-        world.settle(
+        jobs = ledger.claim(scorers, lane=lane, limit=1_000, money=purse(scorers) if lane == "judge" else None).jobs
+        ledger.settle(
             [
                 outcome(
                     one,
@@ -74,7 +74,7 @@ def a_busy_night(world: World, seed: int) -> list[Registered]:
                 for one in jobs
             ]
         )
-    assert world.claim(scorers, lane="judge", money=purse(scorers)).shed > 0
+    assert ledger.claim(scorers, lane="judge", money=purse(scorers)).shed > 0
     return scorers
 
 
@@ -82,14 +82,14 @@ def purse(scorers: Sequence[Registered]) -> SpendingLimits:
     return SpendingLimits(NIGHT, 3.0, {one.pk: 0.1 for one in scorers})
 
 
-def expected(world: World, scorers: Sequence[Registered]) -> dict[Key, Sums]:
+def expected(ledger: Ledger, scorers: Sequence[Registered]) -> dict[Key, Sums]:
     """The cells by their definition, from raw rows."""
-    with world.store.read() as connection:
+    with ledger.store.read() as connection:
         all_runs = {each.pk: each for each in connection.execute(select(run))}
         scores = connection.execute(select(score)).all()
         draws = {(each.task_type, each.flagged): each for each in connection.execute(select(draw))}
         cuts = {(each.draw_pk, each.scorer_pk): each.threshold for each in connection.execute(select(cut))}
-    jobs = world.jobs()
+    jobs = ledger.jobs()
     found: dict[Key, Sums] = {}
     for one in scorers:
         admitted = [
@@ -136,12 +136,12 @@ def stored(store: Store) -> dict[Key, Sums]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_cells_are_what_the_raw_rows_add_up_to(store: Store, seed: int) -> None:
-    world = World(store)
-    scorers = a_busy_night(world, seed)
+    ledger = Ledger(store)
+    scorers = a_busy_night(ledger, seed)
     with store.write() as connection:
         assert connection.execute(select(func.count()).select_from(cut)).scalar_one() > 0
         count = cells.refresh_night(connection, NIGHT)
-    wanted = expected(world, scorers)
+    wanted = expected(ledger, scorers)
     found = stored(store)
     assert count == len(found)
     assert found.keys() == wanted.keys()
@@ -152,25 +152,25 @@ def test_cells_are_what_the_raw_rows_add_up_to(store: Store, seed: int) -> None:
 
 
 def test_a_score_beyond_the_cut_does_not_count(store: Store) -> None:
-    world = World(store)
-    world.add_runs(10)
-    scorers = world.register(judge())
-    world.draw(scorers)
+    ledger = Ledger(store)
+    ledger.add_runs(10)
+    scorers = ledger.register(judge())
+    ledger.draw(scorers)
     money = SpendingLimits(NIGHT, 1.0, {scorers[0].pk: 0.1})
-    world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, limit=2, money=money).jobs])
-    world.claim(scorers, limit=1, owner="dead", money=money)
-    world.settle([outcome(one, cost_usd=0.1) for one in world.claim(scorers, money=money).jobs])
-    assert world.claim(scorers, now=NOW + timedelta(hours=1), money=money).shed == 1, "its call is presumed spent"
+    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, limit=2, money=money).jobs])
+    ledger.claim(scorers, limit=1, owner="dead", money=money)
+    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=money).jobs])
+    assert ledger.claim(scorers, now=NOW + timedelta(hours=1), money=money).shed == 1, "its call is presumed spent"
     with store.write() as connection:
         cells.refresh_night(connection, NIGHT)
     assert list(stored(store).values()) == [(10, 10, 2, 0, 2.0, 2.0)]
-    assert stored(store) == expected(world, scorers)
-    assert world.count(scorers).scored == 9, "paid for, and told as what it is"
+    assert stored(store) == expected(ledger, scorers)
+    assert ledger.count(scorers).scored == 9, "paid for, and told as what it is"
 
 
 def test_summing_a_night_again_replaces_its_cells(store: Store) -> None:
-    world = World(store)
-    a_busy_night(world, 3)
+    ledger = Ledger(store)
+    a_busy_night(ledger, 3)
     with store.write() as connection:
         count = cells.refresh_night(connection, NIGHT)
         assert cells.refresh_night(connection, NIGHT) == count
@@ -181,7 +181,7 @@ def together(store: Store, work: Callable[[Connection], object]) -> None:
     """Two transactions that are both open before either does its work; on SQLite one waits at the door."""
     barrier = threading.Barrier(2)
 
-    def start(own: World, _: str) -> None:
+    def start(own: Ledger, _: str) -> None:
         with own.store.write() as connection:
             connection.execute(select(run.c.pk).limit(1)).all()
             if own.store.dialect == "postgresql":
@@ -192,8 +192,8 @@ def together(store: Store, work: Callable[[Connection], object]) -> None:
 
 
 def test_a_night_that_two_sum_at_once_is_summed_once(store: Store) -> None:
-    world = World(store)
-    a_busy_night(world, 4)
+    ledger = Ledger(store)
+    a_busy_night(ledger, 4)
     with store.write() as connection:
         count = cells.refresh_night(connection, NIGHT)
     together(store, lambda connection: cells.refresh_night(connection, NIGHT))
@@ -201,15 +201,15 @@ def test_a_night_that_two_sum_at_once_is_summed_once(store: Store) -> None:
 
 
 def test_a_week_that_two_replace_at_once_stands_once(store: Store) -> None:
-    (one,) = World(store).register(judge())
+    (one,) = Ledger(store).register(judge())
     rows = [point(one.pk, "2026-W47", "refund", segment=f"s-{number}") for number in range(50)]
     together(store, lambda connection: trends.replace_week(connection, "2026-W47", rows))
     assert len(points(store)) == 50
 
 
 def test_cells_come_in_one_order_on_every_database(store: Store) -> None:
-    world = World(store)
-    scorers = a_busy_night(world, 5)
+    ledger = Ledger(store)
+    scorers = a_busy_night(ledger, 5)
     with store.write() as connection:
         cells.refresh_night(connection, NIGHT)
         streams = cells.read_cells(connection, NIGHT, NIGHT)
@@ -225,8 +225,8 @@ def test_cells_come_in_one_order_on_every_database(store: Store) -> None:
 
 
 def test_unscored_runs_are_summed_by_segment(store: Store) -> None:
-    world = World(store)
-    a_busy_night(world, 6)
+    ledger = Ledger(store)
+    a_busy_night(ledger, 6)
     with store.write() as connection:
         cells.refresh_night(connection, NIGHT)
         found = cells.unscored_counts(connection, NIGHT, NIGHT)
@@ -239,13 +239,13 @@ def test_unscored_runs_are_summed_by_segment(store: Store) -> None:
 
 
 def test_the_reference_traffic_is_a_task_types_own_first_nights(store: Store) -> None:
-    world = World(store)
-    scorers = world.register(heuristic(), heuristic("picky", task_types=("refund",)))
+    ledger = Ledger(store)
+    scorers = ledger.register(heuristic(), heuristic("picky", task_types=("refund",)))
     for days, refunds, bills in ((0, 4, 0), (1, 2, 6), (2, 90, 2)):
         night = NIGHT + timedelta(days)
-        world.add_runs(refunds, night=night)
-        world.add_runs(bills, night=night, task_type="billing")
-        world.draw(scorers, night=night)
+        ledger.add_runs(refunds, night=night)
+        ledger.add_runs(bills, night=night, task_type="billing")
+        ledger.draw(scorers, night=night)
         with store.write() as connection:
             cells.refresh_night(connection, night)
     with store.read() as connection:
@@ -265,44 +265,44 @@ def summarise(store: Store) -> None:
 
 
 def test_a_night_is_stale_when_its_jobs_or_runs_changed_since_its_summary(store: Store) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     assert stale(store) == []
-    world.add_runs(4)
+    ledger.add_runs(4)
     assert stale(store) == [], "not drawn, nothing to sum"
-    scorers = world.register(heuristic())
-    world.draw(scorers)
+    scorers = ledger.register(heuristic())
+    ledger.draw(scorers)
     assert stale(store) == [(NIGHT, 0, 4)]
     summarise(store)
     assert stale(store) == []
-    jobs = world.claim(scorers).jobs
-    world.settle([outcome(one) for one in jobs[:3]])
+    jobs = ledger.claim(scorers).jobs
+    ledger.settle([outcome(one) for one in jobs[:3]])
     assert stale(store) == [(NIGHT, 3, 4)]
     summarise(store)
-    world.add_runs(1)
+    ledger.add_runs(1)
     assert stale(store) == [(NIGHT, 3, 5)]
 
 
 def test_an_old_night_is_looked_at_again_while_its_jobs_were_open_or_when_it_gets_more(store: Store) -> None:
-    world = World(store)
-    world.add_runs(10)
-    scorers = world.register(heuristic())
-    world.draw(scorers, rate=0.5)
-    jobs = world.claim(scorers).jobs
+    ledger = Ledger(store)
+    ledger.add_runs(10)
+    scorers = ledger.register(heuristic())
+    ledger.draw(scorers, rate=0.5)
+    jobs = ledger.claim(scorers).jobs
     summarise(store)
-    world.settle([outcome(one) for one in jobs])
+    ledger.settle([outcome(one) for one in jobs])
     much_later = NIGHT + timedelta(30)
     assert stale(store, much_later) == [(NIGHT, 5, 10)]
     summarise(store)
     assert stale(store, much_later) == []
-    world.draw(scorers, rate=0.8)
-    world.settle([outcome(one) for one in world.claim(scorers).jobs])
+    ledger.draw(scorers, rate=0.8)
+    ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs])
     assert stale(store, much_later) == [(NIGHT, 8, 10)], "somebody raised the rate of a night long past"
 
 
 def test_a_night_is_compared_once_after_its_summary(store: Store) -> None:
-    world = World(store)
-    world.add_runs(1)
-    world.draw(world.register(heuristic()))
+    ledger = Ledger(store)
+    ledger.add_runs(1)
+    ledger.draw(ledger.register(heuristic()))
     with store.write() as connection:
         assert cells.open_jobs(connection, NIGHT) == 1
         assert cells.uncompared_nights(connection) == []
@@ -326,7 +326,7 @@ def points(store: Store, **asked: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: Store) -> None:
-    one, other = World(store).register(judge("b"), heuristic("a"))
+    one, other = Ledger(store).register(judge("b"), heuristic("a"))
     for week in ("2026-W47", "2026-W09"):
         rows = [point(pk, week, task) for pk in (one.pk, other.pk) for task in ("refund", None, "billing")]
         rows += [point(one.pk, week, None, criterion="tone"), point(one.pk, week, None, dimension="agent", segment="x")]
@@ -352,7 +352,7 @@ def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: St
 
 
 def test_replacing_a_week_leaves_the_others(store: Store) -> None:
-    (one,) = World(store).register(judge())
+    (one,) = Ledger(store).register(judge())
     with store.write() as connection:
         trends.replace_week(connection, "2026-W46", [point(one.pk, "2026-W46", None)])
         trends.replace_week(connection, "2026-W47", [point(one.pk, "2026-W47", None)])

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from bench import servers
-from tests.support.store_world import World, heuristic
+from tests.support import servers
+from tests.support.ledger import Ledger, heuristic
 from worker.errors import EXIT_STORE, SettingsError, StoreError
 from worker.store import schema
 from worker.store.engine import Store
@@ -99,7 +99,7 @@ def test_a_database_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with store.read() as connection:
         connection.exec_driver_sql("PRAGMA query_only=ON")  # what a read-only file says, also to root
     with pytest.raises(StoreError, match=r"make the file and its folder writable$"):
-        World(store).register(heuristic())
+        Ledger(store).register(heuristic())
     store.close()
 
 
@@ -112,8 +112,8 @@ def test_a_locked_database_is_told_and_works_again_when_it_is_free(tmp_path: Pat
         holder.write(),
         pytest.raises(StoreError, match=r"database is locked; another process holds it for too long, try again$"),
     ):
-        World(store).register(heuristic())
-    assert len(World(store).register(heuristic())) == 1
+        Ledger(store).register(heuristic())
+    assert len(Ledger(store).register(heuristic())) == 1
     holder.close()
     store.close()
 
@@ -121,7 +121,7 @@ def test_a_locked_database_is_told_and_works_again_when_it_is_free(tmp_path: Pat
 def test_a_store_without_its_tables_says_what_to_run(database_url: str) -> None:
     store = Store(database_url)
     with pytest.raises(StoreError, match=r"run `spotcheck db upgrade`$") as caught:
-        World(store).register(heuristic())
+        Ledger(store).register(heuristic())
     assert "\n" not in str(caught.value)
     store.close()
 
@@ -152,7 +152,7 @@ def test_a_reader_sees_one_moment_however_long_it_looks(store: Store) -> None:
     with store.read() as connection:
         before = connection.execute(count).scalar_one()
         other = Store(store.engine.url.render_as_string(hide_password=False))
-        World(other).register(heuristic())
+        Ledger(other).register(heuristic())
         other.close()
         assert connection.execute(count).scalar_one() == before
     with store.read() as connection:
@@ -160,10 +160,10 @@ def test_a_reader_sees_one_moment_however_long_it_looks(store: Store) -> None:
 
 
 def test_a_reader_that_follows_a_writer_on_the_same_connection_is_no_writer(store: Store) -> None:
-    World(store).register(heuristic())
+    Ledger(store).register(heuristic())
     with store.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM scorer")).scalar_one() == 1
-    assert len(World(store).register(heuristic("b"))) == 1
+    assert len(Ledger(store).register(heuristic("b"))) == 1
 
 
 def test_the_time_is_aware_utc(store: Store) -> None:
@@ -176,7 +176,7 @@ def test_the_time_is_aware_utc(store: Store) -> None:
 def test_a_closed_store_opens_again(store: Store) -> None:
     store.close()
     store.close()
-    assert len(World(store).register(heuristic())) == 1
+    assert len(Ledger(store).register(heuristic())) == 1
 
 
 def in_child(store: Store) -> str:
@@ -187,7 +187,7 @@ def in_child(store: Store) -> str:
     if pid == 0:  # the child must never come back into pytest
         said = b"broken"
         try:
-            World(store).register(heuristic("child"))
+            Ledger(store).register(heuristic("child"))
             with store.read() as connection:
                 names = connection.execute(text("SELECT name FROM scorer ORDER BY name")).scalars().all()
             whose = "the parent's" if store.engine is engine else "its own"
@@ -204,15 +204,15 @@ def in_child(store: Store) -> str:
 
 
 def test_a_child_process_opens_its_own_connections_and_leaves_its_parents_alone(store: Store) -> None:
-    world = World(store)
-    world.register(heuristic("parent"))
+    ledger = Ledger(store)
+    ledger.register(heuristic("parent"))
     engine = store.engine
     with store.read() as connection:
         before = connection.execute(text("SELECT count(*) FROM scorer")).scalar_one()
         assert in_child(store) == "its own: child,parent"
         assert connection.execute(text("SELECT count(*) FROM scorer")).scalar_one() == before
     assert store.engine is engine, "the parent goes on with its own"
-    assert len(world.register(heuristic("parent"), heuristic("child"), heuristic("third"))) == 3
+    assert len(ledger.register(heuristic("parent"), heuristic("child"), heuristic("third"))) == 3
     with store.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM scorer")).scalar_one() == 3
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.store_world import NIGHT, World, judge, outcome, row
+from tests.support.ledger import NIGHT, Ledger, judge, outcome, row
 from worker.records import CACHED, RunFilter, ScorerKey
 from worker.store.engine import Store
 from worker.store.queue.enrol import Registered
@@ -31,12 +31,12 @@ def beside(one: Job, *rest: Any) -> Mapping[str, Any]:
     return said(one, *rest, purpose="escalation", score_id=f"{one.run_pk}/{one.scorer_pk}/beside")
 
 
-def drawn(store: Store, count: int) -> tuple[World, list[Registered], list[Job]]:
-    world = World(store)
-    world.add_runs(count)
-    scorers = world.register(cascade())
-    world.draw(scorers)
-    return world, scorers, world.claim(scorers).jobs
+def drawn(store: Store, count: int) -> tuple[Ledger, list[Registered], list[Job]]:
+    ledger = Ledger(store)
+    ledger.add_runs(count)
+    scorers = ledger.register(cascade())
+    ledger.draw(scorers)
+    return ledger, scorers, ledger.claim(scorers).jobs
 
 
 def asked(store: Store, since: int = 0) -> list[escalations.Escalations]:
@@ -45,16 +45,16 @@ def asked(store: Store, since: int = 0) -> list[escalations.Escalations]:
 
 
 def test_a_store_without_a_second_judge_has_none(store: Store) -> None:
-    world = World(store)
-    world.add_runs(2)
-    scorers = world.register(judge())
-    world.draw(scorers)
-    world.settle([outcome(one) for one in world.claim(scorers).jobs])
+    ledger = Ledger(store)
+    ledger.add_runs(2)
+    scorers = ledger.register(judge())
+    ledger.draw(scorers)
+    ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs])
     assert asked(store) == []
 
 
 def test_rate_cost_and_agreement_of_both_judges(store: Store) -> None:
-    world, scorers, jobs = drawn(store, 6)
+    ledger, scorers, jobs = drawn(store, 6)
     stories = [
         [said(jobs[0], "small", "pass", 0.01)],
         [said(jobs[1], "big", "fail", 0.2), beside(jobs[1], "small", "pass", 0.02)],
@@ -66,7 +66,7 @@ def test_rate_cost_and_agreement_of_both_judges(store: Store) -> None:
     more = row(jobs[1], criterion="one", label="fail", model_requested="big", service_tier=None)
     more = {**more, "purpose": "escalation", "score_id": "more"}
     stories[1].append(more)  # a criterion is no run
-    world.settle([Settled(one, "scored", None, 0.0, rows) for one, rows in zip(jobs, stories, strict=True)])
+    ledger.settle([Settled(one, "scored", None, 0.0, rows) for one, rows in zip(jobs, stories, strict=True)])
     (found,) = asked(store)
     assert found._replace(first_usd=round(found.first_usd, 9), second_usd=round(found.second_usd, 9)) == (
         scorers[0].pk, "task_completion", scorers[0].key.series, "small", "big", 5, 4, 0.1, 0.8, 2, 1
@@ -76,31 +76,31 @@ def test_rate_cost_and_agreement_of_both_judges(store: Store) -> None:
 
 
 def test_a_second_judge_that_was_never_needed_is_there_with_zeros(store: Store) -> None:
-    world, _, jobs = drawn(store, 2)
-    world.settle([Settled(one, "scored", None, 0.0, [said(one, "small", "pass", 0.01)]) for one in jobs])
+    ledger, _, jobs = drawn(store, 2)
+    ledger.settle([Settled(one, "scored", None, 0.0, [said(one, "small", "pass", 0.01)]) for one in jobs])
     (found,) = asked(store)
     assert (found.judged, found.escalated, found.rate, found.agreement) == (2, 0, 0.0, None)
     assert (found.first_usd, found.second_usd) == (0.0, 0.0)
 
 
 def test_a_verdict_that_does_not_count_is_in_no_count_and_no_estimate(store: Store) -> None:
-    world, scorers, jobs = drawn(store, 4)
-    world.settle(
+    ledger, scorers, jobs = drawn(store, 4)
+    ledger.settle(
         [
             Settled(one, "scored", None, 0.0, [said(one, "big", "pass", 0.2), beside(one, "small", "fail", 0.02)])
             for one in jobs
         ]
     )
-    told = world.count(scorers)
+    told = ledger.count(scorers)
     assert (told.scored, told.unscored, told.pending) == (4, 0, 0)
     with store.read() as connection:
         assert scores.judging_cost(connection, NIGHT, NIGHT) == pytest.approx(4 * 0.22)
 
 
 def test_the_mean_cost_is_that_of_both_judges_and_leaves_kept_answers_out(store: Store) -> None:
-    world, scorers, jobs = drawn(store, 4)
+    ledger, scorers, jobs = drawn(store, 4)
     cached = {"service_tier": CACHED}
-    world.settle(
+    ledger.settle(
         [
             Settled(jobs[0], "scored", None, 0.0, [said(jobs[0], "small", "pass", 0.1)]),
             Settled(

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.store_world import NIGHT, NOW
+from tests.support.ledger import NIGHT, NOW
 from worker.records import Drift, Stream
 from worker.store.engine import Store
 from worker.store.results import findings

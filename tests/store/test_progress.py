@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from tests.support.store_world import LEASE_S, NIGHT, NOW, World, given_up, heuristic, judge, outcome
+from tests.support.ledger import LEASE_S, NIGHT, NOW, Ledger, given_up, heuristic, judge, outcome
 from worker.store.engine import Store
 from worker.store.queue import backlog, progress
 from worker.store.queue.progress import OpenJobs
@@ -17,13 +17,13 @@ def open_jobs(store: Store, at: datetime) -> list[OpenJobs]:
 
 
 def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None:
-    world = World(store)
-    one, other, rule = world.register(judge("one"), judge("other"), heuristic())
-    world.add_runs(10)
-    world.draw([one, other, rule])
-    leased = world.claim([one], limit=4).jobs
-    world.retry(leased[:1], NOW + timedelta(hours=1))
-    world.settle([outcome(leased[1])])
+    ledger = Ledger(store)
+    one, other, rule = ledger.register(judge("one"), judge("other"), heuristic())
+    ledger.add_runs(10)
+    ledger.draw([one, other, rule])
+    leased = ledger.claim([one], limit=4).jobs
+    ledger.retry(leased[:1], NOW + timedelta(hours=1))
+    ledger.settle([outcome(leased[1])])
     assert open_jobs(store, LATER) == [
         OpenJobs(one.pk, "judge", 6, 1, 2, 0, NOW, NOW + timedelta(hours=1)),
         OpenJobs(other.pk, "judge", 10, 0, 0, 0, NOW, None),
@@ -45,16 +45,16 @@ def test_nothing_is_open_in_an_empty_ledger(store: Store) -> None:
 
 
 def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> None:
-    world = World(store)
-    (scorer,) = world.register(judge())
-    world.add_runs(6)
-    world.draw([scorer])
-    jobs = world.claim([scorer], limit=5).jobs
+    ledger = Ledger(store)
+    (scorer,) = ledger.register(judge())
+    ledger.add_runs(6)
+    ledger.draw([scorer])
+    jobs = ledger.claim([scorer], limit=5).jobs
     scored, unscored, lost, broken, also = jobs
     settled = [outcome(scored), outcome(unscored, None), given_up(lost)._replace(reason="worker_lost")]
     settled += [given_up(broken)._replace(reason="scorer_error: KeyError: 'a'")]
     settled += [given_up(also)._replace(reason="scorer_error: KeyError: 'b'")]
-    world.settle(settled)
+    ledger.settle(settled)
     with store.read() as connection:
         found = progress.outcomes(connection, NIGHT)
         assert progress.outcomes(connection, NIGHT + timedelta(days=1)) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from tests.support.store_world import NIGHT, NOW, World, heuristic, incoming, small_run
+from tests.support.ledger import NIGHT, NOW, Ledger, heuristic, incoming, small_run
 from worker.cli.commands.trends import read as trends
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.draw import draw_night
@@ -54,11 +54,11 @@ def filled(tmp_path: Path) -> Iterator[Store]:
     """A SQLite store with a few hundred runs on each of three nights, and a queue."""
     store = Store(f"sqlite:///{tmp_path}/spotcheck.db")
     schema.ensure(store)
-    world = World(store)
-    scorers = world.register(heuristic())
+    ledger = Ledger(store)
+    scorers = ledger.register(heuristic())
     for task_type in ("refund", "billing"):
-        world.add_runs(200, task_type=task_type)
-    world.draw(scorers)
+        ledger.add_runs(200, task_type=task_type)
+    ledger.draw(scorers)
     with store.write() as connection:
         connection.exec_driver_sql("ANALYZE")
     yield store
@@ -214,9 +214,9 @@ class WholeReads:
 def lived(store: Store) -> Project:
     """A project with three nights drawn, scored by heuristics, summarised and watched, and a past that is longer."""
     project = Project(Settings.read({}, "[scoring]\nrubrics = []\n[sampling]\nrate = 0.5\n"), store)
-    world = World(store)
+    ledger = Ledger(store)
     nights = [NIGHT - timedelta(days=back) for back in (2, 1, 0)]
-    world.take(
+    ledger.take(
         incoming(small_run(f"{night}-{task}-{number}", night=night, task_type=task), night=night)
         for night in nights
         for task in ("refund", "billing")
@@ -224,7 +224,7 @@ def lived(store: Store) -> Project:
     )
     for back in range(30, 70):
         night = NIGHT - timedelta(days=back)
-        world.take(incoming(small_run(f"{night}-{number}", night=night), night=night) for number in range(60))
+        ledger.take(incoming(small_run(f"{night}-{number}", night=night), night=night) for number in range(60))
     project.nights.first_tick(NOW - timedelta(days=2))
     for night in nights:
         draw_night(project, night, NOW)
@@ -271,7 +271,7 @@ def test_what_runs_every_minute_reads_no_growing_table_whole(lived: Project, act
 
 
 def test_late_runs_are_decided_without_reading_a_growing_table_whole(lived: Project) -> None:
-    World(lived.store).take(incoming(small_run(f"late-{number}")) for number in range(20))
+    Ledger(lived.store).take(incoming(small_run(f"late-{number}")) for number in range(20))
     whole = WholeReads(lived.store)
     done = reconcile(lived, NOW, lambda lane, due: None)
     assert done.jobs_added > 0

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from tests.support.store_world import (
+from tests.support.ledger import (
     IS_HELD,
     LEASE_S,
     NIGHT,
     NOW,
-    World,
+    Ledger,
     draw_strata,
     even_keys,
     given_up,
@@ -50,7 +50,7 @@ class Walk:
     """A random walk over everything that may be done to the ledger, in any order."""
 
     def __init__(self, store: Store, seed: int) -> None:
-        self.world, self.store = World(store), store
+        self.ledger, self.store = Ledger(store), store
         self.random = random.Random(seed)
         self.now = NOW
         self.rate = 0.2
@@ -63,7 +63,7 @@ class Walk:
         self.lost_usd = 0.0
         """Presumed spent, and not corrected since."""
         self.came_late = 0
-        self.scorers = self.world.register(
+        self.scorers = self.ledger.register(
             heuristic(),
             heuristic("errors", statuses=("errored",)),
             judge(task_types=("refund",)),
@@ -71,7 +71,7 @@ class Walk:
         )
         for night in NIGHTS:
             self.take(night, 30)
-            self.world.draw(self.scorers, night=night, rate=self.rate, floor=2)
+            self.ledger.draw(self.scorers, night=night, rate=self.rate, floor=2)
 
     def take(self, night: Any, count: int) -> None:
         batch = []
@@ -82,7 +82,7 @@ class Walk:
             one = small_run(f"w-{self.late}", night=night, status=status, task_type=task_type)
             flags = ("errored",) if status == "errored" else ()
             batch.append(incoming(one, night=night, key=self.random.uniform(0, 1) * key, flags=flags))
-        self.world.take(batch, self.now)
+        self.ledger.take(batch, self.now)
 
     def money(self) -> SpendingLimits:
         most = {one.pk: MOST_USD for one in self.scorers}
@@ -103,7 +103,7 @@ class Walk:
         mine = [one for one in self.scorers if one.lane == lane]
         money = self.money() if lane == "judge" else None
         self.note_lost()
-        claim = self.world.claim(
+        claim = self.ledger.claim(
             mine, limit=self.random.randint(1, 6), owner=worker, now=self.now, money=money, max_attempts=4
         )
         self.held[worker] += claim.jobs
@@ -119,7 +119,7 @@ class Walk:
         """Settle one, and book on our side what the ledger has to have booked."""
         with self.store.read() as connection:
             before = connection.execute(select(job).where(job.c.pk == done.job.pk)).one()
-        if not self.world.settle([done], owner=worker, now=self.now, day=NIGHT):
+        if not self.ledger.settle([done], owner=worker, now=self.now, day=NIGHT):
             return
         name = next(one.key.name for one in self.everyone() if one.pk == done.job.scorer_pk)
         cost = before.reserved_usd if done.cost_usd is None else done.cost_usd
@@ -151,10 +151,10 @@ class Walk:
 
     def retry(self, worker: str) -> None:
         at = self.now + timedelta(seconds=self.random.uniform(0, 200))
-        self.world.retry(self.some(worker), at, owner=worker)
+        self.ledger.retry(self.some(worker), at, owner=worker)
 
     def give_back(self, worker: str) -> None:
-        self.world.give_back(self.some(worker), owner=worker)
+        self.ledger.give_back(self.some(worker), owner=worker)
 
     def pay_in_vain(self, worker: str) -> None:
         """One judge was paid and another did not answer: the job goes back, and what it cost is booked."""
@@ -170,9 +170,9 @@ class Walk:
                 name = next(each.key.name for each in self.everyone() if each.pk == one.scorer_pk)
                 self.booked[held.reserved_day or NIGHT, name] += usd
             if self.random.random() < 0.5:
-                self.world.retry([one], self.now + timedelta(seconds=self.random.uniform(0, 200)), owner=worker)
+                self.ledger.retry([one], self.now + timedelta(seconds=self.random.uniform(0, 200)), owner=worker)
             else:
-                self.world.give_back([one], owner=worker)
+                self.ledger.give_back([one], owner=worker)
 
     def renew(self, worker: str) -> None:
         with self.store.write() as connection:
@@ -187,7 +187,7 @@ class Walk:
         if not self.past:
             return
         worker, one = self.random.choice(self.past)
-        act = self.random.choice([self.world.give_back, None, None])
+        act = self.random.choice([self.ledger.give_back, None, None])
         if act is not None:
             act([one], owner=worker)
         else:
@@ -217,9 +217,9 @@ class Walk:
     def change_judge(self, _: str) -> None:
         version = self.random.choice("123")
         if self.random.random() < 0.5:
-            self.scorers[2] = self.world.register(judge(version=version, task_types=("refund",)))[0]
+            self.scorers[2] = self.ledger.register(judge(version=version, task_types=("refund",)))[0]
         else:
-            self.scorers[3] = self.world.register(judge("tone", version))[0]
+            self.scorers[3] = self.ledger.register(judge("tone", version))[0]
 
     def drain(self) -> None:
         """All is quiet: what is left is done by one worker without a cap."""
@@ -234,14 +234,14 @@ class Walk:
         for lane in ("heuristic", "judge"):
             mine = [one for one in everyone if one.lane == lane]
             for _ in range(100):
-                jobs = self.world.claim(mine, now=self.now, limit=50, max_attempts=9).jobs
+                jobs = self.ledger.claim(mine, now=self.now, limit=50, max_attempts=9).jobs
                 with self.store.read() as connection:
                     left = backlog.lane_backlog(connection, self.now, lane)
                 if not jobs and not left.due and not left.later:
                     break
                 if not jobs:
                     self.now += timedelta(hours=1)
-                self.world.settle([self.said(one) for one in jobs], now=self.now)
+                self.ledger.settle([self.said(one) for one in jobs], now=self.now)
 
 
 def check(connection: Connection, walk: Walk) -> None:
@@ -339,7 +339,7 @@ def test_whatever_workers_do_every_job_ends_once_and_the_books_balance_at_every_
             assert each.pending == 0
         first, last = runs.night_span(connection) or NIGHTS
         assert (first, last) == NIGHTS
-    jobs = walk.world.jobs()
+    jobs = walk.ledger.jobs()
     assert {one.state for one in jobs} == FINAL, "the walk went everywhere"
     assert Counter((one.run_pk, one.scorer_pk) for one in jobs).most_common(1)[0][1] == 1
     with store.read() as connection:

@@ -1,37 +1,12 @@
 """What processes say of their pace: the last word of each, and counts that only grow, whoever comes and goes."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from tests.support.store_world import NOW, World, at_once
+from tests.support.ledger import NOW, Ledger, at_once
+from tests.support.rates import a_reading, note
 from worker.store.engine import Store
 from worker.store.queue import rates
 from worker.store.queue.rates import Calls, RateReading
-
-
-def a_reading(worker: str = "host:1", model: str = "m", at: datetime = NOW, trouble: str | None = None) -> RateReading:
-    return RateReading(
-        worker=worker,
-        model=model,
-        server="http://h/v1",
-        at=at,
-        since_at=at - timedelta(seconds=10),
-        in_flight=3,
-        waiting=0,
-        limit=16,
-        per_second=None,
-        answered=100,
-        refused=2,
-        failed=1,
-        latency_s=0.3,
-        resumes_at=None,
-        trouble=trouble,
-    )
-
-
-def note(store: Store, one: RateReading, fresh: Mapping[str, Calls] | None = None) -> None:
-    with store.write() as connection:
-        rates.record_rates(connection, [one], fresh or {one.model: Calls(10, 1, 0)})
 
 
 def said(store: Store, at: datetime = NOW) -> list[RateReading]:
@@ -89,9 +64,9 @@ def test_counts_outgrow_thirty_two_bits(store: Store) -> None:
 
 
 def test_processes_that_count_at_once_lose_no_call(store: Store) -> None:
-    def work(world: World, name: str) -> None:
+    def work(ledger: Ledger, name: str) -> None:
         for _ in range(20):
-            with world.store.write() as connection:
+            with ledger.store.write() as connection:
                 readings = [a_reading(name, model) for model in ("b", "a")]
                 rates.record_rates(connection, readings, {"b": Calls(1, 1, 0), "a": Calls(2, 0, 0)})
 

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from tests.support.store_world import NOW, World, at_once
+from tests.support.ledger import NOW, Ledger, at_once
 from worker.store.engine import Store
 from worker.store.queue import replies as answers
 from worker.store.tables import AnswerRow, core
@@ -77,11 +77,11 @@ def test_workers_that_keep_the_same_answers_at_once_and_prune_meanwhile_do_not_l
 ) -> None:
     keys = [f"{number:03}" for number in range(100)]
 
-    def work(world: World, owner: str) -> None:
+    def work(ledger: Ledger, owner: str) -> None:
         own = keys if owner.endswith(("0", "2")) else keys[::-1]
         for turn in range(5):
-            put(world.store, {key: owner.encode() for key in own}, NOW + timedelta(days=turn))
-            with world.store.write() as connection:
+            put(ledger.store, {key: owner.encode() for key in own}, NOW + timedelta(days=turn))
+            with ledger.store.write() as connection:
                 answers.prune(connection, NOW + timedelta(days=turn), 30)
 
     at_once(store, 4, work)

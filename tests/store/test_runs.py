@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from tests.support.store_world import NIGHT, NOW, World, at_once, heuristic, incoming, small_run
+from tests.support.ledger import NIGHT, NOW, Ledger, at_once, heuristic, incoming, small_run
 from worker.connectors.sources import document
 from worker.records import Run, Step
 from worker.settings.sections_sampling import IntakeSection
@@ -29,24 +29,24 @@ def only(store: Store, run_id: str = "r-1") -> Run:
 
 
 def test_a_batch_taken_twice_stores_nothing_twice(store: Store, a_run: ARun) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     batch = [incoming(a_run(run_id=f"r-{number}")) for number in range(30)]
-    assert world.take(batch) == Counts(accepted=30, revised=0, duplicate=0)
-    assert world.take(batch) == Counts(accepted=0, revised=0, duplicate=30)
+    assert ledger.take(batch) == Counts(accepted=30, revised=0, duplicate=0)
+    assert ledger.take(batch) == Counts(accepted=0, revised=0, duplicate=30)
     with store.read() as connection:
         assert len(connection.execute(select(payload.c.run_pk)).all()) == 30
 
 
 def test_an_empty_batch_is_taken(store: Store) -> None:
-    assert World(store).take([]) == Counts(0, 0, 0)
+    assert Ledger(store).take([]) == Counts(0, 0, 0)
 
 
 def test_a_run_that_is_sent_with_other_content_becomes_a_new_revision_and_both_are_kept(
     store: Store, a_run: ARun
 ) -> None:
-    world = World(store)
-    world.take([incoming(a_run(output="first"))])
-    assert world.take([incoming(a_run(output="second"))]) == Counts(accepted=0, revised=1, duplicate=0)
+    ledger = Ledger(store)
+    ledger.take([incoming(a_run(output="first"))])
+    assert ledger.take([incoming(a_run(output="second"))]) == Counts(accepted=0, revised=1, duplicate=0)
     found = only(store)
     assert (found.output, found.revision) == ("second", 2)
     with store.read() as connection:
@@ -57,31 +57,31 @@ def test_a_run_that_is_sent_with_other_content_becomes_a_new_revision_and_both_a
 
 
 def test_within_one_batch_the_last_revision_wins_and_each_is_kept(store: Store, a_run: ARun) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     first, second = incoming(a_run(output="first")), incoming(a_run(output="second"))
-    assert world.take([first, first, second]) == Counts(accepted=1, revised=1, duplicate=1)
+    assert ledger.take([first, first, second]) == Counts(accepted=1, revised=1, duplicate=1)
     assert only(store).output == "second"
     with store.read() as connection:
         assert len(connection.execute(select(payload.c.revision)).all()) == 2
 
 
 def test_a_file_that_holds_two_revisions_of_a_run_can_be_taken_again_and_again(store: Store, a_run: ARun) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     batch = [incoming(a_run(output="first")), incoming(a_run(output="second"))]
-    world.take(batch)
-    assert world.take(batch) == Counts(accepted=0, revised=0, duplicate=2)
-    assert world.take(batch[:1]) == Counts(accepted=0, revised=0, duplicate=1)
+    ledger.take(batch)
+    assert ledger.take(batch) == Counts(accepted=0, revised=0, duplicate=2)
+    assert ledger.take(batch[:1]) == Counts(accepted=0, revised=0, duplicate=1)
     found = only(store)
     assert (found.output, found.revision) == ("second", 2)
 
 
 def test_two_sources_may_use_one_run_id(store: Store, a_run: ARun) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     batch = [
         incoming(a_run(source="langfuse", output="from langfuse", ended_at=datetime(2026, 11, 20, 9, tzinfo=UTC))),
         incoming(a_run(source="otlp", output="from otlp", ended_at=datetime(2026, 11, 20, 10, tzinfo=UTC))),
     ]
-    assert world.take(batch) == Counts(accepted=2, revised=0, duplicate=0)
+    assert ledger.take(batch) == Counts(accepted=2, revised=0, duplicate=0)
     with store.read() as connection:
         newest_first = [one.output for _, one in runs.find_runs(connection, "r-1")]
         assert newest_first == ["from otlp", "from langfuse"]
@@ -90,9 +90,11 @@ def test_two_sources_may_use_one_run_id(store: Store, a_run: ARun) -> None:
 
 
 def test_a_revision_moves_a_run_while_its_night_is_not_drawn(store: Store, a_run: ARun) -> None:
-    world = World(store)
-    world.take([incoming(a_run(output="first"))])
-    world.take([incoming(a_run(task_type="billing", status="errored"), night=NIGHT - timedelta(1), flags=("errored",))])
+    ledger = Ledger(store)
+    ledger.take([incoming(a_run(output="first"))])
+    ledger.take(
+        [incoming(a_run(task_type="billing", status="errored"), night=NIGHT - timedelta(1), flags=("errored",))]
+    )
     with store.read() as connection:
         moved = connection.execute(select(run)).one()
     assert (moved.night, moved.task_type, moved.flagged, moved.status) == (
@@ -104,11 +106,11 @@ def test_a_revision_moves_a_run_while_its_night_is_not_drawn(store: Store, a_run
 
 
 def test_a_revision_moves_nothing_that_decided_the_draw_once_the_night_is_drawn(store: Store, a_run: ARun) -> None:
-    world = World(store)
-    world.take([incoming(a_run(output="first", agent="one"), key=0.25)])
-    world.draw(world.register(heuristic()))
+    ledger = Ledger(store)
+    ledger.take([incoming(a_run(output="first", agent="one"), key=0.25)])
+    ledger.draw(ledger.register(heuristic()))
     changed = a_run(task_type="billing", status="errored", agent="two", output="second")
-    world.take([incoming(changed, night=NIGHT - timedelta(1), key=0.75, flags=("errored",))])
+    ledger.take([incoming(changed, night=NIGHT - timedelta(1), key=0.75, flags=("errored",))])
     with store.read() as connection:
         stands = connection.execute(select(run)).one()
     assert (stands.night, stands.sample_key) == (NIGHT, 0.25)
@@ -120,7 +122,7 @@ def test_a_revision_moves_nothing_that_decided_the_draw_once_the_night_is_drawn(
 def test_what_a_database_cannot_hold_in_free_text_becomes_a_replacement_character(store: Store, a_run: ARun) -> None:
     dirty = a_run(session_id="a\0b", user_id="\ud800", error="boom\0", stop_reason="\udfff", trace_id="\0")
     clean = incoming(a_run())
-    World(store).take([Incoming(dirty, "sha", clean.payload, NIGHT, 0.5, ())])
+    Ledger(store).take([Incoming(dirty, "sha", clean.payload, NIGHT, 0.5, ())])
     found = only(store)
     assert (found.session_id, found.user_id, found.error) == ("a\ufffdb", "\ufffd", "boom\ufffd")
     assert (found.stop_reason, found.trace_id) == ("\ufffd", "\ufffd")
@@ -130,7 +132,7 @@ def test_texts_of_a_run_survive_whatever_they_hold(store: Store, a_run: ARun) ->
     odd = "NUL \0, quote ', emoji 🙂, line\u2028separator, percent %s :name"
     steps = (Step(seq=0, kind="tool", name=odd, arguments={odd: [odd, None, 1.5]}, result=odd),)
     sent = a_run(input=odd, output=odd, steps=steps, tags={"tag": odd}, vendor_ids={"v": odd})
-    World(store).take([incoming(sent)])
+    Ledger(store).take([incoming(sent)])
     found = only(store)
     assert found.model_dump(exclude={"received_at"}) == sent.model_dump(exclude={"received_at"})
 
@@ -139,7 +141,7 @@ def test_a_run_of_five_thousand_steps_comes_back_whole(store: Store, a_run: ARun
     steps = tuple(
         Step(seq=seq, kind="tool", name="search", arguments={"page": seq}, result="x" * 100) for seq in range(5_000)
     )
-    World(store).take([incoming(a_run(steps=steps))])
+    Ledger(store).take([incoming(a_run(steps=steps))])
     assert only(store).steps == steps
     with store.read() as connection:
         facts = connection.execute(select(run.c.steps, run.c.tool_calls, run.c.tool_errors)).one()
@@ -147,17 +149,17 @@ def test_a_run_of_five_thousand_steps_comes_back_whole(store: Store, a_run: ARun
 
 
 def test_more_runs_than_one_list_of_ids_holds_come_back(store: Store) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     batch = [incoming(small_run(f"many-{number}")) for number in range(1_100)]
-    assert world.take(batch).accepted == 1_100
-    assert world.take(batch).duplicate == 1_100
+    assert ledger.take(batch).accepted == 1_100
+    assert ledger.take(batch).duplicate == 1_100
     with store.read() as connection:
         pks = list(connection.execute(select(run.c.pk)).scalars())
         assert len(runs.load(connection, pks)) == 1_100
 
 
 def test_a_pruned_run_is_found_without_its_texts_and_never_loaded(store: Store, a_run: ARun) -> None:
-    World(store).take([incoming(a_run())])
+    Ledger(store).take([incoming(a_run())])
     with store.write() as connection:
         connection.execute(payload.delete())
         pks = list(connection.execute(select(run.c.pk)).scalars())
@@ -167,11 +169,11 @@ def test_a_pruned_run_is_found_without_its_texts_and_never_loaded(store: Store, 
 
 
 def test_listing_is_newest_first_and_its_bounds_are_included(store: Store) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     nights = [NIGHT - timedelta(days) for days in range(4)]
     for night in nights:
-        world.take([incoming(small_run(f"{night}", night=night), night=night)])
-    world.take([incoming(small_run("odd", task_type="billing", status="errored"))])
+        ledger.take([incoming(small_run(f"{night}", night=night), night=night)])
+    ledger.take([incoming(small_run("odd", task_type="billing", status="errored"))])
     with store.read() as connection:
 
         def listed(
@@ -191,11 +193,11 @@ def test_listing_is_newest_first_and_its_bounds_are_included(store: Store) -> No
 
 
 def test_the_span_is_none_without_runs_and_both_ends_with_them(store: Store) -> None:
-    world = World(store)
+    ledger = Ledger(store)
     with store.read() as connection:
         assert runs.night_span(connection) is None
     for night in (NIGHT, NIGHT - timedelta(9), NIGHT - timedelta(3)):
-        world.take([incoming(small_run(f"{night}", night=night), night=night)])
+        ledger.take([incoming(small_run(f"{night}", night=night), night=night)])
     with store.read() as connection:
         assert runs.night_span(connection) == (NIGHT - timedelta(9), NIGHT)
 
@@ -210,9 +212,9 @@ def test_references_of_a_night_stay_as_first_stored(store: Store) -> None:
 
 
 def test_recent_values_of_a_busy_task_type_are_a_bounded_subset_by_key(store: Store) -> None:
-    world = World(store)
-    world.add_runs(40)
-    world.add_runs(4, task_type="rare")
+    ledger = Ledger(store)
+    ledger.add_runs(40)
+    ledger.add_runs(4, task_type="rare")
     with store.read() as connection:
         values = references.recent_values(connection, NIGHT, NIGHT, most=10)
     assert {task: len(rows) for task, rows in values.items()} == {"refund": 10, "rare": 4}
@@ -221,7 +223,7 @@ def test_recent_values_of_a_busy_task_type_are_a_bounded_subset_by_key(store: St
 def test_two_takers_at_once_lose_no_revision(store: Store, a_run: ARun) -> None:
     told: list[Counts] = []
 
-    def take(own: World, who: str) -> None:
+    def take(own: Ledger, who: str) -> None:
         batch = [incoming(a_run(run_id=f"r-{number}", output=who)) for number in range(50)]
         told.append(own.take(batch if who == "worker-0" else batch[::-1]))
 
@@ -236,10 +238,10 @@ def test_two_takers_at_once_lose_no_revision(store: Store, a_run: ARun) -> None:
 
 
 def test_two_takers_at_once_revise_one_after_the_other(store: Store, a_run: ARun) -> None:
-    World(store).take([incoming(a_run(run_id=f"r-{number}")) for number in range(50)])
+    Ledger(store).take([incoming(a_run(run_id=f"r-{number}")) for number in range(50)])
     told: list[Counts] = []
 
-    def take(own: World, who: str) -> None:
+    def take(own: Ledger, who: str) -> None:
         told.append(own.take([incoming(a_run(run_id=f"r-{number}", output=who)) for number in range(50)]))
 
     at_once(store, 2, take)
@@ -320,7 +322,7 @@ few = settings(
 @few
 @given(st.lists(RUNS, min_size=1, max_size=4))
 def test_a_run_comes_out_of_the_store_as_it_went_in(store: Store, sent: list[Run]) -> None:
-    World(store).take([incoming(one) for one in sent])
+    Ledger(store).take([incoming(one) for one in sent])
     with store.read() as connection:
         for one in sent:
             ((_, found),) = runs.find_runs(connection, one.run_id, one.source)
@@ -336,6 +338,6 @@ def test_a_step_comes_back_as_it_was_understood_not_as_it_was_written(store: Sto
         "steps": [{"kind": "tool", "name": "search", "started_at": "2026-11-20T15:01:00+01:00", "duration_ms": "12.5"}],
     }
     taken = document.read(orjson.loads(orjson.dumps(written)), now=NOW, limits=IntakeSection())
-    World(store).take([Incoming(taken.run, taken.sha, taken.payload, NIGHT, 0.5, ())])
+    Ledger(store).take([Incoming(taken.run, taken.sha, taken.payload, NIGHT, 0.5, ())])
     assert only(store, "loose").steps == taken.run.steps
     assert only(store, "loose").steps[0].started_at == datetime(2026, 11, 20, 14, 1, tzinfo=UTC)

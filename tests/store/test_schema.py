@@ -6,7 +6,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
-from tests.support.store_world import World, at_once, heuristic
+from tests.support.ledger import Ledger, at_once, heuristic
 from worker.errors import SchemaOutdated
 from worker.store import schema
 from worker.store.engine import Store
@@ -27,7 +27,7 @@ def test_an_empty_database_gets_its_schema_and_upgrading_again_changes_nothing(e
     assert schema.state(empty) == "empty"
     schema.ensure(empty)
     assert schema.state(empty) == "current"
-    World(empty).register(heuristic())
+    Ledger(empty).register(heuristic())
     schema.upgrade(empty)
     schema.upgrade(empty)
     schema.ensure(empty)
@@ -110,7 +110,7 @@ def test_a_migration_that_breaks_leaves_an_empty_database(empty: Store) -> None:
 def test_first_starts_at_once_end_in_one_schema(empty: Store) -> None:
     told: list[str] = []
 
-    def start(own: World, _: str) -> None:
+    def start(own: Ledger, _: str) -> None:
         schema.ensure(own.store)
         told.append(schema.state(own.store))
 

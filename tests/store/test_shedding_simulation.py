@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.support.store_world import LEASE_S, NOW, World, incoming, job, judge, outcome, run, score, small_run
+from tests.support.ledger import LEASE_S, NOW, Ledger, incoming, job, judge, outcome, run, score, small_run
 from worker.records import Stratum
 from worker.store.budget.accounts import RubricCap, SpendingLimits
 from worker.store.engine import Store
@@ -88,9 +88,9 @@ class Night:
     """One night from its draw to its last job."""
 
     def __init__(
-        self, world: World, scorers: Sequence[Registered], night: date, rng: np.random.Generator, *, by_cost: bool
+        self, ledger: Ledger, scorers: Sequence[Registered], night: date, rng: np.random.Generator, *, by_cost: bool
     ) -> None:
-        self.world, self.scorers, self.night, self.rng, self.by_cost = world, scorers, night, rng, by_cost
+        self.ledger, self.scorers, self.night, self.rng, self.by_cost = ledger, scorers, night, rng, by_cost
         self.name = {one.pk: one.key.name for one in scorers}
         self.now = NOW
         self.cases = {f"{night}/{number}": case for number, case in enumerate(made_up(rng))}
@@ -109,7 +109,7 @@ class Night:
         )
 
     def take(self, *, is_late: bool) -> None:
-        self.world.take(
+        self.ledger.take(
             [
                 incoming(
                     small_run(run_id, night=self.night, task_type=case.stratum.task_type),
@@ -125,7 +125,7 @@ class Night:
     def draw(self, factor: float) -> None:
         """Draw, or raise the rates by a factor; and queue."""
         rates = {stratum: min(1.0, kind.rate * factor) for stratum, kind in KINDS.items()}
-        self.world.draw(self.scorers, night=self.night, rate=rates, floor=FLOOR)
+        self.ledger.draw(self.scorers, night=self.night, rate=rates, floor=FLOOR)
         self.look_up()
 
     def raise_rates(self) -> None:
@@ -135,13 +135,13 @@ class Night:
 
     def come_late(self) -> None:
         self.take(is_late=True)
-        with self.world.store.write() as connection:
+        with self.ledger.store.write() as connection:
             draws.add_samples(connection, self.night, self.now)
             enrol.enqueue(connection, self.night, self.scorers, self.now)
         self.look_up()
 
     def look_up(self) -> None:
-        with self.world.store.write() as connection:
+        with self.ledger.store.write() as connection:
             rows = connection.execute(select(run.c.pk, run.c.run_id).where(run.c.night == self.night)).all()
             self.case_of = {row.pk: self.cases[row.run_id] for row in rows}
             if self.by_cost:  # not what the ledger does: so that the checks below are seen to fail
@@ -165,26 +165,26 @@ class Night:
             elif what < 0.9:
                 self.end_some(worker)
             elif what < 0.93:
-                self.world.retry(self.gone(worker, 1), self.now + timedelta(seconds=5), owner=worker)
+                self.ledger.retry(self.gone(worker, 1), self.now + timedelta(seconds=5), owner=worker)
             elif what < 0.95:
-                self.world.give_back(self.gone(worker, 2), owner=worker)
+                self.ledger.give_back(self.gone(worker, 2), owner=worker)
             elif what < 0.96:
                 self.die(worker)
             elif self.lost and what > 0.98:
                 owner, one = self.lost.pop()
-                self.world.settle([self.said(one)], owner=owner, now=self.now)
+                self.ledger.settle([self.said(one)], owner=owner, now=self.now)
             step += 1
 
     def claim(self, worker: str) -> bool:
         limit = int(self.rng.integers(1, 30))
-        claim = self.world.claim(
+        claim = self.ledger.claim(
             self.scorers, limit=limit, owner=worker, now=self.now, money=self.money, max_attempts=99
         )
         self.held[worker] += claim.jobs
         return bool(claim.jobs or claim.shed)
 
     def is_open(self) -> bool:
-        with self.world.store.read() as connection:
+        with self.ledger.store.read() as connection:
             return cells.open_jobs(connection, self.night) > 0
 
     def end_some(self, worker: str) -> None:
@@ -193,7 +193,7 @@ class Night:
         ends = [one for one in mine if self.rng.exponential() > 12 * self.case_of[one.run_pk].cost_usd]
         self.held[worker] = [one for one in mine if one not in ends]
         if ends:
-            self.world.settle([self.said(one) for one in ends], owner=worker, now=self.now)
+            self.ledger.settle([self.said(one) for one in ends], owner=worker, now=self.now)
 
     def gone(self, worker: str, most: int) -> list[Job]:
         mine = self.held[worker]
@@ -204,7 +204,7 @@ class Night:
         """What it held comes back when its lease has run out; the others have renewed theirs by then."""
         self.lost += [(worker, one) for one in self.gone(worker, 99)]
         self.now += timedelta(seconds=LEASE_S + 1)
-        with self.world.store.write() as connection:
+        with self.ledger.store.write() as connection:
             for other, jobs in self.held.items():
                 leases.renew(connection, jobs, other, self.now, LEASE_S)
 
@@ -226,7 +226,7 @@ class Night:
             .outerjoin(cut, (cut.c.draw_pk == draw.c.pk) & (cut.c.scorer_pk == score.c.scorer_pk))
             .where(score.c.night == self.night)
         )
-        with self.world.store.read() as connection:
+        with self.ledger.store.read() as connection:
             rows = connection.execute(statement).all()
         inverse, in_order = {}, {}
         for rubric in MOST_USD:
@@ -261,11 +261,11 @@ class Result(NamedTuple):
 
 def simulate(store: Store, seed: int, nights: int, *, by_cost: bool = False) -> list[Result]:
     """So many nights; on each third one a person raises the rates and the cap when the money is gone."""
-    world, rng = World(store), np.random.default_rng(seed)
-    scorers = world.register(judge("completion"), judge("tone"))
+    ledger, rng = Ledger(store), np.random.default_rng(seed)
+    scorers = ledger.register(judge("completion"), judge("tone"))
     results = []
     for number in range(nights):
-        night = Night(world, scorers, FIRST_NIGHT + timedelta(days=number), rng, by_cost=by_cost)
+        night = Night(ledger, scorers, FIRST_NIGHT + timedelta(days=number), rng, by_cost=by_cost)
         night.work()
         if number % 3 == 0 and not by_cost:
             night.raise_rates()

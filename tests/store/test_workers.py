@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from tests.support.store_world import LEASE_S, NOW, World, heuristic, judge
+from tests.support.ledger import LEASE_S, NOW, Ledger, heuristic, judge
 from worker.store.engine import Store
 from worker.store.queue import workers
 
@@ -46,13 +46,13 @@ def test_a_worker_that_was_not_seen_for_a_day_is_forgotten(store: Store) -> None
 
 
 def test_processes_at_work_are_those_that_hold_jobs_of_the_lane_now(store: Store) -> None:
-    world = World(store)
-    world.add_runs(4)
-    judging, telling = world.register(judge(), heuristic())
-    world.draw([judging, telling])
-    world.claim([telling], owner="heuristics", limit=1)
-    world.claim([judging], owner="a", limit=2)
-    world.claim([judging], owner="b", limit=1)
+    ledger = Ledger(store)
+    ledger.add_runs(4)
+    judging, telling = ledger.register(judge(), heuristic())
+    ledger.draw([judging, telling])
+    ledger.claim([telling], owner="heuristics", limit=1)
+    ledger.claim([judging], owner="a", limit=2)
+    ledger.claim([judging], owner="b", limit=1)
 
     def at_work(now: datetime) -> int:
         with store.read() as connection:

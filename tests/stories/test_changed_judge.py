@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from tests.stories.test_story import (
+from tests.support.project import (
     MONDAY,
     PLAIN,
-    Bench,
+    Installation,
     assert_reconciles,
-    bench,  # noqa: F401 a fixture
     document,
     draw_nights,
     history,
@@ -45,16 +44,16 @@ def heal(project: Project) -> None:
 
 
 @pytest.fixture
-def drawn(bench: Bench) -> Project:  # noqa: F811
+def drawn(installation: Installation) -> Project:
     """A night of long ago, drawn for the model that the bench has; its judge's jobs are open."""
-    project = bench.project()
+    project = installation.project()
     ingest(project, [document(f"case-{number}") for number in range(RUNS)])
     draw_nights(project, [MONDAY])
     return project
 
 
-def test_another_model_takes_over_an_old_night_and_waiting_ends(bench: Bench, drawn: Project) -> None:  # noqa: F811
-    changed = bench.project(SPOTCHECK_JUDGE_MODEL="another")
+def test_another_model_takes_over_an_old_night_and_waiting_ends(installation: Installation, drawn: Project) -> None:
+    changed = installation.project(SPOTCHECK_JUDGE_MODEL="another")
     heal(changed)
     assert wait(changed).still_open == 0
     assert states(changed) == {
@@ -65,29 +64,31 @@ def test_another_model_takes_over_an_old_night_and_waiting_ends(bench: Bench, dr
     assert_reconciles(changed)
 
 
-def test_without_a_judge_its_jobs_wait_for_it_and_nobody_waits_for_them(bench: Bench, drawn: Project) -> None:  # noqa: F811
-    without = bench.project(SPOTCHECK_JUDGE_MODEL="")
+def test_without_a_judge_its_jobs_wait_for_it_and_nobody_waits_for_them(
+    installation: Installation, drawn: Project
+) -> None:
+    without = installation.project(SPOTCHECK_JUDGE_MODEL="")
     heal(without)
     assert wait(without).still_open == 0
     assert open_jobs(without) == RUNS
     assert states(without) == {"simulated-judge": Counter({("queued", None): RUNS})}
-    again = bench.project()
+    again = installation.project()
     heal(again)
     assert wait(again).still_open == 0
     assert states(again) == {"simulated-judge": Counter({("scored", None): RUNS})}
 
 
 def test_nights_drawn_without_a_judge_are_judged_when_asked_for_again_and_a_drop_in_them_is_found(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
 ) -> None:
     nights = list(nights_between(MONDAY, MONDAY + timedelta(days=34)))
-    bench.passes = lambda case: not any(f"refund-{offset}-" in case for offset in range(28, 35))
-    without = bench.project(SPOTCHECK_JUDGE_MODEL="")
+    installation.passes = lambda case: not any(f"refund-{offset}-" in case for offset in range(28, 35))
+    without = installation.project(SPOTCHECK_JUDGE_MODEL="")
     runs = history(35, {"refund": 8})
     ingest(without, runs)
     nightly(without, nights)
     assert states(without) == {None: Counter({("unscored", "no_judge_configured"): len(runs)})}
-    judged = bench.project()
+    judged = installation.project()
     heal(judged)
     assert states(judged) == states(without), "history is never paid for unasked"
     assert nightly(judged, nights).still_open == 0
@@ -97,39 +98,41 @@ def test_nights_drawn_without_a_judge_are_judged_when_asked_for_again_and_a_drop
         found = [one for one in findings.list_findings(connection) if one.stream.scorer == "task_completion"]
     assert found
     assert nights[28] <= min(one.found_night for one in found)
-    asked = len(bench.asked)
+    asked = len(installation.asked)
     nightly(judged, nights)
-    assert len(bench.asked) == asked
+    assert len(installation.asked) == asked
 
 
-def test_a_recent_night_drawn_without_a_judge_is_judged_unasked(bench: Bench) -> None:  # noqa: F811
+def test_a_recent_night_drawn_without_a_judge_is_judged_unasked(installation: Installation) -> None:
     night = datetime.now(UTC).date() - timedelta(days=2)
-    without = bench.project(SPOTCHECK_JUDGE_MODEL="")
+    without = installation.project(SPOTCHECK_JUDGE_MODEL="")
     ingest(without, [document(f"case-{number}", night) for number in range(RUNS)])
     nightly(without, [night])
-    judged = bench.project()
+    judged = installation.project()
     heal(judged)
     assert wait(judged).still_open == 0
     assert states(judged)["simulated-judge"] == Counter({("scored", None): RUNS})
 
 
 def test_a_rubric_that_is_not_wanted_any_more_leaves_no_open_job_and_takes_them_up_when_it_is_back(
-    bench: Bench,  # noqa: F811
+    installation: Installation,
     drawn: Project,
 ) -> None:
-    dropped = bench.project(PLAIN.replace("[scoring]", "[scoring]\nrubrics = []"))
+    dropped = installation.project(PLAIN.replace("[scoring]", "[scoring]\nrubrics = []"))
     heal(dropped)
     assert wait(dropped).still_open == 0
     assert open_jobs(dropped) == 0
     assert states(dropped) == {"simulated-judge": Counter({("shed", "retired"): RUNS})}
-    again = bench.project()
+    again = installation.project()
     draw_nights(again, [MONDAY])
     assert wait(again).still_open == 0
     assert states(again) == {"simulated-judge": Counter({("scored", None): RUNS})}
     assert_reconciles(again)
 
 
-def test_late_runs_of_a_drawn_night_are_taken_in_by_whoever_has_a_new_judge(bench: Bench, drawn: Project) -> None:  # noqa: F811
-    changed = bench.project(SPOTCHECK_JUDGE_MODEL="another")
+def test_late_runs_of_a_drawn_night_are_taken_in_by_whoever_has_a_new_judge(
+    installation: Installation, drawn: Project
+) -> None:
+    changed = installation.project(SPOTCHECK_JUDGE_MODEL="another")
     ingest(changed, [document("case-late")])  # the first that hears of the new judge
     assert states(changed) == {"simulated-judge": Counter({("queued", None): RUNS + 1})}

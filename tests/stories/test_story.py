@@ -1,205 +1,79 @@
 """The corridor from runs to trends and drift in one process, on both databases, with a judge that can misbehave."""
 
-import io
 import random
 import re
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text
 
+from tests.support.project import (
+    MONDAY,
+    PLAIN,
+    Installation,
+    assert_reconciles,
+    cell,
+    document,
+    draw,
+    draw_nights,
+    everything,
+    history,
+    ingest,
+    job,
+    nightly,
+    prompt_of,
+    rows,
+    run,
+    sample,
+    score,
+    scorer,
+    states,
+    trend,
+    wait,
+    wait_is_over,
+)
 from worker.cli.commands.trends import read as trends
-from worker.connectors.sources import jsonl
 from worker.core.calendar import nights_between, week_of
 from worker.core.sampling import sample_key
-from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, refused
 from worker.errors import StoreError
 from worker.jobs.processor import JobProcessor
-from worker.pipeline.draw import draw_night
-from worker.pipeline.intake.take import IntakeCounts, take
-from worker.pipeline.nightly import Waited, finish, wait_for_scores
+from worker.pipeline.intake.take import IntakeCounts
+from worker.pipeline.nightly import finish
 from worker.pipeline.reconcile import finish_nights, reconcile
 from worker.project.project import Project
-from worker.records.sample import StratumDraw
 from worker.scorers.rubric.files import shipped_prompts
-from worker.settings import Settings
 from worker.store.budget import accounts as money
-from worker.store.results import counts, findings
-from worker.store.tables import CellRow, DrawRow, JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, TrendRow, core
+from worker.store.results import findings
 
-cell, draw, job, run, sample, score, scorer, trend = (
-    core(row) for row in (CellRow, DrawRow, JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, TrendRow)
-)
-MONDAY = date(2026, 9, 7)
-"""The first night of every history here; long over."""
-PLAIN = """\
-[sampling]
-rate = 1.0
-[scoring]
-heuristics = ["answer_present"]
-[judge]
-concurrency = 8
-"""
-_CASE = re.compile(r"case-[0-9a-z-]+")
 _FENCED = re.compile(r"<<<RUN ([0-9a-f]{16})>>>\n(.*)\n<<<END RUN \1>>>", re.DOTALL)
-
-
-class Bench:
-    """A judge whose mind can be changed, and projects on one database that ask it."""
-
-    def __init__(self, database_url: str, judge: JudgeServer) -> None:
-        self.database_url, self.judge = database_url, judge
-        self.asked: list[dict[str, Any]] = []
-        self.passes: Callable[[str], bool] = lambda case: True
-        self.judge.answer = self._answer
-        self.instead: Callable[[str], Answer | None] = lambda case: None
-        """What to answer instead of a verdict; None for a verdict."""
-        self._opened: list[Project] = []
-
-    def _answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
-        self.asked.append(request)
-        case = _CASE.search(_prompt(request))
-        named = case.group() if case else ""
-        passes = 1.0 if self.passes(named) else 0.0
-        return self.instead(named) or simulated_verdict(request, lambda prompt: passes)
-
-    def project(self, toml: str = PLAIN, **environ: str) -> Project:
-        addresses = {
-            "SPOTCHECK_DATABASE_URL": self.database_url,
-            "SPOTCHECK_JUDGE_MODEL": MODEL,
-            "OPENAI_BASE_URL": self.judge.base_url,
-        }
-        opened = Project(Settings.read(addresses | environ, toml)).open()
-        self._opened.append(opened)
-        return opened
-
-    def close(self) -> None:
-        for project in self._opened:
-            project.store.close()
-
-
-@pytest.fixture
-def bench(database_url: str) -> Iterator[Bench]:
-    with JudgeServer(lambda request, headers: Answer(500)) as judge:
-        made = Bench(database_url, judge)
-        yield made
-        made.close()
-        assert not judge.requests.failures
-
-
-def _prompt(request: Mapping[str, Any]) -> str:
-    return "\n".join(message["content"] for message in request["messages"])
-
-
-def document(case: str, night: date = MONDAY, **over: Any) -> dict[str, Any]:
-    """A run whose texts name its case, as JSON fields."""
-    ended = datetime(night.year, night.month, night.day, 14, tzinfo=UTC)
-    return {
-        "run_id": case,
-        "task_type": "refund",
-        "status": "completed",
-        "ended_at": ended.isoformat(),
-        "input": f"Order {case}: please refund the lamp that came broken.",
-        "output": f"I have refunded order {case}; the money arrives in three days.",
-        "steps": [{"kind": "tool", "name": "issue_refund", "arguments": {"order": case}, "result": "issued"}],
-        **over,
-    }
-
-
-def ingest(project: Project, documents: Iterable[Mapping[str, Any]]) -> IntakeCounts:
-    now = datetime.now(UTC)
-    lines = io.BytesIO(b"\n".join(orjson.dumps(one) for one in documents))
-    refusals: list[str] = []
-    found = take(
-        project,
-        jsonl.read(lines, now=now, limits=project.settings.intake),
-        now,
-        on_rejected=lambda line: refusals.append(line.reason),
-    )
-    assert not refusals
-    return found
-
-
-def draw_nights(project: Project, nights: Iterable[date], rate: float | None = None) -> list[StratumDraw]:
-    return [one for night in nights for one in draw_night(project, night, datetime.now(UTC), rate=rate)]
-
-
-def wait(project: Project, *, stop: Callable[[], bool] = lambda: False) -> Waited:
-    with JobProcessor(project) as desk:
-        return wait_for_scores(project, desk, lambda lane, due: None, stop=stop)
-
-
-def nightly(project: Project, nights: Iterable[date], rate: float | None = None) -> Waited:
-    draw_nights(project, nights, rate)
-    waited = wait(project)
-    finish(project, datetime.now(UTC))
-    return waited
-
-
-def rows(project: Project, statement: Any) -> list[Any]:
-    with project.store.read() as connection:
-        return list(connection.execute(statement).all())
-
-
-def states(project: Project, lane: str = "judge") -> Counter[str]:
-    return Counter(state for (state,) in rows(project, select(job.c.state).where(job.c.lane == lane)))
-
-
-def everything(project: Project) -> dict[str, list[Any]]:
-    """What a repetition must leave as it is; keys and times of rows that are made anew do not count."""
-    kept = {"draw": draw, "sample": sample, "job": job, "score": score, "cell": cell, "trend": trend, "run": run}
-    said = {}
-    for name, table in kept.items():
-        columns = [column for column in table.c if name not in ("cell", "trend") or column.name != "pk"]
-        said[name] = sorted(map(repr, rows(project, select(*columns))))
-    return said
-
-
-def assert_reconciles(project: Project, *, pending: int = 0) -> list[counts.NightCounts]:
-    registered = [one for one, _ in project.scorers.register()]
-    with project.store.read() as connection:
-        found = counts.night_counts(connection, MONDAY, MONDAY + timedelta(days=80), registered, MONDAY)
-    assert found
-    assert all(one.reconciles for one in found), found
-    assert sum(one.pending for one in found) == pending
-    return found
-
-
-def history(nights: int, each: Mapping[str, int], seed: int = 1) -> list[dict[str, Any]]:
-    """So many runs a night of each task type; every tenth is flagged, as aborted."""
-    made = []
-    for offset in range(nights):
-        for task_type, count in each.items():
-            for number in range(count):
-                case = f"case-{seed}-{task_type}-{offset:02}-{number:02}"
-                status = "aborted" if number % 10 == 9 else "completed"
-                made.append(document(case, MONDAY + timedelta(days=offset), task_type=task_type, status=status))
-    return made
 
 
 # From runs to trends and drift
 
 
-def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_changes_nothing(bench: Bench) -> None:
+def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_changes_nothing(
+    installation: Installation,
+) -> None:
     nights = list(nights_between(MONDAY, MONDAY + timedelta(days=41)))
     dropped = {case for case in _cases("refund", range(35, 42), 8) if sample_key(case + "!") < 0.7}
-    bench.passes = lambda case: case not in dropped and sample_key(case) < 0.95
-    project = bench.project()
+    installation.passes = lambda case: case not in dropped and sample_key(case) < 0.95
+    project = installation.project()
     runs = history(42, {"refund": 8, "faq": 6})
     assert ingest(project, runs) == IntakeCounts(accepted=len(runs))
     waited = nightly(project, nights)
     assert waited.still_open == 0
     found = assert_reconciles(project)
     assert sum(one.scored for one in found if one.scorer == "task_completion") == len(runs)
-    assert len(bench.asked) == len(runs)
+    assert len(installation.asked) == len(runs)
 
     points = trends(project, by="task_type", scorer="task_completion", task_type="refund", weeks=8)
     points = [point for point in points if point["criterion"] is None]
@@ -214,27 +88,27 @@ def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_c
     assert first.stream.scorer == "task_completion"
     assert first.found_night >= nights[35]
 
-    before, asked = everything(project), len(bench.asked)
+    before, asked = everything(project), len(installation.asked)
     assert nightly(project, nights).still_open == 0
     assert everything(project) == before
     assert ingest(project, runs) == IntakeCounts(duplicate=len(runs))
     assert nightly(project, nights).still_open == 0
     assert everything(project) == before
-    assert len(bench.asked) == asked
+    assert len(installation.asked) == asked
 
 
 def _cases(task_type: str, offsets: Iterable[int], count: int) -> list[str]:
     return [f"case-1-{task_type}-{offset:02}-{number:02}" for offset in offsets for number in range(count)]
 
 
-def test_two_schedulers_that_finish_the_same_nights_at_once_leave_one_summary(bench: Bench) -> None:
+def test_two_schedulers_that_finish_the_same_nights_at_once_leave_one_summary(installation: Installation) -> None:
     nights = list(nights_between(MONDAY, MONDAY + timedelta(days=20)))
-    bench.passes = lambda case: not any(case in group for group in (_cases("refund", range(18, 21), 8),))
-    project = bench.project()
+    installation.passes = lambda case: not any(case in group for group in (_cases("refund", range(18, 21), 8),))
+    project = installation.project()
     ingest(project, history(21, {"refund": 8}))
     draw_nights(project, nights)
     wait(project)
-    others = [bench.project() for _ in range(4)]
+    others = [installation.project() for _ in range(4)]
     barrier = threading.Barrier(len(others))
 
     def finish_together(one: Project) -> int:
@@ -264,8 +138,8 @@ def test_two_schedulers_that_finish_the_same_nights_at_once_leave_one_summary(be
 # The draw
 
 
-def test_late_runs_are_decided_by_the_thresholds_that_stand(bench: Bench) -> None:
-    project = bench.project(PLAIN.replace("1.0", "0.3"))
+def test_late_runs_are_decided_by_the_thresholds_that_stand(installation: Installation) -> None:
+    project = installation.project(PLAIN.replace("1.0", "0.3"))
     early = [document(f"case-{number}", status="completed") for number in range(60)]
     ingest(project, early)
     nightly(project, [MONDAY])
@@ -284,17 +158,17 @@ def test_late_runs_are_decided_by_the_thresholds_that_stand(bench: Bench) -> Non
     assert rows(project, select(func.sum(cell.c.population)).where(cell.c.criterion.is_(None))) == [(240,)]
 
 
-def test_a_raised_rate_only_adds(bench: Bench) -> None:
-    project = bench.project(PLAIN.replace("1.0", "0.2"))
+def test_a_raised_rate_only_adds(installation: Installation) -> None:
+    project = installation.project(PLAIN.replace("1.0", "0.2"))
     ingest(project, [document(f"case-{number}") for number in range(80)])
     nightly(project, [MONDAY])
-    few, asked = set(rows(project, select(sample.c.run_pk))), len(bench.asked)
+    few, asked = set(rows(project, select(sample.c.run_pk))), len(installation.asked)
     old = set(rows(project, select(score.c.score_id, score.c.created_at)))
     nightly(project, [MONDAY], rate=0.6)
     more = set(rows(project, select(sample.c.run_pk)))
     assert few < more
     assert old < set(rows(project, select(score.c.score_id, score.c.created_at)))
-    assert len(bench.asked) - asked == len(more) - len(few)
+    assert len(installation.asked) - asked == len(more) - len(few)
     nightly(project, [MONDAY], rate=0.3)
     assert set(rows(project, select(sample.c.run_pk))) == more
     assert_reconciles(project)
@@ -303,11 +177,13 @@ def test_a_raised_rate_only_adds(bench: Bench) -> None:
 # A new series
 
 
-def test_a_changed_judge_or_rubric_starts_a_new_series_from_the_next_night_on(bench: Bench, tmp_path: Path) -> None:
+def test_a_changed_judge_or_rubric_starts_a_new_series_from_the_next_night_on(
+    installation: Installation, tmp_path: Path
+) -> None:
     tuesday, wednesday = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)
-    ingest(bench.project(), history(3, {"refund": 6}))
-    nightly(bench.project(), [MONDAY])
-    nightly(bench.project(SPOTCHECK_JUDGE_MODEL="another-judge"), [tuesday])
+    ingest(installation.project(), history(3, {"refund": 6}))
+    nightly(installation.project(), [MONDAY])
+    nightly(installation.project(SPOTCHECK_JUDGE_MODEL="another-judge"), [tuesday])
     prompts = tmp_path / "mine"
     prompts.mkdir()
     text = (shipped_prompts() / "task_completion.rubric.md.j2").read_text(encoding="utf-8")
@@ -315,7 +191,7 @@ def test_a_changed_judge_or_rubric_starts_a_new_series_from_the_next_night_on(be
     for shared in (shipped_prompts() / "_shared").iterdir():
         (prompts / "_shared").mkdir(exist_ok=True)
         (prompts / "_shared" / shared.name).write_text(shared.read_text(encoding="utf-8"))
-    project = bench.project(SPOTCHECK_PROMPTS=str(prompts))
+    project = installation.project(SPOTCHECK_PROMPTS=str(prompts))
     nightly(project, [wednesday])
     series = rows(
         project,
@@ -336,13 +212,13 @@ def test_a_changed_judge_or_rubric_starts_a_new_series_from_the_next_night_on(be
     assert_reconciles(project)
 
 
-def test_a_judge_that_changes_in_an_open_night_takes_the_night_over(bench: Bench) -> None:
+def test_a_judge_that_changes_in_an_open_night_takes_the_night_over(installation: Installation) -> None:
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    old, new = bench.project(), bench.project(SPOTCHECK_JUDGE_MODEL="another-judge")
+    old, new = installation.project(), installation.project(SPOTCHECK_JUDGE_MODEL="another-judge")
     ingest(old, [document(f"case-{number}", yesterday) for number in range(40)])
     draw_nights(old, [yesterday])
     with JobProcessor(old) as desk:
-        desk.drain("judge", stop=lambda: len(bench.asked) >= 10)
+        desk.drain("judge", stop=lambda: len(installation.asked) >= 10)
     done = states(old)["scored"]
     assert 10 <= done < 40
     reconcile(new, datetime.now(UTC), lambda lane, due: None)
@@ -363,7 +239,7 @@ def test_a_judge_that_changes_in_an_open_night_takes_the_night_over(bench: Bench
 
 @pytest.mark.parametrize("fault", ["503", "429", "cut", "no JSON", "nobody there"])
 def test_an_outage_of_the_judge_costs_no_run_an_attempt_and_all_are_done_when_it_is_back(
-    bench: Bench, fault: str
+    installation: Installation, fault: str
 ) -> None:
     said = {
         "503": refused(503, "overloaded"),
@@ -371,32 +247,32 @@ def test_an_outage_of_the_judge_costs_no_run_an_attempt_and_all_are_done_when_it
         "cut": completion("{}")._replace(cut=True),
         "no JSON": Answer(body=b"Bad gateway"),  # a page would mean a wrong address: tests/faults
     }
-    project = bench.project()
+    project = installation.project()
     ingest(project, [document(f"case-{number}") for number in range(40)])
     draw_nights(project, [MONDAY])
     down = project
     if fault == "nobody there":
-        down = bench.project(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+        down = installation.project(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     else:
-        bench.instead = lambda case: said[fault]
+        installation.instead = lambda case: said[fault]
     with JobProcessor(down) as desk:
         done = desk.drain("judge")
     assert (done.settled, done.retried, done.refused) == (0, 0, None)
     assert done.outage
-    assert len(bench.asked) < 40, "it stops asking a judge that answers nobody"
+    assert len(installation.asked) < 40, "it stops asking a judge that answers nobody"
     waiting = rows(project, select(job.c.state, job.c.attempt).where(job.c.lane == "judge"))
     assert waiting == [("queued", 0)] * 40
     assert_reconciles(project, pending=80)
-    bench.instead = lambda case: None
+    installation.instead = lambda case: None
     wait_is_over(project)
     assert nightly(project, [MONDAY]).still_open == 0
     assert states(project) == {"scored": 40}
     assert_reconciles(project)
 
 
-def test_a_run_that_the_judge_never_answers_is_given_up_alone(bench: Bench) -> None:
-    bench.instead = lambda case: refused(500, "boom") if case == "case-7" else None
-    project = bench.project(PLAIN.replace("heuristics", "max_attempts = 2\nheuristics"))
+def test_a_run_that_the_judge_never_answers_is_given_up_alone(installation: Installation) -> None:
+    installation.instead = lambda case: refused(500, "boom") if case == "case-7" else None
+    project = installation.project(PLAIN.replace("heuristics", "max_attempts = 2\nheuristics"))
     ingest(project, [document(f"case-{number}") for number in range(40)])
     draw_nights(project, [MONDAY])
     with JobProcessor(project) as desk:
@@ -404,30 +280,28 @@ def test_a_run_that_the_judge_never_answers_is_given_up_alone(bench: Bench) -> N
     assert states(project) == {"scored": 39, "failed": 1}
     ((reason,),) = rows(project, select(job.c.reason).where(job.c.state == "failed"))
     assert reason.startswith("judge_unavailable")
-    assert len(bench.asked) == 41
+    assert len(installation.asked) == 41
     assert [one.failed for one in assert_reconciles(project) if one.scorer == "task_completion"] == [1]
 
 
-def test_the_last_call_of_a_turn_is_tried_again_in_it_and_waits_for_nobody_to_wake_a_worker(bench: Bench) -> None:
-    bench.instead = lambda case: refused(500, "boom") if len(bench.asked) == 5 else None
-    project = bench.project(PLAIN.replace("concurrency = 8", "concurrency = 1"))
+def test_the_last_call_of_a_turn_is_tried_again_in_it_and_waits_for_nobody_to_wake_a_worker(
+    installation: Installation,
+) -> None:
+    installation.instead = lambda case: refused(500, "boom") if len(installation.asked) == 5 else None
+    project = installation.project(PLAIN.replace("concurrency = 8", "concurrency = 1"))
     ingest(project, [document(f"case-{number}") for number in range(5)])
     draw_nights(project, [MONDAY])
     with JobProcessor(project) as desk:
         done = desk.drain("judge")
-    assert (done.settled, done.retried, len(bench.asked)) == (5, 1, 6)
+    assert (done.settled, done.retried, len(installation.asked)) == (5, 1, 6)
     assert states(project) == {"scored": 5}
 
 
-def wait_is_over(project: Project) -> None:
-    """As though the back-off had passed."""
-    with project.store.write() as connection:
-        connection.execute(update(job).values(not_before=None))
-
-
-def test_a_judge_that_refuses_the_key_costs_no_attempt_and_the_jobs_go_on_with_a_better_key(bench: Bench) -> None:
-    bench.instead = lambda case: refused(401, "Incorrect API key provided")
-    project = bench.project(OPENAI_API_KEY="sk-wrong-wrong")
+def test_a_judge_that_refuses_the_key_costs_no_attempt_and_the_jobs_go_on_with_a_better_key(
+    installation: Installation,
+) -> None:
+    installation.instead = lambda case: refused(401, "Incorrect API key provided")
+    project = installation.project(OPENAI_API_KEY="sk-wrong-wrong")
     ingest(project, [document(f"case-{number}") for number in range(30)])
     waited = nightly(project, [MONDAY])
     assert waited.still_open == 30
@@ -436,14 +310,14 @@ def test_a_judge_that_refuses_the_key_costs_no_attempt_and_the_jobs_go_on_with_a
     assert "sk-wrong" not in waited.drained.refused
     jobs = rows(project, select(job.c.state, job.c.attempt, job.c.lease_owner).where(job.c.lane == "judge"))
     assert jobs == [("queued", 0, None)] * 30
-    assert len(bench.asked) <= 8, "one round of calls in flight, not one a job"
-    bench.instead = lambda case: None
+    assert len(installation.asked) <= 8, "one round of calls in flight, not one a job"
+    installation.instead = lambda case: None
     assert nightly(project, [MONDAY]).still_open == 0
     assert states(project) == {"scored": 30}
     assert_reconciles(project)
 
 
-def test_answers_without_a_verdict_are_unscored_with_their_reason_and_never_a_zero(bench: Bench) -> None:
+def test_answers_without_a_verdict_are_unscored_with_their_reason_and_never_a_zero(installation: Installation) -> None:
     said = {
         "refusal": completion(None, refusal="I cannot judge this."),
         "truncated": completion('{"outcome": {"evid', finish_reason="length"),
@@ -452,8 +326,8 @@ def test_answers_without_a_verdict_are_unscored_with_their_reason_and_never_a_ze
         "parse": completion("I would say that it passes."),
         "too_long": refused(400, "maximum context length is 8192 tokens", code="context_length_exceeded"),
     }
-    bench.instead = lambda case: said.get(case.removeprefix("case-").replace("-", "_"))
-    project = bench.project()
+    installation.instead = lambda case: said.get(case.removeprefix("case-").replace("-", "_"))
+    project = installation.project()
     ingest(project, [document(f"case-{reason.replace('_', '-')}") for reason in said])
     ingest(project, [document(f"case-{number}") for number in range(4)])
     nightly(project, [MONDAY])
@@ -478,13 +352,13 @@ def test_answers_without_a_verdict_are_unscored_with_their_reason_and_never_a_ze
     assert_reconciles(project)
 
 
-def test_without_a_judge_rubrics_are_unscored_and_say_so(bench: Bench) -> None:
-    project = bench.project(SPOTCHECK_JUDGE_MODEL="", OPENAI_BASE_URL="")
+def test_without_a_judge_rubrics_are_unscored_and_say_so(installation: Installation) -> None:
+    project = installation.project(SPOTCHECK_JUDGE_MODEL="", OPENAI_BASE_URL="")
     ingest(project, history(1, {"refund": 9}))
     nightly(project, [MONDAY])
     found = rows(project, select(score.c.outcome, score.c.reason).where(score.c.reason.is_not(None)).distinct())
     assert found == [("unscored", "no_judge_configured")]
-    assert not bench.asked
+    assert not installation.asked
     assert_reconciles(project)
 
 
@@ -496,8 +370,11 @@ def test_a_database_that_hangs_up_again_and_again_costs_no_outcome_and_makes_non
     postgres_url: Callable[[], str],
 ) -> None:
     with JudgeServer(lambda request, headers: Answer(500)) as judge:
-        bench = Bench(postgres_url(), judge)
-        project, other = bench.project(PLAIN.replace("heuristics", "lease_s = 5\nheuristics")), bench.project()
+        installation = Installation(postgres_url(), judge)
+        project, other = (
+            installation.project(PLAIN.replace("heuristics", "lease_s = 5\nheuristics")),
+            installation.project(),
+        )
         ingest(project, [document(f"case-{number}") for number in range(120)])
         draw_nights(project, [MONDAY])
         is_over = threading.Event()
@@ -533,23 +410,23 @@ def test_a_database_that_hangs_up_again_and_again_costs_no_outcome_and_makes_non
         assert len(set(judged)) == len(judged)
         assert_reconciles(other)
         assert not judge.requests.failures
-        bench.close()
+        installation.close()
 
 
 # Money
 
 
-def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(bench: Bench) -> None:
+def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(installation: Installation) -> None:
     priced = (
         f'unknown_price = "refuse"\n[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
     )
-    bench.passes = lambda case: sample_key(case + "!") < 0.6
-    free = bench.project(PLAIN + priced)
+    installation.passes = lambda case: sample_key(case + "!") < 0.6
+    free = installation.project(PLAIN + priced)
     ((_, judging),) = [pair for pair in free.scorers.register() if pair[0].lane == "judge"]
     most = free.prices.max_usd(judging)
     assert most is not None
     cap = 4 * most
-    project = bench.project(f"{PLAIN}budget_usd_per_day = {cap}\n{priced}")
+    project = installation.project(f"{PLAIN}budget_usd_per_day = {cap}\n{priced}")
     ingest(project, history(1, {"refund": 60, "faq": 30}))
     draw_nights(project, [MONDAY])
     accounts = []
@@ -589,8 +466,10 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ben
 # What an agent wrote is data
 
 
-def test_what_the_source_noted_beside_a_run_never_reaches_a_prompt(bench: Bench) -> None:
-    project = bench.project(PLAIN.replace("heuristics", 'rubrics = ["task_completion", "groundedness"]\nheuristics'))
+def test_what_the_source_noted_beside_a_run_never_reaches_a_prompt(installation: Installation) -> None:
+    project = installation.project(
+        PLAIN.replace("heuristics", 'rubrics = ["task_completion", "groundedness"]\nheuristics')
+    )
     secret = "NEVER-SHOW-THIS"
     beside: dict[str, Any] = {
         "truth": secret,
@@ -605,9 +484,9 @@ def test_what_the_source_noted_beside_a_run_never_reaches_a_prompt(bench: Bench)
     step = {"kind": "tool", "name": "lookup", "arguments": {"id": 7}, "result": "found", "truth": secret}
     ingest(project, [document(f"case-{number}", steps=[step], **beside) for number in range(5)])
     nightly(project, [MONDAY])
-    assert len(bench.asked) == 10
-    assert not [request for request in bench.asked if secret.encode() in orjson.dumps(request)]
-    assert any("found" in _prompt(request) for request in bench.asked), "while the run itself does"
+    assert len(installation.asked) == 10
+    assert not [request for request in installation.asked if secret.encode() in orjson.dumps(request)]
+    assert any("found" in prompt_of(request) for request in installation.asked), "while the run itself does"
 
 
 HOSTILE = (
@@ -620,16 +499,16 @@ HOSTILE = (
 )
 
 
-def test_a_hostile_output_changes_nothing_but_its_own_text_in_the_prompt(bench: Bench) -> None:
-    bench.passes = lambda case: False
-    project = bench.project()
+def test_a_hostile_output_changes_nothing_but_its_own_text_in_the_prompt(installation: Installation) -> None:
+    installation.passes = lambda case: False
+    project = installation.project()
     plain = "I have looked at the lamp and asked the shop about it."
     texts = [plain, *HOSTILE]
     ingest(project, [document(f"case-{number}", output=text) for number, text in enumerate(texts)])
     nightly(project, [MONDAY])
     shells, outputs, words = set(), {}, set()
-    for request in bench.asked:
-        prompt = _prompt(request)
+    for request in installation.asked:
+        prompt = prompt_of(request)
         fenced = _FENCED.search(prompt)
         assert fenced is not None
         word, inside = fenced.groups()
@@ -661,12 +540,12 @@ def test_a_hostile_output_changes_nothing_but_its_own_text_in_the_prompt(bench: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_interval_covers_the_true_weekly_mean(bench: Bench, tmp_path: Path) -> None:
+def test_the_interval_covers_the_true_weekly_mean(installation: Installation, tmp_path: Path) -> None:
     """Five seeded histories of four weeks: strata differ in quality and rate, nights in rate and size, floors bind."""
     covered, points, errors = 0, 0, []
     for seed in range(5):
-        bench.database_url = f"sqlite:///{tmp_path / f'{seed}.db'}"
-        truth, found = _known_history(bench, seed)
+        installation.database_url = f"sqlite:///{tmp_path / f'{seed}.db'}"
+        truth, found = _known_history(installation, seed)
         for (week, task_type), true in truth.items():
             point = found[week, task_type]
             covered += point["low"] <= true <= point["high"]
@@ -680,7 +559,7 @@ def test_the_interval_covers_the_true_weekly_mean(bench: Bench, tmp_path: Path) 
 
 
 def _known_history(
-    bench: Bench, seed: int
+    installation: Installation, seed: int
 ) -> tuple[dict[tuple[str, str | None], float], dict[tuple[str, str | None], dict[str, Any]]]:
     rng = random.Random(seed)
     good: dict[str, bool] = {}
@@ -700,8 +579,8 @@ def _known_history(
                 step = {"kind": "tool", "name": "issue", "arguments": {"order": case}, "result": "x"}
                 step |= {"error": "timeout"} if is_flagged else {}
                 runs.append(document(case, night, task_type=task_type, steps=[step]))
-    bench.passes = good.__getitem__
-    project = bench.project(
+    installation.passes = good.__getitem__
+    project = installation.project(
         "[sampling]\nrate = 0.1\nflagged_rate = 0.5\nfloor_per_night = 2\n[sampling.task_types.faq]\nrate = 0.2\n"
         '[scoring]\nheuristics = []\nrubrics = ["task_completion"]\n[judge]\nconcurrency = 16\n'
     )

@@ -7,8 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
+from sqlalchemy import select, update
 
-from worker.demo.judge.server import Answer, JudgeServer, refused
+from tests.support.project import PLAIN, rows
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, refused
+from worker.jobs.drain_result import DrainResult
+from worker.jobs.processor import JobProcessor
+from worker.project.project import Project
+from worker.store.tables import BatchRow, JobRow, ScoreRow, core
 
 Spoil = Callable[[dict[str, Any]], list[bytes]]
 """A good row to the lines that stand in the file instead of it."""
@@ -136,3 +142,25 @@ def _uploaded(content_type: str, body: bytes) -> bytes:
     boundary = b"--" + content_type.partition("boundary=")[2].encode()
     part = next(part for part in body.split(boundary) if b'filename="' in part)
     return part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+
+
+job, score, batch = core(JobRow), core(ScoreRow), core(BatchRow)
+BATCHED = (
+    PLAIN.replace('["answer_present"]', "[]")
+    + 'lane = "batch"\n[judge.batch]\ngather_s = 0\npoll_s = 30\nmax_jobs = 1000\n'
+)
+PRICED = BATCHED + f'[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
+
+
+def advance(project: Project, *, stop: Callable[[], bool] = lambda: False) -> DrainResult:
+    """One turn at the batch lane, in a process that was just started."""
+    with project.store.write() as connection:
+        connection.execute(update(batch).values(look_at=project.store.now(connection)))
+    with JobProcessor(project) as desk:
+        return desk.drain("batch", stop=stop)
+
+
+def lane_states(project: Project) -> Counter[tuple[str, str, str | None]]:
+    """Judge's jobs by lane, state and reason."""
+    found = rows(project, select(job.c.lane, job.c.state, job.c.reason).where(job.c.lane != "heuristic"))
+    return Counter((lane, state, reason) for lane, state, reason in found)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tests.support import store_world as world
+from tests.support.ledger import Ledger, row
 from worker.connectors.sources import jsonl
 from worker.core.calendar import nights_between
 from worker.pipeline.draw import draw_night
@@ -105,7 +105,7 @@ def _refuse(rejected: Any) -> None:
 
 def _score(project: Project, verdict: Verdict, rationale: str) -> None:
     """Settle every job as the verdicts say; those without one stay open."""
-    ledger = world.World(project.store)
+    ledger = Ledger(project.store)
     registered = [each for each, _ in project.scorers.register()]
     names = {each.pk: each.key.name for each in registered}
     for lane in ("heuristic", "judge"):
@@ -129,5 +129,5 @@ def _settled(job: Any, said: float | str, lane: str, rationale: str) -> Settled:
     if lane == "judge":
         more |= {"model_requested": "a-judge", "model_served": "a-judge-0613", "cost_usd": 0.001}
         more |= {"input_tokens": 900, "output_tokens": 60}
-    rows = [world.row(job, value=value, **more)]
+    rows = [row(job, value=value, **more)]
     return Settled(job, "scored" if reason is None else "unscored", reason, 0.001 if lane == "judge" else 0.0, rows)

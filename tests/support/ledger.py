@@ -70,7 +70,7 @@ def judge(
     return key, RunFilter(**applies_to)
 
 
-class World:
+class Ledger:
     """A store with shorthands; each is one transaction."""
 
     def __init__(self, store: Store) -> None:
@@ -190,7 +190,7 @@ class World:
         return [found[one.run_pk] for one in jobs]
 
 
-def at_once(store: Store, count: int, work: Callable[[World, str], None]) -> None:
+def at_once(store: Store, count: int, work: Callable[[Ledger, str], None]) -> None:
     """The same work in threads with stores of their own, as in processes, all starting at the same moment."""
     barrier = threading.Barrier(count)
     broken: list[BaseException] = []
@@ -199,7 +199,7 @@ def at_once(store: Store, count: int, work: Callable[[World, str], None]) -> Non
         own = Store(store.engine.url.render_as_string(hide_password=False))
         try:
             barrier.wait()
-            work(World(own), f"worker-{number}")
+            work(Ledger(own), f"worker-{number}")
         except BaseException as error:  # noqa: BLE001 told by the test's own thread
             broken.append(error)
         finally:

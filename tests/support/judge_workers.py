@@ -11,10 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from bench.story import Shell, database, environment
-from tests.faults.test_kill import until
-from tests.production.test_up import Judge
-from tests.stories.test_story import document, ingest
+from tests.support.judge import HeldJudge
+from tests.support.processes import ProcessShell, database, environment, until
+from tests.support.project import document, ingest
 from worker.demo.judge.server import JudgeServer
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project
@@ -27,18 +26,18 @@ PATIENCE_S = 120.0
 job, score = core(JobRow), core(ScoreRow)
 
 
-class Crew:
+class JudgeWorkers:
     """A project whose judge jobs wait, and `spotcheck worker -Q judge -c 2` for them."""
 
     def __init__(self, folder: Path, urls: Mapping[str, str], *, runs: int, concurrency: int, policy: str = "") -> None:
         self.policy = policy
         self.runs, self.concurrency = runs, concurrency
-        self.judge = Judge()
+        self.judge = HeldJudge()
         self.server = JudgeServer(self.judge)
         self.folder, self.log = folder, folder / "worker.log"
         self._urls = urls
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "JudgeWorkers":
         toml = (
             "[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\nlease_s = 30\n"
             f"[judge]\nconcurrency = {self.concurrency}\ntimeout_s = 60\n{self.policy}"
@@ -47,7 +46,7 @@ class Crew:
         self.server.__enter__()
         # what is left open is told when it is thrown away
         environ = environment(self.server.base_url, {**self._urls, "PYTHONWARNINGS": "default::ResourceWarning"})
-        self.shell = Shell(self.folder, environ)
+        self.shell = ProcessShell(self.folder, environ)
         here = environ | {"SPOTCHECK_DATABASE_URL": database(self.folder, environ)}
         self.project = Project(Settings.read(here, toml)).open()
         now = datetime.now(UTC)
@@ -64,7 +63,7 @@ class Crew:
     @contextmanager
     def worker(self) -> Iterator["subprocess.Popen[bytes]"]:
         """The worker, seen alive and woken; killed with its children at the end."""
-        arguments = ("-Q", "judge", "-c", str(CHILDREN), "-n", "judge@crew")
+        arguments = ("-Q", "judge", "-c", str(CHILDREN), "-n", "judge@workers")
         with self.log.open("ab") as log:
             process = self.shell.start("worker", *arguments, stdout=log, stderr=log, start_new_session=True)
         try:

@@ -3,7 +3,7 @@
 `ik-llama-cpp-python` has a Python API alone: tokens in, tokens out, no grammar and no tools. So this says, as a strict
 server does, that it does not know `response_format` and `tools`, and answers plain prompts. One call at a time.
 
-    REAL_MODEL_PYTHON tests/production/real_model_front.py PORT
+    REAL_MODEL_PYTHON tests/support/real_model_front.py PORT
 
 Prints `ready` when the model is loaded, then the form of each request.
 """
