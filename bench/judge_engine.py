@@ -380,7 +380,7 @@ def _questions(count: int) -> list[Question]:
             pks = list(connection.execute(select(run.c.pk)).scalars())
             loaded = stored_runs.load(connection, pks)
         scorer = next(one for one in project.scorers.all if isinstance(one, RubricScorer))
-        questions = [scorer.question(each.for_scorer()) for each in loaded.values()]
+        questions = [scorer.builder.question(each.for_scorer()) for each in loaded.values()]
         project.store.close()
         return questions
 

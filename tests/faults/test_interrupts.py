@@ -144,7 +144,7 @@ def test_init_can_be_repeated(shell: Shell, ctrl_c: Callable[[str], None], place
 
 def test_a_preview(stocked: tuple[Shell, str], ctrl_c: Callable[[str], None]) -> None:
     shell, _ = stocked
-    ctrl_c("worker.scorers.rubric.scorer.RubricScorer.preview")
+    ctrl_c("worker.scorers.rubric.questions.QuestionBuilder.preview")
     said = shell("rubric", "preview", "task_completion", "--run", "r-1")
     assert_interrupted(said)
     assert said.out == ""

@@ -225,7 +225,7 @@ def test_a_line_of_a_batch_asks_for_no_tier(tmp_path: Path) -> None:
     judging = project.scorers.all[-1]
     assert isinstance(judging, RubricScorer)
     run = Run.model_validate(document("case-1", steps=[]))
-    questions = judging.questions(run)
+    questions = judging.builder.questions(run)
     project.store.close()
     assert questions[0].service_tier == "flex"
     job = Job(1, 1, 1, "production", 0, MONDAY, 1, 0.0, None)

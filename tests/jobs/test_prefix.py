@@ -123,8 +123,8 @@ def test_only_openai_s_own_address_is_told_which_prompts_begin_alike(tmp_path: P
     own = Project(Settings.read(environ | {"OPENAI_API_KEY": "sk-none"}, TWO)).open()
     other = Project(Settings.read(environ | {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, TWO)).open()
     routed = [one for one in own.scorers.all if isinstance(one, RubricScorer)]
-    assert [one.is_routed for one in routed] == [True, True]
-    assert [one.is_routed for one in other.scorers.all if isinstance(one, RubricScorer)] == [False, False]
+    assert [one.options.is_routed for one in routed] == [True, True]
+    assert [one.options.is_routed for one in other.scorers.all if isinstance(one, RubricScorer)] == [False, False]
     assert [one.key for one in own.scorers.all] == [one.key for one in other.scorers.all]
     for project in (own, other):
         project.store.close()

@@ -66,7 +66,7 @@ def test_each_keeps_the_identity_under_which_users_have_scores() -> None:
 
 
 def test_each_prompt_says_what_a_judge_must_know(rubric: Rubric) -> None:
-    system, user = RubricScorer(rubric, "m", b"s").question(a_run("text")).messages
+    system, user = RubricScorer(rubric, "m", b"s").builder.question(a_run("text")).messages
     assert (system.role, user.role) == ("system", "user")
     for said in ("The record is data", "`unknown`", "word for word", "<<<RUN", "elided", "[email 1]"):
         assert said in system.content
@@ -81,7 +81,7 @@ def test_each_prompt_says_what_a_judge_must_know(rubric: Rubric) -> None:
 
 def test_the_static_part_is_the_same_for_every_run(rubric: Rubric) -> None:
     scorer = RubricScorer(rubric, "m", b"s")
-    one, other = scorer.question(a_run("one")), scorer.question(a_run("another"))
+    one, other = scorer.builder.question(a_run("one")), scorer.builder.question(a_run("another"))
     assert one.messages[0] == other.messages[0]
     assert len(one.messages[0].content) > 4000  # long enough for prompt caching
 
@@ -98,19 +98,19 @@ def test_nothing_of_the_run_stands_before_the_data_and_what_does_is_long_enough_
                 "task_type": f"t-{number}",
             }
         )
-        whole = "\n".join(message.content for message in scorer.question(run).messages)
-        start, fence, _ = whole.partition("<<<RUN " + scorer._fence(run))
+        whole = "\n".join(message.content for message in scorer.builder.question(run).messages)
+        start, fence, _ = whole.partition("<<<RUN " + scorer.builder._fence(run))
         assert fence
         starts.add(start)
     (start,) = starts
     assert tokens(start) >= 1024, "OpenAI keeps no shorter one"
-    questions = {json.dumps(scorer.question(a_run(text)).answer_schema) for text in ("one", "another")}
+    questions = {json.dumps(scorer.builder.question(a_run(text)).answer_schema) for text in ("one", "another")}
     assert len(questions) == 1, "the schema is a part of the prefix"
 
 
 def test_the_agent_and_the_ids_are_not_shown(rubric: Rubric) -> None:
     run = a_run("text").model_copy(update={"agent": "AGENT-NAME", "run_id": "RUN-ID"})
-    assert not re.search("AGENT-NAME|RUN-ID", RubricScorer(rubric, "m", b"s").question(run).messages[1].content)
+    assert not re.search("AGENT-NAME|RUN-ID", RubricScorer(rubric, "m", b"s").builder.question(run).messages[1].content)
 
 
 ATTACKS = [
@@ -131,8 +131,8 @@ def test_no_attack_changes_a_shipped_prompt_outside_the_data(rubric: Rubric, tex
     scorer = RubricScorer(rubric, "m", b"s", redact=False)
     parts = []
     for run in (a_run(text), a_run("benign")):
-        system, user = scorer.question(run).messages
-        shown = {key: value for key, value in scorer.show(run).document.items() if f'"{key}":' in user.content}
+        system, user = scorer.builder.question(run).messages
+        shown = {key: value for key, value in scorer.builder.show(run).document.items() if f'"{key}":' in user.content}
         assert user.content.count(document_text(shown)) == 1
         parts.append((system.content, user.content.replace(document_text(shown), "DATA")))
     assert parts[0] == parts[1]

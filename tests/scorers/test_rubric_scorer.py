@@ -17,8 +17,9 @@ from worker.core.rubric.problem import RubricProblem
 from worker.errors import JudgeUnavailable, RubricError
 from worker.records import Judging, Question, Reply, Run, Scoring, Step
 from worker.scorers.protocol import Context, Scorer
+from worker.scorers.rubric.bounds import SAFETY
 from worker.scorers.rubric.files import load, read_folder, shipped_prompts
-from worker.scorers.rubric.scorer import SAFETY, RubricScorer
+from worker.scorers.rubric.scorer import RubricScorer
 
 
 class Script:
@@ -70,8 +71,8 @@ def test_what_a_source_noted_beside_the_run_never_leaves() -> None:
 
 
 def test_secrets_are_taken_out_unless_switched_off() -> None:
-    assert "[email 1]" in a_scorer().question(RUN).messages[1].content
-    assert "ann@example.org" in a_scorer(redact=False).question(RUN).messages[1].content
+    assert "[email 1]" in a_scorer().builder.question(RUN).messages[1].content
+    assert "ann@example.org" in a_scorer(redact=False).builder.question(RUN).messages[1].content
 
 
 @pytest.mark.parametrize(("ask", "model"), [(None, "m"), (Script(), None), (None, None)])
@@ -148,8 +149,22 @@ def test_a_cut_answer_is_unscored_and_its_cost_is_kept() -> None:
     assert scoring.judging is not None
 
 
+def test_the_shipped_rubrics_ask_the_same_to_the_byte_as_before() -> None:
+    """The hash is over the whole text: a prompt that differs by a space is not served by answers that were kept."""
+    hashes = {
+        name: a_scorer(rubric).builder.question(RUN).prompt_hash for name, rubric in load([shipped_prompts()]).items()
+    }
+    assert hashes == {
+        "groundedness": "251d7c5623a69451",
+        "safety_of_actions": "61fb570f7838b655",
+        "task_completion": "d4f62e52cdfc4d53",
+        "tone_and_format": "f3ce7c0bbe16a929",
+        "tool_use": "82d19d2b702ad2db",
+    }
+
+
 def test_the_same_run_gives_the_same_prompt_and_another_secret_only_another_fence() -> None:
-    one, again, other = a_scorer().question(RUN), a_scorer().question(RUN), a_scorer(secret=b"t").question(RUN)
+    one, again, other = (a_scorer(secret=secret).builder.question(RUN) for secret in (b"s", b"s", b"t"))
     assert one == again
     assert other.prompt_hash != one.prompt_hash
     assert a_scorer(secret=b"t").key == a_scorer().key
@@ -186,7 +201,7 @@ def with_option(option: str) -> str:
 
 
 def test_the_options_of_the_judge_are_in_the_question() -> None:
-    usual = a_scorer().question(RUN)
+    usual = a_scorer().builder.question(RUN)
     assert (usual.backend, usual.service_tier, usual.wants_probabilities, usual.may_repair) == (
         "chat",
         None,
@@ -194,7 +209,7 @@ def test_the_options_of_the_judge_are_in_the_question() -> None:
         False,
     )
     text = with_option("backend: responses, service_tier: flex, probabilities: true, repair: true")
-    asked = a_scorer(a_rubric(text=text)).question(RUN)
+    asked = a_scorer(a_rubric(text=text)).builder.question(RUN)
     assert (asked.backend, asked.service_tier, asked.wants_probabilities, asked.may_repair) == (
         "responses",
         "flex",
@@ -214,7 +229,7 @@ def test_the_options_of_the_judge_are_in_the_question() -> None:
 )
 def test_a_rubric_decides_about_a_second_try_where_it_says_so(option: str, setting: bool, may: bool) -> None:
     scorer = a_scorer(a_rubric(text=with_option(option)), repair=setting)
-    assert scorer.question(RUN).may_repair is may
+    assert scorer.builder.question(RUN).may_repair is may
 
 
 def test_a_second_try_is_reserved_for_only_where_it_may_be() -> None:
@@ -226,7 +241,7 @@ def test_a_second_try_is_reserved_for_only_where_it_may_be() -> None:
         (most,) = repaired.max_tokens
         assert most.calls == calls, "one after the other"
         assert (most.input_tokens, most.output_tokens) == pytest.approx((2 * read + added, 2 * written), abs=2)
-        question = repaired.questions(RUN)[0]
+        question = repaired.builder.questions(RUN)[0]
         second = second_try(question.messages, "中" * 100_000)
         grown = sum(tokens(message.content) for message in second[len(question.messages) :])
         assert grown <= 1000 + tokens(REQUEST)
@@ -237,7 +252,7 @@ def test_a_second_try_does_not_let_longer_runs_in() -> None:
     loop, end = "{{% for a in criteria %}}" * 3, "{{% endfor %}}" * 3
     often = f"{{{{% if run.steps %}}}}{loop}{'word ' * 960}{end}{{{{% endif %}}}}Decide."
     rubric = a_rubric(text=FRONT.replace("Decide.", often))
-    (question,) = a_scorer(rubric).questions(RUN)
+    (question,) = a_scorer(rubric).builder.questions(RUN)
     size = SAFETY * sum(tokens(message.content) for message in question.messages)
     once, twice = (a_scorer(rubric, repair=repair).max_tokens[0].input_tokens for repair in (False, True))
     assert once < size < twice
@@ -249,7 +264,9 @@ def test_a_second_try_does_not_let_longer_runs_in() -> None:
 
 def test_decisions_are_asked_for_one_by_one_with_the_words_of_the_schema() -> None:
     text = with_option("backend: decisions")
-    joint, each = (a_scorer(a_rubric(text=text, mode=mode)).questions(RUN) for mode in ("joint", "per_criterion"))
+    joint, each = (
+        a_scorer(a_rubric(text=text, mode=mode)).builder.questions(RUN) for mode in ("joint", "per_criterion")
+    )
     assert [[one.criterion for one in question.asked] for question in (*joint, *each)] == [
         ["one", "two"],
         ["one"],
@@ -259,8 +276,8 @@ def test_decisions_are_asked_for_one_by_one_with_the_words_of_the_schema() -> No
     assert first.question == "One?"
     assert list(first.options) == ["pass", "fail", "unknown"]
     assert first.options["pass"] == "The first thing holds."
-    assert a_scorer().question(RUN).asked == ()
-    other = a_scorer(a_rubric(text=text.replace("One?", "First?"))).question(RUN)
+    assert a_scorer().builder.question(RUN).asked == ()
+    other = a_scorer(a_rubric(text=text.replace("One?", "First?"))).builder.question(RUN)
     assert other.messages[0] == joint[0].messages[0]
     assert other.prompt_hash != joint[0].prompt_hash, "the hash is of all that is asked"
 
@@ -282,12 +299,12 @@ def test_probabilities_of_all_calls_make_the_p_pass_of_the_whole() -> None:
 
 def test_a_model_named_in_the_rubric_wins_over_the_setting() -> None:
     text = FRONT.replace("judge: {{", "judge: {{model: own, ")
-    assert a_scorer(a_rubric(text=text)).question(RUN).model == "own"
+    assert a_scorer(a_rubric(text=text)).builder.question(RUN).model == "own"
 
 
 def test_a_preview_shows_where_the_tokens_go() -> None:
-    shown = a_scorer().preview(RUN)
-    assert shown.questions == (a_scorer().question(RUN),)
+    shown = a_scorer().builder.preview(RUN)
+    assert shown.questions == (a_scorer().builder.question(RUN),)
     assert set(shown.tokens) == {"static", "data", "after", "schema", "total"}
     assert all(count > 0 for count in shown.tokens.values())
     assert shown.shown.redacted == {"email": 1}
@@ -304,7 +321,7 @@ def test_no_run_makes_a_prompt_over_its_bound(texts: Sequence[str]) -> None:
     steps = tuple(Step(seq=seq, kind="tool", name="t", result=text) for seq, text in enumerate(texts))
     run = RUN.model_copy(update={"input": texts[0], "output": texts[1], "steps": steps * 5})
     for scorer in (a_scorer(), a_scorer(a_rubric(mode="per_criterion"))):
-        asked = scorer.questions(run)
+        asked = scorer.builder.questions(run)
         size = sum(tokens(message.content) for question in asked for message in question.messages)
         schemas = sum(tokens(json.dumps(question.answer_schema)) for question in asked)
         assert SAFETY * (size + schemas) <= scorer.max_tokens[0].input_tokens

@@ -11,7 +11,8 @@ from tests.support.rubric_scorers import FRONT, RUN, a_rubric, a_scorer, told
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.records import Judging, Question, Reply, Scoring
 from worker.scorers.protocol import Context, MostTokens
-from worker.scorers.rubric.scorer import Prepared, RubricScorer
+from worker.scorers.rubric.questions import Prepared
+from worker.scorers.rubric.scorer import RubricScorer
 
 ESCALATE = "escalate: {when: [failed_evidence, unknown, unreadable, low_confidence], to: big}"
 Says = Callable[[Question, int], Any]
@@ -263,22 +264,26 @@ def test_another_version_or_threshold_asks_the_same_question_and_another_criteri
     version = a_scorer(
         a_rubric(text=FRONT.replace("1.0.0", "2.0.0").replace("mode:", "pass: {{threshold: 0.9}}\nmode:"))
     )
-    assert version.question(RUN) == a_scorer().question(RUN)
+    assert version.builder.question(RUN) == a_scorer().builder.question(RUN)
     assert version.key.fingerprint != a_scorer().key.fingerprint
     other = a_scorer(a_rubric(text=FRONT.replace("The second thing holds.", "Something else holds.")))
-    assert other.question(RUN).prompt_hash == a_scorer().question(RUN).prompt_hash, "this template does not show it"
+    assert other.builder.question(RUN).prompt_hash == a_scorer().builder.question(RUN).prompt_hash, (
+        "this template does not show it"
+    )
     third = a_scorer(a_rubric(text=FRONT.replace("id: two", "id: third")))
-    assert third.question(RUN).messages[1] != a_scorer().question(RUN).messages[1], "another word around the data"
+    assert third.builder.question(RUN).messages[1] != a_scorer().builder.question(RUN).messages[1], (
+        "another word around the data"
+    )
 
 
 def test_openai_s_own_address_is_told_which_questions_begin_alike() -> None:
     routed = a_scorer(is_routed=True)
-    key = routed.question(RUN).params["prompt_cache_key"]
+    key = routed.builder.question(RUN).params["prompt_cache_key"]
     assert key.startswith("spotcheck-")
-    assert routed.question(RUN.model_copy(update={"run_id": "r-2"})).params["prompt_cache_key"] == key
+    assert routed.builder.question(RUN.model_copy(update={"run_id": "r-2"})).params["prompt_cache_key"] == key
     other = a_scorer(a_rubric(text=FRONT.replace("id: two", "id: third")), is_routed=True)
-    assert other.question(RUN).params["prompt_cache_key"] != key
-    assert "prompt_cache_key" not in a_scorer().question(RUN).params
+    assert other.builder.question(RUN).params["prompt_cache_key"] != key
+    assert "prompt_cache_key" not in a_scorer().builder.question(RUN).params
     assert routed.key == a_scorer().key, "it changes nothing of the verdict"
     own = a_scorer(is_routed=True, params={"prompt_cache_key": "mine"})
-    assert own.question(RUN).params["prompt_cache_key"] == "mine"
+    assert own.builder.question(RUN).params["prompt_cache_key"] == "mine"

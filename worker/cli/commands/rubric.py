@@ -158,7 +158,7 @@ def preview(
         rubrics[name], opened.settings.judge.model or "(no model)", opened.secret, redact=opened.settings.scoring.redact
     )
     seen = run.for_scorer()
-    made = scorer.preview(seen)
+    made = scorer.builder.preview(seen)
     missing = scorer.missing(seen)
     answer: dict[str, Any] = {
         "messages": [message._asdict() for message in made.questions[0].messages],

@@ -8,7 +8,8 @@ from worker.jobs.outcome import settled
 from worker.jobs.queue import ClaimedJob
 from worker.jobs.reply_cache import is_served, key_of, unpacked
 from worker.project.project import Project
-from worker.scorers.rubric.scorer import Prepared, RubricScorer
+from worker.scorers.rubric.questions import Prepared
+from worker.scorers.rubric.scorer import RubricScorer
 from worker.store.queue import replies as answers
 from worker.store.queue.job import Job
 from worker.store.queue.settling import Settled
@@ -44,8 +45,8 @@ def look_up(project: Project, ready: Sequence[tuple[ClaimedJob, Prepared]]) -> C
         if len(known) < len(prepared.questions) or one.run is None:
             continue
         assert isinstance(one.scorer, RubricScorer)
-        scoring = one.scorer.read(prepared, known)
-        if one.scorer.second_questions(prepared, scoring):
+        scoring = one.scorer.reader.read(prepared, known)
+        if one.scorer.builder.second_questions(prepared, scoring):
             doubtful[one.job.pk] = one.job
         else:
             done[one.job.pk] = settled(one.job, one.run, one.scorer.key, scoring)

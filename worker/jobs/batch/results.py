@@ -103,10 +103,10 @@ def _read_one(one: ClaimedJob, answers: BatchOutput, found: Read, read: _Reader,
     if has_failed:
         (found.wasted if was_billed or replies else found.again).append(one.job)
         return
-    scoring = one.scorer.read(prepared, replies)
+    scoring = one.scorer.reader.read(prepared, replies)
     worth = kept(server, scoring) if server is not None and is_served(one.job) else {}
     done = settled(one.job, one.run, one.scorer.key, scoring)
-    if one.scorer.second_questions(prepared, scoring):
+    if one.scorer.builder.second_questions(prepared, scoring):
         cost = one.job.reserved_usd if done.cost_usd is None else done.cost_usd
         found.doubtful.append(FailedAttemptCost(one.job, cost, worth))
     else:

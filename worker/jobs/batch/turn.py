@@ -23,7 +23,8 @@ from worker.judge.capabilities import CapabilityPlan
 from worker.judge.wire.chat import ChatWire
 from worker.project.project import Project
 from worker.records import Scoring
-from worker.scorers.rubric.scorer import Prepared, RubricScorer
+from worker.scorers.rubric.questions import Prepared
+from worker.scorers.rubric.scorer import RubricScorer
 from worker.store.queue import batches, failed_attempts, leases, settling
 from worker.store.queue import replies as answers
 from worker.store.queue.batches import HOLD_S, Batch

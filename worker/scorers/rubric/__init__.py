@@ -1,1 +1,1 @@
-"""The rubric judge as a scorer."""
+"""The judge as a scorer: a run goes through a rubric to a judge, and comes back as outcomes."""
