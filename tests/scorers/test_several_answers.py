@@ -241,7 +241,7 @@ def test_a_question_that_is_too_long_is_not_asked_however_often_it_would_be() ->
     prepared = scorer.prepare(RUN.for_scorer())
     assert isinstance(prepared, Prepared)
     assert len(prepared.questions) == 5
-    scorer.__dict__["_most_read"] = 10
+    scorer.__dict__["_max_input_tokens"] = 10
     assert told(scorer.prepare(RUN.for_scorer()))[0] == (None, None, "too_long")  # type: ignore[arg-type]
 
 
