@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import SettingsError
-from worker.settings import Settings, Value, read_here, unknown_variables, without_password
+from worker.settings import VARIABLES, Settings, Value, read_here, unknown_variables, without_password
 from worker.settings.sections_judge import JudgeSection, ModelQuota
 
 SECRET = "s3cret"
@@ -60,6 +60,28 @@ def test_every_variable_reaches_its_setting() -> None:
     assert (read.judge.model, read.judge.concurrency, read.judge.base_url) == ("m", 7, "http://localhost/v1")
     assert read.openai_api_key is not None
     assert read.openai_api_key.get_secret_value() == SECRET
+
+
+def test_a_variable_is_named_by_its_setting_alone_and_its_help_says_the_same() -> None:
+    told = {name: value for value in explained().values() for name in re.findall(r"Env: ([A-Z_]+)", value.help)}
+    assert set(told) == {name for name, variable in VARIABLES.items() if name in told or variable.sink is None}
+    for name in told:
+        if VARIABLES[name].is_environment_only:
+            assert f"set {name} instead" in complaint(f'{told[name].name} = "x"')
+
+
+def test_what_is_secret_is_shown_nowhere_and_blanked_in_log_lines() -> None:
+    secrets = [name for name, variable in VARIABLES.items() if variable.kind == "secret"]
+    assert {"SPOTCHECK_WEBHOOK_URL", "SPOTCHECK_WEBHOOK_SECRET", "OPENAI_API_KEY"} <= set(secrets)
+    given = {name: f"secret-of-{name}" for name in secrets}
+    read = Settings.read(given)
+    assert read.secrets == set(given.values())
+    assert "secret-of" not in "".join(repr(value) for value in read.explain(given)) + repr(read)
+
+
+def test_a_destination_is_in_use_once_its_address_is_given() -> None:
+    assert Settings.read({"SPOTCHECK_WEBHOOK_SECRET": "x"}).sinks == ()
+    assert Settings.read({"SPOTCHECK_WEBHOOK_URL": "https://hooks.example.org"}).sinks == ("webhook",)
 
 
 @pytest.mark.parametrize(

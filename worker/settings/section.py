@@ -1,6 +1,7 @@
-"""What every table of spotcheck.toml shares."""
+"""What every table of spotcheck.toml shares, and how a setting names its environment variable."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -11,6 +12,28 @@ from pydantic import (
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The environment variable of a setting, written into the setting's annotation: the only place that names it.
+
+    Example:
+        `prompts: Annotated[str | None, Variable("SPOTCHECK_PROMPTS")] = None`
+    """
+
+    name: str
+    kind: Literal["setting", "url", "address", "secret", "process"] = "setting"
+    """`setting`: may stand in spotcheck.toml too. `url`: the same, and its password is never shown. The others are read
+    from the environment only, since the file may lie in a repository: `address` is shown without its password, `secret`
+    is never shown and is blanked in log lines, `process` belongs to one process (the rehearsal's clock)."""
+    sink: str | None = None
+    """The module in `worker/connectors/sinks/` that delivers to this address; None when this is no destination's."""
+
+    @property
+    def is_environment_only(self) -> bool:
+        """Whether a file may not give the setting."""
+        return self.kind in ("address", "secret", "process")
 
 
 class Section(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import (
     Field,
 )
 
-from worker.settings.section import Section
+from worker.settings.section import Section, Variable
 
 
 def _listen(address: str | None) -> str | None:
@@ -53,6 +53,6 @@ class StoreSection(Section):
 class MetricsSection(Section):
     """Figures for a monitoring system."""
 
-    listen: Annotated[str | None, AfterValidator(_listen)] = None
+    listen: Annotated[str | None, AfterValidator(_listen), Variable("SPOTCHECK_METRICS")] = None
     """Where the process of the control queue answers `GET /metrics` as Prometheus has it, `HOST:PORT`; nowhere by
     default. Env: SPOTCHECK_METRICS."""

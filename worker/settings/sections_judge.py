@@ -8,7 +8,7 @@ from pydantic import (
     Field,
 )
 
-from worker.settings.section import Section
+from worker.settings.section import Section, Variable
 
 TIER_PRICES: Mapping[str, float] = {"flex": 0.5, "batch": 0.5, "priority": 2.0}
 """Of OpenAI's list price; priority costs 1.7 to 2 times as much, by model."""
@@ -89,11 +89,11 @@ JudgeLane = Literal["now", "batch"]
 class JudgeSection(Section):
     """The judge's model, endpoint and budget."""
 
-    model: str | None = None
+    model: Annotated[str | None, Variable("SPOTCHECK_JUDGE_MODEL")] = None
     """Model that judges. Env: SPOTCHECK_JUDGE_MODEL."""
-    base_url: str | None = None
+    base_url: Annotated[str | None, Variable("OPENAI_BASE_URL", "url")] = None
     """Base URL of an OpenAI-compatible server. Env: OPENAI_BASE_URL."""
-    concurrency: int = Field(default=16, ge=1, le=1024)
+    concurrency: Annotated[int, Field(ge=1, le=1024), Variable("SPOTCHECK_JUDGE_CONCURRENCY")] = 16
     """Calls in flight per worker process. Env: SPOTCHECK_JUDGE_CONCURRENCY."""
     timeout_s: float = Field(default=60, gt=0, le=3600)
     """Longest wait for one answer, seconds."""

@@ -1,115 +1,43 @@
 """One frozen `Settings.read(environ, toml)`: addresses and secrets from the environment, policy from `spotcheck.toml`.
 
-Pure: the environment is an argument. Each door calls it once and hands the value down; nobody imports it as a global.
+Pure: the environment is an argument. Each command or process calls it once and hands the value down; nobody imports it
+as a global.
 """
 
-import difflib
-import json
 import os
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
-from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import BeforeValidator, Field, ValidationError
 
 from worker.clock import REAL, Clock, read_clock
 from worker.clock import VARIABLE as CLOCK
 from worker.errors import SettingsError
-from worker.settings.section import Section
+from worker.settings import environment
+from worker.settings.addresses import Addresses
+from worker.settings.environment import Value
+from worker.settings.section import Variable
 from worker.settings.sections_alerts import AlertsSection, MetricsSection, StoreSection
-from worker.settings.sections_judge import JudgeSection, ModelPrice, ModelQuota, RubricBudget
+from worker.settings.sections_judge import JudgeSection
 from worker.settings.sections_sampling import (
     IntakeSection,
     SamplingSection,
     ScheduleSection,
     ScoringSection,
     TaskTypeRules,
-    TaskTypeSampling,
 )
 
 
-def _broker(url: SecretStr) -> SecretStr:
-    scheme, _, rest = url.get_secret_value().partition("://")
-    if scheme not in _BROKERS or (scheme == "filesystem" and not rest):
-        raise ValueError("not a broker; write redis://HOST:6379/0, filesystem://FOLDER or memory://")
-    return url
-
-
-def _database(url: SecretStr) -> SecretStr:
-    if re.fullmatch(r"sqlite(\+\w+)?:(//)?(/(:memory:)?)?", url.get_secret_value()):
-        raise ValueError("a database in memory would be gone after each command; write sqlite:///FILE")
-    return url
-
-
-_BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp", "sqs", "filesystem", "memory")
-"""Celery's transports that a message of a few bytes may go through."""
-
-
-class Value(NamedTuple):
-    """One setting as `spotcheck settings` prints it."""
-
-    name: str
-    value: str
-    source: str
-    """`env NAME`, `spotcheck.toml`, or `default`."""
-    help: str
-
-
-_ENV = {
-    "SPOTCHECK_DATABASE_URL": ("database_url",),
-    "SPOTCHECK_BROKER_URL": ("broker_url",),
-    "SPOTCHECK_PROMPTS": ("prompts",),
-    "SPOTCHECK_JUDGE_MODEL": ("judge", "model"),
-    "SPOTCHECK_JUDGE_CONCURRENCY": ("judge", "concurrency"),
-    "SPOTCHECK_SETTLE_S": ("settle_s",),
-    "SPOTCHECK_METRICS": ("metrics", "listen"),
-    "SPOTCHECK_LOG": ("log",),
-    CLOCK: ("clock",),
-    "SPOTCHECK_WEBHOOK_URL": ("webhook_url",),
-    "SPOTCHECK_WEBHOOK_SECRET": ("webhook_secret",),
-    "OPENAI_API_KEY": ("openai_api_key",),
-    "OPENAI_BASE_URL": ("judge", "base_url"),
-}
-
-
-_ADDRESSES = (("database_url",), ("broker_url",), ("webhook_url",), ("webhook_secret",), ("openai_api_key",))
-"""Never read from a file, which may lie in a repository."""
-_ENV_ONLY = (*_ADDRESSES, ("clock",))
-"""A rehearsal's clock in a file would be left on."""
-
-
-class Settings(Section):
+class Settings(Addresses):
     """Every setting, with unit and default."""
 
-    database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///spotcheck.db")
-    """The store: `sqlite:///FILE` or `postgresql://…`. Env: SPOTCHECK_DATABASE_URL."""
-    broker_url: Annotated[SecretStr, AfterValidator(_broker)] | None = None
-    """Celery's broker: `redis://…`, `filesystem://FOLDER`, `memory://`; a folder beside the database when not given.
-    Env: SPOTCHECK_BROKER_URL."""
-    prompts: str | None = None
-    """Folder of your rubrics, laid over the shipped ones; `./prompts` when it exists. Env: SPOTCHECK_PROMPTS."""
-    webhook_url: SecretStr | None = None
-    """Where alerts are sent, signed, as JSON; its path may be a secret. Env: SPOTCHECK_WEBHOOK_URL."""
-    webhook_secret: SecretStr | None = None
-    """Signs what is sent, as Standard Webhooks has it. Env: SPOTCHECK_WEBHOOK_SECRET."""
-    openai_api_key: SecretStr | None = None
-    """The judge's key. Env: OPENAI_API_KEY only, never a file."""
-    settle_s: float = Field(default=600, ge=0)
+    settle_s: Annotated[float, Field(ge=0), Variable("SPOTCHECK_SETTLE_S")] = 600
     """Seconds without news after which a run sent in spans counts as ended. Env: SPOTCHECK_SETTLE_S."""
-    log: Literal["text", "json"] = "text"
+    log: Annotated[Literal["text", "json"], Variable("SPOTCHECK_LOG")] = "text"
     """Log lines of worker, beat and up: for people, or one JSON object each. Env: SPOTCHECK_LOG."""
-    clock: Annotated[Clock, BeforeValidator(read_clock)] = REAL
+    clock: Annotated[Clock, BeforeValidator(read_clock), Variable(CLOCK, "process")] = REAL
     """The time nights are counted by: real, or a rehearsal's, `START@REAL_START xN`. Env: SPOTCHECK_CLOCK only."""
     sampling: SamplingSection = SamplingSection()
     """How many runs are drawn for scoring."""
@@ -157,9 +85,20 @@ class Settings(Section):
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Keys, and the webhook's address, which may be one: they must stand in no log."""
-        whole = (self.openai_api_key, self.webhook_secret, self.webhook_url)
-        return frozenset(secret.get_secret_value().strip() for secret in whole if secret is not None) - {""}
+        """Keys, and destinations' addresses, which may be keys: the values that must stand in no log."""
+        paths = [path for path, variable in environment.variables(Settings).items() if variable.kind == "secret"]
+        values = [getattr(self, path[-1]) for path in paths]  # secrets are fields of `Addresses`, in no table
+        return frozenset(value.get_secret_value().strip() for value in values if value is not None) - {""}
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """Names of the destinations that have an address, in the order of the fields."""
+        known = environment.variables(Settings).items()
+        return tuple(
+            variable.sink
+            for path, variable in known
+            if variable.sink is not None and getattr(self, path[-1]) is not None
+        )
 
     @property
     def is_judge_configured(self) -> bool:
@@ -177,158 +116,28 @@ class Settings(Section):
         Raises:
             SettingsError: Names the key or variable, what was found and what is allowed.
         """
-        data = _parse(toml)
-        for name, path in _ENV.items():
-            if path in _ENV_ONLY and _has(data, path):
-                what = "is an address or secret" if path in _ADDRESSES else "belongs in the environment"
-                raise SettingsError(f"spotcheck.toml: {path[-1]} {what}; set {name} instead")
-        env = {name: value for name, value in environ.items() if name in _ENV and value.strip()}
-        for name, value in env.items():
-            target = data
-            *tables, key = _ENV[name]
-            for table in tables:
-                target = target.setdefault(table, {})
-                if not isinstance(target, dict):
-                    raise SettingsError(f"spotcheck.toml: {table} must be a table, like [{table}]")
-            target[key] = value
+        data = environment.merged(cls, environ, toml)
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise SettingsError(_explain(error, env)) from None
+            raise SettingsError(environment.complaint(cls, error, environ)) from None
 
     def explain(self, environ: Mapping[str, str], toml: str | None = None) -> Iterator[Value]:
         """Every setting with its value and where it comes from; secrets stay stars."""
-        data = _parse(toml)
-        names = {path: name for name, path in _ENV.items()}
-        for path, value, field_help in _walk(self, ()):
-            env = names.get(path)
-            if env and environ.get(env, "").strip():
-                source = f"env {env}"
-            else:
-                source = "spotcheck.toml" if _has(data, path) else "default"
-            yield Value(".".join(path), _shown(path, value), source, " ".join((field_help or "").split()))
+        return environment.explain(self, environ, toml)
 
 
-def _shown(path: tuple[str, ...], value: object) -> str:
-    """A value as TOML would write it; passwords are stars."""
-    if value is None:
-        return "(not set)"
-    if path in (("database_url",), ("broker_url",), ("judge", "base_url")):
-        return without_password(value.get_secret_value() if isinstance(value, SecretStr) else str(value))
-    if isinstance(value, SecretStr | str | Clock):
-        return str(value)
-    if isinstance(value, time):
-        return value.strftime("%H:%M")
-    return json.dumps(value, default=_as_table, ensure_ascii=False)
-
-
-def _as_table(value: object) -> object:
-    return value.model_dump(exclude_none=True) if isinstance(value, Section) else str(value)
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown: the password is stars.
-
-    Example:
-        >>> without_password("redis://me:s3cr@t@host/0?password=s3cret&db=1")
-        'redis://me:***@host/0?password=***&db=1'
-    """
-    return re.sub(r"(?i)([?&]\w*password=)[^&]*", r"\1***", re.sub(r"(://[^:/?#]*:).*@", r"\1***@", url))
+VARIABLES: Mapping[str, Variable] = {variable.name: variable for variable in environment.variables(Settings).values()}
+"""Every environment variable that is a setting, by its name."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    """Variables with our prefix that are no settings, each with what was probably meant; a typo is otherwise silent."""
-    for name in sorted(environ):
-        if name.startswith("SPOTCHECK_") and name not in _ENV:
-            near = difflib.get_close_matches(name, _ENV, n=1)
-            yield f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _parse(toml: str | None) -> dict[str, Any]:
-    try:
-        return tomllib.loads(toml or "")
-    except RecursionError:
-        raise SettingsError("spotcheck.toml cannot be read: nested too deeply") from None
-    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
-        raise SettingsError(f"spotcheck.toml cannot be read: {str(error).partition(';')[0]}") from None
-
-
-def _has(data: Mapping[str, Any], path: tuple[str, ...]) -> bool:
-    node: Any = data
-    for key in path:
-        if not isinstance(node, Mapping) or key not in node:
-            return False
-        node = node[key]
-    return True
-
-
-def _walk(section: BaseModel, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object, str | None]]:
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from _walk(value, (*path, name))
-        else:
-            yield (*path, name), value, field.description
-
-
-def _explain(error: ValidationError, env: Mapping[str, str]) -> str:
-    found = error.errors(include_url=False)
-    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])  # a typo explains the rest
-    path = tuple(str(part) for part in first["loc"])
-    name = next((name for name, where in _ENV.items() if where == path and name in env), None)
-    key = ".".join(path)
-    where = f"env {name}" if name else f"spotcheck.toml: {key}"
-    match first["type"]:
-        case "extra_forbidden" if path[-1:] in _ADDRESSES:
-            return f"{where} is an address or secret; set it in the environment"
-        case "extra_forbidden":
-            near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1)
-            return f"{where} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
-        case "missing":
-            return f"{where} is missing"
-        case "model_type" | "dict_type" | "mapping_type":
-            allowed = f"must be a table, like [{key}]"
-        case "tuple_type":
-            allowed = 'must be a list, like ["a", "b"]'
-        case "float_parsing" | "int_parsing" if str(first["input"]).strip().endswith("%"):
-            allowed = "must be a number; 5% is written 0.05"
-        case "value_error" if path[:2] == ("scoring", "schemas"):
-            return f"{where}{str(first['msg']).removeprefix('Value error, ')}"  # the schema itself would fill the line
-        case _:
-            allowed = str(first["msg"]).removeprefix("Value error, ")
-    return f"{where}{_found(path, first['input'])}: {allowed}"
-
-
-def _found(path: tuple[str, ...], value: object) -> str:
-    if path == ("openai_api_key",):
-        return ""
-    return f" is {without_password(value) if isinstance(value, str) else value!r}"[:100]
-
-
-def _keys(path: tuple[str, ...]) -> list[str]:
-    for length in (2, 3):
-        if path[:length] in _TABLES:
-            return list(_TABLES[path[:length]].model_fields)
-    node: type[BaseModel] = Settings
-    for part in path:
-        kind = node.model_fields[part].annotation if part in node.model_fields else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return []
-        node = kind
-    return list(node.model_fields)
-
-
-_TABLES: dict[tuple[str, ...], type[BaseModel]] = {
-    ("sampling", "task_types"): TaskTypeSampling,
-    ("judge", "prices"): ModelPrice,
-    ("judge", "budgets"): RubricBudget,
-    ("judge", "quota", "models"): ModelQuota,
-}
-"""Tables whose keys are names that people choose."""
+    """Variables with our prefix that are no settings, each with what was probably meant."""
+    return environment.unknown_names(Settings, environ)
 
 
 def read_here(environ: Mapping[str, str] | None = None) -> tuple[Settings, Mapping[str, str], str | None]:
-    """Settings of this process: its environment, and `spotcheck.toml` in the working folder. For doors only.
+    """Settings of this process: its environment, and `spotcheck.toml` in the working folder.
 
     Returns:
         The settings, with the environment and the file's text that they were read from.
