@@ -13,7 +13,7 @@ from worker.records import Drift, Stream
 
 @given(st.dictionaries(st.text(min_size=1), st.floats(0.1, 10), min_size=1, max_size=30), st.floats(0.01, 1))
 def test_shares_sum_to_the_whole_and_keep_their_proportions(weights: dict[str, float], share: float) -> None:
-    found = alerting.shares(weights, share)
+    found = alerting.alarm_shares(weights, share)
     assert sum(found.values()) == pytest.approx(share)
     for key, weight in weights.items():
         assert found[key] / weight == pytest.approx(share / sum(weights.values()))
@@ -22,7 +22,7 @@ def test_shares_sum_to_the_whole_and_keep_their_proportions(weights: dict[str, f
 def test_the_parts_of_the_budget_are_the_whole_budget() -> None:
     parts = (alerting.QUALITY_SHARE, alerting.NIGHTLY_SHARE, alerting.HOURLY_SHARE, alerting.RULES_SHARE)
     assert sum(parts) == pytest.approx(1.0)
-    assert alerting.shares({}, 0.5) == {}
+    assert alerting.alarm_shares({}, 0.5) == {}
 
 
 @given(st.integers(0, 400), st.floats(0, 300))
@@ -52,9 +52,9 @@ def test_the_spend_rule_alarms_rarely_on_days_that_merely_vary() -> None:
 
 
 def test_cost_and_steps_must_change_by_a_tenth_to_be_told_and_rates_by_nothing() -> None:
-    assert not alerting.is_worth_telling("cost", 0.0200, 0.0215)
-    assert alerting.is_worth_telling("cost", 0.0200, 0.0225)
-    assert alerting.is_worth_telling("errors", 0.0200, 0.0205)
+    assert not alerting.is_large_enough("cost", 0.0200, 0.0215)
+    assert alerting.is_large_enough("cost", 0.0200, 0.0225)
+    assert alerting.is_large_enough("errors", 0.0200, 0.0205)
 
 
 def test_a_finding_is_told_in_one_line_with_its_unit_and_window() -> None:
@@ -72,7 +72,7 @@ def test_a_finding_is_told_in_one_line_with_its_unit_and_window() -> None:
         since="2026-11-20",
         found_night="2026-11-20",
     )
-    assert alerting.sentence(one) == (
+    assert alerting.finding_text(one) == (
         "billing, failures of tool issue_refund: 2.1 % → 31.0 % over the last 4 hours (61 runs); "
         "chance alone: less than once in 50 years"
     )

@@ -8,9 +8,9 @@ import pytest
 from tests.support.history import NOW, Made, document, make, night
 from tests.support.report_story import change, told
 from worker.cli.views import report as report_text
-from worker.core.report.causes import leading, together
+from worker.core.report.causes import group_changes, lead_changes
 from worker.core.report.model import Change
-from worker.core.report.story import also_seen
+from worker.core.report.story import also_seen_in
 from worker.queries.report.gather import ReportRequest, gather
 from worker.records import Stream
 from worker.render import html as report_html
@@ -38,26 +38,26 @@ def numbered(number: int, task_type: str | None = "refund", criterion: str | Non
     ids=["overall", "criterion", "nights later", "other task", "other scorer", "rise", "other nights", "other line"],
 )
 def test_only_what_one_cause_may_have_given_is_told_together(second: Change, is_part: bool) -> None:
-    first, part = together([numbered(1), second])
+    first, part = group_changes([numbered(1), second])
     assert first.part_of is None
     assert part.part_of == (1 if is_part else None)
-    assert len(leading([first, part])) == (1 if is_part else 2)
+    assert len(lead_changes([first, part])) == (1 if is_part else 2)
 
 
 def test_what_is_open_leads() -> None:
-    over, still = together([numbered(1, state="recovered"), numbered(2, None)])
+    over, still = group_changes([numbered(1, state="recovered"), numbered(2, None)])
     assert (over.part_of, still.part_of) == (None, None)
-    first, second = together([numbered(1, "refund", "polite"), numbered(2, "refund", state="recovered")])
+    first, second = group_changes([numbered(1, "refund", "polite"), numbered(2, "refund", state="recovered")])
     assert (first.part_of, second.part_of) == (None, 1)
 
 
 def test_a_part_is_named_with_its_size_and_not_counted_as_one_more() -> None:
-    changes = together([numbered(1), numbered(2, None, before=0.9, after=0.84, state="muted")])
-    assert "".join(also_seen(changes[0], changes)) == "all task types (90 % to 84 %; finding 2, muted)"
-    assert also_seen(changes[1], changes) == ()
+    changes = group_changes([numbered(1), numbered(2, None, before=0.9, after=0.84, state="muted")])
+    assert "".join(also_seen_in(changes[0], changes)) == "all task types (90 % to 84 %; finding 2, muted)"
+    assert also_seen_in(changes[1], changes) == ()
     assert not any("more finding" in line for line in told(*changes))
-    criteria = together([numbered(1), numbered(2, "refund", "polite"), numbered(3, None)])
-    said = "".join(also_seen(criteria[0], criteria))
+    criteria = group_changes([numbered(1), numbered(2, "refund", "polite"), numbered(3, None)])
+    said = "".join(also_seen_in(criteria[0], criteria))
     assert said == "polite (91 % to 72 %; finding 2), all task types (91 % to 72 %; finding 3)"
 
 
@@ -81,7 +81,7 @@ def both(fresh: Store) -> Made:
 
 def test_all_forms_tell_it_under_the_first(both: Made) -> None:
     report = gather(both.project, ReportRequest(), NOW)
-    (lead,) = leading(report.changes)
+    (lead,) = lead_changes(report.changes)
     assert lead.drift.stream.task_type == "refund"
     (part,) = [one for one in report.changes if one is not lead]
     assert part.drift.stream.task_type is None

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from worker.core.stats.contrast import FEWEST, RunTraits, contrasts, fisher_exact, holm
+from worker.core.stats.contrast import MIN_RUNS_WITH, RunTraits, contrasts, fisher_exact, holm
 
 counts = st.integers(0, 60)
 
@@ -115,7 +115,8 @@ def test_without_bad_or_without_good_there_is_nothing_to_compare(rows: list[RunT
 
 def test_too_few_runs_with_a_fact_are_not_tested() -> None:
     rows = [
-        RunTraits(number < FEWEST - 1, "t", agent_version="2" if number < FEWEST - 1 else "1") for number in range(200)
+        RunTraits(number < MIN_RUNS_WITH - 1, "t", agent_version="2" if number < MIN_RUNS_WITH - 1 else "1")
+        for number in range(200)
     ]
     assert contrasts(rows).looked_at == 0
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.judging.digest import MIN_BUDGET_TOKENS, digest, tokens
+from worker.core.judging.digest import MIN_BUDGET_TOKENS, digest, estimate_tokens
 from worker.core.rubric.render import document_text
 from worker.core.rubric.sandbox import RUN_FIELDS
 from worker.records import Run, Step
@@ -141,7 +141,7 @@ def test_any_run_fits_any_budget_and_twice_gives_the_same(
 ) -> None:
     run = a_run(input=text, output=output, error=error, steps=tuple(steps * times), run_id="🦊" * 400)
     shown = digest(run, budget)
-    assert tokens(document_text(shown.document)) == shown.tokens <= budget
+    assert estimate_tokens(document_text(shown.document)) == shown.tokens <= budget
     assert digest(run, budget) == shown
 
 

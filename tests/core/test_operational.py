@@ -14,12 +14,12 @@ from worker.core.drift.operational import (
     ZERO_BUCKET,
     RunFigures,
     bucket,
-    figures,
+    count_from,
     lower_bound,
-    pooled,
+    merge_histograms,
+    rank_sums,
     ridits,
-    scored,
-    tail,
+    sum_figures,
     tail_bucket,
 )
 
@@ -40,7 +40,7 @@ def test_what_has_no_logarithm_goes_into_the_bucket_of_nought(value: float) -> N
 
 @given(histograms)
 def test_the_reference_scored_by_itself_has_mean_one_half(reference: dict[int, int]) -> None:
-    s, ss = scored(reference, ridits(reference))
+    s, ss = rank_sums(reference, ridits(reference))
     n = sum(reference.values())
     assert s / n == pytest.approx(0.5)
     assert ss <= s + 1e-9
@@ -51,7 +51,7 @@ def test_the_mean_rank_is_the_mann_whitney_statistic(reference: dict[int, int], 
     x = np.repeat(list(night), list(night.values()))
     y = np.repeat(list(reference), list(reference.values()))
     u = mannwhitneyu(x, y, method="asymptotic").statistic
-    s, _ = scored(night, ridits(reference))
+    s, _ = rank_sums(night, ridits(reference))
     assert s / len(x) == pytest.approx(u / (len(x) * len(y)))
 
 
@@ -62,17 +62,17 @@ def test_at_most_the_share_lies_in_the_tail_and_one_bucket_more_would_exceed_it(
     key = tail_bucket(reference, share)
     assert key is not None
     total = sum(reference.values())
-    assert tail(reference, key) <= share * total
+    assert count_from(reference, key) <= share * total
     below = max((each for each in reference if each < key), default=None)
     if below is not None:
-        assert tail(reference, below) > share * total
+        assert count_from(reference, below) > share * total
 
 
 def test_no_runs_give_nothing() -> None:
-    assert figures([]) == []
+    assert sum_figures([]) == []
     assert ridits({}) == {}
-    assert scored({1: 3}, {}) == (0.0, 0.0)
-    assert pooled([]) == {}
+    assert rank_sums({1: 3}, {}) == (0.0, 0.0)
+    assert merge_histograms([]) == {}
 
 
 def test_names_of_tools_come_from_outside_and_their_number_is_bounded() -> None:
@@ -80,7 +80,7 @@ def test_names_of_tools_come_from_outside_and_their_number_is_bounded() -> None:
         RunFigures("faq", "completed", 1, None, orjson.dumps({f"tool-{index}": [1, index % 2]}).decode())
         for index in range(500)
     ] + [RunFigures("faq", "completed", 1, None, '{"search":[4,1]}')] * 3
-    tools = [figure for figure in figures(runs) if figure.measure == "tool"]
+    tools = [figure for figure in sum_figures(runs) if figure.measure == "tool"]
     assert len(tools) == 21
     assert sum(figure.n for figure in tools) == len(runs)
     assert next(figure for figure in tools if figure.subject == "search")[3:7] == (3, 0.75, 3 * 0.0625, 12.0)
@@ -89,6 +89,6 @@ def test_names_of_tools_come_from_outside_and_their_number_is_bounded() -> None:
 
 
 def test_a_task_type_without_known_costs_has_no_cost_figure() -> None:
-    assert {figure.measure for figure in figures([RunFigures("faq", "completed", 2, None, None)])} == {
+    assert {figure.measure for figure in sum_figures([RunFigures("faq", "completed", 2, None, None)])} == {
         *("errors", "aborts", "completed", "steps"),
     }

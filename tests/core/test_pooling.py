@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.judging.pooling import pooled
+from worker.core.judging.pooling import pool_samples
 from worker.core.judging.verdict import aggregate, unscored_all
 from worker.core.rubric.parse import Rubric, parse
 from worker.records import Outcome, scored, unscored
@@ -51,7 +51,7 @@ def cannot_be_read(reason: str) -> Reading:
 
 def test_the_value_is_the_share_of_passes_and_the_majority_speaks() -> None:
     samples = [say(BINARY, "pass", "pass", n) for n in range(2)] + [say(BINARY, "fail", "pass", n) for n in (2, 3, 4)]
-    whole, one, two = pooled(BINARY, samples)
+    whole, one, two = pool_samples(BINARY, samples)
     assert (one.value, one.p_pass, one.label, one.rationale) == (0.4, 0.4, "fail", "one fail by 2")
     assert (two.value, two.p_pass, two.label) == (1.0, 1.0, "pass")
     assert (whole.label, whole.p_pass) == ("fail", 0.4)
@@ -62,20 +62,20 @@ def test_the_value_is_the_share_of_passes_and_the_majority_speaks() -> None:
 def test_the_aggregate_speaks_with_the_label_of_the_mean_where_the_majority_has_another() -> None:
     # values 1, 0, .75: two of three pass
     samples = [say(BINARY, "pass", "pass", 0), say(BINARY, "fail", "fail", 1), say(BINARY, "pass", "fail", 2)]
-    whole, *_ = pooled(BINARY, samples)
+    whole, *_ = pool_samples(BINARY, samples)
     assert whole.label == "pass"
     assert [whole.value, whole.p_pass] == pytest.approx([1.75 / 3, 2 / 3])
     assert whole.rationale == "two fail: two fail by 2", "of those that pass the one nearest to the mean"
     # values .75, 0, 0 at a threshold of .25
     samples = [say(BINARY, "pass", "fail", 0), say(BINARY, "fail", "fail", 1), say(BINARY, "fail", "fail", 2)]
     low = BINARY.model_copy(update={"passing": BINARY.passing.model_copy(update={"threshold": 0.25})})
-    whole, *_ = pooled(low, samples)
+    whole, *_ = pool_samples(low, samples)
     assert (whole.value, whole.label, whole.rationale) == (0.25, "pass", "two fail: two fail by 0")
 
 
 def test_levels_give_their_mean() -> None:
     samples = [say(LEVELS, "fine", "fine", 0), say(LEVELS, "fair", "fine", 1), say(LEVELS, "fair", "poor", 2)]
-    whole, one, two = pooled(LEVELS, samples)
+    whole, one, two = pool_samples(LEVELS, samples)
     assert [one.value, one.p_pass, two.value] == pytest.approx([2 / 3] * 3)
     assert one.label == "fair"
     assert whole.value == pytest.approx((1 + 0.625 + 0.375) / 3)
@@ -85,23 +85,23 @@ def test_probabilities_of_the_server_count_before_votes() -> None:
     samples = [
         tuple(outcome.model_copy(update={"p_pass": p}) for outcome in say(BINARY, "pass", "pass")) for p in (0.9, 0.6)
     ]
-    assert [outcome.p_pass for outcome in pooled(BINARY, samples)] == [pytest.approx(0.75)] * 3
+    assert [outcome.p_pass for outcome in pool_samples(BINARY, samples)] == [pytest.approx(0.75)] * 3
 
 
 def test_what_cannot_be_read_is_left_out_until_it_is_more_than_half() -> None:
     fine = [say(BINARY, "pass", "pass"), say(BINARY, "fail", "pass")]
-    whole, one, _ = pooled(BINARY, [*fine, cannot_be_read("parse"), cannot_be_read("truncated")])
+    whole, one, _ = pool_samples(BINARY, [*fine, cannot_be_read("parse"), cannot_be_read("truncated")])
     assert (whole.value, one.value) == (0.5, 0.5)
     unread = [cannot_be_read("parse"), cannot_be_read("truncated"), cannot_be_read("truncated")]
-    assert {outcome.reason for outcome in pooled(BINARY, [*fine, *unread])} == {"truncated"}
-    assert [outcome.criterion for outcome in pooled(BINARY, unread)] == [None, "one", "two"]
+    assert {outcome.reason for outcome in pool_samples(BINARY, [*fine, *unread])} == {"truncated"}
+    assert [outcome.criterion for outcome in pool_samples(BINARY, unread)] == [None, "one", "two"]
 
 
 def test_a_criterion_is_unknown_when_most_samples_say_so() -> None:
     samples = [say(BINARY, "pass", "?"), say(BINARY, "pass", "?"), say(BINARY, "pass", "pass")]
-    whole, one, two = pooled(BINARY, samples)
+    whole, one, two = pool_samples(BINARY, samples)
     assert (whole.value, one.value, two.value, two.reason) == (1.0, 1.0, None, "unknown")
-    whole, one, two = pooled(BINARY, [say(BINARY, "?", "?"), say(BINARY, "?", "?"), say(BINARY, "pass", "?")])
+    whole, one, two = pool_samples(BINARY, [say(BINARY, "?", "?"), say(BINARY, "?", "?"), say(BINARY, "pass", "?")])
     assert {whole.reason, one.reason, two.reason} == {"unknown"}
 
 
@@ -110,7 +110,7 @@ def test_whatever_the_samples_say_the_pooled_verdict_is_one_of_theirs_with_value
     votes: list[tuple[str, str]],
 ) -> None:
     readings = [say(BINARY, *vote) for vote in votes]
-    found = pooled(BINARY, readings)
+    found = pool_samples(BINARY, readings)
     assert [outcome.criterion for outcome in found] == [None, "one", "two"]
     for place, outcome in enumerate(found):
         own = [reading[place] for reading in readings]
@@ -121,4 +121,4 @@ def test_whatever_the_samples_say_the_pooled_verdict_is_one_of_theirs_with_value
             assert outcome.p_pass is not None
             assert 0 <= outcome.p_pass <= 1
             assert 2 * len(values) >= len(own)
-    assert pooled(BINARY, readings[:1])[1].value == readings[0][1].value
+    assert pool_samples(BINARY, readings[:1])[1].value == readings[0][1].value

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.judging.verdict import ShownText, aggregate, answer_schema, read
+from worker.core.judging.verdict import ShownText, aggregate, answer_schema, read_reply
 from worker.core.rubric.parse import Rubric, parse
 from worker.records import Judging, Outcome, Reply
 
@@ -40,7 +40,7 @@ def a_reply(content: object, **over: Any) -> Reply:
 
 
 def outcomes(content: object, **over: Any) -> tuple[Outcome, ...]:
-    return read(a_reply(content, **over), a_rubric().criteria, SEEN)
+    return read_reply(a_reply(content, **over), a_rubric().criteria, SEEN)
 
 
 def test_the_schema_is_strict_and_asks_for_evidence_first() -> None:
@@ -108,7 +108,7 @@ GOOD = json.dumps({"one": say("pass"), "two": say("pass")})
     ],
 )
 def test_what_holds_no_verdict_is_unscored_with_its_reason(over: dict[str, Any], reason: str) -> None:
-    found = read(a_reply(over.get("content", GOOD)).model_copy(update=over), a_rubric().criteria, SEEN)
+    found = read_reply(a_reply(over.get("content", GOOD)).model_copy(update=over), a_rubric().criteria, SEEN)
     assert [(outcome.value, outcome.reason) for outcome in found] == [(None, reason)] * 2
     assert aggregate(a_rubric(), found).reason == reason
 
@@ -182,7 +182,7 @@ def test_on_a_scale_the_probabilities_give_the_expected_value() -> None:
     rubric = parse(ORDINAL, "x")
     said = {"how": {"bad": 0.2, "fair": 0.2, "good": 0.4, "unknown": 0.2}, "what": {"bad": 0.0, "good": 1.0}}
     reply = a_reply({"how": say("good"), "what": say("good")}, probabilities=said)
-    each = read(reply, rubric.criteria, SEEN)
+    each = read_reply(reply, rubric.criteria, SEEN)
     # how, without unknown: a quarter bad, a quarter fair, half good: 0.25 * 0.5 + 0.5
     assert [one.p_pass for one in each] == pytest.approx([0.625, 1.0])
     # how stands with 0.75 and is 0.625 / 0.75 then; times 0.75 and the mean with 1.0
@@ -194,7 +194,7 @@ def test_the_threshold_is_on_the_probability_unless_the_rubric_says_otherwise(on
     rubric = parse(FRONT.replace("{threshold: 0.7}", f"{{threshold: 0.7, on: {on}}}"), "x")
     said = {name: {"pass": 0.6, "fail": 0.4} for name in ("one", "two")}
     reply = a_reply({"one": say("pass"), "two": say("pass")}, probabilities=said)
-    whole = aggregate(rubric, read(reply, rubric.criteria, SEEN), said)
+    whole = aggregate(rubric, read_reply(reply, rubric.criteria, SEEN), said)
     # 0.6 that one stands, and then (3 * 1 + 1 * 0.6) / 4
     assert (whole.value, whole.label) == (1.0, label)
     assert whole.p_pass == pytest.approx(0.54)

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from worker.core.judging.verdict import ShownText, aggregate, asked, read
+from worker.core.judging.verdict import ShownText, aggregate, criterion_questions, read_reply
 from worker.core.rubric.parse import parse
 from worker.demo.judge.server import Answer, JudgeServer
 from worker.errors import JudgeError
@@ -70,7 +70,7 @@ def a_question(backend: Any) -> Question:
         model="m",
         wants_probabilities=True,
         may_repair=backend != "decisions",
-        asked=asked(RUBRIC.criteria) if backend == "decisions" else (),
+        asked=criterion_questions(RUBRIC.criteria) if backend == "decisions" else (),
         prompt_hash="0" * 16,
     )
 
@@ -103,7 +103,7 @@ def test_nothing_a_server_says_gets_through_as_anything_else(backend: Any, shape
 
 
 def _can_be_stored(reply: Reply) -> None:
-    outcomes = read(reply, RUBRIC.criteria, ShownText({}))
+    outcomes = read_reply(reply, RUBRIC.criteria, ShownText({}))
     whole = aggregate(RUBRIC, outcomes, reply.probabilities)
     for outcome in (whole, *outcomes):
         said = orjson.dumps(outcome.model_dump())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.core.judging.digest import tokens
+from worker.core.judging.digest import estimate_tokens
 from worker.core.rubric.lint import lint
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.render import document_text
@@ -103,7 +103,7 @@ def test_nothing_of_the_run_stands_before_the_data_and_what_does_is_long_enough_
         assert fence
         starts.add(start)
     (start,) = starts
-    assert tokens(start) >= 1024, "OpenAI keeps no shorter one"
+    assert estimate_tokens(start) >= 1024, "OpenAI keeps no shorter one"
     questions = {json.dumps(scorer.builder.question(a_run(text)).answer_schema) for text in ("one", "another")}
     assert len(questions) == 1, "the schema is a part of the prefix"
 

@@ -15,8 +15,7 @@ from sqlalchemy import Connection, event, select
 from tests.support.history import LAST, NOW, TOML, Made, document, make, night, settings
 from tests.support.report_history import DROPPED_SINCE
 from worker.connectors.sources.jsonl import read
-from worker.core.drift import thresholds
-from worker.core.report.model import ELSEWHERE, Report
+from worker.core.report.model import Report
 from worker.pipeline.intake.take import take
 from worker.project.project import Project
 from worker.queries.report.gather import ReportRequest, gather
@@ -145,7 +144,7 @@ def test_one_task_type_alone(made: Made) -> None:
     assert report.window.runs == 7 * 12
     assert {one.task_type for one in report.streams} == {"faq"}
     assert [one.task_type for one in report.groups] == ["faq"]
-    assert {one.task_type for one in report.upkeep} == {"faq"}
+    assert {one.task_type for one in report.operations} == {"faq"}
     assert {one.task_type for one in (*report.reading.random, *report.reading.worst)} == {"faq"}
     assert {one.drift.stream.task_type for one in report.changes} <= {"faq"}
 
@@ -299,10 +298,6 @@ def test_a_new_version_of_the_rubric_is_a_new_series_in_the_same_picture(fresh: 
     assert [mark.kind for mark in stream.marks] == ["series"]
     assert stream.state == "young", "a new series learns anew"
     assert made.store is again.store
-
-
-def test_the_heuristics_that_are_watched_elsewhere_are_those_that_compare_leaves_out() -> None:
-    assert frozenset(thresholds.OPERATIONAL) == ELSEWHERE
 
 
 def test_what_would_have_been_found_would_have_been(made: Made) -> None:

@@ -10,8 +10,8 @@ from tests.support.report_history import _runs, _verdict
 from tests.support.report_story import change, stream, told
 from worker.cli.views import report as report_text
 from worker.core.report.formatting import percent
-from worker.core.report.model import Change, Report, Since
-from worker.core.report.story import found_as, headline, stayed
+from worker.core.report.model import Change, LevelSince, Report
+from worker.core.report.story import headline, persistence, raised_by
 from worker.pipeline.operations import watch
 from worker.queries.report.gather import ReportRequest, gather
 from worker.queries.report.since import MEASURES
@@ -48,7 +48,7 @@ def since(mean: float, nights: int = 26, later: float | None = None, **over: Any
     """The stranger's finding: 93 % to 53 % on one night of 25 runs, and a level of all nights since."""
     plain = change(**{"before": 0.93, "after": 0.53, "window_nights": 1, "scored": 25, "chance_per_year": 0.8} | over)
     after = level(mean if later is None else later) if nights else NOTHING_LATER
-    return plain._replace(since=Since(level(mean), after, nights))
+    return plain._replace(since=LevelSince(level(mean), after, nights))
 
 
 def words(one: Change) -> str:
@@ -76,7 +76,7 @@ def test_the_size_is_that_of_all_nights_since_and_the_window_is_small_print(made
     size = f"to {percent(mean, digits=0)} [{percent(low, digits=0)[:-2]}–{percent(high, digits=0)}] since"
     for form in forms(report):
         assert size in form
-        assert found_as(one) in form
+        assert raised_by(one) in form
         assert f"n {len(verdicts)}" in form
 
 
@@ -158,8 +158,8 @@ def test_the_strangers_headline() -> None:
 
 def test_nothing_is_repeated_where_the_window_is_all_there_is() -> None:
     alone = since(0.53, nights=0)
-    assert found_as(alone) == ""
-    assert stayed(alone) == ""
+    assert raised_by(alone) == ""
+    assert persistence(alone) == ""
     assert words(alone).endswith("fell from 93 % to 53 % [49–57 %]")
 
 
@@ -178,8 +178,8 @@ def test_nothing_is_repeated_where_the_window_is_all_there_is() -> None:
 )
 def test_it_has_stayed_only_where_the_nights_after_the_alarm_show_it(one: Change, has_stayed: bool | None) -> None:
     assert one.has_stayed is has_stayed
-    assert ("it has stayed" in stayed(one)) is (has_stayed is True)
-    assert ("do not show it" in stayed(one)) is (has_stayed is False)
+    assert ("it has stayed" in persistence(one)) is (has_stayed is True)
+    assert ("do not show it" in persistence(one)) is (has_stayed is False)
 
 
 def test_a_level_on_the_other_side_is_no_size() -> None:
@@ -189,7 +189,7 @@ def test_a_level_on_the_other_side_is_no_size() -> None:
 
 def test_a_rise_is_told_the_same_way() -> None:
     dear = change("cost_per_run", before=0.02, after=0.05, direction="up", scored=30)
-    levels = Since(Estimate(0.031, 0.029, 0.033, 900, 900.0), Estimate(0.030, 0.028, 0.032, 870, 870.0), 12)
+    levels = LevelSince(Estimate(0.031, 0.029, 0.033, 900, 900.0), Estimate(0.030, 0.028, 0.032, 870, 870.0), 12)
     assert words(dear._replace(since=levels)) == "Cost per run of refund rose from $0.020 to $0.031 [$0.029–$0.033]"
     assert dear._replace(since=levels).has_stayed is True
 

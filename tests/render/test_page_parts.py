@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.history import NOW, Made, document, make, night
 from tests.support.html_page import check
 from worker.cli.views import report as report_text
-from worker.core.report.model import Change, Mark, StreamChart, Untold, WeekPoint
+from worker.core.report.model import Change, Mark, StreamChart, UntestedStream, WeekPoint
 from worker.queries.report.gather import ReportRequest, gather
 from worker.render import charts as report_charts
 from worker.render import html as report_html
@@ -113,7 +113,7 @@ def test_a_task_type_without_a_smallest_drop_is_named_with_the_reason(made: Made
 
 def test_a_young_stream_is_called_young(fresh: Store) -> None:
     report = gather(make(fresh, [document("r-1")]).project, ReportRequest(), NOW)
-    assert report.sampled.untold == (Untold("refund", "too young to test"),)
+    assert report.sampled.untold == (UntestedStream("refund", "too young to test"),)
     assert "no drop yet; not said for refund (too young to test)" in check(report_html.render(report)).words
 
 

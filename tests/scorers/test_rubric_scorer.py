@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.rubric_scorers import FRONT, RUN, a_rubric, a_scorer, told
-from worker.core.judging.digest import tokens
-from worker.core.judging.reask import REQUEST, second_try
+from worker.core.judging.digest import estimate_tokens
+from worker.core.judging.reask import REQUEST, reask_messages
 from worker.core.rubric.problem import RubricProblem
 from worker.errors import JudgeUnavailable, RubricError
 from worker.records import Judging, Question, Reply, Run, Scoring, Step
@@ -237,14 +237,14 @@ def test_a_second_try_is_reserved_for_only_where_it_may_be() -> None:
         plain, repaired = a_scorer(a_rubric(mode=mode)), a_scorer(a_rubric(mode=mode), repair=True)
         ((_, calls, read, written),) = plain.max_tokens
         # 4000 bytes of the first answer and the request, a call
-        added = SAFETY * (1 if mode == "joint" else 2) * (1000 + tokens(REQUEST) + 24)
+        added = SAFETY * (1 if mode == "joint" else 2) * (1000 + estimate_tokens(REQUEST) + 24)
         (most,) = repaired.max_tokens
         assert most.calls == calls, "one after the other"
         assert (most.input_tokens, most.output_tokens) == pytest.approx((2 * read + added, 2 * written), abs=2)
         question = repaired.builder.questions(RUN)[0]
-        second = second_try(question.messages, "中" * 100_000)
-        grown = sum(tokens(message.content) for message in second[len(question.messages) :])
-        assert grown <= 1000 + tokens(REQUEST)
+        second = reask_messages(question.messages, "中" * 100_000)
+        grown = sum(estimate_tokens(message.content) for message in second[len(question.messages) :])
+        assert grown <= 1000 + estimate_tokens(REQUEST)
     assert a_scorer(model=None, repair=True).max_tokens == ()
 
 
@@ -253,7 +253,7 @@ def test_a_second_try_does_not_let_longer_runs_in() -> None:
     often = f"{{{{% if run.steps %}}}}{loop}{'word ' * 960}{end}{{{{% endif %}}}}Decide."
     rubric = a_rubric(text=FRONT.replace("Decide.", often))
     (question,) = a_scorer(rubric).builder.questions(RUN)
-    size = SAFETY * sum(tokens(message.content) for message in question.messages)
+    size = SAFETY * sum(estimate_tokens(message.content) for message in question.messages)
     once, twice = (a_scorer(rubric, repair=repair).max_tokens[0].input_tokens for repair in (False, True))
     assert once < size < twice
     for repair in (False, True):
@@ -322,8 +322,8 @@ def test_no_run_makes_a_prompt_over_its_bound(texts: Sequence[str]) -> None:
     run = RUN.model_copy(update={"input": texts[0], "output": texts[1], "steps": steps * 5})
     for scorer in (a_scorer(), a_scorer(a_rubric(mode="per_criterion"))):
         asked = scorer.builder.questions(run)
-        size = sum(tokens(message.content) for question in asked for message in question.messages)
-        schemas = sum(tokens(json.dumps(question.answer_schema)) for question in asked)
+        size = sum(estimate_tokens(message.content) for question in asked for message in question.messages)
+        schemas = sum(estimate_tokens(json.dumps(question.answer_schema)) for question in asked)
         assert SAFETY * (size + schemas) <= scorer.max_tokens[0].input_tokens
 
 

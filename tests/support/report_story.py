@@ -5,7 +5,7 @@ from typing import Any
 
 from worker.core.report.model import Change, StreamChart, WeekPoint, Window
 from worker.core.report.story import sentences
-from worker.core.stats.contrast import NOTHING
+from worker.core.stats.contrast import NO_CONTRASTS
 from worker.records import Drift
 from worker.records import Stream as Key
 
@@ -33,7 +33,7 @@ def change(scorer: str = "quality", task_type: str | None = "refund", **over: An
         "found_night": date(2026, 11, 16),
     } | over
     is_new = Drift.model_validate(fields).found_night >= WINDOW.since
-    return Change(Drift.model_validate(fields), is_new, NOTHING, "", ())
+    return Change(Drift.model_validate(fields), is_new, NO_CONTRASTS, "", ())
 
 
 def stream(

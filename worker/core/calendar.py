@@ -44,6 +44,6 @@ def nights_between(since: date, until: date) -> Iterator[date]:
         yield since + timedelta(days=offset)
 
 
-def back(night: date, weeks: int) -> date:
+def weeks_before(night: date, weeks: int) -> date:
     """The same weekday so many weeks before."""
     return night - timedelta(weeks=weeks)

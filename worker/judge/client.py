@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 from pydantic import SecretStr
 
-from worker.core.judging.reask import second_try
+from worker.core.judging.reask import reask_messages
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.address import SHOWN_LIMIT
 from worker.judge.capabilities import LIMITS, RUNGS, CapabilityPlan, easier, ignores_form, plan_key, refuses_form
@@ -114,7 +114,7 @@ class ChatJudge:
         reply = await self._answer_to(question)
         if not question.may_repair or not needs_repair(reply, question.answer_schema):
             return reply
-        again = question.model_copy(update={"messages": second_try(question.messages, reply.content or "")})
+        again = question.model_copy(update={"messages": reask_messages(question.messages, reply.content or "")})
         try:
             return _with_costs_of(await self._answer_to(again), [reply])
         except JudgeError:

@@ -76,7 +76,7 @@ def tell_findings(project: Project, connection: Connection, found: Iterable[Drif
             urgency="now" if one.kind in _NOW_KINDS else "review",
             task_type=one.stream.task_type,
             subject=one.stream.scorer,
-            text=alerting.sentence(one),
+            text=alerting.finding_text(one),
             details={**details, "stream": one.stream._asdict()},
             night=one.found_night,
             finding_id=one.finding_id,
@@ -98,14 +98,14 @@ def tell_costly(project: Project, connection: Connection, batch: Sequence[Incomi
     keys = runs.keys_of(connection, [(item.run.source, item.run.run_id) for item in costly])
     for item in costly:
         one, cost_usd = item.run, item.run.cost_usd or 0.0
-        told = alerting.money(cost_usd)
+        told = alerting.format_usd(cost_usd)
         alert = Alert(
             key=f"run_cost:{keys[one.source, one.run_id]}",
             kind="run_cost",
             urgency="now",
             task_type=one.task_type,
             subject=one.agent,
-            text=f"{one.task_type}: run {one.run_id} cost {told}, above the cap of {alerting.money(cap)}",
+            text=f"{one.task_type}: run {one.run_id} cost {told}, above the cap of {alerting.format_usd(cap)}",
             details={"cost_usd": cost_usd, "cap_usd": cap, "agent": one.agent, "agent_version": one.agent_version},
             night=item.night,
             run_id=one.run_id,

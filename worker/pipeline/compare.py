@@ -45,7 +45,7 @@ def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
         draws.lock_night(connection, night)  # two at once would each find the same
         streams = _streams(connection, night)
         known = findings.by_stream(connection)
-        shares = alerting.shares({one.stream: one.weight for one in streams}, alerting.QUALITY_SHARE)
+        shares = alerting.alarm_shares({one.stream: one.weight for one in streams}, alerting.QUALITY_SHARE)
         found = []
         for one in streams:
             finding = _look(connection, one, known.get(one.stream, []), night, now, 1 / shares[one.stream], allowed)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from worker.core.judging.escalation import SAID, doubts
+from worker.core.judging.escalation import DOUBT_TEXTS, doubts
 from worker.core.rubric.schema import Escalate
 from worker.project.project import Project
 from worker.records import CACHED, Outcome, Run
@@ -135,7 +135,7 @@ def _escalation(spec: Any, rows: Sequence[Any], beside: Sequence[Any]) -> tuple[
     one, other = _aggregate(first), _aggregate(second)
     told = (
         f"first judge {one['model_requested']} ({_paid(one)}): {_verdict(one)}, escalated to {policy.to} "
-        f"({', '.join(SAID[doubt] for doubt in why)}): {_verdict(other)}"
+        f"({', '.join(DOUBT_TEXTS[doubt] for doubt in why)}): {_verdict(other)}"
     )
     details = {
         "why": list(why),

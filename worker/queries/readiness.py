@@ -5,7 +5,7 @@ from datetime import date
 from typing import NamedTuple
 
 from worker.core.drift.scan import NIGHTS
-from worker.core.drift.thresholds import FEWEST_RUNS, OPERATIONAL
+from worker.core.drift.thresholds import MIN_RUNS, OPERATIONAL
 from worker.project.project import Project
 from worker.store.results import cells
 from worker.store.runs import operational, runs
@@ -51,8 +51,8 @@ def learning(project: Project) -> Learning:
         ]
         watched = [
             _learned(first, last, nights)
-            if count >= FEWEST_RUNS
-            else Learned(said=f"no task type has {FEWEST_RUNS} runs yet")
+            if count >= MIN_RUNS
+            else Learned(said=f"no task type has {MIN_RUNS} runs yet")
             for first, last, nights, count in operational.watched_spans(connection)
         ]
     return Learning(has_runs, _furthest(scored), _furthest(watched))

@@ -142,7 +142,7 @@ def _line(line: Sequence[WeekPoint], places: dict[str, float], axis: Axis) -> li
     for x, y, _, _, point in known:
         found.append(
             Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.6"><title>{}</title></circle>').format(
-                x, y, told(point)
+                x, y, point_text(point)
             )
         )
     return found
@@ -202,7 +202,7 @@ def _weeks(weeks: Sequence[str]) -> Markup:
     )
 
 
-def told(point: WeekPoint) -> str:
+def point_text(point: WeekPoint) -> str:
     """A point in words: the mean with its interval and n."""
     if point.mean is None or point.low is None or point.high is None:
         return f"{point.week}: nothing scored"
@@ -219,7 +219,7 @@ def _said(stream: StreamChart, points: Sequence[WeekPoint], name: str) -> str:
         else f"{mark.kind} {mark.text} on {day(mark.night)}"
         for mark in stream.marks
     ]
-    weeks = "; ".join(told(point) for point in points)
+    weeks = "; ".join(point_text(point) for point in points)
     return f"{name}, {stream.scorer}, by week: {weeks}." + (f" Marks: {'; '.join(marks)}." if marks else "")
 
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from worker.core.drift.alerting import kind_word, rarity
 from worker.core.report import story
-from worker.core.report.causes import leading
+from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import amount, counted, day, dollars, p_value, percent
 from worker.core.report.model import OutsideName, Report, ScorerCounts, StreamChart, TaskTypeOutcome, WeekFigure
 from worker.records import Estimate
@@ -75,13 +75,13 @@ def render(report: Report, *, is_redacted: bool = True) -> str:
         style=Markup(style),  # noqa: S704 our own file
         policy=_policy(style),
         hatch=charts.HATCH,
-        leads=min(len(leading(report.changes)), 2),
-        findings=leading(report.changes),
+        leads=min(len(lead_changes(report.changes)), 2),
+        findings=lead_changes(report.changes),
         groups=_groups(report.streams, moved),
-        spend=sum(one.cost[-1].total for one in report.upkeep if one.cost),
-        unpriced=sum(one.runs - one.cost[-1].n for one in report.upkeep if one.cost),
+        spend=sum(one.cost[-1].total for one in report.operations if one.cost),
+        unpriced=sum(one.runs - one.cost[-1].n for one in report.operations if one.cost),
         tools=_tools(report),
-        faultless=sum(1 for one in report.upkeep for _, weeks in one.tools if weeks and weeks[-1].value == 0),
+        faultless=sum(1 for one in report.operations for _, weeks in one.tools if weeks and weeks[-1].value == 0),
         has_incomplete=any(one.incomplete for one in report.groups),
         terms=_terms(report.sampled.tallies),
         reasons=[(one.scorer, *reason) for one in report.sampled.tallies for reason in one.reasons],
@@ -126,9 +126,9 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
 
     made.filters |= {
         "kind_word": kind_word,
-        "pct": lambda share: tight(percent(share)),
-        "pct0": lambda share: tight(percent(share, digits=0)),
-        "tight": tight,
+        "pct": lambda share: no_breaks(percent(share)),
+        "pct0": lambda share: no_breaks(percent(share, digits=0)),
+        "tight": no_breaks,
         "usd": dollars,
         "amount": amount,
         "between": _between,
@@ -143,11 +143,11 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         "panel": panel,
         "remark": _remark,
         "headline": lambda change: story.headline(change, report.primary),
-        "since": lambda change: story.since(change.drift, today),
-        "scored": story.scored,
-        "also_seen": lambda change: story.also_seen(change, report.changes),
-        "found_as": lambda change: tight(story.found_as(change) or f"found {story.window(change.drift)}"),
-        "stayed": lambda change: tight(story.stayed(change)),
+        "since": lambda change: story.since_day(change.drift, today),
+        "scored": story.scored_behind,
+        "also_seen": lambda change: story.also_seen_in(change, report.changes),
+        "found_as": lambda change: no_breaks(story.raised_by(change) or f"found {story.alarm_window(change.drift)}"),
+        "stayed": lambda change: no_breaks(story.persistence(change)),
         "level": _level,
         "spark": charts.spark,
         "outcome_bar": charts.outcome_bar,
@@ -163,11 +163,11 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
     return made
 
 
-def tight(text: str) -> str:
+def no_breaks(text: str) -> str:
     r"""Numbers that do not part from their sign at the end of a line.
 
     Example:
-        >>> tight("from 91 % to 72 % (n 150)")
+        >>> no_breaks("from 91 % to 72 % (n 150)")
         'from 91\xa0% to 72\xa0% (n\xa0150)'
     """
     return _LOOSE.sub(_FIXED, text)
@@ -282,7 +282,10 @@ def _said(own: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved:
 def _tools(report: Report) -> list[tuple[str, str, Sequence[WeekFigure]]]:
     """Tools with a failed call in the newest week, those that surely fail most first: three runs tell little."""
     found = [
-        (one.task_type, tool, weeks) for one in report.upkeep for tool, weeks in one.tools if weeks and weeks[-1].value
+        (one.task_type, tool, weeks)
+        for one in report.operations
+        for tool, weeks in one.tools
+        if weeks and weeks[-1].value
     ]
     return sorted(found, key=lambda item: (-(item[2][-1].low or 0.0), -item[2][-1].n, item[1], item[0]))
 

@@ -44,7 +44,15 @@ Shares and scores are 0..1, money is US dollars.
 from typing import Any
 
 from worker.core.report import story
-from worker.core.report.model import Change, Report, ScorerCounts, StreamChart, TaskTypeOutcome, Upkeep, WeekFigure
+from worker.core.report.model import (
+    Change,
+    OperationalWeeks,
+    Report,
+    ScorerCounts,
+    StreamChart,
+    TaskTypeOutcome,
+    WeekFigure,
+)
 from worker.core.report.reading import RunToRead
 from worker.core.stats.contrast import Contrast
 from worker.records import Alert, Estimate
@@ -64,7 +72,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "streams": [_stream(one) for one in report.streams],
         "findings": [_finding(one, report.primary) for one in report.changes],
         "alerts": [_alert(one) for one in report.alerts],
-        "cost": [_upkeep(one) for one in report.upkeep],
+        "cost": [_upkeep(one) for one in report.operations],
         "outcomes": [_group(one) for one in report.groups],
         "common": {
             "runs": report.common.runs,
@@ -152,7 +160,7 @@ def _figure(one: WeekFigure) -> dict[str, Any]:
     return {"n": one.n, "value": one.value, "low": one.low, "high": one.high, "total": one.total}
 
 
-def _upkeep(one: Upkeep) -> dict[str, Any]:
+def _upkeep(one: OperationalWeeks) -> dict[str, Any]:
     weeks = [
         {
             "week": cost.week,

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from worker.core.drift.alerting import rarity
 from worker.core.report import story
-from worker.core.report.causes import leading
+from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import counted, day, dollars, percent
-from worker.core.report.model import Change, OutsideName, Report, Sentence, TaskTypeOutcome, Upkeep
+from worker.core.report.model import Change, OperationalWeeks, OutsideName, Report, Sentence, TaskTypeOutcome
 from worker.render.charts import shares_of
 
 _FINDINGS, _ROWS, _RUNS = 8, 20, 5
@@ -23,14 +23,14 @@ _ORDERS |= dict.fromkeys((9, 10, 11, 12, 13), " ")
 
 def render(report: Report) -> str:
     """The report as GitHub-flavoured Markdown, of bounded length: at most eight findings, twenty rows, five runs."""
-    title = report.window.said if report.window else "no runs yet"
+    title = report.window.title if report.window else "no runs yet"
     only = ["", f"Only {code(report.task_type)}."] if report.task_type is not None else []
     lines = [f"**Spotcheck, {title}**", *only, "", *(f"- {_sentence(one)}" for one in report.sentences)]
     if report.window is None:
         return "\n".join(lines) + "\n"
     if report.changes:
         lines += ["", "**Findings**", ""]
-        changes = leading(report.changes)
+        changes = lead_changes(report.changes)
         lines += [line for change in changes[:_FINDINGS] for line in _finding(change, report)]
         lines += _more(len(changes) - _FINDINGS, "more finding")
     if report.alerts:
@@ -38,7 +38,7 @@ def render(report: Report) -> str:
         lines += [f"- {day(one.night)}: {code(one.text, 200)}" for one in report.alerts[:_RUNS]]
         lines += _more(len(report.alerts) - _RUNS, "more alert")
     if report.groups:
-        lines += ["", *_table(report.groups, report.upkeep)]
+        lines += ["", *_table(report.groups, report.operations)]
         lines += _more(len(report.groups) - _ROWS, "more task type")
     worst = report.reading.worst[:_RUNS]
     if worst:
@@ -72,12 +72,12 @@ def _sentence(pieces: Sentence) -> str:
 def _finding(change: Change, report: Report) -> Iterable[str]:
     one = change.drift
     today = report.window.until if report.window else one.found_night
-    said = [f"finding {one.finding_id}", f"found {day(one.found_night)}", f"n {story.scored(change):,}"]
-    said += [story.found_as(change), f"chance alone: {rarity(one.chance_per_year)}", story.stayed(change)]
+    said = [f"finding {one.finding_id}", f"found {day(one.found_night)}", f"n {story.scored_behind(change):,}"]
+    said += [story.raised_by(change), f"chance alone: {rarity(one.chance_per_year)}", story.persistence(change)]
     said += ["" if one.state == "open" else one.state]
     why = "; ".join(part for part in said if part)
-    yield f"- {_sentence(story.headline(change, report.primary))} since {story.since(one, today)} ({why})"
-    also = story.also_seen(change, report.changes)
+    yield f"- {_sentence(story.headline(change, report.primary))} since {story.since_day(one, today)} ({why})"
+    also = story.also_seen_in(change, report.changes)
     if also:
         yield f"  - also seen in: {_sentence(also)}"
     for each in change.differs.found[:1]:
@@ -100,8 +100,8 @@ def _more(count: int, noun: str) -> list[str]:
     return [f"- {counted(count, noun)}"] if count > 0 else []
 
 
-def _table(groups: Sequence[TaskTypeOutcome], upkeep: Sequence[Upkeep]) -> list[str]:
-    by_task = {one.task_type: one for one in upkeep}
+def _table(groups: Sequence[TaskTypeOutcome], operations: Sequence[OperationalWeeks]) -> list[str]:
+    by_task = {one.task_type: one for one in operations}
     rows = [
         "| task type | runs | good | poor | aborted | errored | n | cost a run |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",

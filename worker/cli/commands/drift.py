@@ -83,8 +83,8 @@ def describe(one: Drift) -> list[str]:
     """
     where = inline(one.stream.task_type or "all task types, same mix")
     what = alerting.kind_word(one.kind).upper()
-    figure = inline(alerting.figure(one.stream.scorer))
-    before, after = (alerting.level(one.kind, value) for value in (one.before, one.after))
+    figure = inline(alerting.stream_title(one.stream.scorer))
+    before, after = (alerting.format_level(one.kind, value) for value in (one.before, one.after))
     over = counted(one.window_nights, "night") if one.window_hours is None else counted(one.window_hours, "hour")
     state = "" if one.state == "open" else f" · {one.state}"
     head = (

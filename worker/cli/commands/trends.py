@@ -43,7 +43,7 @@ class TrendsRequest(NamedTuple):
 
     def oldest_week(self, newest: date) -> str:
         """The first week, by the newest night with runs."""
-        return calendar.week_of(calendar.back(newest, self.weeks - 1))
+        return calendar.week_of(calendar.weeks_before(newest, self.weeks - 1))
 
 
 def trends(

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from worker.cli.output import counted
 from worker.core.drift.alerting import kind_word, rarity
 from worker.core.report import story
-from worker.core.report.causes import leading
+from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import day, dollars, p_value, percent
 from worker.core.report.model import Change, Report
 from worker.core.stats.contrast import Contrast
 from worker.render.charts import shares_of
-from worker.render.html import tight
+from worker.render.html import no_breaks
 
 _WIDTH, _NARROWEST, _WIDEST = 80, 40, 120
 _NAME = (12, 24)
@@ -38,7 +38,7 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
         yield from _wrapped("".join(sentence), wide, "* ")
     if report.window is None:
         return
-    for change in leading(report.changes):
+    for change in lead_changes(report.changes):
         yield ""
         yield from _finding(change, report, wide)
     if report.alerts:
@@ -55,7 +55,7 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, lead: str) -> list[str]:
     indent = " " * len(lead)
-    flat = tight(" ".join(text.split()))
+    flat = no_breaks(" ".join(text.split()))
     found = textwrap.wrap(
         flat, width, initial_indent=lead, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
@@ -67,14 +67,14 @@ def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
     today = report.window.until if report.window else one.found_night
     said = "".join(story.headline(change, report.primary))
     yield from _wrapped(
-        f"{kind_word(one.kind).upper()}  {said} since {story.since(one, today)}", wide, f"[{one.finding_id}] "
+        f"{kind_word(one.kind).upper()}  {said} since {story.since_day(one, today)}", wide, f"[{one.finding_id}] "
     )
-    found = story.found_as(change) or f"found {story.window(one)}"
+    found = story.raised_by(change) or f"found {story.alarm_window(one)}"
     rare = f"chance alone: {rarity(one.chance_per_year)}"
-    parts = [f"n {story.scored(change):,}", f"{found} ({day(one.found_night)})", rare, story.stayed(change)]
+    parts = [f"n {story.scored_behind(change):,}", f"{found} ({day(one.found_night)})", rare, story.persistence(change)]
     parts += ["" if one.state == "open" else one.state]
     yield from _wrapped(" · ".join(part for part in parts if part), wide, "    ")
-    also = "".join(story.also_seen(change, report.changes))
+    also = "".join(story.also_seen_in(change, report.changes))
     if also:
         yield from _wrapped(f"also seen in: {also}", wide, "    ")
     for each in change.differs.found[:1]:
@@ -96,7 +96,7 @@ def _outcomes(report: Report, width: int | None) -> Iterator[str]:
         return
     longest = max(len(group.task_type or "") for group in report.groups)
     name_width = max(_NAME[0], min(longest, _NAME[1], _WIDTH if width is None else width - 60))
-    cost = {one.task_type: one.cost[-1].value for one in report.upkeep if one.cost}
+    cost = {one.task_type: one.cost[-1].value for one in report.operations if one.cost}
     yield ""
     yield (
         f"{'task type':<{name_width}} {'runs':>8} {'good':>15} {'poor':>5} {'aborted':>7} {'errored':>7} {'n':>5} a run"

@@ -19,17 +19,17 @@ RUBRIC_WEIGHT = 2.0
 """A rubric's stream may alarm falsely so many times as often as a heuristic's: it is what Spotcheck is for, and a
 heuristic near 1.00 needs no more."""
 TAIL_SHARE = 0.005
-FEWEST_FOR_TAIL = 400
+MIN_RUNS_FOR_TAIL = 400
 """Runs of the past below which its 99.5th percentile means nothing."""
 _MOST_LEVEL = 1e-4
 SPEND_Z = 4.0
 _SPEND_MAD_FLOOR = 0.08
 _FEWEST_WEEKS = 3
-LEAST_CHANGE = 0.1
+MIN_CHANGE = 0.1
 """Cost and steps: a change of the mean below a tenth is true where traffic is large, and not worth an alarm."""
 
 
-def shares(weights: Mapping[Key, float], share: float) -> dict[Key, float]:
+def alarm_shares(weights: Mapping[Key, float], share: float) -> dict[Key, float]:
     """Share out a part of the false alarms.
 
     Args:
@@ -40,7 +40,7 @@ def shares(weights: Mapping[Key, float], share: float) -> dict[Key, float]:
         Each stream's share; they sum to `share`. No streams: empty.
 
     Example:
-        >>> shares({"rubric": 2.0, "heuristic": 1.0, "other": 1.0}, 0.5)
+        >>> alarm_shares({"rubric": 2.0, "heuristic": 1.0, "other": 1.0}, 0.5)
         {'rubric': 0.25, 'heuristic': 0.125, 'other': 0.125}
     """
     total = sum(weights.values())
@@ -126,16 +126,16 @@ def spend_z(today_usd: float, same_weekdays_usd: Sequence[float]) -> float | Non
     return (math.log(today_usd) - middle) / (1.4826 * spread)
 
 
-def is_worth_telling(kind: str, before: float, after: float) -> bool:
+def is_large_enough(kind: str, before: float, after: float) -> bool:
     """Whether a change beyond chance is also large enough to be told; only cost and steps have a least size."""
-    return kind not in ("cost", "steps") or before <= 0 or abs(after - before) >= LEAST_CHANGE * before
+    return kind not in ("cost", "steps") or before <= 0 or abs(after - before) >= MIN_CHANGE * before
 
 
-def money(usd: float) -> str:
+def format_usd(usd: float) -> str:
     """US dollars with the digits that matter.
 
     Example:
-        >>> money(1234.5), money(0.0214), money(0.00031), money(0)
+        >>> format_usd(1234.5), format_usd(0.0214), format_usd(0.00031), format_usd(0)
         ('$1,234.50', '$0.0214', '$0.000310', '$0.00')
     """
     if usd == 0 or abs(usd) >= 1:
@@ -153,25 +153,25 @@ def kind_word(kind: str) -> str:
     return {"agent": "quality", "mix": "traffic mix"}.get(kind, kind)
 
 
-def level(kind: str, value: float) -> str:
+def format_level(kind: str, value: float) -> str:
     """A level in the unit of its kind.
 
     Example:
-        >>> level("agent", 0.914), level("cost", 0.0214), level("steps", 6.25), level("errors", 0.0312)
-        ('0.91', '$0.0214', '6.2', '3.1 %')
+        >>> [format_level(*pair) for pair in (("agent", 0.914), ("cost", 0.0214), ("steps", 6.25), ("errors", 0.0312))]
+        ['0.91', '$0.0214', '6.2', '3.1 %']
     """
     if kind == "cost":
-        return money(value)
+        return format_usd(value)
     if kind == "steps":
         return f"{value:.1f}"
     return f"{value:.1%}".replace("%", " %") if kind in ("errors", "tool") else f"{value:.2f}"
 
 
-def figure(scorer: str) -> str:
+def stream_title(scorer: str) -> str:
     """What a stream is about, in words.
 
     Example:
-        >>> figure("tool_failure:issue_refund"), figure("error_rate"), figure("task_completion")
+        >>> stream_title("tool_failure:issue_refund"), stream_title("error_rate"), stream_title("task_completion")
         ('failures of tool issue_refund', 'error rate', 'task_completion')
     """
     kind, _, subject = scorer.partition(":")
@@ -198,20 +198,21 @@ def rarity(per_year: float) -> str:
     return f"once in {years:.0f} years" if years >= 2 else "once a year"
 
 
-def window(one: Drift) -> str:
+def window_text(one: Drift) -> str:
     """The window of a finding in words: `last 3 nights`, `last 4 hours`."""
     size, unit = (one.window_nights, "night") if one.window_hours is None else (one.window_hours, "hour")
     return f"last {unit}" if size == 1 else f"last {size} {unit}s"
 
 
-def sentence(one: Drift) -> str:
+def finding_text(one: Drift) -> str:
     """A finding in one line, for people.
 
     Example:
         "billing task_completion: 0.85 → 0.76 over the last 3 nights (150 runs); chance alone: once in 40 years".
     """
     where = one.stream.task_type or "all task types, same mix"
+    before, after = format_level(one.kind, one.before), format_level(one.kind, one.after)
     return (
-        f"{where}, {figure(one.stream.scorer)}: {level(one.kind, one.before)} → {level(one.kind, one.after)} "
-        f"over the {window(one)} ({one.scored:,} runs); chance alone: {rarity(one.chance_per_year)}"
+        f"{where}, {stream_title(one.stream.scorer)}: {before} → {after} "
+        f"over the {window_text(one)} ({one.scored:,} runs); chance alone: {rarity(one.chance_per_year)}"
     )

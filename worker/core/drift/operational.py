@@ -77,7 +77,7 @@ def lower_bound(key: int) -> float:
     return 0.0 if key == ZERO_BUCKET else math.exp(key * _GROWTH)
 
 
-def figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
+def sum_figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
     """Sum runs up, one figure a task type and measure; tools beyond the twenty most used go together.
 
     Args:
@@ -88,7 +88,7 @@ def figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
         tool calls has no such figure.
 
     Example:
-        >>> one = figures([RunFigures("faq", "errored", 3, 0.02, '{"search":[2,1]}')])
+        >>> one = sum_figures([RunFigures("faq", "errored", 3, 0.02, '{"search":[2,1]}')])
         >>> [(each.measure, each.subject, each.n, each.s, each.total) for each in one][:2]
         [('aborts', '', 1, 0.0, 0.0), ('completed', '', 1, 0.0, 0.0)]
     """
@@ -99,7 +99,7 @@ def figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
 
 
 class FigureSums:
-    """Sums of ended runs, added one by one; what `figures` makes of them all."""
+    """Sums of ended runs, added one by one; what `sum_figures` makes of them all."""
 
     def __init__(self) -> None:
         """Nothing yet."""
@@ -112,7 +112,7 @@ class FigureSums:
         self._by_task[run.task_type].add(run)
 
     def figures(self) -> list[OperationalFigure]:
-        """As `figures`."""
+        """As `sum_figures`."""
         found = [figure for task_type, own in self._by_task.items() for figure in own.figures(task_type)]
         return sorted(found, key=lambda one: (one.task_type, one.measure, one.subject))
 
@@ -173,7 +173,7 @@ class _Sums:
         return kept
 
 
-def pooled(histograms: Iterable[Histogram]) -> dict[int, int]:
+def merge_histograms(histograms: Iterable[Histogram]) -> dict[int, int]:
     """All of them together."""
     found: dict[int, int] = defaultdict(int)
     for one in histograms:
@@ -208,7 +208,7 @@ def ridits(reference: Histogram) -> dict[int, float]:
     return found
 
 
-def scored(histogram: Histogram, ranks: Mapping[int, float]) -> tuple[float, float]:
+def rank_sums(histogram: Histogram, ranks: Mapping[int, float]) -> tuple[float, float]:
     """Sum and sum of squares of a night's ranks.
 
     Args:
@@ -219,7 +219,7 @@ def scored(histogram: Histogram, ranks: Mapping[int, float]) -> tuple[float, flo
         Both 0.0 without runs.
 
     Example:
-        >>> scored({1: 1, 3: 1, 9: 1}, ridits({1: 2, 5: 2}))
+        >>> rank_sums({1: 1, 3: 1, 9: 1}, ridits({1: 2, 5: 2}))
         (1.75, 1.3125)
     """
     s = ss = 0.0
@@ -244,7 +244,7 @@ def _share_below(key: int, ranks: Mapping[int, float]) -> float:
     return below
 
 
-def tail(histogram: Histogram, from_bucket: int) -> int:
+def count_from(histogram: Histogram, from_bucket: int) -> int:
     """Runs in this bucket and above."""
     return sum(count for key, count in histogram.items() if key >= from_bucket)
 

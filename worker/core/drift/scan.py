@@ -69,7 +69,7 @@ THRESHOLD_FLOOR = 3.05
 """No finding below this, however many false alarms were allowed: the extrapolation of `threshold` ends here."""
 RATE_SLOPE = 0.482
 TINY = 1e-12
-SELDOM, NIGHTLY = 1 / 50, 364.0
+MIN_PER_YEAR, MAX_PER_YEAR = 1 / 50, 364.0
 """Chances a year are not said rarer than once in 50 years, nor oftener than every night."""
 
 
@@ -134,7 +134,7 @@ def chance_per_year(z: float, streams: float = 1.0, grid: Grid = NIGHTS) -> floa
     Source: METHODS §3.
     """
     once = math.exp(grid.rate_log - RATE_SLOPE * min(max(z, 0.0), 20.0) ** 2)
-    return min(max(max(streams, 1) * once, SELDOM), NIGHTLY)
+    return min(max(max(streams, 1) * once, MIN_PER_YEAR), MAX_PER_YEAR)
 
 
 def reference_span(steps: int, window: int, reference_start: int = 0, grid: Grid = NIGHTS) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from worker.core.drift import scan
 
-NIGHTS = 7
+DROP_NIGHTS = 7
 """Nights that the drop is supposed to have lasted."""
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class ScannedStream:
     false_alarms_per_year: float
 
 
-def smallest_drop(watched: ScannedStream, nights: int = NIGHTS) -> float | None:
+def smallest_drop(watched: ScannedStream, nights: int = DROP_NIGHTS) -> float | None:
     """The smallest share of the last nights' runs that, had they failed too, would have made a finding.
 
     Not a formula: the stored nights go through the scan itself, with so many more failures in the last of them.

@@ -4,7 +4,7 @@ OPERATIONAL = ("completed", "tool_success", "cost_in_range", "steps_in_range")
 """Heuristics whose figure `flow.watch` reads off all ended runs: looked at in the sample too, each change would be told
 twice, and their streams would take from the others' false alarms. Their trends stay."""
 
-FEWEST_RUNS = 50
+MIN_RUNS = 50
 """Runs in the reach of the scan below which a stream is not looked at, and takes no share of the false alarms."""
 
 

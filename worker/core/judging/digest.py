@@ -17,7 +17,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from worker.core.rubric.render import document_lines, document_text, joined, json_text
+from worker.core.rubric.render import document_lines, document_text, join_document, json_text
 from worker.records import Run, Step
 
 DIGEST_VERSION = "1"
@@ -81,11 +81,11 @@ class _StepGroup(NamedTuple):
     """Of the full result, where it is long."""
 
 
-def tokens(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """Estimated tokens of a text: UTF-8 bytes / 4, rounded up.
 
     Example:
-        >>> tokens("hello world!"), tokens("дом"), tokens("")
+        >>> estimate_tokens("hello world!"), estimate_tokens("дом"), estimate_tokens("")
         (3, 2, 0)
     """
     return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
@@ -98,7 +98,7 @@ def digest(
 
     Args:
         run: As `Run.for_scorer` gives it.
-        budget_tokens: The most the document may take, by `tokens`; at least `MIN_BUDGET_TOKENS`.
+        budget_tokens: The most the document may take, by `estimate_tokens`; at least `MIN_BUDGET_TOKENS`.
         keep: Steps that keep more: errors, writes, quoted, first:N, last:N.
 
     Returns:
@@ -114,7 +114,7 @@ def digest(
     while True:
         document = _build(run, rows, allowance)
         lines = document_lines(document)
-        size = tokens(joined(lines.values()))
+        size = estimate_tokens(join_document(lines.values()))
         if size <= budget_tokens:
             return Digest(document, tuple(document["elided"]), size, lines)
         allowance = int(allowance * min(0.9, 4 * budget_tokens / (4 * size)))

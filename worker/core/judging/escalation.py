@@ -6,7 +6,7 @@ from worker.core.judging.verdict import UNKNOWN
 from worker.core.rubric.schema import Doubt, Escalate
 from worker.records import Outcome
 
-SAID: dict[Doubt, str] = {
+DOUBT_TEXTS: dict[Doubt, str] = {
     "low_confidence": "low confidence",
     "failed_evidence": "failed evidence",
     "unknown": "undecided",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.core.rubric.schema import Criterion
 
-LEAST = 1e-6
+MIN_DECIDED = 1e-6
 """When all decided verdicts together are less probable than this, nothing is said about how they compare."""
 
 
@@ -56,7 +56,7 @@ def of_whole(criteria: Sequence[Criterion], said: Mapping[str, Mapping[str, floa
         if criterion.required:
             above = 1.0 - shares.get(min(criterion.options, key=criterion.options.__getitem__), 0.0)
             stands *= above
-            mean = mean / above if above > LEAST else 0.0
+            mean = mean / above if above > MIN_DECIDED else 0.0
         total += criterion.weight * mean
     weights = sum(criterion.weight for criterion in criteria)
     return min(max(stands * total / weights, 0.0), 1.0) if criteria else None
@@ -66,7 +66,7 @@ def _shares(criterion: Criterion, said: Mapping[str, float]) -> dict[str, float]
     """Probabilities of the verdicts that decide, given that one does."""
     decided = {word: said[word] for word in criterion.options if word in said}
     total = sum(decided.values())
-    return {word: p / total for word, p in decided.items()} if total > LEAST else None
+    return {word: p / total for word, p in decided.items()} if total > MIN_DECIDED else None
 
 
 def _mean(criterion: Criterion, shares: Mapping[str, float]) -> float:

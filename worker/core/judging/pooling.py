@@ -8,7 +8,7 @@ from worker.core.rubric.parse import Rubric
 from worker.records import Outcome
 
 
-def pooled(rubric: Rubric, readings: Sequence[Sequence[Outcome]]) -> tuple[Outcome, ...]:
+def pool_samples(rubric: Rubric, readings: Sequence[Sequence[Outcome]]) -> tuple[Outcome, ...]:
     """One verdict from several.
 
     The value is the mean of the samples that decided, not the vote of their majority: it is nearer to what people say

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from worker.core.judging import pass_probability
 from worker.core.judging.injection import leaf_texts
 from worker.core.rubric.parse import Rubric
-from worker.core.rubric.render import document_lines, joined
+from worker.core.rubric.render import document_lines, join_document
 from worker.core.rubric.schema import Criterion
 from worker.errors import VerdictUnreadable
 from worker.records import CriterionQuestion, Outcome, Reply, scored, unscored
@@ -58,7 +58,7 @@ def answer_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
     return _object(properties)
 
 
-def asked(criteria: Sequence[Criterion]) -> tuple[CriterionQuestion, ...]:
+def criterion_questions(criteria: Sequence[Criterion]) -> tuple[CriterionQuestion, ...]:
     """The criteria as questions of their own, with the verdicts that `answer_schema` offers."""
     return tuple(
         CriterionQuestion(
@@ -95,7 +95,7 @@ class ShownText:
     @cached_property
     def _raw(self) -> str:
         """With its JSON around it; most quotes are found without."""
-        return _fold(joined((document_lines(self._document) if self._lines is None else self._lines).values()))
+        return _fold(join_document((document_lines(self._document) if self._lines is None else self._lines).values()))
 
     def holds(self, quote: str) -> bool:
         r"""Whether a passage occurs, whitespace folded; with `...` in it, whether its parts occur in that order.
@@ -122,7 +122,7 @@ def _fold(text: str) -> str:
     return " ".join(text.split())
 
 
-def problem(reply: Reply) -> str | None:
+def reply_problem(reply: Reply) -> str | None:
     """Why a reply holds no verdict: refusal, content_filter, truncated or empty_answer; None when it may hold one."""
     if reply.refusal:
         return "refusal"
@@ -204,7 +204,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def read(
+def read_reply(
     reply: Reply, criteria: Sequence[Criterion], seen: ShownText, *, suspected: bool = False
 ) -> tuple[Outcome, ...]:
     """One outcome a criterion, in order.
@@ -219,7 +219,7 @@ def read(
         Scored, or unscored: truncated, refusal, content_filter, empty_answer, parse (all criteria alike) or unknown.
         A judge that decides one by one may refuse some.
     """
-    if reason := problem(reply):
+    if reason := reply_problem(reply):
         return unscored_all(criteria, reason, suspected=suspected, rationale=storable(reply.refusal or "") or None)
     answered = [criterion for criterion in criteria if criterion.id not in reply.refused]
     try:

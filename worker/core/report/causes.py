@@ -8,7 +8,7 @@ from worker.records import Drift
 _SETTLED = ("recovered", "accepted")
 
 
-def together(changes: Sequence[Change]) -> tuple[Change, ...]:
+def group_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Say of each finding which other it is a part of.
 
     The overall line moves with each large task type, and an aggregate with its criteria. Such two are one where their
@@ -31,13 +31,13 @@ def together(changes: Sequence[Change]) -> tuple[Change, ...]:
     return tuple(change._replace(part_of=part_of.get(change.drift.finding_id)) for change in changes)
 
 
-def parts(lead: Change, changes: Sequence[Change]) -> list[Change]:
+def parts_of(lead: Change, changes: Sequence[Change]) -> list[Change]:
     """The findings that are told under another."""
     number = lead.drift.finding_id
     return [change for change in changes if number is not None and change.part_of == number]
 
 
-def leading(changes: Sequence[Change]) -> list[Change]:
+def lead_changes(changes: Sequence[Change]) -> list[Change]:
     """The findings that are told by themselves."""
     return [change for change in changes if change.part_of is None]
 

@@ -31,12 +31,12 @@ def excerpt(text: str, most: int, *, is_redacted: bool = True) -> Excerpt:
     return Excerpt(shown[:most], len(text), len(text) > len(near) or len(shown) > most)
 
 
-def maybe(text: str | None, most: int, *, is_redacted: bool = True) -> Excerpt | None:
+def optional_excerpt(text: str | None, most: int, *, is_redacted: bool = True) -> Excerpt | None:
     """The same; None stays None."""
     return None if text is None else excerpt(text, most, is_redacted=is_redacted)
 
 
-def steps(run: Run, *, is_redacted: bool = True) -> tuple[StepLine, ...]:
+def step_excerpts(run: Run, *, is_redacted: bool = True) -> tuple[StepLine, ...]:
     """The first and the last steps; all, where there are few."""
     chosen: Iterable[Step] = run.steps
     if len(run.steps) > FIRST_STEPS + LAST_STEPS + 1:  # leaving out one saves nothing
@@ -46,9 +46,9 @@ def steps(run: Run, *, is_redacted: bool = True) -> tuple[StepLine, ...]:
             step.seq,
             step.kind,
             step.name[:STEP_CHARS],
-            maybe(step.error, STEP_CHARS, is_redacted=is_redacted),
-            maybe(_as_text(step.arguments), STEP_CHARS, is_redacted=is_redacted),
-            maybe(step.result, STEP_CHARS, is_redacted=is_redacted),
+            optional_excerpt(step.error, STEP_CHARS, is_redacted=is_redacted),
+            optional_excerpt(_as_text(step.arguments), STEP_CHARS, is_redacted=is_redacted),
+            optional_excerpt(step.result, STEP_CHARS, is_redacted=is_redacted),
         )
         for step in chosen
     )

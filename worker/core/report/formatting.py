@@ -66,12 +66,12 @@ def from_to(before: float, after: float, unit: Unit) -> tuple[str, str]:
     return first, second
 
 
-def span(low: float, high: float, unit: Unit) -> str:
+def interval_text(low: float, high: float, unit: Unit) -> str:
     """The ends of an interval, as they stand behind a figure.
 
     Example:
-        >>> span(0.714, 0.787, "share"), span(0.052, 0.0713, "share"), span(0.0158, 0.0171, "usd")
-        ('[71–79 %]', '[5.2–7.1 %]', '[$0.016–$0.017]')
+        >>> interval_text(0.714, 0.787, "share"), interval_text(0.0158, 0.0171, "usd")
+        ('[71–79 %]', '[$0.016–$0.017]')
     """
     first, last = from_to(low, high, unit)
     return f"[{first.removesuffix(' %') if unit == 'share' else first}–{last}]"

@@ -9,20 +9,18 @@ from worker.core.stats.contrast import Contrasts
 from worker.records import Alert, Drift, Estimate
 
 LOW_COVERAGE = 0.8
-FEWEST_LATER = 3
+MIN_LATER_NIGHTS = 3
 """Nights after a finding below which it is not said whether it has stayed."""
-CLEARLY = 1.5
+CLEAR_RATIO = 1.5
 """How many times as far as its interval reaches a level must lie from the old one, which has an error of its own: were
 it learned from as many nights, both together would scatter by a root of two more."""
-MADE_UP = 0.25
+RECOVERED_BELOW = 0.25
 """Part of the found change below which it is made up for: the rule by which `flow.follow` lets a finding go."""
 GOOD_FROM = 0.5
 """A run counts as good from this score of the primary rubric on."""
 LEARN_NIGHTS = 14
 """Nights with runs before anything is tested for a change."""
 
-ELSEWHERE = frozenset(("completed", "tool_success", "cost_in_range", "steps_in_range"))
-"""Heuristics whose figure is watched in all ended runs: the sample's scores of them raise no findings."""
 StreamState = Literal["tested", "young", "unscored", "elsewhere"]
 
 
@@ -65,7 +63,7 @@ class Window(NamedTuple):
         return self.so_far if self.since.weekday() == 0 and (self.until - self.since).days == 6 else ""
 
     @property
-    def said(self) -> str:
+    def title(self) -> str:
         """Its name in a sentence, with how much of it is over where it still runs."""
         return f"{self.label} ({self.so_far})" if self.so_far else self.label
 
@@ -134,7 +132,7 @@ class RunRef(NamedTuple):
     """What it was chosen by: the score, the dollars or the steps; None where a status decided."""
 
 
-class Since(NamedTuple):
+class LevelSince(NamedTuple):
     """A stream's level since a finding, in its unit: 0..1, US dollars or steps a run."""
 
     whole: Estimate
@@ -157,7 +155,7 @@ class Change(NamedTuple):
     bad_means: str
     """What makes a run bad here, in words: `scored below 0.5`, `errored`."""
     worst: tuple[RunRef, ...]
-    since: Since | None = None
+    since: LevelSince | None = None
     """None where it is not known, or the finding has recovered."""
     part_of: int | None = None
     """The finding under which it is told, as one cause may have given both; None for one that stands by itself."""
@@ -180,16 +178,16 @@ class Change(NamedTuple):
         They do where the old level lies clearly outside of their interval, and a quarter of the change is left: over
         many runs a change too small to matter is seen too. None where they are too few to say, or it is not clear.
         """
-        if self.since is None or self.since.nights < FEWEST_LATER:
+        if self.since is None or self.since.nights < MIN_LATER_NIGHTS:
             return None
         mean, low, high = self.since.later[:3]
         if mean is None or low is None or high is None:
             return None
         reach = high - mean if self.drift.before > mean else mean - low
         away = abs(self.drift.before - mean)
-        if away <= reach or self.part_left(mean) < MADE_UP:
+        if away <= reach or self.part_left(mean) < RECOVERED_BELOW:
             return False
-        return True if away >= CLEARLY * reach else None
+        return True if away >= CLEAR_RATIO * reach else None
 
     def part_left(self, level: float) -> float:
         """How much of the found change is left at a level: 1 for all of it, 0 or less for none."""
@@ -228,7 +226,7 @@ class WeekFigure(NamedTuple):
     """US dollars or steps in all."""
 
 
-class Upkeep(NamedTuple):
+class OperationalWeeks(NamedTuple):
     """Cost, errors and tools of one task type, week by week, oldest first."""
 
     task_type: str
@@ -267,7 +265,7 @@ class ScorerCounts(NamedTuple):
         return self.scored / drawn if drawn else None
 
 
-class Judged(NamedTuple):
+class JudgeUsage(NamedTuple):
     """What one judge model cost in the window."""
 
     model: str
@@ -288,23 +286,23 @@ class Sensitivity(NamedTuple):
     """0..1: so many more failed runs among those of the last nights; None where none would have been."""
 
 
-class Untold(NamedTuple):
+class UntestedStream(NamedTuple):
     """A stream of the primary rubric for which no smallest drop is told."""
 
     task_type: str | None
     reason: str
 
 
-class Sampled(NamedTuple):
+class SampleSummary(NamedTuple):
     """What was sampled, whether it adds up, and what it cost."""
 
     tallies: tuple[ScorerCounts, ...]
     reconciles: bool
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgeUsage, ...]
     """By model, most verdicts first."""
     sensitivity: tuple[Sensitivity, ...]
     """Of the primary rubric's streams that were tested and have no finding; overall first."""
-    untold: tuple[Untold, ...]
+    untold: tuple[UntestedStream, ...]
     """The others of the primary rubric, with the reason; in the same order."""
     sensitivity_nights: int
     false_alarms_per_year: float
@@ -336,10 +334,10 @@ class Report(NamedTuple):
     """What else was told in the window: dear runs, a day's spend; those told now first."""
     groups: tuple[TaskTypeOutcome, ...]
     """All task types together first, then those with most runs."""
-    upkeep: tuple[Upkeep, ...]
+    operations: tuple[OperationalWeeks, ...]
     common: Contrasts
     reading: ReadingList
-    sampled: Sampled
+    sampled: SampleSummary
     made_at: datetime
     store: str
     """Without its password."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from worker.core.drift.operational import ZERO_BUCKET, Histogram
 from worker.core.drift.operational import OperationalFigure as Nightly
-from worker.core.report.model import Upkeep, WeekFigure
+from worker.core.report.model import OperationalWeeks, WeekFigure
 from worker.core.stats.intervals import interval
 
 _WIDTH = math.log(1.05)
@@ -16,7 +16,7 @@ _FEWEST = 10
 _Z95 = 1.959964
 
 
-def upkeep(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[str]) -> tuple[Upkeep, ...]:
+def weekly_operations(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[str]) -> tuple[OperationalWeeks, ...]:
     """Sum nightly figures up by week.
 
     These are counts of all ended runs, not of a sample: the interval says how far the rate behind them may lie from
@@ -37,7 +37,9 @@ def upkeep(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[str]) -> tupl
     return tuple(sorted(found, key=lambda one: (-one.runs, one.task_type)))
 
 
-def _of_task(task_type: str, measures: dict[tuple[str, str], dict[str, list[Nightly]]], weeks: Sequence[str]) -> Upkeep:
+def _of_task(
+    task_type: str, measures: dict[tuple[str, str], dict[str, list[Nightly]]], weeks: Sequence[str]
+) -> OperationalWeeks:
     def rates(measure: str, subject: str = "") -> tuple[WeekFigure, ...]:
         own = measures.get((measure, subject), {})
         return tuple(_rate(week, own.get(week, ())) for week in weeks)
@@ -51,7 +53,7 @@ def _of_task(task_type: str, measures: dict[tuple[str, str], dict[str, list[Nigh
     by_tool = [(tool, rates("tool", tool)) for tool in tools]
     by_tool.sort(key=lambda item: -item[1][-1].n if item[1] else 0)
     runs = errors[-1].n if errors else 0
-    return Upkeep(task_type, runs, means("cost"), errors, rates("aborts"), means("steps"), tuple(by_tool))
+    return OperationalWeeks(task_type, runs, means("cost"), errors, rates("aborts"), means("steps"), tuple(by_tool))
 
 
 def _rate(week: str, nights: Sequence[Nightly]) -> WeekFigure:
@@ -76,14 +78,14 @@ def _mean(week: str, nights: Sequence[Nightly]) -> WeekFigure:
 
 def _squares(histogram: Histogram) -> float:
     """Sum of the squares of what is in the buckets, each taken at its middle: within 5 %."""
-    return sum(count * middle(key) ** 2 for key, count in histogram.items())
+    return sum(count * bucket_middle(key) ** 2 for key, count in histogram.items())
 
 
-def middle(bucket: int) -> float:
+def bucket_middle(bucket: int) -> float:
     """The value in the middle of a bucket of `core.pulse`, on the log scale.
 
     Example:
-        >>> middle(ZERO_BUCKET), round(middle(22), 2)
+        >>> bucket_middle(ZERO_BUCKET), round(bucket_middle(22), 2)
         (0.0, 3.0)
     """
     return 0.0 if bucket == ZERO_BUCKET else math.exp((bucket + 0.5) * _WIDTH)

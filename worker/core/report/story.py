@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from datetime import date
 
-from worker.core.drift.alerting import figure, rarity
-from worker.core.report.causes import leading, parts
-from worker.core.report.formatting import Unit, amount, counted, day, from_to, percent, span
+from worker.core.drift.alerting import rarity, stream_title
+from worker.core.report.causes import lead_changes, parts_of
+from worker.core.report.formatting import Unit, amount, counted, day, from_to, interval_text, percent
 from worker.core.report.model import (
     LEARN_NIGHTS,
     LOW_COVERAGE,
     Change,
+    OperationalWeeks,
     OutsideName,
     ScorerCounts,
     Sensitivity,
     Sentence,
     StreamChart,
-    Upkeep,
     Window,
 )
 from worker.records import Drift, Estimate
@@ -37,7 +37,7 @@ def sentences(
     streams: Sequence[StreamChart],
     changes: Sequence[Change],
     tallies: Sequence[ScorerCounts],
-    upkeep: Sequence[Upkeep] = (),
+    operations: Sequence[OperationalWeeks] = (),
     *,
     primary: str | None,
     figures: int,
@@ -51,7 +51,7 @@ def sentences(
         streams: Every stream of scores.
         changes: The findings.
         tallies: The counts of the window.
-        upkeep: Cost, errors and tools by week.
+        operations: Cost, errors and tools by week.
         primary: The rubric that decides what is good; None where there is none.
         figures: Operational streams that are tested: cost, errors, steps, tools.
         sensitivity: The smallest drops that would have been found.
@@ -61,7 +61,7 @@ def sentences(
         return (("No runs yet: take some in with spotcheck ingest.",),)
     if not window.runs:
         return ((f"No run ended in {window.label}.",),)
-    told = [_moved(change, streams, upkeep, primary, window) for change in _top(changes)]
+    told = [_moved(change, streams, operations, primary, window) for change in _top(changes)]
     gaps = _gaps(tallies, primary, window)
     if told:
         rest = _rest(streams, changes, figures, len(told))
@@ -72,7 +72,7 @@ def sentences(
 
 def _top(changes: Sequence[Change]) -> list[Change]:
     """At most two to tell: of quality and of operations one each, where both changed."""
-    ranked = sorted(leading(changes), key=lambda change: _rank(change, changes))
+    ranked = sorted(lead_changes(changes), key=lambda change: _rank(change, changes))
     quality = [change for change in ranked if change.drift.kind in _QUALITY]
     others = [change for change in ranked if change.drift.kind not in _QUALITY]
     if quality and others:
@@ -108,22 +108,22 @@ def headline(change: Change, primary: str | None) -> Sentence:
 
 
 def _between(one: Estimate | None, unit: Unit) -> str:
-    return "" if one is None or one.low is None or one.high is None else f" {span(one.low, one.high, unit)}"
+    return "" if one is None or one.low is None or one.high is None else f" {interval_text(one.low, one.high, unit)}"
 
 
-def scored(change: Change) -> int:
+def scored_behind(change: Change) -> int:
     """How many runs the size in the headline is made of."""
     return change.drift.scored if change.size is None else change.size.n
 
 
-def window(one: Drift) -> str:
+def alarm_window(one: Drift) -> str:
     """The window that raised the alarm: `on one night`, `over 3 nights`, `over 4 hours`."""
     if one.window_hours is not None:
         return f"over {counted(one.window_hours, 'hour')}"
     return "on one night" if one.window_nights == 1 else f"over {counted(one.window_nights, 'night')}"
 
 
-def found_as(change: Change) -> str:
+def raised_by(change: Change) -> str:
     """What the alarm was raised by, in small print; empty where the headline tells just that.
 
     Example:
@@ -134,10 +134,10 @@ def found_as(change: Change) -> str:
     if change.size is None or is_all:
         return ""
     level = from_to(one.before, one.after, unit_of(one.stream.scorer))[1]
-    return f"found {window(one)}: {level}, n {one.scored:,}"
+    return f"found {alarm_window(one)}: {level}, n {one.scored:,}"
 
 
-def stayed(change: Change, *, is_short: bool = False) -> str:
+def persistence(change: Change, *, is_short: bool = False) -> str:
     """Whether the nights after the alarm show the change by themselves; empty where they are too few to say.
 
     Args:
@@ -158,10 +158,10 @@ def stayed(change: Change, *, is_short: bool = False) -> str:
     return f"the {counted(change.since.nights, 'night')} since do not show it: {level}"
 
 
-def also_seen(change: Change, changes: Sequence[Change]) -> Sentence:
+def also_seen_in(change: Change, changes: Sequence[Change]) -> Sentence:
     """Where else one cause was seen, each with its number and size; empty where nowhere."""
     found: list[OutsideName | str] = []
-    for part in parts(change, changes):
+    for part in parts_of(change, changes):
         one = part.drift
         where: OutsideName | str = (
             "all task types" if one.stream.task_type is None else OutsideName(one.stream.task_type)
@@ -180,27 +180,31 @@ def also_seen(change: Change, changes: Sequence[Change]) -> Sentence:
     return tuple(piece for piece in found if piece)
 
 
-def since(one: Drift, today: date) -> str:
+def since_day(one: Drift, today: date) -> str:
     """The first night of a finding's window, with its year where that is long ago."""
     return day(one.since, year=abs((today - one.since).days) > _FAR_DAYS)
 
 
 def _moved(
-    change: Change, streams: Sequence[StreamChart], upkeep: Sequence[Upkeep], primary: str | None, window: Window
+    change: Change,
+    streams: Sequence[StreamChart],
+    operations: Sequence[OperationalWeeks],
+    primary: str | None,
+    window: Window,
 ) -> Sentence:
     one = change.drift
-    rare, after = f"chance alone: {rarity(one.chance_per_year)}", stayed(change, is_short=True)
+    rare, after = f"chance alone: {rarity(one.chance_per_year)}", persistence(change, is_short=True)
     if after:
         rare += f", {'and' if change.has_stayed else 'but'} {after}"
-    said = [f"n {scored(change):,}", found_as(change), rare]
+    said = [f"n {scored_behind(change):,}", raised_by(change), rare]
     if one.state in _LIVING:
-        now = _now(change, streams) or _now_in_all_runs(change, upkeep)
+        now = _now(change, streams) or _now_in_all_runs(change, operations)
         said.append(
             f"{now}, {window.week_so_far}" if window.week_so_far and now.startswith(window.weeks[-1][5:]) else now
         )
     why = "; ".join(part for part in said if part)
     settled = {"recovered": " and has recovered", "accepted": ", accepted as the new level"}.get(one.state, "")
-    return (*headline(change, primary), f" since {since(one, window.until)}{settled} ({why}).")
+    return (*headline(change, primary), f" since {since_day(one, window.until)}{settled} ({why}).")
 
 
 def _subject(one: Drift, primary: str | None) -> Sentence:
@@ -218,7 +222,7 @@ def _subject(one: Drift, primary: str | None) -> Sentence:
         "steps_per_run": ("Steps per run of ",),
     }.get(scorer)
     if named is None:
-        named = ("Quality of ",) if scorer == primary else (OutsideName(figure(scorer)), " of ")
+        named = ("Quality of ",) if scorer == primary else (OutsideName(stream_title(scorer)), " of ")
     return (*(("The judge's view: ",) if one.kind == "judge" else ()), *named, where)
 
 
@@ -235,10 +239,10 @@ def _now(change: Change, streams: Sequence[StreamChart]) -> str:
     return f"{newest.week[5:]}: {percent(newest.mean, digits=0)} [{low}–{high}], n {newest.scored:,}"
 
 
-def _now_in_all_runs(change: Change, upkeep: Sequence[Upkeep]) -> str:
+def _now_in_all_runs(change: Change, operations: Sequence[OperationalWeeks]) -> str:
     """The same for cost, errors, steps and tools."""
     key = change.drift.stream
-    own = next((each for each in upkeep if each.task_type == key.task_type), None)
+    own = next((each for each in operations if each.task_type == key.task_type), None)
     if own is None:
         return ""
     kind, _, tool = key.scorer.partition(":")
@@ -274,7 +278,7 @@ def _gaps(tallies: Sequence[ScorerCounts], primary: str | None, window: Window) 
     count = reasons.get(most, 0)
     why = (", most often: ", OutsideName(most.replace("_", " ")), f" ({count:,})") if count else ()
     if not scored:
-        said = f"Nothing is known of the quality in {window.said}: none of {drawn:,} sampled runs has a score"
+        said = f"Nothing is known of the quality in {window.title}: none of {drawn:,} sampled runs has a score"
     else:
         said = f"Only {percent(scored / drawn, digits=0)} of {drawn:,} sampled runs have a score of quality"
     return [(said, *why, ".")]
@@ -301,7 +305,7 @@ def _rest(streams: Sequence[StreamChart], changes: Sequence[Change], figures: in
     tested, young = _tested(streams, changes)
     operational = sum(change.drift.kind not in _QUALITY and change.drift.state in _LIVING for change in changes)
     count = _count(tested, max(0, figures - operational))
-    more = len(leading(changes)) - told
+    more = len(lead_changes(changes)) - told
     if not count:
         return [(f"{counted(more, 'more finding')} below.",)] if more else []
     start = f"{counted(more, 'more finding')} below; everything" if more else "Everything"
@@ -325,9 +329,9 @@ def _calm(
     if not count:
         known = max((one.nights for one in streams), default=0)
         why = f"{known} of {LEARN_NIGHTS} nights are learned" if known else "nothing has a score yet"
-        said = f"Too early to tell a change in {window.said}: {why}."
+        said = f"Too early to tell a change in {window.title}: {why}."
         return [(said,), *([(level,)] if level else [])]
-    said = f"Nothing changed beyond chance in {window.said}: {count}."
+    said = f"Nothing changed beyond chance in {window.title}: {count}."
     if young:
         said += f" {counted(young, 'more stream')} {'is' if young == 1 else 'are'} too young to test."
     return [(said,), *([(level,)] if level else []), *_would_have(sensitivity, nights)]

@@ -55,7 +55,7 @@ def canonical(text: str) -> str:
     return "\n".join(line.rstrip() for line in folded.split("\n")).rstrip("\n") + "\n"
 
 
-def split(text: str, path: str) -> tuple[str, str]:
+def split_file(text: str, path: str) -> tuple[str, str]:
     """Front matter and body of a canonical rubric file; the body keeps its line numbers by leading empty lines.
 
     Raises:
@@ -74,7 +74,7 @@ def split(text: str, path: str) -> tuple[str, str]:
 
 
 def check_front(front: str, path: str) -> tuple[FrontMatter | None, list[LintFinding]]:
-    """Validate front matter as `split` gives it.
+    """Validate front matter as `split_file` gives it.
 
     Returns:
         The front matter (None when it is wrong), and every finding, in the order of the file.

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from worker.core.rubric.front_matter import canonical, check_front, criterion_place, split
-from worker.core.rubric.problem import LintFinding, RubricProblem, misnamed
-from worker.core.rubric.sandbox import Checked, check
+from worker.core.rubric.front_matter import canonical, check_front, criterion_place, split_file
+from worker.core.rubric.problem import LintFinding, RubricProblem, name_problem
+from worker.core.rubric.sandbox import Checked, check_template
 from worker.core.rubric.schema import FrontMatter
 
 _RETIRED = re.compile(
@@ -55,14 +55,14 @@ def lint(text: str, path: str, includes: Mapping[str, str]) -> list[LintFinding]
     """
     source = canonical(text)
     try:
-        front, body = split(source, path)
+        front, body = split_file(source, path)
     except RubricProblem as problem:
         return [problem.finding]
     fields, findings = check_front(front, path)
-    checked = check(body, path, {name: canonical(content) for name, content in includes.items()})
+    checked = check_template(body, path, {name: canonical(content) for name, content in includes.items()})
     findings = findings + checked.findings
     if fields is not None:
-        findings += filter(None, [misnamed(fields.name, path)])
+        findings += filter(None, [name_problem(fields.name, path)])
         findings += _criteria(fields, front, path)
         findings += _model(fields, source, path)
         findings += _samples(fields, source, path)

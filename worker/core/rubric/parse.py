@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from worker.core.rubric.front_matter import canonical, check_front, split
-from worker.core.rubric.problem import SUFFIX, LintFinding, RubricProblem, misnamed
+from worker.core.rubric.front_matter import canonical, check_front, split_file
+from worker.core.rubric.problem import SUFFIX, LintFinding, RubricProblem, name_problem
 from worker.core.rubric.render import RubricTemplate
-from worker.core.rubric.sandbox import check, refuse
+from worker.core.rubric.sandbox import check_template, raise_first
 from worker.core.rubric.schema import Criterion, FrontMatter
 
 __all__ = ["SUFFIX", "Criterion", "LintFinding", "Rubric", "RubricProblem", "canonical", "identity", "parse"]
@@ -30,7 +30,7 @@ class Rubric(FrontMatter):
 
     def compiled(self) -> RubricTemplate:
         """The body, ready to render; keep it, for compiling costs milliseconds."""
-        return RubricTemplate(split(self.source, self.path)[1], self.path, self.includes, self.model_dump())
+        return RubricTemplate(split_file(self.source, self.path)[1], self.path, self.includes, self.model_dump())
 
 
 def parse(text: str, path: str, includes: Mapping[str, str] | None = None) -> Rubric:
@@ -49,14 +49,14 @@ def parse(text: str, path: str, includes: Mapping[str, str] | None = None) -> Ru
     """
     source = canonical(text)
     texts = {name: canonical(content) for name, content in (includes or {}).items()}
-    front, body = split(source, path)
+    front, body = split_file(source, path)
     fields, findings = check_front(front, path)
     if fields is None:
         raise RubricProblem(findings[0], len(findings) - 1)
-    if wrong_name := misnamed(fields.name, path):
+    if wrong_name := name_problem(fields.name, path):
         raise RubricProblem(wrong_name)
-    checked = check(body, path, texts)
-    refuse(checked)
+    checked = check_template(body, path, texts)
+    raise_first(checked)
     given: dict[str, Any] = {
         (info.alias or name): getattr(fields, name) for name, info in FrontMatter.model_fields.items()
     }

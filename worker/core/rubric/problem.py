@@ -20,7 +20,7 @@ class LintFinding(NamedTuple):
         return f"{self.path}:{self.line}:{self.column}  {self.message}"
 
 
-def misnamed(name: str, path: str) -> LintFinding | None:
+def name_problem(name: str, path: str) -> LintFinding | None:
     """What is wrong with a rubric file's name, which must be `<name>.rubric.md.j2`; None when it is right."""
     file = path.replace("\\", "/").rpartition("/")[2]
     if not file.endswith(SUFFIX) or file == name + SUFFIX:

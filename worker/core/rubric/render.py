@@ -117,11 +117,11 @@ def document_text(document: Mapping[str, Any]) -> str:
         ]
         }
     """
-    return joined(document_lines(document).values())
+    return join_document(document_lines(document).values())
 
 
 def document_lines(document: Mapping[str, Any]) -> dict[str, str]:
-    """The text of each field, with its name; `joined` makes one document of them, or of some."""
+    """The text of each field, with its name; `join_document` makes one document of them, or of some."""
     lines = {}
     for key, value in document.items():
         if isinstance(value, list) and value:
@@ -132,7 +132,7 @@ def document_lines(document: Mapping[str, Any]) -> dict[str, str]:
     return lines
 
 
-def joined(lines: Iterable[str]) -> str:
+def join_document(lines: Iterable[str]) -> str:
     """One JSON document of fields that `document_lines` wrote."""
     return "{\n" + ",\n".join(lines) + "\n}"
 
@@ -266,7 +266,7 @@ def fenced_text(data: Data, keys: Sequence[str]) -> str:
     lines = document_lines(data.document) if data.lines is None else data.lines
     shown = [line for key, line in lines.items() if not keys or key in keys or key == "elided"]
     opened, closed = (fence.format(nonce=data.nonce) for fence in (FENCE_OPEN, FENCE_CLOSE))
-    return f"{opened}\n{joined(shown)}\n{closed}"
+    return f"{opened}\n{join_document(shown)}\n{closed}"
 
 
 @pass_context

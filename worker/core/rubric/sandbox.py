@@ -10,7 +10,7 @@ What an agent wrote is data. Two things make that structural here, not a habit:
   words; it cannot bring in a run's.
 
 The language has no `set`, `macro`, `import`, `call` or `block`, no method calls, and a short list of filters: what is
-not listed in `_NODES` and `FILTERS` is refused with its line. `check` finds all of this without rendering anything.
+not listed in `_NODES` and `FILTERS` is refused with its line. `check_template` finds all of this without rendering.
 """
 
 import difflib
@@ -124,7 +124,7 @@ class Checked(NamedTuple):
     """Whether any text follows the fenced data, in the same message or a later one."""
 
 
-def check(body: str, path: str, includes: Mapping[str, str]) -> Checked:
+def check_template(body: str, path: str, includes: Mapping[str, str]) -> Checked:
     """Look through a template and everything it includes, without rendering.
 
     Args:
@@ -349,7 +349,7 @@ def _run_paths(node: nodes.Node) -> Iterator[tuple[str, nodes.Node]]:
             yield from _run_paths(child)
 
 
-def refuse(checked: Checked) -> None:
+def raise_first(checked: Checked) -> None:
     """Raise the first finding of a template that cannot be used.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST = 5
+MIN_RUNS_WITH = 5
 """Runs with a fact, and without it, below which it is not tested: no result could be told from chance."""
 _MOST_FACTS = 1_000
 """Facts tested at most, those of the most runs first: names come from outside, and each test costs power."""
@@ -79,7 +79,7 @@ class Contrasts(NamedTuple):
     """The surest of those that were not sure enough; None when there is none."""
 
 
-NOTHING = Contrasts((), 0, 0, 0, None)
+NO_CONTRASTS = Contrasts((), 0, 0, 0, None)
 
 
 def contrasts(
@@ -223,7 +223,7 @@ def _counted(place: str | None, facts: Iterable[tuple[Fact, RunTraits]], rows: S
     for fact, (a, b) in counts.items():
         c, d = bad - a, n - bad - b
         split = (fact[0], frozenset(((a, b), (c, d))))
-        if a + b >= FEWEST and c + d >= FEWEST and fact[1] and split not in seen:
+        if a + b >= MIN_RUNS_WITH and c + d >= MIN_RUNS_WITH and fact[1] and split not in seen:
             # the two versions of an agent split the runs alike: told is the one with more bad runs
             other = next((name for name in counts if name[0] == fact[0] and name != fact), None)
             if other is not None and counts[other] == [c, d] and c * (a + b) > a * (c + d):
@@ -235,12 +235,12 @@ def _counted(place: str | None, facts: Iterable[tuple[Fact, RunTraits]], rows: S
 def _long_inputs(place: str | None, rows: Sequence[RunTraits]) -> Iterable[_Table]:
     """Runs that read more than the usual, against those that read less; either side may have the bad ones."""
     known = [row for row in rows if row.input_tokens is not None]
-    if len(known) < 2 * FEWEST:
+    if len(known) < 2 * MIN_RUNS_WITH:
         return
     middle = median(row.input_tokens or 0 for row in known)
     sides = [[row for row in known if ((row.input_tokens or 0) > middle) is is_long] for is_long in (True, False)]
     (a, b), (c, d) = ((sum(row.is_bad for row in side), sum(not row.is_bad for row in side)) for side in sides)
-    if a + b < FEWEST or c + d < FEWEST:
+    if a + b < MIN_RUNS_WITH or c + d < MIN_RUNS_WITH:
         return
     if a * (c + d) >= c * (a + b):
         yield place, ("input", f"more than {math.floor(middle):,} tokens read"), a, b, c, d

@@ -34,7 +34,7 @@ def look_at_today(project: Project, now: datetime) -> None:
             key=f"daily_spend:{night}",
             kind="daily_spend",
             urgency="now",
-            text=f"the agents spent {alerting.money(usd)} on {night}, above the {alerting.money(cap)} cap",
+            text=f"the agents spent {alerting.format_usd(usd)} on {night}, above the {alerting.format_usd(cap)} cap",
             details={"spent_usd": usd, "cap_usd": cap},
             night=night,
             raised_at=now,
@@ -81,8 +81,8 @@ def _look_for_jump(
         kind="spend_jump",
         urgency="now",
         text=(
-            f"the agents spent {alerting.money(by_night[night])} on {night:%a %d %b}, where "
-            f"{alerting.money(usual)} is usual on that weekday"
+            f"the agents spent {alerting.format_usd(by_night[night])} on {night:%a %d %b}, where "
+            f"{alerting.format_usd(usual)} is usual on that weekday"
         ),
         details={"spent_usd": by_night[night], "usual_usd": usual, "z": z},
         night=night,
@@ -95,14 +95,14 @@ def _look_at_tail(
     project: Project, connection: Connection, own: Sequence[StoredFigure], night: date, level: float, now: datetime
 ) -> None:
     since = night - timedelta(days=_TAIL_NIGHTS)
-    past = operational.pooled(row.histogram or {} for row in own if since <= row.night < night)
-    tonight = operational.pooled(row.histogram or {} for row in own if row.night == night)
+    past = operational.merge_histograms(row.histogram or {} for row in own if since <= row.night < night)
+    tonight = operational.merge_histograms(row.histogram or {} for row in own if row.night == night)
     known, runs = sum(past.values()), sum(tonight.values())
     dear = operational.tail_bucket(past, alerting.TAIL_SHARE)
-    if known < alerting.FEWEST_FOR_TAIL or dear is None:
+    if known < alerting.MIN_RUNS_FOR_TAIL or dear is None:
         return
-    count = operational.tail(tonight, dear)
-    expected = alerting.expected_tail(operational.tail(past, dear), known, runs)
+    count = operational.count_from(tonight, dear)
+    expected = alerting.expected_tail(operational.count_from(past, dear), known, runs)
     chance = alerting.poisson_tail(count, expected)
     task_type, floor_usd = own[0].task_type, operational.lower_bound(dear)
     if chance >= level or _was_told(connection, "cost_tail", task_type, night):
@@ -113,7 +113,7 @@ def _look_at_tail(
         urgency="now",
         task_type=task_type,
         text=(
-            f"{task_type}: {count:,} of {runs:,} runs on {night} cost {alerting.money(floor_usd)} or more, "
+            f"{task_type}: {count:,} of {runs:,} runs on {night} cost {alerting.format_usd(floor_usd)} or more, "
             f"where {expected:.1f} are usual"
         ),
         details={"runs": runs, "dear": count, "expected": expected, "from_usd": floor_usd, "chance": chance},

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping
 
 from worker.core.drift import alerting, operational, scan, season
 from worker.core.drift.scan import HOURS, NIGHTS, Direction, Grid
-from worker.core.drift.thresholds import FEWEST_RUNS
+from worker.core.drift.thresholds import MIN_RUNS
 from worker.pipeline.alert import tell_findings
 from worker.pipeline.follow import MUTE_NIGHTS, follow
 from worker.pipeline.operations import spend
@@ -169,7 +169,7 @@ def _lines(placed: Iterable[tuple[int, StoredFigure]], steps: int, grid: Grid) -
     found = []
     for (task_type, measure, subject), rows in sorted(by_stream.items()):
         what = _WATCHED.get(measure)
-        if what is None or sum(row.n for _, row in rows) < FEWEST_RUNS:
+        if what is None or sum(row.n for _, row in rows) < MIN_RUNS:
             continue
         scorer = f"{what.scorer}:{subject}" if subject else what.scorer
         found.append(_line(Stream(task_type, scorer, SERIES), what, rows, steps, grid))
@@ -184,10 +184,10 @@ def _line(
     if what.kind in ("cost", "steps"):
         first, last = scan.reference_span(steps, 1, grid=grid)
         past = [row.histogram for step, row in rows if first <= step < last and row.histogram is not None]
-        ranks = operational.ridits(operational.pooled(past))
+        ranks = operational.ridits(operational.merge_histograms(past))
     for step, row in rows:
         n[step], total[step] = row.n, row.total
-        s[step], ss[step] = (row.s, row.ss) if row.histogram is None else operational.scored(row.histogram, ranks)
+        s[step], ss[step] = (row.s, row.ss) if row.histogram is None else operational.rank_sums(row.histogram, ranks)
     if what.direction == "down":
         s = n - s
         ss = s
@@ -270,7 +270,7 @@ def _store(
     for one in found:
         by = _EXPLAINED_BY.get(one.stream.scorer, ())
         is_explained = any(one.stream._replace(scorer=other) in alive for other in by)
-        if is_explained or not alerting.is_worth_telling(one.kind, one.before, one.after):
+        if is_explained or not alerting.is_large_enough(one.kind, one.before, one.after):
             continue
         stored.append(one.model_copy(update={"finding_id": findings.add(connection, one, now)}))
     tell_findings(project, connection, stored, now)

@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from worker.core.drift import alerting, scan
 from worker.core.drift.sensitivity import ScannedStream, smallest_drop
-from worker.core.report.causes import together
-from worker.core.report.model import GOOD_FROM, Change, RunRef, Sensitivity, StreamChart, Untold, Window
-from worker.core.stats.contrast import NOTHING, Contrasts, RunTraits, contrasts
+from worker.core.report.causes import group_changes
+from worker.core.report.model import GOOD_FROM, Change, RunRef, Sensitivity, StreamChart, UntestedStream, Window
+from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, RunTraits, contrasts
 from worker.core.stats.mix import mix_shares
 from worker.core.stats.nightly import nightly_lines
 from worker.queries.report.since import with_levels
@@ -58,7 +58,7 @@ def changes_of(connection: Connection, window: Window, task_type: str | None, na
         _change(connection, one, window, names, is_explained=place < MOST_EXPLAINED) for place, one in enumerate(found)
     ]
     series = {(name, version): pk for pk, (name, version, _) in names.items()}
-    return together(with_levels(connection, changes, window.until, series))
+    return group_changes(with_levels(connection, changes, window.until, series))
 
 
 def _change(connection: Connection, one: Drift, window: Window, names: Names, *, is_explained: bool) -> Change:
@@ -66,7 +66,7 @@ def _change(connection: Connection, one: Drift, window: Window, names: Names, *,
     until = min(window.until, one.since + timedelta(days=REACH_NIGHTS))
     bad = _bad(one.stream.scorer)
     if not is_explained:
-        return Change(one, is_new, NOTHING, "", ())
+        return Change(one, is_new, NO_CONTRASTS, "", ())
     if bad is None:
         return Change(one, is_new, *_of_scores(connection, one, until, names))
     return Change(one, is_new, *_of_all_runs(connection, one, until, bad))
@@ -169,7 +169,7 @@ def sensitivity_of(
         for one in streams
         if one.state in ("tested", "young")
     }
-    shares = alerting.shares(weights, alerting.QUALITY_SHARE)
+    shares = alerting.alarm_shares(weights, alerting.QUALITY_SHARE)
     moved = {one.drift.stream.task_type for one in changes if one.drift.stream.scorer == primary}
     if moved:
         moved.add(None)  # the overall line has fallen with it: from there a hair's breadth would be found
@@ -192,7 +192,7 @@ def sensitivity_of(
 
 def untold(
     primary: str | None, streams: Sequence[StreamChart], changes: Sequence[Change], told: Collection[Sensitivity]
-) -> tuple[Untold, ...]:
+) -> tuple[UntestedStream, ...]:
     """The streams of the primary rubric that `sensitivity_of` says nothing of, each with the reason."""
     known = {one.task_type for one in told}
     numbers: dict[str | None, int | None] = {}
@@ -208,5 +208,5 @@ def untold(
             reason = f"finding {numbers[stream.task_type]}"
         elif stream.task_type is None and numbers:
             reason = "moved by a finding"
-        found.append(Untold(stream.task_type, reason))
+        found.append(UntestedStream(stream.task_type, reason))
     return tuple(found)

@@ -10,21 +10,21 @@ from sqlalchemy import Connection
 from worker import __version__
 from worker.core import calendar
 from worker.core.drift.operational import OperationalFigure as Nightly
-from worker.core.drift.sensitivity import NIGHTS as SENSITIVITY_NIGHTS
+from worker.core.drift.sensitivity import DROP_NIGHTS as SENSITIVITY_NIGHTS
 from worker.core.report.model import (
     GOOD_FROM,
     LEARN_NIGHTS,
-    Judged,
+    JudgeUsage,
     Report,
-    Sampled,
+    SampleSummary,
     ScorerCounts,
     TaskTypeOutcome,
     Window,
 )
-from worker.core.report.operational import upkeep
+from worker.core.report.operational import weekly_operations
 from worker.core.report.reading import ReadingList
 from worker.core.report.story import sentences
-from worker.core.stats.contrast import NOTHING, Contrasts, contrasts
+from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, contrasts
 from worker.core.stats.weekly import weekly
 from worker.project.project import Project
 from worker.queries.report.findings import changes_of, seen, sensitivity_of, untold
@@ -94,8 +94,8 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
             scorers.primary_pks,
             is_redacted=project.settings.scoring.redact,
         )
-        judged = tuple(Judged._make(row) for row in stored.judging_costs(connection, window.since, window.until))
-    rows = upkeep(figures, window.weeks)
+        judged = tuple(JudgeUsage._make(row) for row in stored.judging_costs(connection, window.since, window.until))
+    rows = weekly_operations(figures, window.weeks)
     told = sentences(
         window,
         streams,
@@ -116,7 +116,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         changes=changes,
         alerts=told_now,
         groups=groups,
-        upkeep=rows,
+        operations=rows,
         common=common,
         reading=reading,
         sampled=tallies._replace(
@@ -148,7 +148,7 @@ def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Wi
     label = f"week {week}" if is_week else f"the nights {since} to {until}" if since < until else f"the night {since}"
     wanted = (calendar.nights_of_week(week)[0] - calendar.nights_of_week(calendar.week_of(since))[0]).days // 7 + 1
     shown = min(MOST_WEEKS, max(WEEKS_SHOWN, wanted))
-    weeks = [calendar.week_of(calendar.back(until, back)) for back in range(shown)]
+    weeks = [calendar.week_of(calendar.weeks_before(until, back)) for back in range(shown)]
     rows = stored.status_counts(connection, since, until, asked.task_type)
     nights = len({row.night for row in rows})
     first = calendar.week_of(span[0])
@@ -169,10 +169,10 @@ def _empty(project: Project, asked: ReportRequest, now: datetime) -> Report:
         changes=(),
         alerts=(),
         groups=(),
-        upkeep=(),
-        common=NOTHING,
+        operations=(),
+        common=NO_CONTRASTS,
         reading=ReadingList((), (), None),
-        sampled=Sampled((), True, (), (), (), SENSITIVITY_NIGHTS, allowed),
+        sampled=SampleSummary((), True, (), (), (), SENSITIVITY_NIGHTS, allowed),
         made_at=now,
         store=project.store.shown,
         time_zone=project.settings.schedule.time_zone,
@@ -182,7 +182,7 @@ def _empty(project: Project, asked: ReportRequest, now: datetime) -> Report:
 
 def _tallies(
     connection: Connection, window: Window, current: Sequence[Registered], start: date | None, scorers: Scorers
-) -> Sampled:
+) -> SampleSummary:
     """The counts of the window by scorer, and why there is no score where there is none."""
     rows = counts.night_counts(connection, window.since, window.until, current, start)
     terms = counts.NightCounts._fields[3:]
@@ -200,7 +200,7 @@ def _tallies(
         for (name, series), own in sums.items()
     ]
     tallies.sort(key=lambda one: (not one.is_rubric, one.scorer != scorers.primary, one.scorer, one.series))
-    return Sampled(tuple(tallies), all(row.reconciles for row in rows), (), (), (), SENSITIVITY_NIGHTS, 0.0)
+    return SampleSummary(tuple(tallies), all(row.reconciles for row in rows), (), (), (), SENSITIVITY_NIGHTS, 0.0)
 
 
 def _alerts(connection: Connection, window: Window, task_type: str | None) -> tuple[Alert, ...]:
@@ -238,7 +238,7 @@ def _tested_figures(figures: Sequence[tuple[str, Nightly]]) -> int:
 def _common(connection: Connection, window: Window, task_type: str | None, scorers: Scorers) -> Contrasts:
     """What sets bad runs of the window apart, by the primary rubric."""
     if not scorers.primary_pks:
-        return NOTHING
+        return NO_CONTRASTS
     rows = stored.scored_facts(connection, window.since, window.until, scorers.primary_pks, task_type, most=MOST_FACTS)
     return contrasts(seen(row, is_bad=row.figure is not None and row.figure < GOOD_FROM) for row in rows)
 

@@ -88,10 +88,10 @@ def _read(connection: Connection, pk: int, ranking: str | None, *, is_drawn: boo
         cost_usd=run.cost_usd,
         latency_ms=run.latency_ms,
         flags=tuple(flag for flag in facts["flags"].split(",") if flag),
-        error=excerpts.maybe(run.error, excerpts.ERROR_CHARS, is_redacted=is_redacted),
-        input=excerpts.maybe(run.input, excerpts.INPUT_CHARS, is_redacted=is_redacted),
-        output=excerpts.maybe(run.output, excerpts.OUTPUT_CHARS, is_redacted=is_redacted),
-        steps=excerpts.steps(run, is_redacted=is_redacted),
+        error=excerpts.optional_excerpt(run.error, excerpts.ERROR_CHARS, is_redacted=is_redacted),
+        input=excerpts.optional_excerpt(run.input, excerpts.INPUT_CHARS, is_redacted=is_redacted),
+        output=excerpts.optional_excerpt(run.output, excerpts.OUTPUT_CHARS, is_redacted=is_redacted),
+        steps=excerpts.step_excerpts(run, is_redacted=is_redacted),
         steps_in_all=_steps(run, facts),
         scores=tuple(lines),
         value=value,
@@ -112,7 +112,7 @@ def _line(row: Any, *, is_redacted: bool) -> ScoreLine:  # noqa: ANN401 a row
         is_rubric=row["kind"] == "judge",
         value=row["value"],
         reason=row["reason"],
-        rationale=excerpts.maybe(row["rationale"], excerpts.RATIONALE_CHARS, is_redacted=is_redacted),
+        rationale=excerpts.optional_excerpt(row["rationale"], excerpts.RATIONALE_CHARS, is_redacted=is_redacted),
     )
 
 

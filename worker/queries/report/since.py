@@ -10,8 +10,8 @@ from worker.core.drift import scan
 from worker.core.drift.operational import Measure
 from worker.core.drift.operational import OperationalFigure as Nightly
 from worker.core.drift.thresholds import MIX_NIGHTS
-from worker.core.report.model import Change, Since
-from worker.core.report.operational import upkeep
+from worker.core.report.model import Change, LevelSince
+from worker.core.report.operational import weekly_operations
 from worker.core.stats.intervals import interval
 from worker.core.stats.nightly import nightly
 from worker.core.stats.weekly import weekly
@@ -61,7 +61,7 @@ def _measure(one: Drift) -> Measure | None:
 
 def _of_scores(
     connection: Connection, found: Sequence[Drift], until: date, series: Series
-) -> dict[int | None, Since | None]:
+) -> dict[int | None, LevelSince | None]:
     by_series: dict[int, list[Drift]] = defaultdict(list)
     for one in found:
         key = (one.stream.scorer, one.stream.scorer_version)
@@ -69,7 +69,7 @@ def _of_scores(
             by_series[series[key]].append(one)
     is_overall = any(one.stream.task_type is None for one in found)
     traffic = summary.reference_traffic(connection, MIX_NIGHTS) if is_overall else {}
-    levels: dict[int | None, Since | None] = {}
+    levels: dict[int | None, LevelSince | None] = {}
     for pk, own in by_series.items():
         first = min(one.since for one in own) - timedelta(days=_BEFORE_NIGHTS)
         for each in summary.read_cells(connection, first, until, [pk]):
@@ -79,7 +79,7 @@ def _of_scores(
     return levels
 
 
-def _level(cells: Sequence[Cell], one: Drift, traffic: Mapping[str, float]) -> Since | None:
+def _level(cells: Sequence[Cell], one: Drift, traffic: Mapping[str, float]) -> LevelSince | None:
     """By the estimator of the weekly points, over all the nights as if they were one week."""
     task_type = one.stream.task_type
     shares = traffic if task_type is None else None
@@ -91,7 +91,7 @@ def _level(cells: Sequence[Cell], one: Drift, traffic: Mapping[str, float]) -> S
     whole = [cell for cell in own if cell.night >= one.since]
     later = [cell for cell in whole if cell.night > one.found_night]
     nights = len({cell.night for cell in later if cell.scored})
-    return Since(weekly(whole, shares=shares, dispersion=scatter), _later(later, shares, scatter), nights)
+    return LevelSince(weekly(whole, shares=shares, dispersion=scatter), _later(later, shares, scatter), nights)
 
 
 def _later(cells: Sequence[Cell], shares: Mapping[str, float] | None, scatter: float) -> Estimate:
@@ -105,12 +105,12 @@ def _later(cells: Sequence[Cell], shares: Mapping[str, float] | None, scatter: f
     return Estimate(found.mean, *interval(found.mean, n / scatter), found.n, n / scatter)
 
 
-def _of_all_runs(rows: Sequence[StoredFigure], one: Drift) -> Since:
+def _of_all_runs(rows: Sequence[StoredFigure], one: Drift) -> LevelSince:
     tool = one.stream.scorer.partition(":")[2]
     key = (one.stream.task_type, _measure(one), tool)
     whole = [row for row in rows if (row.task_type, row.measure, row.subject) == key and row.night >= one.since]
     later = [row for row in whole if row.night > one.found_night]
-    return Since(_figure(whole), _figure(later), len({row.night for row in later if row.n}))
+    return LevelSince(_figure(whole), _figure(later), len({row.night for row in later if row.n}))
 
 
 def _figure(rows: Sequence[StoredFigure]) -> Estimate:
@@ -119,7 +119,7 @@ def _figure(rows: Sequence[StoredFigure]) -> Estimate:
     # every rate is estimated alike
     name: Measure = "cost" if measure == "cost" else "steps" if measure == "steps" else "errors"
     nights = [("", Nightly(row.task_type, name, "", row.n, row.s, row.ss, row.total, row.histogram)) for row in rows]
-    for own in upkeep(nights, ("",)):
+    for own in weekly_operations(nights, ("",)):
         (figure,) = {"cost": own.cost, "steps": own.steps}.get(name, own.errors)
         return Estimate(figure.value, figure.low, figure.high, figure.n, float(figure.n))
     return Estimate(None, None, None, 0, 0.0)

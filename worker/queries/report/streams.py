@@ -8,7 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.core import calendar
-from worker.core.report.model import ELSEWHERE, LEARN_NIGHTS, Change, Mark, StreamChart, StreamState, WeekPoint, Window
+from worker.core.drift.thresholds import OPERATIONAL
+from worker.core.report.model import LEARN_NIGHTS, Change, Mark, StreamChart, StreamState, WeekPoint, Window
 from worker.store.results import report as stored
 
 _MOST_MARKS = 6
@@ -91,7 +92,7 @@ def _stream(
     state: StreamState = "tested" if age >= LEARN_NIGHTS and nights > LEARN_NIGHTS // 2 else "young"
     if not nights:
         state = "unscored"
-    elif name in ELSEWHERE:
+    elif name in OPERATIONAL:
         state = "elsewhere"
     return StreamChart(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state)
 

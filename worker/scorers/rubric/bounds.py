@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from worker.core.judging.digest import tokens
-from worker.core.judging.reask import MOST_TOKENS as REASK_TOKENS
+from worker.core.judging.digest import estimate_tokens
+from worker.core.judging.reask import MAX_TOKENS as REASK_TOKENS
 from worker.records import Message
 from worker.scorers.protocol import MostTokens
 from worker.scorers.rubric.questions import Prepared, QuestionBuilder
@@ -36,7 +36,7 @@ def max_tokens(builder: QuestionBuilder) -> tuple[MostTokens, ...]:
 def max_input_tokens(builder: QuestionBuilder) -> int:
     """The most that the calls of one sample read: 1.5 times the estimate of the longest prompt allowed."""
     rubric = builder.rubric
-    optional = tokens(rubric.source + "".join(rubric.includes.values()))  # what an {% if %} may add
+    optional = estimate_tokens(rubric.source + "".join(rubric.includes.values()))  # what an {% if %} may add
     per_call = [
         _size(messages) + schema + rubric.trace.budget_tokens + optional
         for messages, schema in zip(builder.static, builder.schema_tokens, strict=True)
@@ -52,4 +52,4 @@ def input_tokens(builder: QuestionBuilder, prepared: Prepared) -> float:
 
 def _size(messages: Sequence[Message]) -> int:
     """Estimated input tokens of a call's messages."""
-    return sum(tokens(message.content) + MESSAGE_TOKENS for message in messages)
+    return sum(estimate_tokens(message.content) + MESSAGE_TOKENS for message in messages)

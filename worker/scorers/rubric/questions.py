@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from worker.core.judging.digest import DIGEST_VERSION, digest, tokens
+from worker.core.judging.digest import DIGEST_VERSION, digest, estimate_tokens
 from worker.core.judging.escalation import doubts
 from worker.core.judging.injection import document_suspicions
 from worker.core.judging.redact import redact_document
-from worker.core.judging.verdict import answer_schema, asked
+from worker.core.judging.verdict import answer_schema, criterion_questions
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.prompt import Prompt
-from worker.core.rubric.render import FENCE_CLOSE, FENCE_OPEN, Data, document_lines, joined, nonce
+from worker.core.rubric.render import FENCE_CLOSE, FENCE_OPEN, Data, document_lines, join_document, nonce
 from worker.core.rubric.schema import Criterion
 from worker.records import CriterionQuestion, Message, Question, Run, Scoring
 from worker.scorers.rubric.calls import prompt_hash
@@ -91,7 +91,7 @@ class QuestionBuilder:
     def schema_tokens(self) -> tuple[int, ...]:
         """Estimated tokens, a call, of what states the form of the answer beside the messages."""
         parts = [self._apart(criteria) or schema for criteria, schema in zip(self.calls, self._schemas, strict=True)]
-        return tuple(tokens(json.dumps(part)) for part in parts)
+        return tuple(estimate_tokens(json.dumps(part)) for part in parts)
 
     def show(self, run: Run) -> Shown:
         """What the judge is shown of a run: its digest, redacted, never over the rubric's budget of tokens."""
@@ -101,7 +101,7 @@ class QuestionBuilder:
             cut = digest(run.for_scorer(), allowed, self.rubric.trace.keep)
             document, counts = redact_document(cut.document) if self.options.redact else (cut.document, {})
             lines = document_lines(document) if counts else cut.lines
-            size = tokens(joined(lines.values())) if counts else cut.tokens
+            size = estimate_tokens(join_document(lines.values())) if counts else cut.tokens
             if size <= budget:
                 return Shown(document, cut.elided, counts, document_suspicions(document), lines)
             # a placeholder such as [email 1] may be longer than the secret that it replaces
@@ -143,7 +143,7 @@ class QuestionBuilder:
         fence = self._fence(run)
         before, _, rest = text.partition(FENCE_OPEN.format(nonce=fence))
         data, _, after = rest.partition(FENCE_CLOSE.format(nonce=fence))
-        parts = {"static": tokens(before), "data": tokens(data), "after": tokens(after)}
+        parts = {"static": estimate_tokens(before), "data": estimate_tokens(data), "after": estimate_tokens(after)}
         parts["schema"] = self.schema_tokens[0]
         return Preview(questions, parts | {"total": sum(parts.values())}, shown)
 
@@ -167,7 +167,7 @@ class QuestionBuilder:
 
     def _apart(self, criteria: Sequence[Criterion]) -> tuple[CriterionQuestion, ...]:
         """The criteria as questions beside the prompt, where the backend takes them so."""
-        return asked(criteria) if self.rubric.judge.backend == "decisions" else ()
+        return criterion_questions(criteria) if self.rubric.judge.backend == "decisions" else ()
 
     def _fence(self, run: Run) -> str:
         """The word around a run's data.

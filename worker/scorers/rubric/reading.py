@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.core.judging.escalation import is_readable
-from worker.core.judging.pooling import pooled
-from worker.core.judging.verdict import ShownText, aggregate, read, unscored_all
+from worker.core.judging.pooling import pool_samples
+from worker.core.judging.verdict import ShownText, aggregate, read_reply, unscored_all
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.schema import Criterion
 from worker.records import Judging, Outcome, Question, QuestionAnswer, Reply, Scoring, scored
@@ -35,14 +35,14 @@ class VerdictReader:
             outcomes: list[Outcome] = []
             probabilities: dict[str, Mapping[str, float]] = {}
             for criteria, pair in zip(self._calls, pairs[start:], strict=False):
-                verdicts = read(pair.reply, criteria, shown, suspected=suspected)
+                verdicts = read_reply(pair.reply, criteria, shown, suspected=suspected)
                 outcomes += verdicts
                 probabilities |= pair.reply.probabilities
                 if is_readable(verdicts) and not pair.question.is_repeated:
                     answers.append(pair)
             readings.append((aggregate(self._rubric, outcomes, probabilities), *outcomes))
         return Scoring(
-            outcomes=readings[0] if len(readings) == 1 else pooled(self._rubric, readings),
+            outcomes=readings[0] if len(readings) == 1 else pool_samples(self._rubric, readings),
             judging=summed([reply.judging for reply in replies]),
             answers=tuple(answers),
         )
