@@ -20,6 +20,7 @@ from tests.support.servers import SilentListener, free_port
 from tests.support.shell import Shell
 from worker import celery
 from worker.celery import broker, redis_transport
+from worker.celery.waking import QUIET_S
 from worker.errors import SettingsError
 from worker.settings import Settings
 
@@ -29,7 +30,7 @@ def _anew() -> Iterator[None]:
     """The app of this process keeps connections to the broker it had."""
     celery.app._after_fork()
     yield
-    celery._here.clear()
+    celery.this_process.forget()
     celery.app._after_fork()
 
 
@@ -50,7 +51,7 @@ def test_a_dead_broker_is_asked_once_and_then_left_alone_for_a_while(
     celery.wake("judge")
     with redis.Redis.from_url(alive, socket_timeout=5) as client:
         assert client.llen("spotcheck:judge") == 0  # too soon
-        celery._here["quiet_until"] -= celery._QUIET_S
+        celery.this_process.broker.quiet_until -= QUIET_S
         celery.wake("judge")
         celery.wake("judge")
         assert client.llen("spotcheck:judge") == 2
@@ -185,12 +186,12 @@ def test_parts_that_killed_writers_left_are_taken_away_after_an_hour(folder: Pat
 def test_a_folder_that_nobody_empties_takes_only_so_many(folder: Path) -> None:
     for _ in range(100):
         celery.wake("judge", 100_000)
-    assert len(list((folder / "queue").glob("*.judge.msg"))) == broker.MOST_FILES
+    assert len(list((folder / "queue").glob("*.judge.msg"))) == broker.MAX_FILES
     ticker = celery.Ticker(celery.app)
     for _ in range(20):
         for entry in ticker.schedule.values():
             ticker.apply_entry(entry, producer=ticker.producer)
-    assert len(list((folder / "queue").glob("*.control.msg"))) == broker.MOST_FILES
+    assert len(list((folder / "queue").glob("*.control.msg"))) == broker.MAX_FILES
 
 
 def test_beat_sends_everything_at_its_start_and_keeps_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

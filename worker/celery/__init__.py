@@ -1,52 +1,18 @@
-"""The Celery app. `celery -A worker worker` works."""
+"""The Celery app. `celery -A worker worker` works; importing it connects every signal and registers every task."""
 
+from worker.celery import heartbeat, lifecycle  # noqa: F401 for their signals
 from worker.celery.beat import Ticker as Ticker
-from worker.celery.config import _QUEUE_OF as _QUEUE_OF
-from worker.celery.config import _TASKS as _TASKS
 from worker.celery.config import QUEUES as QUEUES
-from worker.celery.config import _from_here as _from_here
-from worker.celery.config import _here as _here
-from worker.celery.config import _settings as _settings
 from worker.celery.config import app as app
-from worker.celery.config import configure as configure
-from worker.celery.config import use as use
-from worker.celery.heartbeat import _BEAT_S as _BEAT_S
-from worker.celery.heartbeat import _LAST_BEAT_S as _LAST_BEAT_S
-from worker.celery.heartbeat import _beat as _beat
-from worker.celery.heartbeat import _beating as _beating
-from worker.celery.heartbeat import _forking as _forking
-from worker.celery.heartbeat import _heart as _heart
-from worker.celery.heartbeat import _scraped as _scraped
-from worker.celery.heartbeat import _start_heartbeat as _start_heartbeat
-from worker.celery.heartbeat import _start_metrics as _start_metrics
-from worker.celery.heartbeat import _stop_heartbeat as _stop_heartbeat
-from worker.celery.lifecycle import _GARBAGE as _GARBAGE
-from worker.celery.lifecycle import _before_fork as _before_fork
-from worker.celery.lifecycle import _close as _close
-from worker.celery.lifecycle import _leave_quickly as _leave_quickly
-from worker.celery.lifecycle import _say_rehearsal as _say_rehearsal
 from worker.celery.lifecycle import set_up_logs as set_up_logs
 from worker.celery.lifecycle import stop_working as stop_working
-from worker.celery.process import _alone as _alone
-from worker.celery.process import _desk as _desk
-from worker.celery.process import _making as _making
-from worker.celery.process import _project as _project
-from worker.celery.process import _stopping as _stopping
-from worker.celery.process import _turns as _turns
-from worker.celery.process import is_stopping as is_stopping
-from worker.celery.tasks import _drain as _drain
-from worker.celery.tasks import _from_beat as _from_beat
-from worker.celery.tasks import _note_tick as _note_tick
-from worker.celery.tasks import _take_a_turn as _take_a_turn
-from worker.celery.tasks import _tell as _tell
-from worker.celery.tasks import _tell_trouble as _tell_trouble
+from worker.celery.process import this_process as this_process
 from worker.celery.tasks import deliver_now as deliver_now
 from worker.celery.tasks import drain_batches as drain_batches
 from worker.celery.tasks import drain_heuristics as drain_heuristics
 from worker.celery.tasks import drain_judge as drain_judge
 from worker.celery.tasks import reconcile_now as reconcile_now
 from worker.celery.tasks import tick as tick
-from worker.celery.waking import _JOBS_A_WAKE as _JOBS_A_WAKE
-from worker.celery.waking import _MOST_WAKES as _MOST_WAKES
-from worker.celery.waking import _QUIET_S as _QUIET_S
 from worker.celery.waking import wake as wake
+
+use = this_process.use

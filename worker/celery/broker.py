@@ -10,11 +10,11 @@ from worker.celery.folder_transport import PART
 from worker.errors import SettingsError
 from worker.settings import Settings, without_password
 
-MOST_FILES = 32
-"""Messages of a queue that may lie in a folder: nobody may be listening, and each poll sorts all of them."""
+MAX_FILES = 32
+"""Messages of a queue that may lie in a folder: there may be no worker, and each poll sorts all of them."""
 _POLL_S = {"filesystem": 0.05, "memory": 0.01}
-_KNOCK_S = 2.0
-_PART_OLD_S = 3_600.0
+_CHECK_S = 2.0
+_OLD_PART_S = 3_600.0
 _REDIS = {
     "socket_timeout": 30,
     "socket_connect_timeout": 5,
@@ -66,7 +66,7 @@ def _check(scheme: str) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make a folder broker's folders, and take away what writers that were killed left half done.
+    """Make a folder broker's folders, and remove the unfinished files, an hour old, of writers that were killed.
 
     Raises:
         OSError: They cannot be made.
@@ -77,37 +77,37 @@ def prepare(settings: Settings) -> None:
         (_folder(settings) / name).mkdir(parents=True, exist_ok=True)
         for part in (_folder(settings) / name).glob(f".*{PART}"):
             try:
-                if time.time() - part.stat().st_mtime > _PART_OLD_S:
+                if time.time() - part.stat().st_mtime > _OLD_PART_S:
                     part.unlink()
             except FileNotFoundError:
                 pass
 
 
 def room(settings: Settings, queue: str) -> int:
-    """How many more messages a queue may take; nobody counts but in a folder."""
+    """How many more messages a queue may take; they are counted only where the broker is a folder."""
     if not settings.broker.startswith("filesystem://"):
-        return MOST_FILES
+        return MAX_FILES
     waiting = sum(1 for _ in (_folder(settings) / "queue").glob(f"*.{queue}.msg"))
-    return max(0, MOST_FILES - waiting)
+    return max(0, MAX_FILES - waiting)
 
 
-def knock(app: Celery, settings: Settings) -> None:
-    """Look whether the broker is there; left to itself, kombu tries for six seconds.
+def check_broker(app: Celery, settings: Settings) -> None:
+    """Try to connect to the broker, for two seconds at most; left to itself, kombu tries for six.
 
     Raises:
         KombuError, OSError: It is not.
     """
     if settings.broker.startswith(("filesystem://", "memory://")):
         return
-    options = {"socket_connect_timeout": _KNOCK_S} if settings.broker.startswith("redis") else {}
-    with app.connection_for_write(connect_timeout=_KNOCK_S, transport_options=options) as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=_KNOCK_S)
+    options = {"socket_connect_timeout": _CHECK_S} if settings.broker.startswith("redis") else {}
+    with app.connection_for_write(connect_timeout=_CHECK_S, transport_options=options) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=_CHECK_S)
 
 
 def _folder(settings: Settings) -> Path:
     return Path(settings.broker.removeprefix("filesystem://"))
 
 
-# before kombu first looks, since it remembers; by name, so that nobody imports a client that is not used
+# kombu keeps what it finds at its first look; by name, so that the client of another broker is not imported
 TRANSPORT_ALIASES["filesystem"] = "worker.celery.folder_transport:FolderTransport"
 TRANSPORT_ALIASES |= dict.fromkeys(("redis", "rediss"), "worker.celery.redis_transport:RedisTransport")

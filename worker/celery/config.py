@@ -1,21 +1,20 @@
 """The Celery app: broker, queues, time limits, beat schedule."""
 
-from typing import Any
-
 from celery import Celery
 
 from worker.celery import broker
-from worker.settings import Settings, read_here
+from worker.settings import Settings
 
 QUEUES = {"judge": "judge", "heuristic": "heuristics", "control": "control"}
-"""Lanes of the ledger, and the queue each is woken through."""
-_TASKS = {
+"""Queues of the broker, by the lane of the job queue whose workers listen to them."""
+TASKS = {
     "judge": "spotcheck.drain_judge",
     "heuristic": "spotcheck.drain_heuristics",
     "batch": "spotcheck.drain_batches",
 }
-_QUEUE_OF = QUEUES | {"batch": QUEUES["judge"]}
-"""Batches are made and taken in by those who ask the judge: it is their key, and takes as long."""
+"""The task that works off each lane."""
+QUEUE_OF = QUEUES | {"batch": QUEUES["judge"]}
+"""The queue that each lane is woken through; batches need the judge's key, and take as long as its lane."""
 _TICK_S, _RECONCILE_S, _DELIVER_S = 60.0, 30.0, 30.0
 
 
@@ -27,7 +26,7 @@ def configure(celery: Celery, settings: Settings) -> None:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_acks_late=True,  # a wake-up that comes twice finds nothing to do
-        task_reject_on_worker_lost=False,  # no crash loops: the ledger counts attempts
+        task_reject_on_worker_lost=False,  # no crash loops: the job queue counts attempts
         worker_prefetch_multiplier=1,
         worker_max_tasks_per_child=500,
         task_soft_time_limit=600,
@@ -43,9 +42,9 @@ def configure(celery: Celery, settings: Settings) -> None:
         worker_redirect_stdouts=False,  # in one process the results go to stdout
         task_default_queue=QUEUES["control"],
         task_routes={
-            _TASKS["judge"]: {"queue": QUEUES["judge"]},
-            _TASKS["heuristic"]: {"queue": QUEUES["heuristic"]},
-            _TASKS["batch"]: {"queue": _QUEUE_OF["batch"]},
+            TASKS["judge"]: {"queue": QUEUES["judge"]},
+            TASKS["heuristic"]: {"queue": QUEUES["heuristic"]},
+            TASKS["batch"]: {"queue": QUEUE_OF["batch"]},
         },
         beat_scheduler="worker.celery.beat:Ticker",
         beat_schedule={
@@ -61,25 +60,3 @@ def configure(celery: Celery, settings: Settings) -> None:
 
 
 app = Celery("spotcheck", set_as_current=True)
-_here: dict[str, Any] = {}
-
-
-def use(settings: Settings) -> None:
-    """Give the app its settings; the doors call it, and `celery -A worker` gets those of its folder."""
-    _here.clear()
-    _here["settings"] = settings
-    configure(app, settings)
-    broker.prepare(settings)
-
-
-@app.on_configure.connect
-def _from_here(**_: object) -> None:
-    if "settings" not in _here:
-        use(read_here()[0])
-
-
-def _settings() -> Settings:
-    if "settings" not in _here:
-        use(read_here()[0])
-    settings: Settings = _here["settings"]
-    return settings

@@ -70,7 +70,7 @@ class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no
 class FolderTransport(filesystem.Transport):  # type: ignore[misc]  # kombu ships no types
     """kombu's, with our channel, and a shorter wait."""
 
-    FolderChannel = FolderChannel
+    Channel = FolderChannel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ANN401 as kombu's own
         """Deliver one message.

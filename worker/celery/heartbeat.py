@@ -1,4 +1,4 @@
-"""A worker says that it lives, and serves metrics."""
+"""A worker writes to the database that it is alive, and serves its metrics."""
 
 import logging
 import os
@@ -9,8 +9,9 @@ from typing import Any
 
 from celery import signals
 
-from worker.celery.config import QUEUES, _settings
+from worker.celery.config import QUEUES
 from worker.celery.metrics_server import MetricsServer
+from worker.celery.process import this_process
 from worker.errors import SpotcheckError
 from worker.project.project import Project
 from worker.queries.metrics import MetricsCollector
@@ -20,69 +21,87 @@ from worker.settings.sections_alerts import listen_address
 from worker.store.queue import workers
 
 log = logging.getLogger("spotcheck")
-_BEAT_S = 15.0
+INTERVAL_S = 15.0
+LAST_BEAT_S = 2.0
+"""Longest wait for the last write, which says that the worker ends; without it, it counts as gone in a minute."""
+
+FORK_LOCK = threading.Lock()
+"""Held while the heartbeat or the metrics use a library, and while the pool forks: a child that is forked while another
+thread holds a lock of some library would never get that lock."""
+os.register_at_fork(before=FORK_LOCK.acquire, after_in_parent=FORK_LOCK.release, after_in_child=FORK_LOCK.release)
 
 
-_beating = threading.Event()
-_heart: dict[str, threading.Thread] = {}
-_LAST_BEAT_S = 2.0
-"""A worker that ends says so; where the database does not answer, it counts as gone in a minute."""
-_forking = threading.Lock()  # a child forked while the heartbeat holds a lock of some library would never get it
-os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
+class Heartbeat:
+    """Two services of a worker's parent process, in threads of their own: the heartbeat and, if wanted, the metrics."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._metrics: MetricsServer | None = None
+
+    def start(self, lanes: Sequence[str], settings: Settings) -> None:
+        """Write every 15 seconds that these lanes have a worker."""
+        self._is_over.clear()
+        self._thread = threading.Thread(
+            target=self._run, args=(lanes, settings), name="spotcheck-heartbeat", daemon=True
+        )
+        self._thread.start()
+
+    def serve_metrics(self, settings: Settings) -> None:
+        """Answer `GET /metrics` from this process, where the settings say so."""
+        address = listen_address(settings.metrics.listen or "")
+        if address is not None:
+            metrics = MetricsCollector(Project(settings), alone=FORK_LOCK)
+            self._metrics = MetricsServer(*address, metrics.text, CONTENT_TYPE)
+            self._metrics.start()
+
+    def stop(self) -> None:
+        """The worker ends: say so, and close the port."""
+        self._is_over.set()
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            metrics.close()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(LAST_BEAT_S)
+
+    def _run(self, lanes: Sequence[str], settings: Settings) -> None:
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        store = Project(settings).store
+        while True:
+            with FORK_LOCK:
+                try:
+                    with store.write() as connection:
+                        workers.record_heartbeat(connection, name, lanes, os.getpid(), store.now(connection))
+                except SpotcheckError as error:
+                    log.warning("heartbeat: %s", error)
+                finally:
+                    store.close()
+            if self._is_over.wait(INTERVAL_S):
+                break
+        try:
+            with store.write() as connection:
+                workers.remove(connection, name)
+        except SpotcheckError:
+            pass  # it will count as gone in a minute
+        finally:
+            store.close()
+
+
+_heartbeat = Heartbeat()
 
 
 @signals.worker_ready.connect
-def _start_heartbeat(sender: Any = None, **_: object) -> None:  # noqa: ANN401 celery's Consumer
-    queues: Sequence[str] = sorted(
-        getattr(getattr(sender, "task_consumer", None), "queues", None) or QUEUES.values(), key=str
-    )
-    lanes = [lane for lane, queue in QUEUES.items() if any(queue == getattr(each, "name", each) for each in queues)]
-    _beating.clear()
-    _heart["thread"] = threading.Thread(target=_beat, args=(lanes,), name="spotcheck-heartbeat", daemon=True)
-    _heart["thread"].start()
+def _start(sender: Any = None, **_: object) -> None:  # noqa: ANN401 celery's Consumer
+    queues = getattr(getattr(sender, "task_consumer", None), "queues", None) or QUEUES.values()
+    names = {getattr(queue, "name", queue) for queue in queues}
+    lanes = [lane for lane, queue in QUEUES.items() if queue in names]
+    _heartbeat.start(lanes, this_process.settings)
     if "control" in lanes:
-        _start_metrics(_settings())
-
-
-_scraped: list[MetricsServer] = []
-
-
-def _start_metrics(settings: Settings) -> None:
-    """Answer `GET /metrics` from this process, where the settings say so."""
-    address = listen_address(settings.metrics.listen or "")
-    if address is not None:
-        metrics = MetricsCollector(Project(settings), alone=_forking)
-        _scraped.append(MetricsServer(*address, metrics.text, CONTENT_TYPE))
-        _scraped[-1].start()
+        _heartbeat.serve_metrics(this_process.settings)
 
 
 @signals.worker_shutdown.connect
-def _stop_heartbeat(**_: object) -> None:
-    _beating.set()
-    while _scraped:
-        _scraped.pop().close()
-    if "thread" in _heart:
-        _heart.pop("thread").join(_LAST_BEAT_S)
-
-
-def _beat(lanes: Sequence[str]) -> None:
-    name = f"{socket.gethostname()}:{os.getpid()}"
-    store = Project(_settings()).store
-    while True:
-        with _forking:
-            try:
-                with store.write() as connection:
-                    workers.record_heartbeat(connection, name, lanes, os.getpid(), store.now(connection))
-            except SpotcheckError as error:
-                log.warning("heartbeat: %s", error)
-            finally:
-                store.close()
-        if _beating.wait(_BEAT_S):
-            break
-    try:
-        with store.write() as connection:
-            workers.remove(connection, name)
-    except SpotcheckError:
-        pass  # it will count as gone in a minute
-    finally:
-        store.close()
+def _stop(**_: object) -> None:
+    _heartbeat.stop()

@@ -1,4 +1,4 @@
-"""What one process holds: its project, its processors, whether it is stopping."""
+"""What one worker process holds: its settings, its project, a job processor a lane, and whether it is to stop."""
 
 import mmap
 import os
@@ -7,54 +7,136 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.celery.config import _here, _settings
+from worker.celery import broker
+from worker.celery.config import app, configure
 from worker.jobs.processor import JobProcessor
 from worker.jobs.trouble import TroubleLog
 from worker.judge.limits import redis_quota
 from worker.project.project import Project
-
-_stopping = mmap.mmap(-1, 1)  # anonymous and shared: the parent sets it, forked children see it
-
-
-def is_stopping() -> bool:
-    """Whether this worker was told to stop."""
-    return _stopping[0] == 1
+from worker.settings import Settings, read_here
 
 
-_making = threading.Lock()
+class BrokerContact:
+    """Whether the broker answered when this process last sent something."""
+
+    def __init__(self) -> None:
+        """Nothing was sent yet."""
+        self.is_up = False
+        self.quiet_until = 0.0
+        """Nothing is sent before; seconds of the monotonic clock."""
 
 
-def _project() -> Project:
-    """This process's project; a forked child makes its own, threads share it."""
-    with _making:
-        if _here.get("pid") != os.getpid():
-            _here["project"] = Project(_settings()).open()
-            _here["desks"] = {}
-            _here["turns"] = TroubleLog(_here["project"])
-            _here["pid"] = os.getpid()
-    project: Project = _here["project"]
-    return project
+class WorkerProcess:
+    """The state of one process; `this_process` is the only one that there is.
+
+    Celery's prefork pool forks after this object is made. A child inherits the settings and the stop flag, whose memory
+    it shares with its parent; its project and processors are its own, since connections and event loops do not survive
+    a fork. Where tasks are threads of one process they share all of it.
+    """
+
+    def __init__(self) -> None:
+        """Read nothing yet; the stop flag is shared from here on, so this must run before the pool forks."""
+        self.broker = BrokerContact()
+        self._settings: Settings | None = None
+        self._project: Project | None = None
+        self._troubles: TroubleLog | None = None
+        self._processors: dict[str, JobProcessor] = {}
+        self._pid: int | None = None
+        """The process that `_project`, `_troubles` and `_processors` belong to."""
+        self._opening = threading.Lock()
+        self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._stop_flag = mmap.mmap(-1, 1)  # anonymous and shared: the parent sets it, forked children see it
+
+    @property
+    def settings(self) -> Settings:
+        """The settings this process works by; those of its folder and environment where none were given."""
+        if self._settings is None:
+            self.use(read_here()[0])
+        assert self._settings is not None
+        return self._settings
+
+    def use(self, settings: Settings) -> None:
+        """Work by these settings: the commands call it, and `celery -A worker` gets those of its folder.
+
+        Raises:
+            SettingsError: The broker cannot be used.
+            OSError: The broker is a folder that cannot be made.
+        """
+        self.forget()
+        self._settings = settings
+        configure(app, settings)
+        broker.prepare(settings)
+
+    def forget(self) -> None:
+        """Go back to having no settings; processors are not closed, see `close`."""
+        self.broker = BrokerContact()
+        self._settings = self._project = self._troubles = self._pid = None
+        self._processors = {}
+
+    @property
+    def project(self) -> Project:
+        """This process's project, opened; a forked child opens its own, threads share it.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+        with self._opening:
+            if self._project is None or self._pid != os.getpid():
+                self._project = Project(self.settings).open()
+                self._troubles = TroubleLog(self._project)
+                self._processors = {}
+                self._pid = os.getpid()
+            return self._project
+
+    @property
+    def troubles(self) -> TroubleLog:
+        """What this process has noted of its turns at the lanes."""
+        project = self.project
+        return self._troubles or TroubleLog(project)
+
+    def processor(self, lane: str) -> JobProcessor:
+        """This process's processor of a lane; use it inside `alone`, one turn at a time."""
+        project = self.project
+        if lane not in self._processors:
+            self._processors[lane] = JobProcessor(project, share=redis_quota.shared(project.settings))
+        return self._processors[lane]
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[bool]:
+        """Whether no other thread of this process does this now; where one does, a second would only wait."""
+        lock = self._busy[what]
+        is_ours = lock.acquire(blocking=False)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                lock.release()
+
+    def is_stopping(self) -> bool:
+        """Whether this worker was told to stop; children read what their parent was told."""
+        return self._stop_flag[0] == 1
+
+    def stop(self) -> None:
+        """Have every lane finish or give back what is in hand, here and in all children; no more is claimed."""
+        self._stop_flag[0] = 1
+
+    def start(self) -> None:
+        """A worker starts: jobs may be claimed."""
+        self._stop_flag[0] = 0
+
+    def close(self) -> None:
+        """Close this process's processors; what a parent holds is the parent's."""
+        pid, self._pid = self._pid, None
+        if pid == os.getpid():
+            processors, self._processors = self._processors, {}
+            for processor in processors.values():
+                processor.close()
 
 
-def _desk(lane: str) -> JobProcessor:
-    """This process's desk of a lane; one turn at a time is worked at it."""
-    project = _project()
-    desk: JobProcessor = _here["desks"].setdefault(
-        lane, JobProcessor(project, share=redis_quota.shared(project.settings))
-    )
-    return desk
+this_process = WorkerProcess()
 
 
-_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-
-
-@contextmanager
-def _alone(what: str) -> Iterator[bool]:
-    """Whether nobody in this process does this already; where tasks are threads, a second one would only wait."""
-    turn = _turns[what]
-    is_ours = turn.acquire(blocking=False)
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
-            turn.release()
+@app.on_configure.connect
+def _read_settings(**_: object) -> None:
+    """Celery asks for the app's configuration for the first time: give it the project's."""
+    this_process.settings  # noqa: B018 read, which configures the app

@@ -23,4 +23,4 @@ class RedisChannel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
 class RedisTransport(redis.Transport):  # type: ignore[misc]  # kombu ships no types
     """kombu's, with our channel."""
 
-    RedisChannel = RedisChannel
+    Channel = RedisChannel

@@ -1,7 +1,7 @@
-"""The Celery app: tasks of a few lines that wake, drain and heal. `celery -A worker worker` works.
+"""The Celery tasks: a few lines each, that work off a lane or do what beat asks for.
 
-Messages carry nothing: each says "there may be work", and the ledger says which. So a lost, doubled or reordered
-message is harmless on any broker, and a crashed task needs no retry.
+Messages carry nothing: each says "there may be work", and the job queue in the database says which. So a lost, doubled
+or reordered message is harmless on any broker, and a crashed task needs no retry.
 """
 
 import logging
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from worker.celery.config import _TASKS, _here, _settings, app
-from worker.celery.process import _alone, _desk, _project, is_stopping
+from worker.celery.config import TASKS, app
+from worker.celery.process import this_process
 from worker.celery.waking import wake
 from worker.errors import SpotcheckError
 from worker.jobs.processor import BATCH_S
@@ -30,65 +30,65 @@ from worker.store.health import LAST_TICK
 log = logging.getLogger("spotcheck")
 
 
-@app.task(name=_TASKS["judge"])
+@app.task(name=TASKS["judge"])
 def drain_judge() -> None:
-    """Work off the judge lane for a while. Idempotent: the ledger leases each job to one worker. Limit 600 s."""
+    """Work off the judge lane for a while. Idempotent: each job is leased to one worker. Limit 600 s."""
     _drain("judge")
 
 
-@app.task(name=_TASKS["heuristic"])
+@app.task(name=TASKS["heuristic"])
 def drain_heuristics() -> None:
-    """Work off the heuristics for a while. Idempotent: the ledger leases each job to one worker. Limit 600 s."""
+    """Work off the heuristics for a while. Idempotent: each job is leased to one worker. Limit 600 s."""
     _drain("heuristic")
 
 
-@app.task(name=_TASKS["batch"])
+@app.task(name=TASKS["batch"])
 def drain_batches() -> None:
     """Move batches on. Idempotent: a batch is worked on by one process at a time. Limit 600 s."""
     _drain("batch")
 
 
 def _drain(lane: str) -> None:
-    with _alone(lane) as is_ours:
-        if is_ours and not is_stopping():
+    with this_process.alone(lane) as is_ours:
+        if is_ours and not this_process.is_stopping():
             _take_a_turn(lane)
 
 
 def _take_a_turn(lane: str) -> None:
     began = time.monotonic()
     try:
-        done = _desk(lane).drain(lane, budget_s=BATCH_S, stop=is_stopping)
-        news = _here["turns"].after(lane, done)
+        done = this_process.processor(lane).drain(lane, budget_s=BATCH_S, stop=this_process.is_stopping)
+        change = this_process.troubles.after(lane, done)
     except SpotcheckError as error:
-        log.error("%s: %s", lane, error, extra=fields(lane=lane))  # the ledger keeps the work
+        log.error("%s: %s", lane, error, extra=fields(lane=lane))  # the jobs stay queued
         return
     if done.settled or done.shed or done.retried:
-        told = fields(
+        shown = fields(
             lane=lane,
             settled=done.settled,
             retried=done.retried,
             shed=done.shed,
             seconds=round(time.monotonic() - began, 3),
         )
-        said = "%s: %d settled, %d to retry, %d shed"
-        log.info(said, lane, done.settled, done.retried, done.shed, extra=told)
-    if news is not None:
-        _tell_trouble(lane, news)
-    if done.settled and not (done.refused or done.outage) and not is_stopping():
+        text = "%s: %d settled, %d to retry, %d shed"
+        log.info(text, lane, done.settled, done.retried, done.shed, extra=shown)
+    if change is not None:
+        _log_trouble(lane, change)
+    if done.settled and not (done.refused or done.outage) and not this_process.is_stopping():
         wake(lane)  # there may be more; an idle wake-up ends the chain
 
 
-def _tell_trouble(lane: str, news: TroubleChange) -> None:
-    """Once when it begins, once when it is over, whoever works at the lane."""
-    said = fields(lane=lane, model=_settings().judge.model, seconds=news.seconds)
-    if news.is_trouble:
-        log.error("%s: paused, it is tried again by itself and no job is lost: %s", lane, news.said, extra=said)
+def _log_trouble(lane: str, change: TroubleChange) -> None:
+    """Once when it begins, once when it is over, whichever process works at the lane."""
+    shown = fields(lane=lane, model=this_process.settings.judge.model, seconds=change.seconds)
+    if change.is_trouble:
+        log.error("%s: paused, it is tried again by itself and no job is lost: %s", lane, change.said, extra=shown)
     else:
-        log.warning("%s: %s after %.0f s", lane, news.said, news.seconds or 0.0, extra=said)
+        log.warning("%s: %s after %.0f s", lane, change.said, change.seconds or 0.0, extra=shown)
 
 
 def _note_tick(project: Project) -> None:
-    """Say in the store that beat is heard; `spotcheck health` reads it."""
+    """Write down that a task of beat was handled now; `spotcheck health` reads it."""
     with project.store.write() as connection:
         meta.set_meta(connection, LAST_TICK, project.store.now(connection).isoformat())
 
@@ -96,12 +96,12 @@ def _note_tick(project: Project) -> None:
 @contextmanager
 def _from_beat(what: str) -> Iterator[Project | None]:
     """The project for a task of beat; None where this process does it already. An error is one line in the log."""
-    with _alone(what) as is_ours:
+    with this_process.alone(what) as is_ours:
         project = None
         try:
             if is_ours:
-                _note_tick(_project())
-                project = _project()
+                _note_tick(this_process.project)
+                project = this_process.project
         except SpotcheckError as error:
             log.error("%s: %s", what, error)
         try:
@@ -118,7 +118,7 @@ def reconcile_now() -> None:
             done = reconcile(project, project.settings.clock.now(), wake)
             _note_tick(project)
             for drift in done.found:
-                _tell(drift)
+                _log_drift(drift)
 
 
 @app.task(name="spotcheck.tick")
@@ -130,14 +130,15 @@ def tick() -> None:
         now = project.settings.clock.now()
         for night in due_nights(project, now):
             strata = draw_night(project, night, now)
-            sampled, population = sum(s.sampled for s in strata), sum(s.population for s in strata)
+            sampled = sum(stratum.sampled for stratum in strata)
+            population = sum(stratum.population for stratum in strata)
             if strata:  # else its runs may be on their way
-                told = fields(night=str(night), sampled=sampled, population=population)
-                log.info("night %s: %d of %d runs drawn", night, sampled, population, extra=told)
+                shown = fields(night=str(night), sampled=sampled, population=population)
+                log.info("night %s: %d of %d runs drawn", night, sampled, population, extra=shown)
                 wake_due(project, wake)
             _note_tick(project)
         for drift in watch(project, now).found:
-            _tell(drift)
+            _log_drift(drift)
         _note_tick(project)
 
 
@@ -149,7 +150,7 @@ def deliver_now() -> None:
             deliver(project, datetime.now(UTC))
 
 
-def _tell(drift: Drift) -> None:
+def _log_drift(drift: Drift) -> None:
     where, scorer = drift.stream.task_type or "all task types", drift.stream.scorer
-    told = fields(task_type=drift.stream.task_type, scorer=scorer, before=drift.before, after=drift.after)
-    log.warning("drift: %s %s %.3f to %.3f", where, scorer, drift.before, drift.after, extra=told)
+    shown = fields(task_type=drift.stream.task_type, scorer=scorer, before=drift.before, after=drift.after)
+    log.warning("drift: %s %s %.3f to %.3f", where, scorer, drift.before, drift.after, extra=shown)

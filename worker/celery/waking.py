@@ -6,34 +6,37 @@ import time
 from kombu.exceptions import KombuError
 
 from worker.celery import broker
-from worker.celery.config import _QUEUE_OF, _TASKS, _here, _settings, app
+from worker.celery.config import QUEUE_OF, TASKS, app
+from worker.celery.process import this_process
 
 log = logging.getLogger("spotcheck")
-_JOBS_A_WAKE = 200
-_MOST_WAKES = 16
-_QUIET_S = 15.0
-"""How long a broker that did not answer is left alone."""
+JOBS_PER_WAKE_UP = 200
+MAX_WAKE_UPS = 16
+QUIET_S = 15.0
+"""How long nothing is sent to a broker that did not answer."""
 
 
 def wake(lane: str, due: int = 1) -> None:
-    """Tell workers of a lane that there may be work.
+    """Tell workers of a lane that there may be work: one message, and one more for every 200 jobs that are due.
 
-    A broker that does not answer is left alone for a quarter of a minute: reconcile wakes again when it is back.
+    Nothing is sent to a broker that did not answer in the last quarter of a minute: reconcile wakes again when it is
+    back, and the jobs are in the database.
     """
-    if time.monotonic() < _here.get("quiet_until", 0.0):
+    contact = this_process.broker
+    if time.monotonic() < contact.quiet_until:
         return
-    settings = _settings()
-    queue = _QUEUE_OF[lane]
-    most = 1 if lane == "batch" else _MOST_WAKES
-    count = min(most, 1 + due // _JOBS_A_WAKE, broker.room(settings, queue))
+    settings = this_process.settings
+    queue = QUEUE_OF[lane]
+    max_count = 1 if lane == "batch" else MAX_WAKE_UPS
+    count = min(max_count, 1 + due // JOBS_PER_WAKE_UP, broker.room(settings, queue))
     try:
-        if not _here.get("is_broker_up"):
-            broker.knock(app, settings)
+        if not contact.is_up:
+            broker.check_broker(app, settings)
         for _ in range(count):
-            app.send_task(_TASKS[lane], queue=queue, expires=60, retry=False, ignore_result=True)
+            app.send_task(TASKS[lane], queue=queue, expires=60, retry=False, ignore_result=True)
     except (KombuError, OSError, ValueError) as error:
-        _here["quiet_until"] = time.monotonic() + _QUIET_S
-        _here["is_broker_up"] = False
+        contact.quiet_until = time.monotonic() + QUIET_S
+        contact.is_up = False
         log.warning("broker %s is not reachable (%s); the ledger keeps the work", broker.shown(settings), error)
     else:
-        _here["is_broker_up"] = True
+        contact.is_up = True
