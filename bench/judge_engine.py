@@ -40,6 +40,7 @@ from bench.memory import HEAD, Memory
 from tests.support import servers
 from tests.support.processes import environment
 from worker.connectors.sources import jsonl
+from worker.connectors.sources.source import Rejected
 from worker.pipeline.draw import draw_night
 from worker.pipeline.intake.take import take
 from worker.pipeline.reconcile import wake_due
@@ -289,7 +290,7 @@ def documents(count: int) -> Iterator[bytes]:
         )
 
 
-def _refuse(rejected: jsonl.Rejected) -> None:
+def _refuse(rejected: Rejected) -> None:
     raise AssertionError(rejected)
 
 

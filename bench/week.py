@@ -28,6 +28,7 @@ from tests.support import servers
 from tests.support.processes import ProcessShell, database, environment, stop
 from worker.clock import Clock
 from worker.connectors.sources import jsonl
+from worker.connectors.sources.source import Rejected
 from worker.core.schedule import due_from
 from worker.pipeline.intake.take import take
 from worker.pipeline.nightly import open_jobs
@@ -227,7 +228,7 @@ class _Play:
         return (self.shell.folder / "processes.log").read_text(encoding="utf-8")
 
 
-def _refuse(rejected: jsonl.Rejected) -> None:
+def _refuse(rejected: Rejected) -> None:
     raise AssertionError(rejected)
 
 

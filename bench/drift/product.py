@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.connectors.sources import jsonl
+from worker.connectors.sources.source import Rejected
 from worker.jobs.heuristic_loop import drain_heuristics
 from worker.jobs.judge_loop import drain_judge
 from worker.jobs.queue import JobQueue
@@ -242,7 +243,7 @@ def _poisson(rng: random.Random, mean: float) -> int:
     return count
 
 
-def _complain(rejected: jsonl.Rejected) -> None:
+def _complain(rejected: Rejected) -> None:
     raise ValueError(f"a made-up run was rejected: {rejected.reason}")
 
 

@@ -32,7 +32,7 @@ def read(limits: IntakeSection = LIMITS, **over: Any) -> Run:
 
 
 def taken(limits: IntakeSection = LIMITS, **over: Any) -> ParsedRun:
-    return document.read({**PLAIN, **over}, now=NOW, limits=limits)
+    return document.read({**PLAIN, **over}, source="jsonl", now=NOW, limits=limits)
 
 
 def stored_steps(one: ParsedRun) -> list[dict[str, Any]]:
@@ -51,9 +51,11 @@ def test_the_four_required_fields_are_enough() -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_missing_required_field_is_named_whether_absent_or_null(name: str) -> None:
     with pytest.raises(IngestError, match=f"^{name} is missing$"):
-        document.read({key: value for key, value in PLAIN.items() if key != name}, now=NOW, limits=LIMITS)
+        document.read(
+            {key: value for key, value in PLAIN.items() if key != name}, source="jsonl", now=NOW, limits=LIMITS
+        )
     with pytest.raises(IngestError, match=f"^{name} is missing$"):
-        document.read({**PLAIN, name: None}, now=NOW, limits=LIMITS)
+        document.read({**PLAIN, name: None}, source="jsonl", now=NOW, limits=LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_a_wrong_fact_rejects_the_run_with_one_line(over: dict[str, Any], said: 
 @pytest.mark.parametrize("value", [None, [], "text", 1, 1.5, True])
 def test_a_document_that_is_no_object_says_what_it_is(value: object) -> None:
     with pytest.raises(IngestError, match=r"not an object but (null|a list|a string|a number|a boolean)"):
-        document.read(value, now=NOW, limits=LIMITS)
+        document.read(value, source="jsonl", now=NOW, limits=LIMITS)
 
 
 def test_a_clock_that_is_a_little_ahead_is_believed() -> None:
@@ -108,7 +110,7 @@ def test_a_clock_that_is_a_little_ahead_is_believed() -> None:
 
 def test_null_counts_as_not_given_everywhere() -> None:
     names = set(Run.model_fields) - set(PLAIN) - {"tags", "revision", "received_at"}
-    assert document.read({**PLAIN, **dict.fromkeys(names)}, now=NOW, limits=LIMITS).run == read()
+    assert document.read({**PLAIN, **dict.fromkeys(names)}, source="jsonl", now=NOW, limits=LIMITS).run == read()
     step = read(steps=[{"kind": "tool", **dict.fromkeys(set(Step.model_fields) - {"kind"})}]).steps[0]
     assert step == Step(seq=0, kind="tool")
 
@@ -263,7 +265,7 @@ _near = st.fixed_dictionaries(
 
 def _run_or_line(anything: object) -> ParsedRun | str:
     try:
-        return document.read(anything, now=NOW, limits=TIGHT)
+        return document.read(anything, source="jsonl", now=NOW, limits=TIGHT)
     except IngestError as error:
         return str(error)
 
@@ -282,7 +284,7 @@ def test_any_json_document_gives_a_run_or_one_line(anything: object) -> None:
             str,
             bool,
         }
-    assert document.read(anything, now=NOW, limits=TIGHT) == one
+    assert document.read(anything, source="jsonl", now=NOW, limits=TIGHT) == one
     Run.model_validate_json(one.run.model_dump_json())
 
 
@@ -294,4 +296,4 @@ def test_any_bytes_that_are_json_give_a_run_or_one_line(raw: bytes) -> None:
     except orjson.JSONDecodeError:
         return
     with pytest.raises(IngestError):
-        document.read(parsed, now=NOW, limits=TIGHT)
+        document.read(parsed, source="jsonl", now=NOW, limits=TIGHT)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.source_contract import SourceContract
 from worker.connectors.sources import jsonl
-from worker.connectors.sources.jsonl import Accepted, Rejected
+from worker.connectors.sources.source import Accepted, Rejected
 from worker.settings.sections_sampling import IntakeSection
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -24,12 +25,20 @@ def a_line(number: int = 1, **over: Any) -> bytes:
     return orjson.dumps({**fields, **over}) + b"\n"
 
 
+class TestJsonLines(SourceContract):
+    source = jsonl
+    good = b'{"run_id": "r-1", "task_type": "refund", "status": "completed", "ended_at": "2026-11-20T14:02:41Z"}\n' + (
+        b'{"run_id": "r-2", "task_type": "refund", "status": "errored", "ended_at": "2026-11-20T15:02:41Z"}\n'
+    )
+    bad = b"\nno run\n".join(good.splitlines()) + b"\n"
+
+
 def read(raw: bytes, limits: IntakeSection = LIMITS) -> list[Accepted | Rejected]:
     return list(jsonl.read(io.BytesIO(raw), now=NOW, limits=limits))
 
 
 def accepted(items: list[Accepted | Rejected]) -> list[str]:
-    return [item.taken.run.run_id for item in items if isinstance(item, Accepted)]
+    return [item.parsed.run.run_id for item in items if isinstance(item, Accepted)]
 
 
 def rejected(items: list[Accepted | Rejected]) -> list[tuple[int, str]]:

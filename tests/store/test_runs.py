@@ -337,7 +337,7 @@ def test_a_step_comes_back_as_it_was_understood_not_as_it_was_written(store: Sto
         "ended_at": "2026-11-20T14:02:00Z",
         "steps": [{"kind": "tool", "name": "search", "started_at": "2026-11-20T15:01:00+01:00", "duration_ms": "12.5"}],
     }
-    taken = document.read(orjson.loads(orjson.dumps(written)), now=NOW, limits=IntakeSection())
+    taken = document.read(orjson.loads(orjson.dumps(written)), source="jsonl", now=NOW, limits=IntakeSection())
     Ledger(store).take([Incoming(taken.run, taken.sha, taken.payload, NIGHT, 0.5, ())])
     assert only(store, "loose").steps == taken.run.steps
     assert only(store, "loose").steps[0].started_at == datetime(2026, 11, 20, 14, 1, tzinfo=UTC)

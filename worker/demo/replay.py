@@ -19,6 +19,7 @@ from celery.worker import state as worker_state
 
 from worker import celery
 from worker.connectors.sources import jsonl
+from worker.connectors.sources.source import Rejected
 from worker.demo.history import History
 from worker.errors import SpotcheckError
 from worker.pipeline.draw import draw_night
@@ -125,7 +126,7 @@ def _open_jobs(project: Project, night: date) -> int:
         return cells.open_jobs(connection, night)
 
 
-def _refuse(rejected: jsonl.Rejected) -> None:
+def _refuse(rejected: Rejected) -> None:
     raise AssertionError(f"a made-up run was rejected: {rejected.reason}")
 
 

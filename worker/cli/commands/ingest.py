@@ -18,8 +18,8 @@ from worker.cli.files import DISK_FULL, is_full
 from worker.cli.options import Json
 from worker.cli.output import counted, inline, note, say, show_json
 from worker.cli.progress import progress
-from worker.connectors.sources import jsonl
-from worker.connectors.sources.jsonl import Rejected
+from worker.connectors.sources import registry
+from worker.connectors.sources.source import Rejected
 from worker.errors import EXIT_REJECTED, ExportError, SettingsError
 from worker.pipeline.intake.take import IntakeCounts, take
 from worker.project.project import Project
@@ -29,7 +29,7 @@ _SHOWN = 5
 
 def ingest(
     paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Run files, plain or gzip; - is stdin.")],
-    form: Annotated[str, typer.Option("--format", help="auto or jsonl.")] = "auto",
+    form: Annotated[str, typer.Option("--format", help=f"{registry.formats()}.")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when any line was rejected.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -43,15 +43,14 @@ def ingest(
 
     Examples: spotcheck ingest runs.jsonl.gz · zcat old/*.gz | spotcheck ingest -
     """
-    if form not in ("auto", "jsonl"):
-        raise SettingsError(f"--format {form!r} is not known; use auto or jsonl")
+    registry.check(form)
     for path in paths:
         _look(path)  # a wrong name is told before anything is taken
     opened = project(creates=True)
     total = IntakeCounts()
     sides: list[str] = []
     for path in paths:
-        tally, side = _file(opened, path)
+        tally, side = _file(opened, path, form)
         total += tally
         sides += [str(side)] if side else []
     if as_json:
@@ -68,7 +67,7 @@ def ingest(
         raise typer.Exit(EXIT_REJECTED)
 
 
-def _file(opened: Project, path: str) -> tuple[IntakeCounts, Path | None]:
+def _file(opened: Project, path: str, form: str) -> tuple[IntakeCounts, Path | None]:
     name = "stdin" if path == "-" else path
     with ExitStack() as stack:
         stream = _open(path, stack)
@@ -81,7 +80,7 @@ def _file(opened: Project, path: str) -> tuple[IntakeCounts, Path | None]:
             bar.set(sum(running), None)
             rejects.flush()
 
-        lines = jsonl.read(stream, now=now(), limits=opened.settings.intake)
+        lines = registry.read(stream, form, now=now(), limits=opened.settings.intake)
         tally = take(opened, lines, now(), on_rejected=rejects.keep, on_batch=on_batch)
     if rejects.count > _SHOWN:
         note(f"… and {rejects.count - _SHOWN:,} more")

@@ -51,11 +51,12 @@ class ParsedRun(NamedTuple):
     """Input, output, steps, tags and vendor ids as JSON."""
 
 
-def read(document: object, *, now: datetime, limits: IntakeSection) -> ParsedRun:
+def read(document: object, *, source: str, now: datetime, limits: IntakeSection) -> ParsedRun:
     """A run from one parsed document.
 
     Args:
-        document: What the JSON line held.
+        document: What the JSON line held, or a record of another format as a mapping with the same names.
+        source: The `source` of a run whose document does not name one.
         now: The time of receipt, aware UTC.
         limits: Sizes beyond which texts are cut and steps left out.
 
@@ -72,6 +73,7 @@ def read(document: object, *, now: datetime, limits: IntakeSection) -> ParsedRun
     except (orjson.JSONEncodeError, RecursionError):
         raise IngestError("nested too deeply") from None
     fields = _fields(document, limits)
+    fields.setdefault("source", source)
     fields["received_at"] = now
     try:
         run = Run.model_validate(fields)

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from worker.connectors.sources.document import ParsedRun
-from worker.connectors.sources.jsonl import Accepted, Rejected
+from worker.connectors.sources.source import Accepted, Rejected
 from worker.core.sampling import flags, sample_key
 from worker.pipeline.alert import tell_costly
 from worker.pipeline.draw import decide_late
@@ -66,7 +66,7 @@ def take(
                 on_rejected(line)
                 tally += IntakeCounts(rejected=1)
             else:
-                accepted.append(_incoming(project, line.taken, references))
+                accepted.append(_incoming(project, line.parsed, references))
         if accepted:
             with project.store.write() as connection:
                 tally += IntakeCounts(*runs.take(connection, accepted, now))
@@ -116,7 +116,7 @@ def _batches(lines: Iterable[Accepted | Rejected]) -> Iterator[list[Accepted | R
     held = 0
     for line in lines:
         batch.append(line)
-        held += len(line.raw) if isinstance(line, Rejected) else len(line.taken.payload)
+        held += len(line.raw) if isinstance(line, Rejected) else len(line.parsed.payload)
         if len(batch) == BATCH or held > _BATCH_BYTES:
             yield batch
             batch, held = [], 0
