@@ -146,7 +146,7 @@ class Judge:
         self._is_good = is_good
         self._gate = CallQueue(AdaptiveLimiter(128))
 
-    def gate(self, model: str) -> CallQueue:
+    def queue(self, model: str) -> CallQueue:
         """Nobody waits here; it says how many to claim."""
         return self._gate
 

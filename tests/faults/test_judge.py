@@ -24,7 +24,7 @@ from tests.support.shell import Said, Shell
 from tests.support.stocked_project import RUNS, night_of
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, refused, simulated_verdict
 from worker.jobs import judge_loop
-from worker.judge.limits import adaptive
+from worker.judge.limits import health
 from worker.pipeline import nightly
 
 TOML = """\
@@ -43,8 +43,8 @@ KEY = "sk-s3cret"
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting is given up after half a second instead of twenty."""
     monkeypatch.setattr(nightly, "PATIENCE_S", 0.4)
-    monkeypatch.setattr(adaptive, "OPEN_S", 0.1)
-    monkeypatch.setattr(adaptive, "OPEN_MOST_S", 0.1)
+    monkeypatch.setattr(health, "REST_S", 0.1)
+    monkeypatch.setattr(health, "MAX_REST_S", 0.1)
     monkeypatch.setattr(judge_loop, "_BACKOFF_S", 0.01)
 
 

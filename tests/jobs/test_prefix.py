@@ -43,8 +43,8 @@ class Listening:
         self.asked.append(question.schema_name)
         return await self._judge.ask(question)
 
-    def gate(self, model: str) -> CallQueue:
-        return self._judge.gate(model)
+    def queue(self, model: str) -> CallQueue:
+        return self._judge.queue(model)
 
     async def close(self) -> None:
         await self._judge.close()

@@ -14,7 +14,7 @@ from worker.demo.judge.server import MODEL, Answer, JudgeServer, refused, simula
 from worker.errors import StoreError
 from worker.jobs import rate_report
 from worker.jobs.processor import JobProcessor
-from worker.judge.limits import adaptive
+from worker.judge.limits import health
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project
 from worker.settings import Settings
@@ -30,7 +30,7 @@ DENIED = refused(401, "Incorrect API key provided", code="invalid_api_key")
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A note every few hundredths of a second, and a judge that is asked again at once."""
     monkeypatch.setattr(rate_report, "NOTE_S", 0.05)
-    monkeypatch.setattr(adaptive, "OPEN_S", 0.01)
+    monkeypatch.setattr(health, "REST_S", 0.01)
 
 
 class Judged:
@@ -110,6 +110,18 @@ def test_a_judge_that_refuses_us_is_told_with_what_to_do_until_it_answers(judged
     assert states(judged.project) == {"scored": RUNS}
 
 
+def test_the_short_rest_that_an_earlier_turn_left_is_waited_out(
+    judged: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "REST_S", 0.8)
+    judged.instead = DENIED
+    with JobProcessor(judged.project) as desk:
+        assert desk.drain("judge").refused
+        judged.instead = None
+        done = desk.drain("judge")
+    assert (done.settled, done.outage) == (RUNS, None), "a turn that ends at once leaves the work to the next wake-up"
+
+
 def test_what_ended_in_trouble_stays_to_be_read(judged: Judged) -> None:
     judged.instead = DENIED
     with JobProcessor(judged.project) as desk:
@@ -121,7 +133,7 @@ def test_what_ended_in_trouble_stays_to_be_read(judged: Judged) -> None:
 def test_a_judge_that_is_left_alone_keeps_the_words_of_its_outage(
     judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adaptive, "OPEN_S", 60.0)
+    monkeypatch.setattr(health, "REST_S", 60.0)
     judged.instead = refused(500, "the disk is full")
     with JobProcessor(judged.project) as desk:
         first = desk.drain("judge")

@@ -1,4 +1,4 @@
-"""The pace against made-up servers in made-up time: what it gets out of a limit, and what it costs to find it."""
+"""The limiter against made-up servers in made-up time: what it gets out of a limit, and what it costs to find it."""
 
 import heapq
 import itertools
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.judge.limits.adaptive import OPEN_MOST_S, AdaptiveLimiter
+from worker.judge.limits.adaptive import AdaptiveLimiter
 
 
 class Server(NamedTuple):
@@ -38,24 +38,24 @@ class Told(NamedTuple):
         return items / self.seconds
 
 
-def play(items: int, paces: list[AdaptiveLimiter], server: Server, seed: int = 1) -> Told:
-    """So many items through some workers' paces, in the order of events; refused and failed ones come again."""
+def play(items: int, limiters: list[AdaptiveLimiter], server: Server, seed: int = 1) -> Told:
+    """So many items through some workers' limiters, in the order of events; refused and failed ones come again."""
     chance = random.Random(seed)
     events: list[tuple[float, int, str, tuple[Any, ...]]] = []
     number = itertools.count()
     tokens, filled_at = server.burst, 0.0
     left, done, requests, refused, most, now = items, 0, 0, 0, 0, 0.0
-    waiting: list[list[float]] = [[] for _ in paces]
-    woken = [-1.0] * len(paces)
+    waiting: list[list[float]] = [[] for _ in limiters]
+    woken = [-1.0] * len(limiters)
 
     def at(when: float, what: str, *about: Any) -> None:
         heapq.heappush(events, (when, next(number), what, about))
 
     def call(which: int) -> None:
         nonlocal tokens, filled_at, requests, most
-        look = paces[which].begins(now)
+        window = limiters[which].begins(now)
         requests += 1
-        under_way = sum(pace.in_flight for pace in paces)
+        under_way = sum(limiter.in_flight for limiter in limiters)
         most = max(most, under_way)
         is_refused = chance.random() < server.refuses or 0 < server.most_in_flight < under_way
         if server.rps:
@@ -64,14 +64,14 @@ def play(items: int, paces: list[AdaptiveLimiter], server: Server, seed: int = 1
             tokens -= not is_refused
         latency_s = server.latency_s * chance.lognormvariate(0, 0.25)
         if is_refused:
-            at(now + 0.005, "refused", which, look)
+            at(now + 0.005, "refused", which, window)
         else:
             at(now + latency_s, "failed" if chance.random() < server.fails else "answered", which, latency_s)
 
     def fill() -> None:
         nonlocal left
-        for which, pace in enumerate(paces):
-            while pace.room(now) > 0:
+        for which, limiter in enumerate(limiters):
+            while limiter.free_slots(now) > 0:
                 if waiting[which] and waiting[which][0] <= now:
                     heapq.heappop(waiting[which])
                 elif left:
@@ -79,7 +79,7 @@ def play(items: int, paces: list[AdaptiveLimiter], server: Server, seed: int = 1
                 else:
                     break
                 call(which)
-            wait_s = pace.wait_s(now)
+            wait_s = limiter.wait_s(now)
             next_at = now + max(wait_s, 0.001) if wait_s is not None and (left or waiting[which]) else now
             if waiting[which] and waiting[which][0] > now and not left:
                 next_at = max(next_at, waiting[which][0])
@@ -91,14 +91,14 @@ def play(items: int, paces: list[AdaptiveLimiter], server: Server, seed: int = 1
     while done < items:
         now, _, what, about = heapq.heappop(events)
         if what == "answered":
-            paces[about[0]].answered(now, about[1])
+            limiters[about[0]].answered(now, about[1])
             done += 1
         elif what == "failed":
-            paces[about[0]].failed(now)
+            limiters[about[0]].failed(now)
             heapq.heappush(waiting[about[0]], now + chance.uniform(0, 1))
         elif what == "refused":
             refused += 1
-            paces[about[0]].refused(now, about[1], server.retry_after_s)
+            limiters[about[0]].refused(now, about[1], server.retry_after_s)
             heapq.heappush(waiting[about[0]], now + server.retry_after_s * (1 + chance.random()))
         fill()
     return Told(now, requests, refused, most)
@@ -113,8 +113,8 @@ def test_without_a_limit_it_is_as_fast_as_the_setting_allows() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_hard_limit_is_used_and_hardly_ever_met(workers: int, seed: int) -> None:
-    paces = [AdaptiveLimiter(100 // workers) for _ in range(workers)]
-    told = play(5_000, paces, Server(rps=50), seed)
+    limiters = [AdaptiveLimiter(100 // workers) for _ in range(workers)]
+    told = play(5_000, limiters, Server(rps=50), seed)
     used, each = told.per_second(5_000) / 50, told.requests / 5_000
     assert (used > 0.93, each < 1.1) == (True, True) if workers < 4 else (used > 0.85, each < 1.25) == (True, True)
 
@@ -167,56 +167,35 @@ def test_a_rate_that_is_set_is_never_exceeded() -> None:
 
 
 def test_a_storm_pauses_everything_for_as_long_as_asked() -> None:
-    pace = AdaptiveLimiter(16)
-    looks = [pace.begins(0.0) for _ in range(16)]
-    assert pace.room(0.0) == 0
-    for look in looks[:12]:
-        pace.refused(0.01, look, 7.0)
-    assert pace.room(6.9) == 0
-    assert pace.wait_s(5.0) == pytest.approx(2.0, abs=0.1)
-    assert pace.room(7.1) > 0
-    assert pace.rate is not None
+    limiter = AdaptiveLimiter(16)
+    windows = [limiter.begins(0.0) for _ in range(16)]
+    assert limiter.free_slots(0.0) == 0
+    for window in windows[:12]:
+        limiter.refused(0.01, window, 7.0)
+    assert limiter.free_slots(6.9) == 0
+    assert limiter.wait_s(5.0) == pytest.approx(2.0, abs=0.1)
+    assert limiter.free_slots(7.1) > 0
+    assert limiter.rate is not None
 
 
 def test_an_allowance_that_is_used_up_pauses_everything_but_never_longer_than_a_minute() -> None:
-    pace = AdaptiveLimiter(16)
-    pace.refused(0.0, pace.begins(0.0), 3_600.0, is_used_up=True)
-    assert pace.room(59.0) == 0
-    assert pace.room(60.1) > 0
+    limiter = AdaptiveLimiter(16)
+    limiter.refused(0.0, limiter.begins(0.0), 3_600.0, is_used_up=True)
+    assert limiter.free_slots(59.0) == 0
+    assert limiter.free_slots(60.1) > 0
 
 
-def test_a_judge_that_answers_nobody_rests_and_is_asked_by_one_call_until_one_is_answered() -> None:
-    pace = AdaptiveLimiter(16)
-    rests = []
-    now = 0.0
-    for _ in range(6):
-        pace.begins(now)
-        pace.failed(now)
-        rests.append(pace.trip(now))
-        assert pace.room(now + rests[-1] - 0.01) == 0
-        now += rests[-1]
-        assert (pace.room(now), pace.in_hand()) == (1, 1)
-    assert rests == [5, 10, 20, 40, OPEN_MOST_S, OPEN_MOST_S]
-    pace.begins(now)
-    assert pace.room(now) == 0
-    pace.answered(now + 0.3, 0.3)
-    assert pace.room(now + 0.3) > 1
-    pace.begins(now)
-    pace.failed(now)
-    assert pace.trip(now + 1) == 5  # it begins anew
-
-
-def test_a_call_of_an_earlier_look_says_nothing_about_this_one() -> None:
-    pace = AdaptiveLimiter(16)
-    old = [pace.begins(0.0) for _ in range(16)]
-    for look in old[:8]:
-        pace.refused(0.01, look, None)
-    for look in old[8:12]:
-        pace.refused(0.02, look, None)
-    rate = pace.rate
-    for look in old[12:]:
-        pace.refused(0.03, look, None)
-    assert pace.rate == rate
+def test_a_call_of_an_earlier_window_says_nothing_about_this_one() -> None:
+    limiter = AdaptiveLimiter(16)
+    old = [limiter.begins(0.0) for _ in range(16)]
+    for window in old[:8]:
+        limiter.refused(0.01, window, None)
+    for window in old[8:12]:
+        limiter.refused(0.02, window, None)
+    rate = limiter.rate
+    for window in old[12:]:
+        limiter.refused(0.03, window, None)
+    assert limiter.rate == rate
 
 
 ACTS = st.lists(st.tuples(st.sampled_from(["begin", "answer", "refuse", "fail", "give up"]), st.floats(0, 3)))
@@ -227,26 +206,26 @@ ACTS = st.lists(st.tuples(st.sampled_from(["begin", "answer", "refuse", "fail", 
 def test_whatever_happens_the_bounds_hold_and_it_never_stands_still_for_ever(
     acts: list[tuple[str, float]], most: int, rate: float | None
 ) -> None:
-    pace, now, looks = AdaptiveLimiter(most, rate=rate), 0.0, []
+    limiter, now, windows = AdaptiveLimiter(most, rate=rate), 0.0, []
     for act, wait_s in acts:
         now += wait_s
         if act == "begin":
-            if pace.room(now):
-                looks.append(pace.begins(now))
-        elif looks:
-            look = looks.pop(0)
+            if limiter.free_slots(now):
+                windows.append(limiter.begins(now))
+        elif windows:
+            window = windows.pop(0)
             if act == "answer":
-                pace.answered(now, wait_s)
+                limiter.answered(now, wait_s)
             elif act == "refuse":
-                pace.refused(now, look, wait_s)
+                limiter.refused(now, window, wait_s)
             elif act == "fail":
-                pace.failed(now)
+                limiter.failed(now)
             else:
-                pace.gave_up()
-        assert 0 <= pace.in_flight == len(looks) <= most
-        assert 1 <= pace.limit <= most
-        assert pace.rate is None or 0 < pace.rate <= (rate or float("inf"))
-        assert pace.in_hand() >= 1
-    for _ in looks:
-        pace.gave_up()
-    assert pace.room(now + 100.0) > 0
+                limiter.abandoned()
+        assert 0 <= limiter.in_flight == len(windows) <= most
+        assert 1 <= limiter.limit <= most
+        assert limiter.rate is None or 0 < limiter.rate <= (rate or float("inf"))
+        assert limiter.held_calls() >= 1
+    for _ in windows:
+        limiter.abandoned()
+    assert limiter.free_slots(now + 100.0) > 0

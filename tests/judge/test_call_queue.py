@@ -1,4 +1,4 @@
-"""The gate in a real event loop: turns in order, none lost when somebody gives up, a judge at its pace."""
+"""The queue in a real event loop: turns in order, none lost when somebody gives up, a judge at its pace."""
 
 import asyncio
 import time
@@ -14,28 +14,29 @@ from worker.judge import retrying
 from worker.judge.client import ChatJudge
 from worker.judge.limits.adaptive import AdaptiveLimiter
 from worker.judge.limits.call_queue import CallQueue
+from worker.judge.limits.claim_size import wanted_calls
 from worker.judge.retrying import PacedJudge
 
 
 def test_turns_come_in_order_and_one_that_gives_up_is_passed_over() -> None:
     async def run() -> list[int]:
-        gate = CallQueue(AdaptiveLimiter(1))
+        queue = CallQueue(AdaptiveLimiter(1))
         order: list[int] = []
 
         async def call(number: int) -> None:
-            await gate.enter()
+            await queue.enter()
             order.append(number)
             await asyncio.sleep(0.01)
-            gate.answered(0.01)
+            queue.answered(0.01)
 
         tasks = []
         for number in range(5):
             tasks.append(asyncio.create_task(call(number)))
             await asyncio.sleep(0)
-        assert (gate.pace.in_flight, gate.waiting) == (1, 4)
+        assert (queue.limiter.in_flight, queue.waiting) == (1, 4)
         tasks[2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert (gate.pace.in_flight, gate.waiting) == (0, 0)
+        assert (queue.limiter.in_flight, queue.waiting) == (0, 0)
         return order
 
     assert asyncio.run(run()) == [0, 1, 3, 4]
@@ -43,26 +44,26 @@ def test_turns_come_in_order_and_one_that_gives_up_is_passed_over() -> None:
 
 def test_a_turn_that_was_given_to_somebody_who_is_gone_goes_to_the_next() -> None:
     async def run() -> None:
-        gate = CallQueue(AdaptiveLimiter(1))
-        await gate.enter()
-        waiting = [asyncio.create_task(gate.enter()) for _ in range(2)]
+        queue = CallQueue(AdaptiveLimiter(1))
+        await queue.enter()
+        waiting = [asyncio.create_task(queue.enter()) for _ in range(2)]
         await asyncio.sleep(0)
-        gate.answered(0.01)  # the first has its turn, but has not woken up yet
+        queue.answered(0.01)  # the first has its turn, but has not woken up yet
         waiting[0].cancel()
         await asyncio.sleep(0.01)
         assert waiting[0].cancelled()
         assert waiting[1].done()
-        assert gate.pace.in_flight == 1
+        assert queue.limiter.in_flight == 1
 
     asyncio.run(run())
 
 
 def test_whoever_waits_for_a_rate_is_let_through_without_anybody_ending() -> None:
     async def run() -> float:
-        gate = CallQueue(AdaptiveLimiter(100, rate=50.0))
+        queue = CallQueue(AdaptiveLimiter(100, rate=50.0))
         since = time.monotonic()
         for _ in range(14):
-            await gate.enter()
+            await queue.enter()
         return time.monotonic() - since
 
     assert asyncio.run(run()) > 0.12  # five may be saved up
@@ -70,14 +71,14 @@ def test_whoever_waits_for_a_rate_is_let_through_without_anybody_ending() -> Non
 
 def test_those_who_wait_are_sent_away_when_the_server_refuses_us() -> None:
     async def run() -> None:
-        gate = CallQueue(AdaptiveLimiter(1))
-        await gate.enter()
-        waiting = [asyncio.create_task(gate.enter()) for _ in range(3)]
+        queue = CallQueue(AdaptiveLimiter(1))
+        await queue.enter()
+        waiting = [asyncio.create_task(queue.enter()) for _ in range(3)]
         await asyncio.sleep(0)
-        gate.shut()
+        queue.force_open("refused")
         await asyncio.wait(waiting)
         assert all(task.cancelled() for task in waiting)
-        assert gate.appetite() == 0
+        assert wanted_calls(queue) == 0
 
     asyncio.run(run())
 
@@ -119,7 +120,7 @@ def test_a_503_that_says_when_to_come_back_is_a_refusal() -> None:
 def test_one_that_is_refused_again_and_again_goes_back_to_the_ledger() -> None:
     told, count = asked([LATER])
     assert isinstance(told, JudgeUnavailable)
-    assert (told.is_refusal, count) == (True, retrying.REFUSED_MOST + 1)
+    assert (told.is_refusal, count) == (True, retrying.MAX_TURNS + 1)
 
 
 def test_a_long_wait_is_the_ledgers() -> None:
@@ -159,13 +160,13 @@ def test_an_allowance_that_an_answer_says_is_used_up_holds_back_the_next() -> No
 
 def test_where_calls_are_seldom_none_is_made_ready_before_its_turn() -> None:
     now = [100.0]
-    gate = CallQueue(AdaptiveLimiter(50, rate=0.2), clock=lambda: now[0])
-    assert gate.appetite() == 1
-    gate.pace.begins(now[0])
-    gate.answered(0.3)
-    assert gate.appetite() == 0  # another process may have its turn sooner
+    queue = CallQueue(AdaptiveLimiter(50, rate=0.2), clock=lambda: now[0])
+    assert wanted_calls(queue) == 1
+    queue.limiter.begins(now[0])
+    queue.answered(0.3)
+    assert wanted_calls(queue) == 0  # another process may have its turn sooner
     now[0] += 4.9
-    assert gate.appetite() == 0
+    assert wanted_calls(queue) == 0
     now[0] += 0.2
-    assert gate.appetite() == 1
-    assert CallQueue(AdaptiveLimiter(50, rate=2.0)).appetite() == 2
+    assert wanted_calls(queue) == 1
+    assert wanted_calls(CallQueue(AdaptiveLimiter(50, rate=2.0))) == 2

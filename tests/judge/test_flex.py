@@ -61,7 +61,7 @@ def replies(tiers: Tiers, *questions: Question) -> tuple[list[Reply], CallQueue]
         async with JudgeServer(tiers, path=tiers.path) as server:
             judge = ChatJudge(server.base_url, SecretStr("k"), price=price)
             try:
-                return [await judge.ask(question) for question in questions], judge.gate("judge")
+                return [await judge.ask(question) for question in questions], judge.queue("judge")
             finally:
                 await judge.close()
 
@@ -87,9 +87,9 @@ def test_without_room_the_same_question_is_asked_at_the_full_price_and_said_so(f
 
 
 def test_a_tier_without_room_is_no_refusal_to_the_pace() -> None:
-    _, gate = replies(Tiers(FULL), *[a_question()] * 3)
-    assert gate.pace.seen == CallTotals(calls=3, refused=0, failed=0, answered=3)
-    assert gate.pace.in_flight == 0
+    _, queue = replies(Tiers(FULL), *[a_question()] * 3)
+    assert queue.limiter.totals == CallTotals(calls=3, refused=0, failed=0, answered=3)
+    assert queue.limiter.in_flight == 0
 
 
 def test_a_rate_limit_is_a_rate_limit_on_flex_too() -> None:

@@ -1,4 +1,4 @@
-"""Hard quotas: one contract for the bucket of a process and the one in Redis, and the gate that asks them."""
+"""Hard quotas: one contract for the bucket of a process and the one in Redis, and the queue that asks them."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis as Client
 
@@ -20,7 +20,8 @@ from worker.demo.judge.server import Answer, JudgeServer, completion
 from worker.errors import StoreError
 from worker.judge.client import ChatJudge
 from worker.judge.limits.adaptive import AdaptiveLimiter
-from worker.judge.limits.call_queue import QUOTA_LOOK_S, CallQueue
+from worker.judge.limits.call_queue import MAX_QUOTA_SLEEP_S, CallQueue
+from worker.judge.limits.claim_size import wanted_calls
 from worker.judge.limits.quota import BURST_S, Bucket, Limits, OwnShare, Quota, fills, tokens_of
 from worker.judge.limits.redis_quota import PREFIX, RedisQuota, shared
 from worker.judge.wire.chat import ChatWire
@@ -168,6 +169,7 @@ def test_both_count_alike(redis_server: str, seed: int) -> None:
 # The bucket
 
 
+@settings(deadline=None)
 @given(st.floats(1, 10_000), st.lists(st.floats(0, 3), min_size=1, max_size=300))
 def test_no_minute_holds_more_requests_than_the_quota(per_minute: float, gaps: list[float]) -> None:
     bucket = Bucket(Limits(requests_per_minute=per_minute))
@@ -205,7 +207,7 @@ def test_tokens_that_were_taken_for_nothing_are_used_by_others() -> None:
         if (wait_s := bucket.take(now, 1_600)) == 0:
             calls += 1
             answers.append(now + 2)
-        now += min(wait_s, QUOTA_LOOK_S)
+        now += min(wait_s, MAX_QUOTA_SLEEP_S)
     assert 0.93 * 600 < calls <= 605
 
 
@@ -382,9 +384,9 @@ def test_two_who_want_all_they_can_get_get_about_as_much(redis_server: str) -> N
 
     async def one(counts: list[int], number: int) -> None:
         quota = RedisQuota(redis_server, name, Limits(requests_per_minute=6_000), Never())
-        gate = CallQueue(AdaptiveLimiter(50), quota=quota)
+        queue = CallQueue(AdaptiveLimiter(50), quota=quota)
         while sum(counts) < 120:
-            gate.answered(0.01) if await gate.enter() >= 0 else None
+            queue.answered(0.01) if await queue.enter() >= 0 else None
             counts[number] += 1
         await quota.close()
 
@@ -396,7 +398,7 @@ def test_two_who_want_all_they_can_get_get_about_as_much(redis_server: str) -> N
     assert min(asyncio.run(run())) > 25
 
 
-# The gate
+# The queue
 
 
 class Told:
@@ -425,17 +427,17 @@ def test_calls_wait_in_order_for_their_part_of_a_quota() -> None:
     quota = Told(0.001, 0, 0.002, 0.001)
     order: list[int] = []
 
-    async def call(gate: CallQueue, number: int) -> None:
-        await gate.enter(10 * number)
+    async def call(queue: CallQueue, number: int) -> None:
+        await queue.enter(10 * number)
         order.append(number)
-        gate.answered(0.01)
+        queue.answered(0.01)
 
     async def run() -> None:
-        gate = CallQueue(AdaptiveLimiter(1), quota=quota)
+        queue = CallQueue(AdaptiveLimiter(1), quota=quota)
         async with asyncio.TaskGroup() as group:
             for number in range(4):
-                group.create_task(call(gate, number))
-        assert (gate.waiting, gate.pace.in_flight) == (0, 0)
+                group.create_task(call(queue, number))
+        assert (queue.waiting, queue.limiter.in_flight) == (0, 0)
 
     asyncio.run(run())
     assert order == [0, 1, 2, 3]
@@ -446,27 +448,27 @@ def test_nothing_is_taken_while_the_pace_lets_nobody_through() -> None:
     quota = Told()
 
     async def run() -> None:
-        gate = CallQueue(AdaptiveLimiter(2), quota=quota)
-        gate.pace.pause(gate.clock(), 60)
-        waiting = [asyncio.create_task(gate.enter(5)) for _ in range(3)]
+        queue = CallQueue(AdaptiveLimiter(2), quota=quota)
+        queue.limiter.pause(queue.clock(), 60)
+        waiting = [asyncio.create_task(queue.enter(5)) for _ in range(3)]
         await asyncio.sleep(0.02)
         assert quota.asked == []
-        gate.dismiss()
+        queue.cancel_waiting()
         await asyncio.wait(waiting)
         assert all(one.cancelled() for one in waiting)
-        assert gate.waiting == 0
+        assert queue.waiting == 0
 
     asyncio.run(run())
 
 
 def test_a_pause_that_ends_lets_those_who_wait_ask_again() -> None:
     async def run() -> None:
-        gate = CallQueue(AdaptiveLimiter(1), quota=Told())
-        await gate.enter(1)
-        second = asyncio.create_task(gate.enter(1))
+        queue = CallQueue(AdaptiveLimiter(1), quota=Told())
+        await queue.enter(1)
+        second = asyncio.create_task(queue.enter(1))
         await asyncio.sleep(0.01)
         assert not second.done()
-        gate.answered(0.01)
+        queue.answered(0.01)
         await second
 
     asyncio.run(run())
@@ -476,15 +478,15 @@ def test_what_was_taken_for_somebody_who_is_gone_is_given_back() -> None:
     quota = Told()
 
     async def run() -> None:
-        gate = CallQueue(AdaptiveLimiter(1), quota=quota)
-        waiting = asyncio.create_task(gate.enter(7))
+        queue = CallQueue(AdaptiveLimiter(1), quota=quota)
+        waiting = asyncio.create_task(queue.enter(7))
         while not quota.asked:
             await asyncio.sleep(0)
         waiting.cancel()
         for _ in range(20):
             await asyncio.sleep(0)
         assert quota.back == [(-7, -1)]
-        assert gate.pace.in_flight == 0
+        assert queue.limiter.in_flight == 0
 
     asyncio.run(run())
 
@@ -495,18 +497,18 @@ def test_a_quota_that_breaks_is_told_to_those_who_wait() -> None:
             raise RuntimeError("broken")
 
     async def run() -> list[Any]:
-        gate = CallQueue(AdaptiveLimiter(1), quota=Broken())
-        return await asyncio.gather(*(gate.enter() for _ in range(3)), return_exceptions=True)
+        queue = CallQueue(AdaptiveLimiter(1), quota=Broken())
+        return await asyncio.gather(*(queue.enter() for _ in range(3)), return_exceptions=True)
 
     assert [str(one) for one in asyncio.run(run())] == ["broken"] * 3
 
 
 def test_no_more_is_made_ready_than_a_quota_lets_through_soon() -> None:
-    gate = CallQueue(AdaptiveLimiter(200), quota=Told(limits=Limits(requests_per_minute=120)))
-    gate.pace.latency_s = 1.0
-    assert gate.appetite() == 4
-    assert CallQueue(AdaptiveLimiter(200), quota=Told(limits=Limits(tokens_per_minute=120))).appetite() == 21
-    assert CallQueue(AdaptiveLimiter(200)).appetite() == 21
+    queue = CallQueue(AdaptiveLimiter(200), quota=Told(limits=Limits(requests_per_minute=120)))
+    queue.limiter.latency_s = 1.0
+    assert wanted_calls(queue) == 4
+    assert wanted_calls(CallQueue(AdaptiveLimiter(200), quota=Told(limits=Limits(tokens_per_minute=120)))) == 21
+    assert wanted_calls(CallQueue(AdaptiveLimiter(200))) == 21
 
 
 # The judge

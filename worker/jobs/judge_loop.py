@@ -15,10 +15,11 @@ from typing import NamedTuple
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.jobs.drain_result import LEFT_ALONE, DrainResult, OnProgress, _nothing, _pruned
 from worker.jobs.metered_ask import MeteredAsk
-from worker.jobs.outage import OutageDetector, Unanswered
+from worker.jobs.outage import Unanswered, UndecidedCalls
 from worker.jobs.outcome import failed, settled, settled_without
 from worker.jobs.queue import ClaimedJob, JobQueue, Stop
 from worker.jobs.reply_cache import ReplyCache
+from worker.judge.limits.claim_size import min_claim, wanted_calls
 from worker.judge.retrying import AtPace
 from worker.records import CACHED, Run
 from worker.scorers.protocol import CutOff
@@ -33,6 +34,8 @@ _GRACE_S = 2.0
 _BACKOFF_S, _BACKOFF_MOST_S = 0.5, 300.0
 _LINGER_S = 10.0
 """A turn goes on for jobs that it put back itself, if they are due so soon."""
+_SHORT_REST_S = 1.0
+"""What is left of a judge's rest is waited out by the turn when it is so short; the next turn is seldom sooner."""
 _LOOK_S = 0.2
 """A stop is looked for this often."""
 _DRY_S = 0.5
@@ -125,7 +128,7 @@ class _JudgeLoop:
         self._is_dry = self._must_wait = False
         self._mine_due: list[float] = []
         """When jobs that were put back here are due again."""
-        self._silence = OutageDetector(concurrency)
+        self._silence = UndecidedCalls()
         self._total = DrainResult()
 
     async def run(self, budget_s: float, stop: Stop) -> DrainResult:
@@ -152,6 +155,8 @@ class _JudgeLoop:
     def _goes_on(self) -> bool:
         """Whether there is something to wait for, with nothing under way."""
         if (rest_s := self._rest_s()) is not None:
+            if rest_s <= _SHORT_REST_S:
+                return True
             self._total += DrainResult(outage=LEFT_ALONE, pause_s=rest_s)
             return False
         if self._is_dry or self._must_wait:  # those that wait to hear of others hold their jobs, or their money
@@ -166,8 +171,8 @@ class _JudgeLoop:
         """Seconds until a judge that answered nobody may be asked again; None when one may be asked now."""
         if self._judge is None:
             return None
-        gates = [self._judge.gate(model) for model in self._lane.models if model is not None]
-        rests = [gate.pace.open_until - gate.clock() for gate in gates]
+        models = [model for model in self._lane.models if model is not None]
+        rests = [self._judge.queue(model).health.left_alone_s for model in models]
         return min(rests) if rests and min(rests) > 0 else None
 
     async def _claim(self) -> None:
@@ -215,7 +220,7 @@ class _JudgeLoop:
             self._answers.dismiss()
         for model in self._lane.models_asked:
             if self._judge is not None:
-                self._judge.gate(model).dismiss()
+                self._judge.queue(model).cancel_waiting()
 
     def _appetite(self, model: str | None, scorer_pks: Sequence[int]) -> int:
         """Jobs to claim now. Those whose call was refused wait beside the others; of them there may be as many."""
@@ -223,14 +228,14 @@ class _JudgeLoop:
             return self._concurrency - len(self._flying)
         most = 2 * self._concurrency + 16 - len(self._flying)
         looking = 0 if self._answers is None else self._answers.looking[model]
-        calls = self._judge.gate(model).appetite() - looking
+        calls = wanted_calls(self._judge.queue(model)) - looking
         return min(-(-calls // self._lane.calls(scorer_pks)), most)
 
     def _worth_it(self, model: str | None) -> int:
         """A claim is a transaction: less than this is left for the next one."""
         if self._judge is None or model is None:
             return max(1, self._concurrency // 4)
-        return self._judge.gate(model).worth_it()
+        return min_claim(self._judge.queue(model))
 
     async def _wait(self) -> None:
         """Until something has landed; asking all who fly, as `asyncio.wait` does, costs more the more they are."""
@@ -290,8 +295,8 @@ class _JudgeLoop:
         wait_s = (error.retry_after_s or 0.0) + _jitter_s(flight.work.job.attempt)
         self._book(flight, error)
         silent = Unanswered(flight.work.job, wait_s, f"judge_unavailable: {error}"[:300], error.is_for_all)
-        are_many = self._silence.add(model, silent)
-        if are_many or self._is_tripped(model):
+        self._silence.add(model, silent)
+        if self._is_down(model, is_idle=False):
             self._outage(model)
 
     def _give_back(self, flight: _InFlight, error: BaseException) -> None:
@@ -306,28 +311,28 @@ class _JudgeLoop:
 
     def _spoke(self, model: str | None) -> None:
         """The judge answered somebody: those it did not answer have each spent an attempt."""
-        self._later += self._silence.broken(model)
+        self._later += self._silence.take(model)
 
-    def _is_tripped(self, model: str | None) -> bool:
-        """Whether a call was the one that a judge gets that answered nobody."""
-        return self._judge is not None and model is not None and self._judge.gate(model).pace.is_tripped
+    def _is_down(self, model: str | None, *, is_idle: bool) -> bool:
+        """Whether the calls that got no answer were lost because the judge answers nobody: see `JudgeHealth`."""
+        if self._judge is None or model is None:
+            return False
+        return self._judge.queue(model).health.is_down(self._silence.concerns_all(model), is_idle=is_idle)
 
     def _outage(self, model: str | None) -> None:
         """The judge answers nobody: no run's fault, so no run's attempt."""
-        silent = self._silence.broken(model)
-        rest_s = 0.0
-        if self._judge is not None and model is not None:
-            gate = self._judge.gate(model)
-            rest_s = gate.pace.trip(gate.clock())
+        silent = self._silence.take(model)
+        assert self._judge is not None
+        assert model is not None
         self._back += [one.job for one in silent]
         said = silent[-1].reason.removeprefix("judge_unavailable: ")
-        pause_s = max(rest_s, *(one.wait_s for one in silent))
-        self._total += DrainResult(outage=said, pause_s=min(60.0, pause_s))
+        pause_s = self._judge.queue(model).health.open(said, max(one.wait_s for one in silent))
+        self._total += DrainResult(outage=said, pause_s=pause_s)
 
     def _hear_no_more(self) -> None:
         """Decide about silent calls without the next one: one or two may be poison, and must not be tried for ever."""
         for model in self._silence.models:
-            if self._silence.is_outage(model):
+            if self._is_down(model, is_idle=True):
                 self._outage(model)
             self._spoke(model)
 

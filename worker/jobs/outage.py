@@ -1,12 +1,8 @@
-"""Calls that got no answer: whether it was their run's bad luck, or a judge that answers nobody."""
+"""Calls that got no answer, until it is known whether that was their run's fault or the judge answers nobody."""
 
 from typing import NamedTuple
 
 from worker.store.queue.job import Job
-
-_OUTAGE_AFTER = 8
-"""More calls than this, and than may be under way at once, without one answer: the judge is down for everybody."""
-_POISON = 2
 
 
 class Unanswered(NamedTuple):
@@ -20,38 +16,33 @@ class Unanswered(NamedTuple):
     """Whether no other call would have fared better."""
 
 
-class OutageDetector:
-    """Of each model the calls since it last answered. A model that answers says nothing about another one."""
+class UndecidedCalls:
+    """Of each model the calls since it last answered; whether it is down, `JudgeHealth` says.
 
-    def __init__(self, concurrency: int) -> None:
-        self._many = max(_OUTAGE_AFTER, concurrency)
+    A model that answers says nothing about another one.
+    """
+
+    def __init__(self) -> None:
         self._by_model: dict[str | None, list[Unanswered]] = {}
 
     @property
     def jobs(self) -> list[Job]:
         """All that wait to hear whose fault it was."""
-        return [one.job for each in self._by_model.values() for one in each]
+        return [call.job for calls in self._by_model.values() for call in calls]
 
     @property
     def models(self) -> list[str | None]:
         """The models that have not answered somebody."""
         return list(self._by_model)
 
-    def add(self, model: str | None, silent: Unanswered) -> bool:
-        """Note a call.
+    def add(self, model: str | None, call: Unanswered) -> None:
+        """Keep a call until it is decided."""
+        self._by_model.setdefault(model, []).append(call)
 
-        Returns:
-            Whether these are too many for bad luck.
-        """
-        own = self._by_model.setdefault(model, [])
-        own.append(silent)
-        return len(own) > self._many
+    def concerns_all(self, model: str | None) -> list[bool]:
+        """Of each undecided call to a model whether no other call would have fared better."""
+        return [call.is_for_all for call in self._by_model.get(model, [])]
 
-    def is_outage(self, model: str | None) -> bool:
-        """Whether the silence is the judge's, with nothing under way any more: one or two calls alone may be poison."""
-        own = self._by_model.get(model, [])
-        return len(own) > _POISON or (bool(own) and all(one.is_for_all for one in own))
-
-    def broken(self, model: str | None) -> list[Unanswered]:
-        """The calls of a model until now; it starts anew."""
+    def take(self, model: str | None) -> list[Unanswered]:
+        """The undecided calls to a model, which are now decided."""
         return self._by_model.pop(model, [])

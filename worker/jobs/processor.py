@@ -87,7 +87,7 @@ class JobProcessor:
             answers=self._answers,
         )
         if judge is not None:
-            turn = self._notes.beside(turn, judge.gate, place.models_asked)
+            turn = self._notes.beside(turn, judge.queue, place.models_asked)
         return self._loop().run(turn)
 
     def drain_all(
@@ -104,6 +104,10 @@ class JobProcessor:
             if not stop():
                 total += self.drain(lane, budget_s=budget_s, stop=stop, on_progress=on_progress)
         return total
+
+    def judge_silent_s(self) -> float | None:
+        """Seconds without one answer beyond the rest that the judge was granted; None while it is not known down."""
+        return None if self._judge is None else self._judge.silent_s()
 
     def _drain_batches(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
         judge = self._judging()

@@ -13,10 +13,9 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from worker.errors import StoreError
-from worker.jobs.drain_result import LEFT_ALONE, DrainResult
+from worker.jobs.drain_result import DrainResult
 from worker.judge.address import shown_url
 from worker.judge.limits.call_queue import CallQueue
 from worker.project.project import Project
@@ -29,13 +28,7 @@ WINDOW_S = 12.0
 """Rates are those of so many seconds of work, at most."""
 _PATIENCE_S = 1.0
 
-Gates = Callable[[str], CallQueue]
-
-
-class _ReportTrouble(NamedTuple):
-    said: str
-    answered: int
-    """Calls that were answered before it; one more, and it is over."""
+Queues = Callable[[str], CallQueue]
 
 
 class RateReporter:
@@ -52,21 +45,20 @@ class RateReporter:
         """Calls by model that are in the store already."""
         self._seen: defaultdict[str, deque[tuple[float, Calls]]] = defaultdict(deque)
         """What was seen at moments of the last seconds, the oldest first."""
-        self._troubles: dict[str, _ReportTrouble] = {}
         self._noted: dict[str, tuple[object, ...]] = {}
         self._is_store_deaf = False
 
-    async def beside(self, work: Awaitable[DrainResult], gates: Gates, models: Iterable[str]) -> DrainResult:
+    async def beside(self, work: Awaitable[DrainResult], queues: Queues, models: Iterable[str]) -> DrainResult:
         """Do some work, and say meanwhile and at its end how fast it goes.
 
         Args:
             work: A turn at the judge's lane.
-            gates: Where calls to a model wait for their turn.
+            queues: The queue of calls to a model.
             models: Those that may be asked.
         """
-        watched = {model: gates(model) for model in models}
-        for model, gate in watched.items():
-            self._seen[model] = deque([(time.monotonic(), _calls(gate))])
+        watched = {model: queues(model) for model in models}
+        for model, queue in watched.items():
+            self._seen[model] = deque([(time.monotonic(), _calls(queue))])
         is_over = asyncio.Event()
         noting = asyncio.create_task(self._keep_noting(watched, is_over))
         try:
@@ -74,7 +66,6 @@ class RateReporter:
         finally:
             is_over.set()
             await noting
-        self._learn(watched, done)
         await self._note(watched)
         return done
 
@@ -85,44 +76,30 @@ class RateReporter:
         with suppress(StoreError), self._project.store.write(patience_s=_PATIENCE_S) as connection:
             rates.forget_process(connection, self.worker)
 
-    async def _keep_noting(self, gates: dict[str, CallQueue], is_over: asyncio.Event) -> None:
+    async def _keep_noting(self, queues: dict[str, CallQueue], is_over: asyncio.Event) -> None:
         while not is_over.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(NOTE_S):
                     await is_over.wait()
             if not is_over.is_set():
-                await self._note(gates)
+                await self._note(queues)
 
-    def _learn(self, gates: dict[str, CallQueue], done: DrainResult) -> None:
-        """What ended the turn, as the trouble of the models that are left alone."""
-        said = done.refused or done.outage
-        if said is None:
-            return
-        tripped = [model for model, gate in gates.items() if gate.pace.is_tripped]
-        for model in tripped or gates:
-            if said == LEFT_ALONE and model in self._troubles:
-                continue  # known already, and in better words
-            self._troubles[model] = _ReportTrouble(said, gates[model].pace.seen.answered)
-
-    async def _note(self, gates: dict[str, CallQueue]) -> None:
+    async def _note(self, queues: dict[str, CallQueue]) -> None:
         moment = time.monotonic()
         news = []
-        for model, gate in gates.items():
-            trouble = self._troubles.get(model)
-            if trouble is not None and gate.pace.seen.answered > trouble.answered:
-                del self._troubles[model]
-            now_so = (_calls(gate), gate.pace.in_flight, gate.waiting, self._troubles.get(model))
-            if now_so != self._noted.get(model, (Calls(), 0, 0, None)) or gate.pace.in_flight:
+        for model, queue in queues.items():
+            now_so = (_calls(queue), queue.limiter.in_flight, queue.waiting, queue.health.trouble)
+            if now_so != self._noted.get(model, (Calls(), 0, 0, None)) or queue.limiter.in_flight:
                 news.append(model)
                 self._noted[model] = now_so
             seen = self._seen[model]
-            seen.append((moment, _calls(gate)))
+            seen.append((moment, _calls(queue)))
             while moment - seen[0][0] > WINDOW_S and len(seen) > 2:
                 seen.popleft()
         if not news:
             return
-        drafts = {model: self._draft(model, gates[model]) for model in news}
-        fresh = {model: _calls(gates[model]).since(self._counted[model]) for model in news}
+        drafts = {model: self._draft(model, queues[model]) for model in news}
+        fresh = {model: _calls(queues[model]).since(self._counted[model]) for model in news}
         try:
             await asyncio.to_thread(self._store, drafts, fresh)
         except Exception as error:  # noqa: BLE001 who only watches must never cost the work
@@ -134,15 +111,15 @@ class RateReporter:
         for model, calls in fresh.items():
             self._counted[model] = Calls(*(a + b for a, b in zip(self._counted[model], calls, strict=True)))
 
-    def _draft(self, model: str, gate: CallQueue) -> Callable[[datetime], RateReading]:
+    def _draft(self, model: str, queue: CallQueue) -> Callable[[datetime], RateReading]:
         """A reading of now, to be dated by the store's clock."""
-        pace, moment = gate.pace, time.monotonic()
+        limiter, moment = queue.limiter, time.monotonic()
         since, before = self._seen[model][0]
-        calls = _calls(gate).since(before)
-        rest_s = max(pace.paused_until, pace.open_until) - gate.clock()
-        trouble = self._troubles.get(model)
-        in_flight, waiting, limit, rate = pace.in_flight, gate.waiting, int(pace.limit), pace.rate
-        latency_s = pace.latency_s or None
+        calls = _calls(queue).since(before)
+        rest_s = max(limiter.paused_until - queue.clock(), queue.health.left_alone_s)
+        trouble = queue.health.trouble
+        in_flight, waiting, limit, rate = limiter.in_flight, queue.waiting, int(limiter.limit), limiter.rate
+        latency_s = limiter.latency_s or None
 
         def dated(at: datetime) -> RateReading:
             return RateReading(
@@ -158,7 +135,7 @@ class RateReporter:
                 **calls._asdict(),
                 latency_s=latency_s,
                 resumes_at=at + timedelta(seconds=rest_s) if rest_s > 0 else None,
-                trouble=trouble.said if trouble is not None else None,
+                trouble=trouble,
             )
 
         return dated
@@ -170,6 +147,6 @@ class RateReporter:
             rates.record_rates(connection, [dated(at) for dated in drafts.values()], fresh)
 
 
-def _calls(gate: CallQueue) -> Calls:
-    seen = gate.pace.seen
+def _calls(queue: CallQueue) -> Calls:
+    seen = queue.limiter.totals
     return Calls(seen.answered, seen.refused, seen.failed)

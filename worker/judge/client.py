@@ -90,7 +90,7 @@ class ChatJudge:
         self._price = price
         self._plans: dict[str, CapabilityPlan] = {}
         self._remembered, self._on_plan, self._quota = remembered, on_plan, quota
-        self._gates: dict[str, CallQueue] = {}
+        self._queues: dict[str, CallQueue] = {}
 
     def __repr__(self) -> str:
         return f"ChatJudge({self._transport.shown!r})"
@@ -122,13 +122,13 @@ class ChatJudge:
 
     async def _answer_to(self, question: Question) -> Reply:
         """Asks in an easier way as often as the server refuses one."""
-        gate = self.gate(question.model)
+        queue = self.queue(question.model)
         key, wire = plan_key(question), WIRES[question.backend]
         plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
         passed_over: list[Reply] = []
         for _ in range(TRIES_LIMIT):
             body, effective = wire.body(question, plan)
-            told = await self._in_turn(gate, question, body, effective)
+            told = await self._in_turn(queue, question, body, effective)
             if isinstance(told, Reply):
                 lower = plan.lower() if key not in self._plans and ignores_form(told) else None
                 if lower is not None:
@@ -159,45 +159,45 @@ class ChatJudge:
         """What a model is known to support; None before its first answer."""
         return self._plans.get(model) or self._remembered.get(model)
 
-    def gate(self, model: str) -> CallQueue:
-        """Where calls to a model wait for their turn."""
-        if model not in self._gates:
-            self._gates[model] = CallQueue(AdaptiveLimiter(self._transport.concurrency), quota=self._quota(model))
-        return self._gates[model]
+    def queue(self, model: str) -> CallQueue:
+        """The queue of calls to a model, with its limiter and its health."""
+        if model not in self._queues:
+            self._queues[model] = CallQueue(AdaptiveLimiter(self._transport.concurrency), quota=self._quota(model))
+        return self._queues[model]
 
     async def _in_turn(
-        self, gate: CallQueue, question: Question, body: bytes, effective: Mapping[str, Any]
+        self, queue: CallQueue, question: Question, body: bytes, effective: Mapping[str, Any]
     ) -> "Reply | _Refused":
         """One request when its turn has come; what becomes of it sets the pace of the others."""
         asked = tokens_of(body) + question.max_output_tokens
-        look = await gate.enter(asked)
+        window = await queue.enter(asked)
         try:
             answered = await self._transport.post(WIRES[question.backend].path, body, is_proven=bool(self._plans))
             if (wait_s := used_up_s(answered.headers)) is not None:
-                gate.pace.pause(gate.clock(), wait_s)
+                queue.limiter.pause(queue.clock(), wait_s)
             told = self._told(question, answered, effective)
         except JudgeUnavailable:
-            gate.failed()
+            queue.failed()
             raise
-        except JudgeRefusesUs:
-            gate.shut()
+        except JudgeRefusesUs as error:
+            queue.force_open(str(error))
             raise
         except BaseException:
-            gate.gave_up()
+            queue.abandoned()
             raise
         match told:
             case _Refused(is_tier_full=True):
-                gate.gave_up()  # says nothing about how fast others may be asked
-            case _Refused(error=JudgeRefusesUs()):
-                gate.shut()
+                queue.abandoned()  # says nothing about how fast others may be asked
+            case _Refused(error=JudgeRefusesUs() as refusal):
+                queue.force_open(str(refusal))
             case _Refused(error=JudgeUnavailable(is_refusal=True, retry_after_s=after_s)):
-                gate.refused(look, after_s, is_used_up=wait_s is not None)
+                queue.refused(window, after_s, is_used_up=wait_s is not None)
             case _Refused(error=JudgeUnavailable()):
-                gate.failed()
+                queue.failed()
             case _:
-                gate.answered(answered.latency_ms / 1000)
-        if gate.quota is not None and isinstance(told, Reply) and (used := _used(told)) is not None:
-            await gate.quota.settle(used - asked)
+                queue.answered(answered.latency_ms / 1000)
+        if queue.quota is not None and isinstance(told, Reply) and (used := _used(told)) is not None:
+            await queue.quota.settle(used - asked)
         return told
 
     def _told(self, question: Question, answered: HttpResponse, effective: Mapping[str, Any]) -> "Reply | _Refused":
@@ -214,12 +214,16 @@ class ChatJudge:
         is_flex = answered.status == 429 and effective.get("service_tier") == "flex"
         return _Refused(complaint, error, is_flex and says_tier_is_full(complaint))
 
+    def silent_s(self) -> float | None:
+        """Longest time that a model has answered nobody, seconds; see `JudgeHealth.silent_s`."""
+        return max(filter(None, (queue.health.silent_s() for queue in self._queues.values())), default=None)
+
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
-        for gate in self._gates.values():
-            gate.leave_loop()
-            if gate.quota is not None:
-                await gate.quota.close()
+        for queue in self._queues.values():
+            queue.detach()
+            if queue.quota is not None:
+                await queue.quota.close()
         await self._transport.close()
 
     def _first_plan(self, question: Question) -> CapabilityPlan:

@@ -100,7 +100,6 @@ def wait_for_scores(
     """
     total = left = open_jobs(project, nights, in_force_only=True)
     drained = DrainResult()
-    silence = _JudgePatience()
     woken_at = 0.0
     moved_at, rest_s = time.monotonic(), _LOOK_S
     while left and not stop():
@@ -111,16 +110,15 @@ def wait_for_scores(
         with project.store.read() as connection:
             helpers = len(workers.live_workers(connection, project.store.now(connection)))
         if not helpers or time.monotonic() - moved_at > 2 * _STALLED_S:
-            began = time.monotonic()
             done = desk.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
             drained += done
-            silence.after(done, began)
-            if done.refused or silence.is_over():
+            silent_s = desk.judge_silent_s()
+            if done.refused or (silent_s is not None and silent_s >= PATIENCE_S):
                 left = open_jobs(project, nights, in_force_only=True)
                 break
             if done.outage:
                 on_trouble(done.outage)
-            elif not done.settled and silence.since is None:
+            elif not done.settled and silent_s is None:
                 on_held(_held(project))
         _rest(rest_s, stop)
         still = open_jobs(project, nights, in_force_only=True)
@@ -137,26 +135,6 @@ def _rest(seconds: float, stop: Stop) -> None:
     until = time.monotonic() + seconds
     while not stop() and (left_s := until - time.monotonic()) > 0:
         time.sleep(min(left_s, _LOOK_S))
-
-
-class _JudgePatience:
-    """How long the judge has answered nobody."""
-
-    def __init__(self) -> None:
-        self.since: float | None = None
-        self._pause_s = 0.0
-
-    def after(self, done: DrainResult, began: float) -> None:
-        """Take note of a turn."""
-        if done.settled:
-            self.since = time.monotonic() if done.outage else None
-        elif done.outage and self.since is None:
-            self.since = began
-        self._pause_s = max(self._pause_s, done.pause_s)
-
-    def is_over(self) -> bool:
-        """Whether it has been too long."""
-        return self.since is not None and time.monotonic() - self.since >= PATIENCE_S + self._pause_s
 
 
 def _held(project: Project) -> list[backlog.BlockedJobs]:

@@ -1,201 +1,215 @@
-"""Where calls wait for their turn: a `Pace` with a queue before it, in one event loop."""
+"""Where calls to one model wait for their turn: an `AdaptiveLimiter` with a queue before it, in one event loop."""
 
 import asyncio
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 from worker.judge.limits.adaptive import AdaptiveLimiter
+from worker.judge.limits.health import JudgeHealth
 from worker.judge.limits.quota import Quota
 
-QUOTA_LOOK_S = 0.25
+MAX_QUOTA_SLEEP_S = 0.25
 """Longest sleep before a quota is asked again: others may have given back what they did not use."""
+_MIN_TIMER_S = 0.001
 
 
-SELDOM = 1.0
-"""Calls a second below which none is made ready before its turn."""
+class _Waiter:
+    """A call that waits for its turn."""
 
-
-class _Waiter(NamedTuple):
-    turn: asyncio.Future[int]
-    tokens: int
+    def __init__(self, tokens: int) -> None:
+        self.turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.tokens = tokens
 
 
 class CallQueue:
-    """Lets calls through at a pace, first come, first served; where there is a quota, each takes its part of it first.
+    """Lets calls start as the limiter allows, first come, first served; with a quota, each takes its part of it first.
 
-    Only the first in the queue asks the quota, when the pace has room: so nothing is taken long before it is used, and
-    of many processes that wait for one request only one waiter each comes back for it.
-
-    Knows what the pace knows from one event loop to the next; whoever waits belongs to the loop.
+    Keeps what the limiter and the health know from one event loop to the next; those who wait belong to the loop.
     """
 
     def __init__(
-        self, pace: AdaptiveLimiter, *, quota: Quota | None = None, clock: Callable[[], float] = time.monotonic
+        self, limiter: AdaptiveLimiter, *, quota: Quota | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Open a gate.
+        """Open a queue.
 
         Args:
-            pace: Of the model and server behind it.
+            limiter: Of the model and server that are called.
             quota: What the model may be asked by all workers together; None without such a limit.
-            clock: Monotonic seconds.
+            clock: Seconds of a clock that never goes back.
         """
-        self.pace = pace
-        self.quota = quota
-        self.clock = clock
-        self._waiting: deque[_Waiter] = deque()
+        self.limiter, self.quota, self.clock = limiter, quota, clock
+        self.health = JudgeHealth(limiter.max_in_flight, clock=clock)
+        """Whether the model answers."""
+        self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._usher: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._quota_queue = None if quota is None else _QuotaQueue(self, quota, self._waiters)
 
     @property
     def waiting(self) -> int:
         """Calls that wait for their turn."""
-        return len(self._waiting)
+        return len(self._waiters)
 
-    def appetite(self) -> int:
-        """How many more calls should be made ready now; 0 while nothing may start for a while."""
+    def free_slots(self) -> int:
+        """Calls that may start now, the quota aside."""
         now = self.clock()
-        if now < self.pace.open_until:
-            return 0
-        wanted = max(0, self.in_hand() - self.pace.in_flight - len(self._waiting))
-        if self.pace.rate is None or self.pace.rate >= SELDOM:
-            return wanted
-        # what waits here for seconds, another process might ask at once: only what can start now
-        return min(wanted, max(0, self.pace.room(now) - len(self._waiting)))
+        if self.health.state == "closed":
+            return self.limiter.free_slots(now)
+        is_paused = now < self.limiter.paused_until
+        return 1 if not is_paused and self.health.probe(self.limiter.in_flight) else 0
 
-    def in_hand(self) -> int:
-        """As the pace has it; where a quota is smaller, half a second's more than are under way at its rate."""
-        most = self.pace.in_hand()
-        if self.quota is None or self.quota.limits.requests_per_minute is None:
-            return most
-        per_s = self.quota.limits.requests_per_minute / 60
-        return min(most, math.ceil(per_s * (self.pace.latency_s + 0.5)) + 1)
-
-    def worth_it(self) -> int:
-        """Calls that one should want before more are fetched, at least 1."""
-        most = self.pace.worth_it()
-        return most if self.quota is None else min(most, max(1, self.in_hand() // 5))
+    def resumes_in_s(self) -> float | None:
+        """Seconds until a slot may be free without any call ending; None when only an end frees one."""
+        now = self.clock()
+        rest_s = max(self.health.left_alone_s, self.limiter.paused_until - now)
+        if rest_s > 0:
+            return rest_s
+        return self.limiter.wait_s(now) if self.health.state == "closed" else None
 
     async def enter(self, tokens: int = 0) -> int:
-        """Wait for a turn; whoever has had it tells how it ended with one of the methods below.
+        """Wait for a turn; whoever has had it says with one of the methods below how the call ended.
 
         Args:
             tokens: What the call may cost of a quota.
 
         Returns:
-            The look of the pace that the call belongs to.
+            The number of the limiter's window that the call belongs to.
+
+        Raises:
+            asyncio.CancelledError: Whoever waits was sent away by `cancel_waiting`, or cancelled itself.
         """
-        now = self.clock()
-        if self.quota is None and not self._waiting and self.pace.room(now) > 0:
-            return self.pace.begins(now)
-        waiting = _Waiter(asyncio.get_running_loop().create_future(), tokens)
-        self._waiting.append(waiting)
-        self._let_through()
+        if self.quota is None and not self._waiters and self.free_slots() > 0:
+            return self._begin()
+        waiter = _Waiter(tokens)
+        self._waiters.append(waiter)
+        self._admit()
         try:
-            return await waiting.turn
+            return await waiter.turn
         except asyncio.CancelledError:
-            if waiting.turn.done() and not waiting.turn.cancelled():
-                self.gave_up()
-            elif waiting in self._waiting:
-                self._waiting.remove(waiting)
+            if waiter.turn.done() and not waiter.turn.cancelled():
+                self.abandoned()
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
             raise
 
     def answered(self, latency_s: float) -> None:
         """The call was answered."""
-        self.pace.answered(self.clock(), latency_s)
-        self._let_through()
+        self.health.answered()
+        self.limiter.answered(self.clock(), latency_s)
+        self._admit()
 
-    def refused(self, look: int, wait_s: float | None, *, is_used_up: bool) -> None:
-        """The call was refused for now; see `Pace.refused`."""
-        self.pace.refused(self.clock(), look, wait_s, is_used_up=is_used_up)
-        self._let_through()
+    def refused(self, window: int, wait_s: float | None, *, is_used_up: bool) -> None:
+        """The call was refused for now; see `AdaptiveLimiter.refused`."""
+        self.health.unanswered()
+        self.limiter.refused(self.clock(), window, wait_s, is_used_up=is_used_up)
+        self._admit()
 
     def failed(self) -> None:
         """The call got no usable answer."""
-        self.pace.failed(self.clock())
-        self._let_through()
+        self.health.unanswered()
+        self.limiter.failed(self.clock())
+        self._admit()
 
-    def gave_up(self) -> None:
+    def abandoned(self) -> None:
         """The call was ended by us."""
-        self.pace.gave_up()
-        self._let_through()
+        self.limiter.abandoned()
+        self._admit()
 
-    def shut(self) -> None:
-        """The server refuses us altogether: nobody who waits is let through, and later one call alone, to see."""
-        self.pace.shut(self.clock())
-        self.dismiss()
+    def force_open(self, trouble: str) -> None:
+        """The server refuses us, in words that may be shown: nobody else need hear it from the server."""
+        self.health.force_open(trouble)
+        self.limiter.abandoned(is_ended=True)
+        self.cancel_waiting()
 
-    def dismiss(self) -> None:
-        """Send away whoever waits; their tasks are cancelled."""
-        while self._waiting:
-            self._waiting.popleft().turn.cancel()
+    def cancel_waiting(self) -> None:
+        """Send away all who wait; their tasks are cancelled."""
+        while self._waiters:
+            self._waiters.popleft().turn.cancel()
 
-    def leave_loop(self) -> None:
-        """The event loop ends: nobody waits any more."""
+    def detach(self) -> None:
+        """The event loop ends: nobody waits any more, and nothing is under way."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._usher is not None:
-            self._usher.cancel()
-            self._usher = None
-        self._waiting.clear()
-        self.pace.in_flight = 0
+        if self._quota_queue is not None:
+            self._quota_queue.detach()
+        self._waiters.clear()
+        self.limiter.in_flight = 0
 
-    def _let_through(self) -> None:
-        if self.quota is not None:
-            self._call_usher(self.quota)
-            return
-        now = self.clock()
-        while self._waiting and self.pace.room(now) > 0:
-            self._begin_next()
-        if not self._waiting or self._timer is not None:
-            return
-        wait_s = self.pace.wait_s(now)
-        if wait_s is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(wait_s, 0.001), self._timer_ends)
-
-    def _timer_ends(self) -> None:
-        self._timer = None
-        self._let_through()
-
-    def _begin_next(self) -> bool:
-        """Let the first who still waits through; False when nobody does."""
-        while self._waiting:
-            turn = self._waiting.popleft().turn
+    def admit_next(self) -> bool:
+        """The first who still waits starts; False when nobody does."""
+        while self._waiters:
+            turn = self._waiters.popleft().turn
             if not turn.done():
-                turn.set_result(self.pace.begins(self.clock()))
+                turn.set_result(self._begin())
                 return True
         return False
 
-    def _call_usher(self, quota: Quota) -> None:
-        self._news.set()
-        if self._waiting and (self._usher is None or self._usher.done()):
-            self._news = asyncio.Event()
-            self._usher = asyncio.get_running_loop().create_task(self._let_through_by(quota, self._news))
+    def _begin(self) -> int:
+        self.health.begins()
+        return self.limiter.begins(self.clock())
 
-    async def _let_through_by(self, quota: Quota, news: asyncio.Event) -> None:
-        """One after the other, each with its part of the quota, while somebody waits."""
+    def _admit(self) -> None:
+        """Start those who wait as far as slots are free, and look again when the next one may be."""
+        if self._quota_queue is not None:
+            self._quota_queue.wake()
+            return
+        while self._waiters and self.free_slots() > 0:
+            self.admit_next()
+        if self._waiters and self._timer is None and (wait_s := self.resumes_in_s()) is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(wait_s, _MIN_TIMER_S), self._admit_on_time)
+
+    def _admit_on_time(self) -> None:
+        self._timer = None
+        self._admit()
+
+
+class _QuotaQueue:
+    """Takes the quota's part for one waiter after the other, while somebody waits.
+
+    Only the first in the queue asks the quota, and only when a slot is free: so nothing is taken long before it is
+    used, and of many processes that wait for one request only one waiter each comes back for it.
+    """
+
+    def __init__(self, queue: CallQueue, quota: Quota, waiters: deque[_Waiter]) -> None:
+        self._queue, self._quota, self._waiters = queue, quota, waiters
+        self._task: asyncio.Task[None] | None = None
+        self._has_changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Somebody came, or a call ended."""
+        self._has_changed.set()
+        if self._waiters and (self._task is None or self._task.done()):
+            self._has_changed = asyncio.Event()  # of the running loop
+            self._task = asyncio.get_running_loop().create_task(self._admit())
+
+    def detach(self) -> None:
+        """The event loop ends."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _admit(self) -> None:
         try:
-            while self._waiting:
-                now = self.clock()
-                if self.pace.room(now) <= 0:
-                    news.clear()
-                    wait_s = self.pace.wait_s(now)
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(None if wait_s is None else max(wait_s, 0.001)):
-                            await news.wait()
+            while self._waiters:
+                if self._queue.free_slots() <= 0:
+                    await self._wait_for_a_slot()
                     continue
-                tokens = self._waiting[0].tokens
-                if (wait_s := await quota.take(tokens)) > 0:
-                    await asyncio.sleep(min(wait_s, QUOTA_LOOK_S))
-                elif not self._begin_next():
-                    await quota.settle(-tokens, -1)
+                tokens = self._waiters[0].tokens
+                if (wait_s := await self._quota.take(tokens)) > 0:
+                    await asyncio.sleep(min(wait_s, MAX_QUOTA_SLEEP_S))
+                elif not self._queue.admit_next():
+                    await self._quota.settle(-tokens, -1)
         except Exception as error:  # noqa: BLE001 told to those who wait: they would wait for ever
-            while self._waiting:
-                turn = self._waiting.popleft().turn
+            while self._waiters:
+                turn = self._waiters.popleft().turn
                 if not turn.done():
                     turn.set_exception(error)
+
+    async def _wait_for_a_slot(self) -> None:
+        self._has_changed.clear()
+        wait_s = self._queue.resumes_in_s()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if wait_s is None else max(wait_s, _MIN_TIMER_S)):
+                await self._has_changed.wait()
