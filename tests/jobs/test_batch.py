@@ -263,7 +263,7 @@ def test_a_step_whose_answer_was_lost_is_not_done_twice(office: BatchOffice, pro
 def test_a_process_that_is_told_to_stop_leaves_the_batch_to_the_next(
     office: BatchOffice, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.jobs.batch.turn._AT_ONCE", 7)
+    monkeypatch.setattr("worker.jobs.batch.held.JOBS_AT_ONCE", 7)
 
     def after(looks: int) -> Callable[[], bool]:
         left = iter(range(looks))

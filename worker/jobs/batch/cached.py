@@ -10,7 +10,7 @@ from worker.jobs.reply_cache import is_served, key_of, unpacked
 from worker.project.project import Project
 from worker.scorers.rubric.questions import Prepared
 from worker.scorers.rubric.scorer import RubricScorer
-from worker.store.queue import replies as answers
+from worker.store.queue import replies
 from worker.store.queue.job import Job
 from worker.store.queue.settling import Settled
 
@@ -25,29 +25,35 @@ class CachedJobs(NamedTuple):
 
 
 def look_up(project: Project, ready: Sequence[tuple[ClaimedJob, Prepared]]) -> CachedJobs:
-    """The jobs all of whose questions were answered before; one query for all of them."""
+    """The jobs all of whose questions were answered before; one query for all of them.
+
+    Args:
+        project: Whose answers; with `[judge] answers_days` 0 none are kept.
+        ready: Jobs with their questions.
+    """
     judge = project.settings.judge
     server = judge.base_url or ""
     keys: dict[int, list[str]] = {}
-    for one, prepared in ready:
-        if judge.answers_days and is_served(one.job) and not any(each.is_repeated for each in prepared.questions):
-            keys[one.job.pk] = [key_of(server, each) for each in prepared.questions]
+    for work, prepared in ready:
+        is_repeated = any(question.is_repeated for question in prepared.questions)
+        if judge.answers_days and is_served(work.job) and not is_repeated:
+            keys[work.job.pk] = [key_of(server, question) for question in prepared.questions]
     if not keys:
         return CachedJobs({}, {})
     with project.store.read() as connection:
         since = project.store.now(connection) - timedelta(days=judge.answers_days)
-        bodies = answers.get_many(connection, [key for each in keys.values() for key in each], since)
+        bodies = replies.get_many(connection, [key for job_keys in keys.values() for key in job_keys], since)
     done: dict[int, Settled] = {}
     doubtful: dict[int, Job] = {}
-    for one, prepared in ready:
-        replies = [unpacked(bodies[key]) for key in keys.get(one.job.pk, ()) if key in bodies]
-        known = [reply for reply in replies if reply is not None]
-        if len(known) < len(prepared.questions) or one.run is None:
+    for work, prepared in ready:
+        kept = [unpacked(bodies[key]) for key in keys.get(work.job.pk, ()) if key in bodies]
+        readable = [reply for reply in kept if reply is not None]
+        if len(readable) < len(prepared.questions) or work.run is None:
             continue
-        assert isinstance(one.scorer, RubricScorer)
-        scoring = one.scorer.reader.read(prepared, known)
-        if one.scorer.builder.second_questions(prepared, scoring):
-            doubtful[one.job.pk] = one.job
+        assert isinstance(work.scorer, RubricScorer)
+        scoring = work.scorer.reader.read(prepared, readable)
+        if work.scorer.builder.second_questions(prepared, scoring):
+            doubtful[work.job.pk] = work.job
         else:
-            done[one.job.pk] = settled(one.job, one.run, one.scorer.key, scoring)
+            done[work.job.pk] = settled(work.job, work.run, work.scorer.key, scoring)
     return CachedJobs(done, doubtful)

@@ -1,37 +1,39 @@
 """The batch lane: jobs that may wait a day are asked together, at half the price.
 
 A batch goes filling → uploaded → running → collecting → done, and each step is written down before the next. A process
-may die between any two: another one finds the row and goes on, finds a batch that was made and not noted by its file,
-and takes in answers again without harm, since a job counts once. What is missing at the deadline, what the server
-cannot do, and what it answered with an error, goes to the synchronous lane.
+may die between any two: another one finds the row and goes on. It finds a batch that was started, and not written
+down, by the name of its file, and collecting twice does no harm, since a job is settled once. What is missing at the
+deadline, what the server does not support, and what it answered with an error, goes to the lane that asks at once.
 """
 
 import logging
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
-from worker.jobs.batch.turn import AskNow, BatchTurn, Stopped
+from worker.jobs.batch.filling import AskNow, PlanOf
+from worker.jobs.batch.held import Stopped
+from worker.jobs.batch.turn import BatchTurn
 from worker.jobs.capability_store import server_of
 from worker.jobs.drain_result import DrainResult, OnProgress
 from worker.jobs.queue import JobQueue, Stop
 from worker.judge.batch_api import BatchGone, BatchServer, NoBatchLane
-from worker.judge.capabilities import CapabilityPlan
 from worker.project.project import Project
 from worker.store.queue import backlog, batches
 from worker.store.queue.batches import Batch, BatchTaken
 
 log = logging.getLogger("spotcheck")
-_AGAIN_S, _AGAIN_MOST_S = 15.0, 900.0
+_RETRY_S, _MAX_RETRY_S = 15.0, 900.0
+"""Wait after a step that failed: 15 s, doubled each time, a quarter of an hour at most."""
 _REFUSED_S = 300.0
+"""Wait after the server refused our key, model or account."""
 
 
 class BatchLane:
     """Moves one project's batches on. For one thread; any number of processes may do it at once."""
 
-    def __init__(self, project: Project, ask_now: AskNow, plan_of: Callable[[str], CapabilityPlan | None]) -> None:
-        """Take the lane.
+    def __init__(self, project: Project, ask_now: AskNow, plan_of: PlanOf) -> None:
+        """Prepare; nothing is connected.
 
         Args:
             project: Whose batches; a judge is configured.
@@ -44,7 +46,7 @@ class BatchLane:
         self._server = BatchServer(project.settings.judge.base_url, project.settings.openai_api_key)
 
     def advance(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
-        """Move on every batch that wants to be looked at, then make new ones of what is due.
+        """Take every step that is due for existing batches, then make new ones of the jobs that are due.
 
         Args:
             budget_s: Seconds after which nothing more is begun.
@@ -59,15 +61,15 @@ class BatchLane:
         """
         until = time.monotonic() + budget_s
         total = DrainResult()
-        is_worth_it = True
+        may_be_more = True
         while time.monotonic() < until and not stop() and not total.refused:
-            held = self._due() or (self._new() if is_worth_it else None)
-            if held is None:
+            row = self._due() or (self._new() if may_be_more else None)
+            if row is None:
                 break
-            turn = BatchTurn(self._project, self._server, held, self._ask_now, self._plan_of, stop, on_progress)
+            turn = BatchTurn(self._project, self._server, row, self._ask_now, self._plan_of, stop, on_progress)
             refused = self._work_on(turn)
             total += turn.done + DrainResult(refused=refused)
-            is_worth_it &= not turn.is_empty  # there is no money for what is due, or others took it
+            may_be_more &= not turn.is_empty  # no money is left for what is due, or others claimed it
         return total
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class BatchLane:
             return batches.claim_due(connection, self._server_name, store.now(connection))
 
     def _new(self) -> Batch | None:
-        """A new batch, where enough is due or has waited for company long enough."""
+        """A new batch, where enough jobs are due, or the oldest of them has waited long enough for others."""
         store, clock = self._project.store, self._project.settings.clock
         for model, scorer_pks in JobQueue(self._project, "batch").models.items():
             if model is None:
@@ -103,7 +105,7 @@ class BatchLane:
         return None
 
     def _work_on(self, turn: BatchTurn) -> str | None:
-        """All steps that a batch can take now; what goes wrong puts it off, or ends it.
+        """All steps that a batch can take now; what goes wrong postpones it, or ends it.
 
         Returns:
             The judge's refusal, where it refuses us altogether.
@@ -115,8 +117,8 @@ class BatchLane:
         except BatchTaken as taken:
             log.info("%s", taken)
         except VerdictUnreadable as error:
-            if error.reason == "too_long" and turn.held.jobs > 1:
-                turn.make_smaller(str(error))  # no request: a file that is too large
+            if error.reason == "too_long" and turn.row.jobs > 1:
+                turn.shrink(str(error))  # no request: a file that is too large
             else:
                 turn.give_up(str(error), is_spent=False)
         except NoBatchLane as error:
@@ -124,9 +126,9 @@ class BatchLane:
         except BatchGone as error:
             turn.give_up(str(error), is_spent=True)
         except JudgeRefusesUs as error:
-            turn.put_off(str(error), _REFUSED_S)
+            turn.postpone(str(error), _REFUSED_S)
             return str(error)
         except JudgeUnavailable as error:
-            again_s = min(_AGAIN_MOST_S, _AGAIN_S * 2 ** min(turn.held.tries, 10))
-            turn.put_off(str(error), max(again_s, error.retry_after_s or 0.0))
+            wait_s = min(_MAX_RETRY_S, _RETRY_S * 2 ** min(turn.row.tries, 10))
+            turn.postpone(str(error), max(wait_s, error.retry_after_s or 0.0))
         return None

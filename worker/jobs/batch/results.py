@@ -38,15 +38,15 @@ class Read(NamedTuple):
     @property
     def cost_usd(self) -> float:
         """What the answers cost, as far as known."""
-        return sum(one.cost_usd or 0.0 for one in self.judgings)
+        return sum(judging.cost_usd or 0.0 for judging in self.judgings)
 
     def cost_at_once_usd(self, price: Price) -> float:
         """What the same calls cost without a batch, as far as known."""
         total = 0.0
-        for one in self.judgings:
-            if one.input_tokens is not None and one.output_tokens is not None:
-                counts = (one.input_tokens, one.cached_tokens or 0, one.output_tokens)
-                total += price(one.model_requested, *counts, None) or 0.0
+        for judging in self.judgings:
+            if judging.input_tokens is not None and judging.output_tokens is not None:
+                counts = (judging.input_tokens, judging.cached_tokens or 0, judging.output_tokens)
+                total += price(judging.model_requested, *counts, None) or 0.0
         return total
 
 
@@ -63,54 +63,58 @@ def read_answers(
         price: Of a call in a batch.
         server: Whose answers are kept; None keeps none.
     """
-    found = Read([], [], [], [], [])
-    for one in work:
+    result = Read([], [], [], [], [])
+    read_row = _reader(wire, plan, price)
+    for claimed in work:
         try:
-            _read_one(one, answers, found, _reader(wire, plan, price), server)
+            _read_job(claimed, answers, result, read_row, server)
         except Exception as error:  # noqa: BLE001 one job's trouble must not cost the batch
-            found.settled.append(failed(one.job, f"scorer_error: {type(error).__name__}: {error}", was_called=True))
-    return found
+            reason = f"scorer_error: {type(error).__name__}: {error}"
+            result.settled.append(failed(claimed.job, reason, was_called=True))
+    return result
 
 
 _Reader = Callable[[BatchRowOut, Question], Reply | JudgeError | None]
+"""Reads one row: a reply, what the server refused it for, or None where it made no call."""
 
 
-def _read_one(one: ClaimedJob, answers: BatchOutput, found: Read, read: _Reader, server: str | None) -> None:
-    if one.run is None:
-        found.settled.append(failed(one.job, "pruned: the run's texts are gone", was_called=True))
+def _read_job(work: ClaimedJob, answers: BatchOutput, result: Read, read_row: _Reader, server: str | None) -> None:
+    """Add what became of one job to the result."""
+    job, run, scorer = work.job, work.run, work.scorer
+    if run is None:
+        result.settled.append(failed(job, "pruned: the run's texts are gone", was_called=True))
         return
-    assert isinstance(one.scorer, RubricScorer)
-    prepared = one.scorer.prepare(one.run)
+    assert isinstance(scorer, RubricScorer)
+    prepared = scorer.prepare(run)
     if isinstance(prepared, Scoring):  # the run has changed
-        found.settled.append(settled(one.job, one.run, one.scorer.key, prepared))
+        result.settled.append(settled(job, run, scorer.key, prepared))
         return
     replies: list[Reply] = []
     has_failed = was_billed = False
     for index, question in enumerate(prepared.questions):
-        row = answers.get(custom_id(one.job, one.run, index))
-        reply = None if row is None else read(row, question)
+        row = answers.get(custom_id(job, run, index))
+        reply = None if row is None else read_row(row, question)
         match reply:
             case Reply():
                 replies.append(reply)
-                found.judgings.append(reply.judging)
+                result.judgings.append(reply.judging)
             case VerdictUnreadable() if reply.reason != "bad_request":  # which may be about a parameter: asked again
-                done = settled_without(one.job, one.run, one.scorer.key, reply.reason, was_called=False)
-                found.settled.append(done)
+                result.settled.append(settled_without(job, run, scorer.key, reply.reason, was_called=False))
                 return
             case _:
                 has_failed = True
                 was_billed |= row is not None and row.status == 200
     if has_failed:
-        (found.wasted if was_billed or replies else found.again).append(one.job)
+        (result.wasted if was_billed or replies else result.again).append(job)
         return
-    scoring = one.scorer.reader.read(prepared, replies)
-    worth = kept(server, scoring) if server is not None and is_served(one.job) else {}
-    done = settled(one.job, one.run, one.scorer.key, scoring)
-    if one.scorer.builder.second_questions(prepared, scoring):
-        cost = one.job.reserved_usd if done.cost_usd is None else done.cost_usd
-        found.doubtful.append(FailedAttemptCost(one.job, cost, worth))
+    scoring = scorer.reader.read(prepared, replies)
+    answers_kept = kept(server, scoring) if server is not None and is_served(job) else {}
+    outcome = settled(job, run, scorer.key, scoring)
+    if scorer.builder.second_questions(prepared, scoring):
+        cost_usd = job.reserved_usd if outcome.cost_usd is None else outcome.cost_usd
+        result.doubtful.append(FailedAttemptCost(job, cost_usd, answers_kept))
     else:
-        found.settled.append(done._replace(answers=worth))
+        result.settled.append(outcome._replace(answers=answers_kept))
 
 
 def _reader(wire: Wire, plan: CapabilityPlan, price: Price) -> _Reader:
