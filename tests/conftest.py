@@ -5,16 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.support import servers
+from tests.support import servers, stores
 from tests.support.project import Installation
 from tests.support.shell import Shell
 from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
 from worker.records import Run
-from worker.store import schema
 from worker.store.engine import Store
 
 pytest_plugins = ["tests.support.report_history"]
@@ -25,26 +24,69 @@ for _name in [name for name in os.environ if name.startswith(_OWN)]:
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 URLs = Callable[[], str]
+T = TypeVar("T")
 
 
-def _or_skip(server: AbstractContextManager[URLs]) -> Iterator[URLs]:
+def _or_skip(server: AbstractContextManager[T]) -> Iterator[T]:
     """Absent on a laptop: skip, and say why. Absent in CI: fail."""
     try:
-        fresh = server.__enter__()
+        started = server.__enter__()
     except servers.ServerMissing as missing:
         if servers.in_ci():
             raise
         pytest.skip(str(missing))
     try:
-        yield fresh
+        yield started
     finally:
         server.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[URLs]:
-    """Makes an empty PostgreSQL database at each call."""
-    yield from _or_skip(servers.postgres())
+def databases() -> Iterator[servers.Databases]:
+    """A PostgreSQL server for all tests of this process."""
+    yield from _or_skip(servers.postgres(is_durable=False))
+
+
+@pytest.fixture(scope="session")
+def postgres_ready(databases: servers.Databases) -> str:
+    """A PostgreSQL database with the schema, to be copied; nobody stays connected to it."""
+    return stores.migrate(databases())
+
+
+@pytest.fixture(scope="session")
+def sqlite_ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema, to be copied."""
+    folder = tmp_path_factory.mktemp("ready")
+    stores.migrate(stores.sqlite_url(folder))
+    return folder / stores.NAME
+
+
+@pytest.fixture
+def empty_postgres_url(databases: servers.Databases) -> Iterator[URLs]:
+    """Makes a PostgreSQL database without a schema at each call; dropped after the test."""
+    made: list[str] = []
+
+    def fresh() -> str:
+        made.append(databases())
+        return made[-1]
+
+    yield fresh
+    for url in made:
+        databases.drop(url)
+
+
+@pytest.fixture
+def postgres_url(databases: servers.Databases, postgres_ready: str) -> Iterator[URLs]:
+    """Makes a PostgreSQL database with the schema at each call; dropped after the test."""
+    made: list[str] = []
+
+    def copy() -> str:
+        made.append(databases(postgres_ready))
+        return made[-1]
+
+    yield copy
+    for url in made:
+        databases.drop(url)
 
 
 @pytest.fixture(scope="session")
@@ -55,18 +97,26 @@ def redis_url() -> Iterator[URLs]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind in turn."""
+    """A database with the schema and nothing in it, of each kind in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'spotcheck.db'}"
-    fresh: URLs = request.getfixturevalue("postgres_url")
+        return stores.sqlite_copy(request.getfixturevalue("sqlite_ready"), tmp_path)
+    copy: URLs = request.getfixturevalue("postgres_url")
+    return copy()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without a schema, of each kind in turn."""
+    if request.param == "sqlite":
+        return stores.sqlite_url(tmp_path)
+    fresh: URLs = request.getfixturevalue("empty_postgres_url")
     return fresh()
 
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
-    """A store with its schema, of each kind in turn."""
+    """An empty store, of each kind in turn."""
     opened = Store(database_url)
-    schema.ensure(opened)
     yield opened
     opened.close()
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import stores
 from tests.support.documents import a_document, lines
 from tests.support.scored_project import TOML, ScoredProject
 from tests.support.shell import Shell
@@ -17,9 +19,9 @@ BROKEN_SINCE = 30
 
 
 @pytest.fixture
-def empty(shell: Shell) -> Shell:
+def empty(shell: Shell, sqlite_ready: Path) -> Shell:
     """A shell beside a database that holds nothing."""
-    assert shell("db", "upgrade").code == 0
+    stores.sqlite_copy(sqlite_ready, shell.folder)
     return shell
 
 

