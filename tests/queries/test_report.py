@@ -107,7 +107,7 @@ def test_it_reads_in_one_transaction_and_writes_nothing(made: Made, monkeypatch:
 
     event.listen(made.store.engine, "begin", on_begin)
     event.listen(made.store.engine, "before_cursor_execute", on_execute)
-    monkeypatch.setattr(made.project, "start_night", lambda: None)
+    monkeypatch.setattr(made.project.nights, "start", lambda: None)
     a_report(made)
     assert len(begun) == 1
     assert 0 < len(payloads) <= 20, "the texts of twenty runs, one at a time"
