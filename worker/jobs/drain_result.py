@@ -8,9 +8,10 @@ from worker.store.queue.job import Job
 from worker.store.queue.settling import Settled
 
 LEFT_ALONE = "the judge gave no answer, and is left alone for a while"
-"""Said of a turn that found it so; why, an earlier turn said."""
+"""The trouble of a turn that asked nobody; why the judge is left alone is in the trouble of an earlier turn."""
 
 OnProgress = Callable[[int], None]
+"""Told how many jobs were settled."""
 
 
 class DrainResult(NamedTuple):
@@ -22,7 +23,7 @@ class DrainResult(NamedTuple):
     refused: str | None = None
     """The judge's refusal that ended the turn; None when there was none."""
     outage: str | None = None
-    """What the judge's silence looked like that ended the turn; None when it answered."""
+    """What was seen of a judge that answers nobody, which ended the turn; None when it answered."""
     pause_s: float = 0.0
     """How long it asked to be left alone, at most a minute."""
 
@@ -40,9 +41,10 @@ class DrainResult(NamedTuple):
         )
 
 
-def _nothing(_: int) -> None:
-    return None
+def ignore_progress(_: int) -> None:
+    """For who does not want to be told."""
 
 
-def _pruned(job: Job) -> Settled:
+def pruned(job: Job) -> Settled:
+    """The outcome of a job whose run's texts were deleted before it was scored."""
     return failed(job, "pruned: the run's texts are gone", was_called=False)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from worker.jobs.drain_result import DrainResult, OnProgress, _nothing, _pruned
+from worker.jobs.drain_result import DrainResult, OnProgress, ignore_progress, pruned
 from worker.jobs.outcome import failed, settled
 from worker.jobs.queue import JobQueue, Stop
 from worker.records import Scoring
@@ -13,11 +13,13 @@ HEURISTICS_AT_ONCE = 450
 """Jobs a claim: one transaction to take, one to settle."""
 
 
-def drain_heuristics(lane: JobQueue, *, budget_s: float, stop: Stop, on_progress: OnProgress = _nothing) -> DrainResult:
+def drain_heuristics(
+    queue: JobQueue, *, budget_s: float, stop: Stop, on_progress: OnProgress = ignore_progress
+) -> DrainResult:
     """Score with heuristics until nothing is due, time is up, or a stop is asked for.
 
     Args:
-        lane: The heuristic lane.
+        queue: The heuristic lane.
         budget_s: Seconds after which no more is claimed.
         stop: Asked between batches.
         on_progress: Told how many jobs each batch settled.
@@ -25,20 +27,20 @@ def drain_heuristics(lane: JobQueue, *, budget_s: float, stop: Stop, on_progress
     until = time.monotonic() + budget_s
     total = DrainResult()
     while time.monotonic() < until and not stop():
-        taken = lane.claim(HEURISTICS_AT_ONCE)
-        if not taken.work:
+        claimed = queue.claim(HEURISTICS_AT_ONCE)
+        if not claimed.work:
             break
         done = []
-        for work in taken.work:
+        for work in claimed.work:
             if work.run is None:
-                done.append(_pruned(work.job))
+                done.append(pruned(work.job))
                 continue
             try:
                 scoring = at_once(work.scorer.score(work.run, work.context))
                 done.append(settled(work.job, work.run, work.scorer.key, scoring))
             except Exception as error:  # noqa: BLE001 one scorer's bug must not cost the other runs
                 done.append(failed(work.job, f"scorer_error: {type(error).__name__}: {error}", was_called=False))
-        count = lane.settle(done)
+        count = queue.settle(done)
         on_progress(count)
         total += DrainResult(settled=count)
     return total

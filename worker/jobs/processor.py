@@ -1,6 +1,22 @@
-"""One process's place to work at: its lanes, its event loop and its judge, kept from one batch to the next.
+"""Works off the job queue in one process: one `JobProcessor` a lane, from turn to turn.
 
-A judge client belongs to one event loop, and neither survives a fork: make a desk in the process that works at it.
+The way of a claimed job, at the judge lane; the other two take the same steps:
+
+    claim    `queue.JobQueue.claim`: due jobs are leased to this process in one transaction, money is reserved, and
+             their runs are loaded. `judge_loop.claim_size` says how many: enough that no call slot stays free.
+    prepare  `in_flight.InFlight.start` gives each job a task, in which `scorers.rubric.scorer.RubricScorer.prepare`
+             checks whether the run can be judged at all, digests and redacts it, and builds the questions.
+    ask      `metered_ask.MeteredAsk`, for each question: first the kept answers (`reply_cache`), then the judge
+             (`judge.retrying`, which waits for its turn in `judge.limits.call_queue`). The scorer reads the replies.
+    settle   `outcome.settled` turns the verdict into score rows, `outcome_buffer.OutcomeBuffer` collects them, and
+             `queue.JobQueue.settle` stores rows, cost and answers, and ends the job, in one transaction.
+
+What does not get that far: a call without an answer waits in `outage.UndecidedCalls` until it is known whether its run
+or the judge is to blame, and is then tried again later or released untried; a stop releases what has not begun; a
+process that dies leaves leases that run out. Jobs of the batch lane are prepared in `batch/filling`, asked in
+`batch/turn` and settled in `batch/collecting`; heuristics are scored and settled in `heuristic_loop`.
+
+A judge client belongs to one event loop, and neither survives a fork: make a processor in the process that uses it.
 """
 
 import asyncio
@@ -11,9 +27,10 @@ from types import TracebackType
 from worker.errors import JudgeError
 from worker.jobs.batch.lane import BatchLane
 from worker.jobs.capability_store import remembered, remembering
-from worker.jobs.drain_result import DrainResult, OnProgress
+from worker.jobs.drain_result import DrainResult, OnProgress, ignore_progress
 from worker.jobs.heuristic_loop import drain_heuristics
-from worker.jobs.judge_loop import drain_judge, score_one
+from worker.jobs.in_flight import score_one
+from worker.jobs.judge_loop import drain_judge
 from worker.jobs.metered_ask import MeteredAsk
 from worker.jobs.queue import ClaimedJob, JobQueue, Stop
 from worker.jobs.quota_share import Share, quota_of
@@ -31,15 +48,11 @@ def _never() -> bool:
     return False
 
 
-def _nothing(_: int) -> None:
-    return None
-
-
 class JobProcessor:
     """Drains lanes of one project in this process. Close it in the thread that used it."""
 
     def __init__(self, project: Project, *, share: Share | None = None) -> None:
-        """Take a desk; connections are opened when first needed.
+        """Prepare; connections are opened when first needed.
 
         Args:
             project: Whose lanes.
@@ -54,7 +67,7 @@ class JobProcessor:
         self._answers = ReplyCache(project) if project.settings.judge.answers_days else None
 
     def drain(
-        self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = _nothing
+        self, lane: str, *, budget_s: float = BATCH_S, stop: Stop = _never, on_progress: OnProgress = ignore_progress
     ) -> DrainResult:
         """Work off what is due in a lane.
 
@@ -68,17 +81,17 @@ class JobProcessor:
             SettingsError: A budget is set that cannot be kept.
             StoreError: The database does not answer; leases run out and others take over.
         """
-        place = JobQueue(self.project, lane)
-        if place.is_empty:
+        queue = JobQueue(self.project, lane)
+        if queue.scorers.is_empty:
             return DrainResult()
         if lane == "batch":
             return self._drain_batches(budget_s, stop, on_progress)
         if lane == "heuristic":
-            return drain_heuristics(place, budget_s=budget_s, stop=stop, on_progress=on_progress)
+            return drain_heuristics(queue, budget_s=budget_s, stop=stop, on_progress=on_progress)
         self.project.prices.check()
         judge = self._judging()
         turn = drain_judge(
-            place,
+            queue,
             judge,
             concurrency=self.project.settings.judge.concurrency,
             budget_s=budget_s,
@@ -87,7 +100,7 @@ class JobProcessor:
             answers=self._answers,
         )
         if judge is not None:
-            turn = self._notes.beside(turn, judge.queue, place.models_asked)
+            turn = self._notes.beside(turn, judge.queue, queue.scorers.models)
         return self._loop().run(turn)
 
     def drain_all(
@@ -96,7 +109,7 @@ class JobProcessor:
         *,
         budget_s: float = BATCH_S,
         stop: Stop = _never,
-        on_progress: OnProgress = _nothing,
+        on_progress: OnProgress = ignore_progress,
     ) -> DrainResult:
         """Work off several lanes, one after the other."""
         total = DrainResult()
@@ -118,7 +131,7 @@ class JobProcessor:
             self._batches = BatchLane(self.project, self._ask_now, judge.plan)
         return self._batches.advance(budget_s, stop, on_progress)
 
-    def _ask_now(self, place: JobQueue, work: ClaimedJob) -> None:
+    def _ask_now(self, queue: JobQueue, work: ClaimedJob) -> None:
         """Score one claimed job here and now, and store what came of it.
 
         Raises:
@@ -128,9 +141,9 @@ class JobProcessor:
         assert judge is not None
         asking = MeteredAsk(judge, work.job, self._answers)
         try:
-            place.settle([self._loop().run(score_one(work, asking))])
+            queue.settle([self._loop().run(score_one(work, asking))])
         except JudgeError as error:
-            place.book([asking.in_vain(error)])
+            queue.book([asking.in_vain(error)])
             raise
 
     def _loop(self) -> asyncio.Runner:
@@ -170,7 +183,7 @@ class JobProcessor:
         self._runner = self._judge = None
 
     def __enter__(self) -> "JobProcessor":
-        """Use the desk in a with statement."""
+        """Use it in a with statement."""
         return self
 
     def __exit__(

@@ -1,14 +1,15 @@
-"""One worker's hold on a lane of the ledger: claim with the runs, settle, give back. Each call is one transaction."""
+"""The job queue as a worker uses it: a lane, its scorers, and jobs with all that scoring them takes."""
 
 import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
+from worker.project.prices import PriceBook
 from worker.project.project import Project
 from worker.records import Run
 from worker.scorers.protocol import Context, Scorer
@@ -21,6 +22,7 @@ from worker.store.queue.settling import Settled
 from worker.store.runs import runs
 
 Stop = Callable[[], bool]
+"""Whether the process is told to stop; asked often."""
 
 
 class ClaimedJob(NamedTuple):
@@ -41,58 +43,79 @@ class ClaimedBatch(NamedTuple):
     must_wait: bool
 
 
-class JobQueue:
-    """A named worker at a lane. No connection is held between calls, none across a judge call."""
+class LaneScorers:
+    """The scorers in force whose jobs wait in one lane, by their keys in the store."""
 
-    def __init__(self, project: Project, name: str, owner: str | None = None) -> None:
-        """Take a place at a lane.
-
-        Args:
-            project: Whose ledger.
-            name: `heuristic`, `judge` or `batch`, where a judge's jobs wait for each other.
-            owner: Who holds what is claimed here; this process when not given.
-        """
-        self.project = project
-        self.name = name
-        self.lease_s = project.settings.scoring.lease_s
-        """Seconds a claimed job is ours; the loop renews at a third of it."""
-        self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        kind = "judge" if name == "batch" else name
-        self._scorers: dict[int, tuple[Registered, Scorer]] = {
-            registered.pk: (registered, scorer)
-            for registered, scorer in project.scorers.register()
-            if registered.lane == kind
-        }
+    def __init__(self, entries: Iterable[tuple[Registered, Scorer]]) -> None:
+        """Take them over, in their order."""
+        self._entries = {registered.pk: (registered, scorer) for registered, scorer in entries}
 
     @property
     def is_empty(self) -> bool:
-        """Whether no scorer in force uses this lane."""
-        return not self._scorers
+        """Whether there is none."""
+        return not self._entries
+
+    @property
+    def pks(self) -> list[int]:
+        """Their keys."""
+        return list(self._entries)
+
+    def get(self, pk: int) -> Scorer | None:
+        """The scorer with a key; None when it is not in force, or of another lane."""
+        entry = self._entries.get(pk)
+        return None if entry is None else entry[1]
 
     @cached_property
-    def models(self) -> dict[str | None, list[int]]:
-        """Scorers by the model that they ask first; None for those that ask none. One claim takes one model's."""
-        found: dict[str | None, list[int]] = {}
-        for pk in self._scorers:
-            found.setdefault(self._first_model(pk), []).append(pk)
-        return found
+    def by_model(self) -> dict[str | None, list[int]]:
+        """Keys by the model that is asked first; None for scorers that ask none. One claim takes one model's jobs."""
+        result: dict[str | None, list[int]] = {}
+        for pk in self._entries:
+            result.setdefault(self._first_model(pk), []).append(pk)
+        return result
 
     @cached_property
-    def models_asked(self) -> frozenset[str]:
+    def models(self) -> frozenset[str]:
         """Every model that may be asked, second judges included."""
-        return frozenset(model for _, scorer in self._scorers.values() for model in scorer.calls)
-
-    def calls(self, scorer_pks: Iterable[int]) -> int:
-        """Calls to its first model that one job of these scorers may have under way, at least 1."""
-        return max((next(iter(self._scorers[pk][1].calls.values()), 1) for pk in scorer_pks), default=1)
+        return frozenset(model for _, scorer in self._entries.values() for model in scorer.calls)
 
     def model_of(self, job: Job) -> str | None:
         """The model that a job's scorer asks first."""
         return self._first_model(job.scorer_pk)
 
-    def _first_model(self, scorer_pk: int) -> str | None:
-        model = self._scorers[scorer_pk][0].key.spec.get("model")
+    def calls(self, pks: Iterable[int]) -> int:
+        """Calls to its first model that one job of these scorers may have under way, at least 1."""
+        return max((next(iter(self._entries[pk][1].calls.values()), 1) for pk in pks), default=1)
+
+    def max_usd(self, prices: PriceBook, tier: str | None) -> dict[int, float]:
+        """The most that one job can cost, by the scorer's key; 0 where a price is unknown."""
+        return {pk: prices.max_usd(scorer, tier) or 0.0 for pk, (_, scorer) in self._entries.items()}
+
+    def _first_model(self, pk: int) -> str | None:
+        model = self._entries[pk][0].key.spec.get("model")
         return None if model is None else str(model)
+
+
+class JobQueue:
+    """One lane of the job queue, for one worker: claim with the runs, settle, give back.
+
+    Each call is one transaction. No connection is held between calls, none while a judge is asked.
+    """
+
+    def __init__(self, project: Project, lane: str, owner: str | None = None) -> None:
+        """Open a lane.
+
+        Args:
+            project: Whose jobs.
+            lane: `heuristic`, `judge` or `batch`; in the last a judge's jobs wait to be asked together.
+            owner: Who holds what is claimed here; this process when not given.
+        """
+        self.project = project
+        self.lane = lane
+        self.lease_s = project.settings.scoring.lease_s
+        """Seconds a claimed job is ours; the loop renews at a third of it."""
+        self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        kind = "judge" if lane == "batch" else lane
+        self.scorers = LaneScorers(entry for entry in project.scorers.register() if entry[0].lane == kind)
 
     def claim(
         self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None
@@ -104,13 +127,13 @@ class JobQueue:
             claimed = claiming.claim(
                 connection,
                 now=now,
-                lane=self.name,
-                scorer_pks=list(self._scorers) if scorer_pks is None else scorer_pks,
+                lane=self.lane,
+                scorer_pks=self.scorers.pks if scorer_pks is None else scorer_pks,
                 owner=self.owner,
                 limit=limit,
                 lease_s=self.lease_s if lease_s is None else lease_s,
                 max_attempts=self.project.settings.scoring.max_attempts,
-                money=self._money(now),
+                money=self._limits(now),
             )
         return ClaimedBatch(self.load(claimed.jobs), claimed.shed, claimed.must_wait)
 
@@ -136,11 +159,11 @@ class JobQueue:
             replies.put_many(connection, answers_of(paid), now)
 
     def retry_later(self, jobs: Sequence[tuple[Job, datetime, str]]) -> None:
-        """Queue jobs again for a later time."""
+        """Queue jobs again, each for a time and with a reason; they have spent an attempt."""
         with self.project.store.write() as connection:
             leases.retry_later(connection, jobs, self.owner)
 
-    def give_back(self, jobs: Sequence[Job], reason: str | None = None, *, wait_s: float = 0.0) -> None:
+    def release_untried(self, jobs: Sequence[Job], reason: str | None = None, *, wait_s: float = 0.0) -> None:
         """Return jobs untried, to be taken again after so many seconds at the earliest."""
         store = self.project.store
         with store.write() as connection:
@@ -148,7 +171,7 @@ class JobQueue:
             leases.release_untried(connection, jobs, self.owner, reason, not_before=not_before)
 
     def renew(self, jobs: Sequence[Job]) -> None:
-        """Hold on to jobs."""
+        """Lease jobs for another `lease_s` seconds from now."""
         store = self.project.store
         with store.write() as connection:
             leases.renew(connection, jobs, self.owner, store.now(connection), self.lease_s)
@@ -158,37 +181,35 @@ class JobQueue:
         with self.project.store.read() as connection:
             return self.project.store.now(connection)
 
-    def _money(self, now: datetime) -> SpendingLimits | None:
+    def _limits(self, now: datetime) -> SpendingLimits | None:
         judge = self.project.settings.judge
-        if self.name == "heuristic" or not judge.has_budget:
+        if self.lane == "heuristic" or not judge.has_budget:
             return None
         cap = math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day
-        tier = "batch" if self.name == "batch" else None
-        most: Mapping[int, float] = {
-            pk: self.project.prices.max_usd(scorer, tier) or 0.0 for pk, (_, scorer) in self._scorers.items()
-        }
-        rubrics = {name: RubricCap(own.usd_per_day, own.usd_per_month) for name, own in judge.budgets.items()}
-        return SpendingLimits(self.project.nights.of(now), cap, most, judge.budget_usd_per_month, rubrics)
+        tier = "batch" if self.lane == "batch" else None
+        rubrics = {name: RubricCap(entry.usd_per_day, entry.usd_per_month) for name, entry in judge.budgets.items()}
+        max_usd = self.scorers.max_usd(self.project.prices, tier)
+        return SpendingLimits(self.project.nights.of(now), cap, max_usd, judge.budget_usd_per_month, rubrics)
 
     def load(self, jobs: Sequence[Job]) -> list[ClaimedJob]:
         """Claimed jobs with their runs, as they are now; without those of scorers that are not in force any more."""
-        jobs = [job for job in jobs if job.scorer_pk in self._scorers]
-        if not jobs:
+        scored_by = [(job, scorer) for job in jobs if (scorer := self.scorers.get(job.scorer_pk)) is not None]
+        if not scored_by:
             return []
         with self.project.store.read() as connection:
-            loaded = runs.load(connection, sorted({job.run_pk for job in jobs}))
-        seen = {pk: run.for_scorer() for pk, run in loaded.items()}
+            loaded = runs.load(connection, sorted({job.run_pk for job, _ in scored_by}))
+        shown = {pk: run.for_scorer() for pk, run in loaded.items()}
         # by the job's night, not the run's time: that is what its references were stored for
-        pairs = {(job.night, seen[job.run_pk].task_type) for job in jobs if job.run_pk in seen}
+        pairs = {(job.night, shown[job.run_pk].task_type) for job, _ in scored_by if job.run_pk in shown}
         contexts = self.project.scorers.contexts(pairs)
         work = []
-        for job in jobs:
-            run = seen.get(job.run_pk)
+        for job, scorer in scored_by:
+            run = shown.get(job.run_pk)
             context = contexts[job.night, run.task_type] if run is not None else Context()
-            work.append(ClaimedJob(job, self._scorers[job.scorer_pk][1], run, context))
+            work.append(ClaimedJob(job, scorer, run, context))
         return work
 
 
-def answers_of(each: Iterable[Settled | FailedAttemptCost]) -> dict[str, bytes]:
-    """What is to be kept of them all, by key."""
-    return {key: body for one in each for key, body in one.answers.items()}
+def answers_of(outcomes: Iterable[Settled | FailedAttemptCost]) -> dict[str, bytes]:
+    """The answers that are to be kept of them all, by key."""
+    return {key: body for outcome in outcomes for key, body in outcome.answers.items()}

@@ -151,7 +151,7 @@ class ReplyCache:
             self.looking[model] -= 1
             self._waiting.discard(wanted.found)
 
-    def dismiss(self) -> None:
+    def cancel_waiting(self) -> None:
         """Send away whoever waits, before anything is asked for them."""
         for found in self._waiting:
             found.cancel()

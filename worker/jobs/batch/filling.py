@@ -72,7 +72,7 @@ class BatchFiller:
                 jobs, size = jobs + len(lines), size + sum(map(len, lines))
                 self._held.hold(jobs=jobs)
                 if rest:
-                    self._held.queue.give_back(rest)
+                    self._held.queue.release_untried(rest)
                     break
                 self._held.pause()
         return jobs
@@ -83,7 +83,7 @@ class BatchFiller:
         earlier = held.jobs()
         for chunk in held.chunks(earlier):
             yield held.load(chunk)
-        row, pks = held.row, held.queue.models.get(held.row.model, [])
+        row, pks = held.row, held.queue.scorers.by_model.get(held.row.model, [])
         with held.project.store.read() as connection:
             max_jobs = batches.max_jobs(connection, row.server, row.model, held.now(), self._policy.max_jobs)
         left = max_jobs - len(earlier)

@@ -84,7 +84,7 @@ class BatchLane:
     def _new(self) -> Batch | None:
         """A new batch, where enough jobs are due, or the oldest of them has waited long enough for others."""
         store, clock = self._project.store, self._project.settings.clock
-        for model, scorer_pks in JobQueue(self._project, "batch").models.items():
+        for model, scorer_pks in JobQueue(self._project, "batch").scorers.by_model.items():
             if model is None:
                 continue
             with store.read() as connection:
