@@ -1,4 +1,4 @@
-"""What a spent budget sheds: open jobs in the random order of their sample keys."""
+"""Skipping the rest of a night when a budget is spent, so that what was scored stays a random sample."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -11,24 +11,24 @@ from worker.store.insert import insert_ignore
 
 
 def cut_night(connection: Connection, night: date, now: datetime, scorer_pks: Collection[int] | None = None) -> int:
-    """The budget is spent: shed what is left of a night's judging, and note the effective thresholds.
+    """Skip (`shed`) the open judge jobs of a night, and store each stratum's effective threshold.
 
-    Work went in the order u = key ÷ threshold, so the runs below the smallest unresolved u are a smaller, equally
-    random sample; each stratum's effective threshold is that u × its threshold.
+    Jobs are done in the order u = sample key / threshold. So the runs below the smallest unresolved u are a smaller,
+    equally random sample, and the effective threshold of a stratum is that u times its threshold.
 
     Args:
         connection: A write transaction.
-        night: Which.
-        now: The time.
-        scorer_pks: Scorers whose own money is spent; None for all, and then all are cut.
+        night: The night to cut.
+        now: The store's time.
+        scorer_pks: The scorers whose rubric's own cap is spent; None cuts all judge scorers.
 
     Returns:
-        Jobs shed.
+        Jobs skipped.
     """
-    of_whom = [] if scorer_pks is None else [job.c.scorer_pk.in_(list(scorer_pks))]
+    of_scorers = [] if scorer_pks is None else [job.c.scorer_pk.in_(list(scorer_pks))]
     smallest = connection.execute(
         select(job.c.scorer_pk, func.min(job.c.u))
-        .where(job.c.night == night, job.c.lane != "heuristic", job.c.state.in_(("queued", "leased")), *of_whom)
+        .where(job.c.night == night, job.c.lane != "heuristic", job.c.state.in_(("queued", "leased")), *of_scorers)
         .group_by(job.c.scorer_pk)
     ).all()
     draws = connection.execute(
@@ -41,7 +41,7 @@ def cut_night(connection: Connection, night: date, now: datetime, scorer_pks: Co
             for pk, threshold in draws
         ]
         connection.execute(insert_ignore(connection, cut), rows)
-        # a cut that stands is lowered when a late run below it finds the money gone; it is never raised
+        # an existing cut is lowered when a late run below it finds the budget spent; it is never raised
         lower = (cut.c.draw_pk == bindparam("b_draw"), cut.c.threshold > bindparam("b_threshold"))
         connection.execute(
             update(cut)
@@ -54,17 +54,17 @@ def cut_night(connection: Connection, night: date, now: datetime, scorer_pks: Co
 
 
 def shed(connection: Connection, now: datetime, reason: str, *which: ColumnElement[bool]) -> int:
-    """Take queued jobs off the queue unscored; what was held for another try of theirs is free again.
+    """Set queued jobs to state `shed` with a reason, and free their reservations.
 
     Returns:
-        Jobs shed.
+        Jobs skipped.
     """
     queued = (job.c.state == "queued", *which)
     freed: Bookings = defaultdict(float)
     held = select(job.c.reserved_day, job.c.scorer_pk, job.c.reserved_usd)
     for day, scorer_pk, amount in connection.execute(held.where(*queued, HOLDS).with_for_update()):
         freed[day, scorer_pk] -= amount
-    for account_of, amount in sorted(freed.items()):
-        book(connection, *account_of, reserved=amount)
+    for account, amount in sorted(freed.items()):
+        book(connection, *account, reserved=amount)
     values = {"state": "shed", "reason": reason, "resolved_at": now, **FORGOTTEN}
     return connection.execute(update(job).where(*queued).values(**values)).rowcount

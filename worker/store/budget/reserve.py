@@ -1,4 +1,4 @@
-"""Which of the due jobs a claim may have: the most that each can cost is reserved in order, while the caps allow it."""
+"""Which due jobs a claim may take: the most that each can cost is reserved, in order, while the caps allow it."""
 
 import math
 from collections import defaultdict
@@ -15,11 +15,11 @@ _DUST_USD = 1e-9
 
 
 class Priced(Protocol):
-    """A job with what is reserved for it already."""
+    """A job with its reservation from an earlier attempt, if any."""
 
     @property
     def scorer_pk(self) -> int:
-        """Whose job it is."""
+        """Key of its scorer."""
 
     @property
     def night(self) -> date:
@@ -27,26 +27,26 @@ class Priced(Protocol):
 
     @property
     def reserved_usd(self) -> float:
-        """Held from an earlier try."""
+        """Reserved in an earlier attempt, US dollars; 0 for nothing."""
 
     @property
     def reserved_day(self) -> date | None:
-        """The day it is held on."""
+        """The day on which it is reserved; None for nothing."""
 
 
 Due = TypeVar("Due", bound=Priced)
 
 
 class ReservationPlan(Generic[Due]):
-    """The jobs that fit, of those that are offered in the order of work.
+    """Chooses, of jobs offered in the order of work, those whose cost fits the caps.
 
-    The first that does not fit the caps of all judging ends it. One that does not fit its rubric's own cap is passed
-    over, and with it every later one of that rubric, while the others go on. Never skips to a cheaper one: that would
-    select short runs. Only who holds from an earlier try all that it needs is kept waiting by nobody.
+    The first job that does not fit the caps of all judging ends the plan. One that does not fit its rubric's own cap is
+    passed over, with every later job of that rubric, while other rubrics go on. It never skips to a cheaper job: that
+    would favour short runs. Only jobs that hold a full reservation from an earlier attempt are accepted in any case.
     """
 
     def __init__(self, connection: Connection, money: SpendingLimits) -> None:
-        """Look at the accounts; under the lock of the day."""
+        """Read the accounts; the caller has locked the day."""
         self._money = money
         month = month_of(money.day)
         accounts = _accounts(connection, month if money.is_by_month else (money.day, money.day))
@@ -54,80 +54,80 @@ class ReservationPlan(Generic[Due]):
         self._of_all = [_Funds(money.cap_usd, today, accounts)] if money.cap_usd < math.inf else []
         if money.month_cap_usd is not None:
             self._of_all.append(_Funds(money.month_cap_usd, month, accounts))
-        self._own: dict[str, list[_Funds]] = {}
+        self._of_rubric: dict[str, list[_Funds]] = {}
         self._rubric: dict[int, str] = {}
         for name, pks in _versions(connection, money.rubrics).items():
             cap = money.rubrics[name]
             caps = [(cap.usd_per_day, today), (cap.usd_per_month, month)]
-            self._own[name] = [_Funds(usd, days, accounts, pks) for usd, days in caps if usd is not None]
+            self._of_rubric[name] = [_Funds(usd, days, accounts, pks) for usd, days in caps if usd is not None]
             self._rubric |= dict.fromkeys(pks, name)
         self.fits: list[Due] = []
         self.stopped: Due | None = None
-        """The first job that did not fit the caps of all."""
+        """The first job that did not fit the caps of all judging."""
         self.passed_over: dict[str, Due] = {}
-        """The first job of each rubric that did not fit its own."""
+        """By rubric, the first job that did not fit the rubric's own cap."""
 
     @property
     def passed_over_pks(self) -> list[int]:
-        """Scorers whose jobs are passed over."""
+        """Keys of the scorers whose jobs are passed over."""
         return [pk for pk, name in self._rubric.items() if name in self.passed_over]
 
     def offer(self, jobs: Iterable[Due]) -> None:
-        """Take those that fit."""
-        for one in jobs:
-            name = self._rubric.get(one.scorer_pk, "")
-            own = self._own.get(name, [])
-            most = self._most(one)
-            if not all(purse.is_held_by(one, most) for purse in (*self._of_all, *own)):
+        """Add the jobs that fit to `fits`; sets `stopped` and `passed_over` for the others."""
+        for job in jobs:
+            name = self._rubric.get(job.scorer_pk, "")
+            rubric_funds = self._of_rubric.get(name, [])
+            max_usd = self._max_usd(job)
+            if not all(funds.is_held_by(job, max_usd) for funds in (*self._of_all, *rubric_funds)):
                 if self.stopped is not None:
                     continue
-                if name in self.passed_over or not all(purse.has_room(one, most) for purse in own):
-                    self.passed_over.setdefault(name, one)
+                if name in self.passed_over or not all(funds.has_room(job, max_usd) for funds in rubric_funds):
+                    self.passed_over.setdefault(name, job)
                     continue
-                if not all(purse.has_room(one, most) for purse in self._of_all):
-                    self.stopped = one
+                if not all(funds.has_room(job, max_usd) for funds in self._of_all):
+                    self.stopped = job
                     continue
-            for purse in (*self._of_all, *own):
-                purse.take(one, most)
-            self.fits.append(one)
+            for funds in (*self._of_all, *rubric_funds):
+                funds.take(job, max_usd)
+            self.fits.append(job)
 
-    def spent_out(self) -> Iterator[tuple[date, list[int] | None]]:
-        """Nights to be cut, with the scorers it is for; None for all.
+    def nights_to_cut(self) -> Iterator[tuple[date, list[int] | None]]:
+        """Nights whose budget is spent, each with the scorers it is spent for; None for all scorers.
 
-        Money that is held may still come back: then it is too early to say that the budget is spent.
+        While calls in flight hold reservations, part of that money may be freed again, so the budget is not spent yet.
         """
-        if self.stopped is not None and not self.fits and not self._of_all[-1].may_return:
+        if self.stopped is not None and not self.fits and not self._of_all[-1].has_reservations:
             yield self.stopped.night, None
-        served = {self._rubric.get(one.scorer_pk) for one in self.fits}
+        served = {self._rubric.get(job.scorer_pk) for job in self.fits}
         for name, first in self.passed_over.items():
-            if name not in served and not any(purse.may_return for purse in self._own[name]):
+            if name not in served and not any(funds.has_reservations for funds in self._of_rubric[name]):
                 yield first.night, [pk for pk, rubric in self._rubric.items() if rubric == name]
 
     def book(self, connection: Connection) -> list[float]:
-        """Reserve; what a job holds on an earlier day is freed there.
+        """Reserve the most that each fitting job can cost; a reservation on an earlier day is freed there.
 
         Returns:
-            What is held now for each job that fits, US dollars.
+            The reservation of each job in `fits`, in order, US dollars.
         """
         day = self._money.day
         booked: Bookings = defaultdict(float)
         held = []
-        for one in self.fits:
-            if one.reserved_day is not None:
-                booked[one.reserved_day, one.scorer_pk] -= one.reserved_usd
-            kept = one.reserved_usd if one.reserved_day == day else 0.0
-            held.append(max(kept, self._most(one)))
-            booked[day, one.scorer_pk] += held[-1]
+        for job in self.fits:
+            if job.reserved_day is not None:
+                booked[job.reserved_day, job.scorer_pk] -= job.reserved_usd
+            kept = job.reserved_usd if job.reserved_day == day else 0.0
+            held.append(max(kept, self._max_usd(job)))
+            booked[day, job.scorer_pk] += held[-1]
         for account_of, amount in sorted(booked.items()):
             book(connection, *account_of, reserved=amount)
         return held
 
-    def _most(self, one: Due) -> float:
-        return self._money.max_usd.get(one.scorer_pk, 0.0)
+    def _max_usd(self, job: Due) -> float:
+        return self._money.max_usd.get(job.scorer_pk, 0.0)
 
 
 class _Account(NamedTuple):
-    """What one scorer has spent and holds on one day."""
+    """What one scorer has spent and reserved on one day."""
 
     day: date
     scorer_pk: int
@@ -136,36 +136,36 @@ class _Account(NamedTuple):
 
 
 class _Funds:
-    """What one cap leaves, of the days and scorers that it counts."""
+    """What is left of one cap, which counts certain days and scorers."""
 
     def __init__(
         self, cap_usd: float, days: tuple[date, date], accounts: Sequence[_Account], pks: frozenset[int] | None = None
     ) -> None:
-        counted = [one for one in accounts if days[0] <= one.day <= days[1] and (pks is None or one.scorer_pk in pks)]
-        held_usd = math.fsum(one.reserved_usd for one in counted)
-        self.may_return = held_usd > _DUST_USD
-        """Whether others hold some of it."""
-        self._left_usd = cap_usd - math.fsum(one.spent_usd for one in counted) - held_usd
+        counted = [acc for acc in accounts if days[0] <= acc.day <= days[1] and (pks is None or acc.scorer_pk in pks)]
+        held_usd = math.fsum(account.reserved_usd for account in counted)
+        self.has_reservations = held_usd > _DUST_USD
+        """Whether part of the cap is only reserved: it may be freed again."""
+        self._left_usd = cap_usd - math.fsum(account.spent_usd for account in counted) - held_usd
         self._days = days
 
-    def has_room(self, one: Priced, most_usd: float) -> bool:
-        """Whether there is what a job needs beside what it holds."""
-        return self._needs(one, most_usd) <= self._left_usd + _DUST_USD
+    def has_room(self, job: Priced, max_usd: float) -> bool:
+        """Whether what a job needs beyond its own reservation is left."""
+        return self._needs(job, max_usd) <= self._left_usd + _DUST_USD
 
-    def is_held_by(self, one: Priced, most_usd: float) -> bool:
-        """Whether a job holds all that it needs."""
-        return self._kept(one) > 0 and self._needs(one, most_usd) <= _DUST_USD
+    def is_held_by(self, job: Priced, max_usd: float) -> bool:
+        """Whether a job's own reservation covers all that it needs."""
+        return self._kept(job) > 0 and self._needs(job, max_usd) <= _DUST_USD
 
-    def take(self, one: Priced, most_usd: float) -> None:
-        """Keep for a job what it needs."""
-        self._left_usd -= self._needs(one, most_usd)
+    def take(self, job: Priced, max_usd: float) -> None:
+        """Subtract what a job needs beyond its own reservation."""
+        self._left_usd -= self._needs(job, max_usd)
 
-    def _needs(self, one: Priced, most_usd: float) -> float:
-        return max(0.0, most_usd - self._kept(one))
+    def _needs(self, job: Priced, max_usd: float) -> float:
+        return max(0.0, max_usd - self._kept(job))
 
-    def _kept(self, one: Priced) -> float:
-        is_counted = one.reserved_day is not None and self._days[0] <= one.reserved_day <= self._days[1]
-        return one.reserved_usd if is_counted else 0.0
+    def _kept(self, job: Priced) -> float:
+        is_counted = job.reserved_day is not None and self._days[0] <= job.reserved_day <= self._days[1]
+        return job.reserved_usd if is_counted else 0.0
 
 
 def _accounts(connection: Connection, days: tuple[date, date]) -> list[_Account]:
@@ -174,9 +174,9 @@ def _accounts(connection: Connection, days: tuple[date, date]) -> list[_Account]
 
 
 def _versions(connection: Connection, names: Iterable[str]) -> dict[str, frozenset[int]]:
-    """Every scorer of these rubrics, by name; one that was registered a moment ago by another worker counts too."""
-    found: dict[str, frozenset[int]] = {}
-    if wanted := list(names):
-        for name, pk in connection.execute(select(scorer.c.name, scorer.c.pk).where(scorer.c.name.in_(wanted))):
-            found[name] = found.get(name, frozenset()) | {pk}
-    return found
+    """Keys of every stored scorer of these rubrics, by name."""
+    versions: dict[str, frozenset[int]] = {}
+    if requested := list(names):
+        for name, pk in connection.execute(select(scorer.c.name, scorer.c.pk).where(scorer.c.name.in_(requested))):
+            versions[name] = versions.get(name, frozenset()) | {pk}
+    return versions

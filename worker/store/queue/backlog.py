@@ -1,4 +1,4 @@
-"""What is open, and why it waits."""
+"""Counts of the jobs that are not resolved yet, by lane, and why some of them cannot be taken now."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -6,47 +6,54 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, or_, select
 
-from worker.store.queue.job import job
+from worker.store.queue.job import job_table
 
 
 class BlockedJobs(NamedTuple):
-    """Open jobs that nobody may take now, and until when."""
+    """Open jobs that no worker may take now, with a common cause."""
 
     jobs: int
     until: datetime
+    """Leased jobs: when the last of the leases ends. Waiting jobs: when the first of them may be taken."""
     owner: str | None
-    """The worker that claimed them; None for those that wait to be tried again."""
+    """The worker that holds the lease; None for jobs that wait for their next attempt."""
     reason: str | None
-    """Why the last try came to nothing."""
+    """Why the last attempt failed; None for leased jobs."""
 
 
 def blocked_jobs(connection: Connection, now: datetime) -> list[BlockedJobs]:
-    """Open jobs of all lanes that are leased or wait out a back-off, by who holds them or why they wait."""
-    leased = (job.c.state == "leased") & (job.c.lease_until >= now)
-    by_owner = select(func.count(), func.max(job.c.lease_until), job.c.lease_owner).where(leased)
-    later = (job.c.state == "queued") & (job.c.not_before > now)
-    by_reason = select(func.count(), func.min(job.c.not_before), job.c.reason).where(later)
+    """Open jobs of all lanes that are leased (one row a lease owner) or wait for their retry time (one row a reason).
+
+    Empty when every open job could be taken now.
+    """
+    leased = (job_table.c.state == "leased") & (job_table.c.lease_until >= now)
+    by_owner = select(func.count(), func.max(job_table.c.lease_until), job_table.c.lease_owner).where(leased)
+    later = (job_table.c.state == "queued") & (job_table.c.not_before > now)
+    by_reason = select(func.count(), func.min(job_table.c.not_before), job_table.c.reason).where(later)
     return [
         *(
             BlockedJobs(jobs, at, who, None)
-            for jobs, at, who in connection.execute(by_owner.group_by(job.c.lease_owner))
+            for jobs, at, who in connection.execute(by_owner.group_by(job_table.c.lease_owner))
         ),
-        *(BlockedJobs(jobs, at, None, why) for jobs, at, why in connection.execute(by_reason.group_by(job.c.reason))),
+        *(
+            BlockedJobs(jobs, at, None, why)
+            for jobs, at, why in connection.execute(by_reason.group_by(job_table.c.reason))
+        ),
     ]
 
 
 class Backlog(NamedTuple):
-    """What is open in a lane."""
+    """Counts of the open jobs of a lane."""
 
     due: int
     """Queued and due now, or leased to a worker that is gone."""
     later: int
-    """Queued, waiting out a back-off."""
+    """Queued, but not before a later retry time."""
     leased: int
     oldest_at: datetime | None
-    """When the oldest due job was queued."""
+    """When the oldest due job was queued; None without due jobs."""
     next_at: datetime | None
-    """When the next back-off ends."""
+    """The earliest retry time; None when no job waits for one."""
 
 
 def lane_backlog(
@@ -56,23 +63,33 @@ def lane_backlog(
     nights: tuple[date, date] | None = None,
     scorer_pks: Sequence[int] | None = None,
 ) -> Backlog:
-    """How much is open in a lane, of all nights or of some (bounds included), of all scorers or of some.
+    """Count the open jobs of a lane.
 
-    Uses the partial indexes job_queue and job_leases, so that what was resolved long ago costs nothing.
+    Uses the partial indexes job_queue and job_leases, so the cost does not grow with resolved jobs.
+
+    Args:
+        connection: A read transaction.
+        now: The store's time.
+        lane: `heuristic`, `judge` or `batch`.
+        nights: First and last night, included; None for all.
+        scorer_pks: Only these scorers; None for all.
+
+    Returns:
+        Zeros and None for an empty lane.
     """
-    within = [job.c.lane == lane] + ([] if nights is None else [job.c.night.between(*nights)])
-    within += [] if scorer_pks is None else [job.c.scorer_pk.in_(list(scorer_pks))]
-    is_due = or_(job.c.not_before.is_(None), job.c.not_before <= now)
+    within = [job_table.c.lane == lane] + ([] if nights is None else [job_table.c.night.between(*nights)])
+    within += [] if scorer_pks is None else [job_table.c.scorer_pk.in_(list(scorer_pks))]
+    is_due = or_(job_table.c.not_before.is_(None), job_table.c.not_before <= now)
     queued = select(
         func.count().filter(is_due),
         func.count().filter(~is_due),
-        func.min(job.c.created_at).filter(is_due),
-        func.min(job.c.not_before).filter(~is_due),
-    ).where(job.c.state == "queued", *within)
-    is_held = job.c.lease_until >= now
+        func.min(job_table.c.created_at).filter(is_due),
+        func.min(job_table.c.not_before).filter(~is_due),
+    ).where(job_table.c.state == "queued", *within)
+    is_held = job_table.c.lease_until >= now
     leased = select(
-        func.count().filter(is_held), func.count().filter(~is_held), func.min(job.c.created_at).filter(~is_held)
-    ).where(job.c.state == "leased", *within)
+        func.count().filter(is_held), func.count().filter(~is_held), func.min(job_table.c.created_at).filter(~is_held)
+    ).where(job_table.c.state == "leased", *within)
     due, later, oldest_at, next_at = connection.execute(queued).one()
     held, lost, oldest_lost_at = connection.execute(leased).one()
     oldest = min((at for at in (oldest_at, oldest_lost_at) if at is not None), default=None)

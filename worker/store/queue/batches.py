@@ -1,7 +1,8 @@
-"""Batches on their way through a judge's batch lane. A row says how far each is, so that any process can go on.
+"""Batches of judge requests: one row records how far each batch is, so that any process can continue it.
 
-A batch's jobs are leased to it, not to a process: they wait for a server for up to a day. Whoever works on a batch
-holds its row for a while, by moving `look_at` on; what it then writes counts only while the row is still its own.
+A server takes up to a day to answer a batch, so its jobs are leased to the batch, not to a process. A process that
+works on a batch first claims its row by moving `look_at` into the future; its writes are accepted only while `look_at`
+still has the value that it set.
 """
 
 from collections.abc import Sequence
@@ -15,19 +16,19 @@ from worker.store.tables import BatchRow, JobRow, core
 
 batch, job = core(BatchRow), core(JobRow)
 LEASE_S = 30 * 86_400.0
-"""Of a batch's jobs: nobody else takes them, whatever becomes of the processes; the batch's own steps give them up."""
+"""Lease of a batch's jobs. Long enough never to expire by itself: only the batch's own steps release its jobs."""
 HOLD_S = 90.0
-"""How long a batch is left to whoever works on it, without news of them."""
+"""How long a process may work on a batch without renewing its claim before another process may take it."""
 _PREFIX = "batch:"
 _SHOWN_DAYS = 2
 
 
 class BatchTaken(Exception):
-    """Another process works on this batch."""
+    """Another process has claimed this batch in the meantime."""
 
 
 class Batch(NamedTuple):
-    """How far a batch is; fields as in the table."""
+    """One row of the batch table; see `BatchRow` for the fields."""
 
     pk: int
     server: str
@@ -51,7 +52,7 @@ class Batch(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """The name that its jobs are leased to."""
+        """The lease owner of its jobs."""
         return owner_of(self.pk)
 
 
@@ -59,17 +60,17 @@ _COLUMNS = [batch.c[name] for name in Batch._fields]
 
 
 def owner_of(pk: int) -> str:
-    """The name that a batch's jobs are leased to."""
+    """The lease owner of a batch's jobs: `batch:PK`."""
     return f"{_PREFIX}{pk}"
 
 
 def is_batch(owner: str) -> bool:
-    """Whether a lease's owner is a batch."""
+    """Whether a lease owner is a batch and not a worker process."""
     return owner.startswith(_PREFIX)
 
 
 def start_batch(connection: Connection, server: str, model: str, now: datetime, *, deadline_at: datetime) -> Batch:
-    """A batch to be filled, held by the caller."""
+    """Create an empty batch in state `filling`, claimed by the caller."""
     values = {
         "server": server,
         "model": model,
@@ -84,7 +85,7 @@ def start_batch(connection: Connection, server: str, model: str, now: datetime, 
 
 
 def claim_due(connection: Connection, server: str, now: datetime) -> Batch | None:
-    """Hold the batch of a server that has waited longest to be looked at; None when none is due."""
+    """Claim the open batch of a server whose next step has been due the longest; None when none is due."""
     chosen = (
         select(batch.c.pk)
         .where(batch.c.server == server, batch.c.state != "done", batch.c.look_at <= now)
@@ -99,10 +100,10 @@ def claim_due(connection: Connection, server: str, now: datetime) -> Batch | Non
 
 
 def record_progress(connection: Connection, held: Batch, **values: Any) -> Batch:  # noqa: ANN401 the fields of Batch
-    """Write down how far a batch is.
+    """Write fields of a batch that the caller has claimed.
 
     Raises:
-        BatchTaken: It was not held any more.
+        BatchTaken: The claim was lost to another process.
     """
     statement = update(batch).where(batch.c.pk == held.pk, batch.c.look_at == held.look_at).values(**values)
     row = connection.execute(statement.returning(*_COLUMNS)).one_or_none()
@@ -112,39 +113,42 @@ def record_progress(connection: Connection, held: Batch, **values: Any) -> Batch
 
 
 def discard_empty(connection: Connection, held: Batch) -> Batch:
-    """Forget a batch that nothing went into."""
+    """Delete a claimed batch that no job went into."""
     connection.execute(delete(batch).where(batch.c.pk == held.pk, batch.c.look_at == held.look_at))
     return held._replace(state="done")
 
 
 def jobs_of(connection: Connection, pk: int) -> list[Job]:
-    """The jobs that are still leased to a batch, by key. Uses the partial index job_leases."""
+    """The jobs still leased to a batch, in the order of their keys. Uses the partial index job_leases."""
     columns = [job.c[name] for name in Job._fields]
     statement = select(*columns).where(job.c.state == "leased", job.c.lease_owner == owner_of(pk))
     return [Job(*row) for row in connection.execute(statement.order_by(job.c.pk))]
 
 
-def max_jobs(connection: Connection, server: str, model: str, now: datetime, most: int) -> int:
-    """How many jobs a batch should have: half as many as the last one that a server found too much, for a day."""
+def max_jobs(connection: Connection, server: str, model: str, now: datetime, limit: int) -> int:
+    """How many jobs the next batch may have, at most `limit`.
+
+    When the server refused a batch as too large within the last day, half of the smallest refused one.
+    """
     refused = select(func.min(batch.c.jobs)).where(
         batch.c.server == server,
         batch.c.model == model,
         batch.c.is_too_much,
         batch.c.done_at >= now - timedelta(days=1),
     )
-    found = connection.execute(refused).scalar_one()
-    return most if found is None else max(1, min(most, found // 2))
+    smallest_refused = connection.execute(refused).scalar_one()
+    return limit if smallest_refused is None else max(1, min(limit, smallest_refused // 2))
 
 
 def next_poll_at(connection: Connection) -> datetime | None:
-    """When the next batch wants to be looked at; None without open batches."""
+    """When the next step of any open batch is due; None without open batches."""
     statement = select(func.min(batch.c.look_at)).where(batch.c.state != "done")
-    found: datetime | None = connection.execute(statement).scalar_one()
-    return found
+    earliest: datetime | None = connection.execute(statement).scalar_one()
+    return earliest
 
 
 def recent_batches(connection: Connection, now: datetime) -> Sequence[Batch]:
-    """Batches that are open, and those that ended in the last two days, the oldest first."""
+    """Open batches and those that ended in the last two days, oldest first."""
     since = now - timedelta(days=_SHOWN_DAYS)
     statement = select(*_COLUMNS).where((batch.c.state != "done") | (batch.c.done_at >= since)).order_by(batch.c.pk)
     return [Batch(*row) for row in connection.execute(statement)]

@@ -1,4 +1,4 @@
-"""Leasing due jobs; taking back those whose lease ran out."""
+"""Claiming due jobs under a lease, and returning jobs whose lease expired to the queue."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, or_, 
 from worker.store.budget import accounts, cuts
 from worker.store.budget.accounts import SpendingLimits
 from worker.store.budget.reserve import ReservationPlan
-from worker.store.queue.job import _LOST, Job, job
+from worker.store.queue.job import _LOST, Job, job_table
 
 _REAP_AT_ONCE = 1_000
 
 
 class ClaimResult(NamedTuple):
-    """What a worker got."""
+    """The jobs a worker has claimed, and why it may have got fewer than it asked for."""
 
     jobs: list[Job]
     shed: int = 0
-    """Jobs of a night that a budget just cut, for all scorers or for those of one rubric."""
+    """Jobs skipped because this claim found the budget spent."""
     must_wait: bool = False
-    """Nothing fits the budgets while calls in flight hold reservations: ask again soon."""
+    """Whether nothing fits the budget only because calls in flight hold reservations: claim again soon."""
 
 
 def claim(
@@ -37,55 +37,55 @@ def claim(
     max_attempts: int,
     money: SpendingLimits | None = None,
 ) -> ClaimResult:
-    """Lease due jobs in the order of work: oldest night first, then u, a run's scorers together.
+    """Lease due jobs in the order of work: oldest night first, then sample key / threshold, a run's scorers together.
 
-    Jobs whose lease ran out are taken back in the same transaction. On PostgreSQL rows that another claim holds are
-    skipped; on SQLite the write lock lets one claim at a time. Uses the partial index job_queue.
+    Jobs whose lease expired are requeued in the same transaction. On PostgreSQL rows locked by another claim are
+    skipped; on SQLite the write lock allows one claim at a time. Uses the partial index job_queue.
 
     Args:
         connection: A write transaction.
         now: The store's time.
         lane: `heuristic`, `judge` or `batch`.
-        scorer_pks: Scorers this worker can do.
+        scorer_pks: Scorers this worker can run; none gives no jobs.
         owner: Unique name of the worker process.
-        limit: Most jobs to lease.
-        lease_s: Seconds until others may take the jobs; renew before.
-        max_attempts: Jobs that a lost worker held this often count as failed.
-        money: The day's budget; None without a cap.
+        limit: The most jobs to lease.
+        lease_s: Seconds after which other workers may take the jobs; renew the lease before.
+        max_attempts: A job whose lease expired in its last allowed attempt becomes failed.
+        money: The spending limits of the day; None without a cap.
     """
     if money is not None:
-        # before any job, and before reap books anything: everybody waits for the money first, and holds nothing then
+        # accounts are locked before jobs, and before `reap` books anything: one lock order everywhere, so no deadlock
         accounts.lock_day(connection, money.day, by_month=money.is_by_month)
     reap(connection, now, max_attempts)
     if not scorer_pks or limit <= 0:
         return ClaimResult([])
     due = (
-        select(*(_CLAIMED.get(name, job.c[name]) for name in Job._fields))
+        select(*(_CLAIMED.get(name, job_table.c[name]) for name in Job._fields))
         .where(
-            job.c.state == "queued",
-            job.c.lane == lane,
-            job.c.scorer_pk.in_(list(scorer_pks)),
-            or_(job.c.not_before.is_(None), job.c.not_before <= now),
+            job_table.c.state == "queued",
+            job_table.c.lane == lane,
+            job_table.c.scorer_pk.in_(list(scorer_pks)),
+            or_(job_table.c.not_before.is_(None), job_table.c.not_before <= now),
         )
-        .order_by(job.c.night, job.c.u, job.c.run_pk, job.c.scorer_pk)
+        .order_by(job_table.c.night, job_table.c.u, job_table.c.run_pk, job_table.c.scorer_pk)
         .with_for_update(skip_locked=True)
     )
     if money is None:
-        got = ClaimResult(_jobs(connection, due.limit(limit)))
+        result = ClaimResult(_jobs(connection, due.limit(limit)))
     else:
-        got = _affordable(connection, due, limit, money, now)
-    jobs = [one._replace(attempt=one.attempt + 1) for one in got.jobs]
+        result = _affordable(connection, due, limit, money, now)
+    jobs = [job._replace(attempt=job.attempt + 1) for job in result.jobs]
     _lease(connection, jobs, owner, now, lease_s, is_call=lane != "heuristic")
-    return got._replace(jobs=jobs)
+    return result._replace(jobs=jobs)
 
 
-_IS_LOST = job.c.called_at.is_not(None)
-"""Of a queued job: the worker that called for it is gone, and what stands as reserved is presumed spent."""
+_IS_LOST = job_table.c.called_at.is_not(None)
+"""A queued job whose worker died during the call: its reservation has been booked as presumed spent."""
 _CLAIMED: dict[str, ColumnElement[Any]] = {
-    "reserved_usd": case((_IS_LOST, 0.0), else_=job.c.reserved_usd).label("reserved_usd"),
-    "reserved_day": case((_IS_LOST, None), else_=job.c.reserved_day).label("reserved_day"),
+    "reserved_usd": case((_IS_LOST, 0.0), else_=job_table.c.reserved_usd).label("reserved_usd"),
+    "reserved_day": case((_IS_LOST, None), else_=job_table.c.reserved_day).label("reserved_day"),
 }
-"""Nothing is held for a job that was lost."""
+"""The columns of a claimed job; a job that was lost has no reservation any more."""
 
 
 def _jobs(connection: Connection, statement: Select[Any]) -> list[Job]:
@@ -95,30 +95,30 @@ def _jobs(connection: Connection, statement: Select[Any]) -> list[Job]:
 def _affordable(
     connection: Connection, due: Select[Any], limit: int, money: SpendingLimits, now: datetime
 ) -> ClaimResult:
-    """The due jobs that the budgets allow, with what is reserved for each; nights whose money is gone are cut."""
+    """The due jobs that fit the budget, with their reservations; nights for which the budget is spent are cut."""
     plan: ReservationPlan[Job] = ReservationPlan(connection, money)
-    others = due
-    while True:  # once, and again for every rubric whose money is gone: its jobs must not fill the window
-        asked, passed_over = limit - len(plan.fits), len(plan.passed_over)
-        window = _jobs(connection, others.limit(asked))
+    candidates = due
+    while True:  # once more for every rubric whose own cap is spent: its jobs must not fill the window
+        requested, passed_over = limit - len(plan.fits), len(plan.passed_over)
+        window = _jobs(connection, candidates.limit(requested))
         plan.offer(window)
-        if plan.stopped is not None or len(plan.passed_over) == passed_over or len(window) < asked:
+        if plan.stopped is not None or len(plan.passed_over) == passed_over or len(window) < requested:
             break
-        taken = [one.pk for one in plan.fits]
-        others = due.where(job.c.scorer_pk.not_in(plan.passed_over_pks), job.c.pk.not_in(taken))
+        fitting_pks = [job.pk for job in plan.fits]
+        candidates = due.where(job_table.c.scorer_pk.not_in(plan.passed_over_pks), job_table.c.pk.not_in(fitting_pks))
     if (plan.stopped is not None or plan.passed_over) and len(plan.fits) < limit:
-        # the first may be waiting for what is held for tries of jobs behind it: their turn stays theirs
-        holders = due.where(accounts.HOLDS, job.c.pk.not_in([one.pk for one in plan.fits]))
-        latest = (job.c.reserved_day.desc(), job.c.night, job.c.u)
+        # jobs that already hold a reservation from an earlier attempt may go ahead of the first that does not fit
+        holders = due.where(accounts.HOLDS, job_table.c.pk.not_in([job.pk for job in plan.fits]))
+        latest = (job_table.c.reserved_day.desc(), job_table.c.night, job_table.c.u)
         plan.offer(_jobs(connection, holders.order_by(None).order_by(*latest).limit(limit - len(plan.fits))))
-    shed = sum(cuts.cut_night(connection, night, now, pks) for night, pks in plan.spent_out())
+    shed = sum(cuts.cut_night(connection, night, now, pks) for night, pks in plan.nights_to_cut())
     if not plan.fits:
         return ClaimResult([], shed, must_wait=not shed and bool(plan.stopped or plan.passed_over))
     held = plan.book(connection)
     return ClaimResult(
         [
-            one._replace(reserved_usd=amount, reserved_day=money.day)
-            for one, amount in zip(plan.fits, held, strict=True)
+            job._replace(reserved_usd=amount, reserved_day=money.day)
+            for job, amount in zip(plan.fits, held, strict=True)
         ],
         shed,
     )
@@ -131,52 +131,62 @@ def _lease(
         return
     values: dict[str, Any] = {
         "state": "leased",
-        "attempt": job.c.attempt + 1,
+        "attempt": job_table.c.attempt + 1,
         "lease_owner": owner,
         "lease_until": now + timedelta(seconds=lease_s),
-        # a judge's jobs are called as soon as they are claimed: money may be gone from here on
+        # a judge is called right after the claim, so from here on the call may have cost money
         "called_at": now if is_call else None,
         "reserved_usd": _CLAIMED["reserved_usd"],
         "reserved_day": _CLAIMED["reserved_day"],
     }
-    pks = [one.pk for one in jobs]
-    connection.execute(update(job).where(job.c.pk.in_(pks)).values(**values))
-    if any(one.reserved_day is not None for one in jobs):
+    pks = [job.pk for job in jobs]
+    connection.execute(update(job_table).where(job_table.c.pk.in_(pks)).values(**values))
+    if any(job.reserved_day is not None for job in jobs):
         connection.execute(
-            update(job)
-            .where(job.c.pk == bindparam("b_pk"))
+            update(job_table)
+            .where(job_table.c.pk == bindparam("b_pk"))
             .values(reserved_usd=bindparam("b_held"), reserved_day=bindparam("b_day")),
-            [{"b_pk": one.pk, "b_held": one.reserved_usd, "b_day": one.reserved_day} for one in jobs],
+            [{"b_pk": job.pk, "b_held": job.reserved_usd, "b_day": job.reserved_day} for job in jobs],
         )
 
 
 def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
-    """Take back jobs whose lease ran out; one whose call had begun is presumed to have cost what was reserved.
+    """Requeue jobs whose lease expired, or fail them after their last attempt.
 
-    Should its worker come back with a result before another takes the job over, `settle_late` takes it.
+    A job whose call had begun is presumed to have cost its reservation. If its worker still delivers a result before
+    another worker claims the job, `settle_late` accepts it. Uses the partial index job_leases.
 
     Returns:
-        Jobs taken back. Uses the partial index job_leases.
+        How many jobs were requeued or failed; at most 1,000 a call.
     """
     expired = connection.execute(
-        select(job.c.pk, job.c.scorer_pk, job.c.attempt, job.c.called_at, job.c.reserved_usd, job.c.reserved_day)
-        .where(job.c.state == "leased", job.c.lease_until < now)
+        select(
+            job_table.c.pk,
+            job_table.c.scorer_pk,
+            job_table.c.attempt,
+            job_table.c.called_at,
+            job_table.c.reserved_usd,
+            job_table.c.reserved_day,
+        )
+        .where(job_table.c.state == "leased", job_table.c.lease_until < now)
         .limit(_REAP_AT_ONCE)
         .with_for_update(skip_locked=True)
     ).all()
-    again: list[int] = []
-    over: list[int] = []
+    requeued: list[int] = []
+    failed: list[int] = []
     presumed: accounts.Bookings = defaultdict(float)
     for pk, scorer_pk, attempt, called_at, reserved_usd, reserved_day in expired:
-        (over if attempt >= max_attempts else again).append(pk)
+        (failed if attempt >= max_attempts else requeued).append(pk)
         if called_at is not None and reserved_day is not None:
             presumed[reserved_day, scorer_pk] += reserved_usd
-    for account_of, amount in sorted(presumed.items()):
-        accounts.book(connection, *account_of, spent=amount, reserved=-amount, presumed=amount)
-    # who had it stays written down, and what is presumed: until somebody takes it over, its result may still come
-    if again:
-        connection.execute(update(job).where(job.c.pk.in_(again)).values(state="queued", lease_until=None))
-    if over:
+    for account, amount in sorted(presumed.items()):
+        accounts.book(connection, *account, spent=amount, reserved=-amount, presumed=amount)
+    # lease_owner and the presumed amount stay: until another worker claims the job, its late result is accepted
+    if requeued:
+        connection.execute(
+            update(job_table).where(job_table.c.pk.in_(requeued)).values(state="queued", lease_until=None)
+        )
+    if failed:
         values = {"state": "failed", "reason": _LOST, "resolved_at": now, "lease_until": None}
-        connection.execute(update(job).where(job.c.pk.in_(over)).values(**values))
+        connection.execute(update(job_table).where(job_table.c.pk.in_(failed)).values(**values))
     return len(expired)

@@ -1,4 +1,4 @@
-"""Which scorers look at a night, and the jobs that follow from it."""
+"""Which scorers score a night (its enrolment), the jobs that follow from it, and the handover to a new scorer."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
@@ -11,13 +11,13 @@ from worker.store.budget.cuts import shed
 from worker.store.insert import insert_ignore
 from worker.store.tables import CutRow, DrawRow, EnrolmentRow, JobRow, NightRow, RunRow, SampleRow, ScorerRow, core
 
-run, draw, sample, scorer, job, enrolment, cut, night_table = (
+run, draw, sample, scorer_table, job_table, enrolment, cut, night_table = (
     core(row) for row in (RunRow, DrawRow, SampleRow, ScorerRow, JobRow, EnrolmentRow, CutRow, NightRow)
 )
 
 
 class Registered(NamedTuple):
-    """A scorer as the store knows it."""
+    """A scorer that is stored, with its key."""
 
     pk: int
     key: ScorerKey
@@ -25,18 +25,22 @@ class Registered(NamedTuple):
 
     @property
     def lane(self) -> str:
-        """The queue its jobs are drained from."""
+        """The lane its jobs are queued in: `heuristic` or `judge`."""
         return self.key.kind
 
     @property
     def is_judgeless(self) -> bool:
-        """Whether it is a rubric for which no judge is configured: it can only say so."""
+        """Whether it is a rubric without a configured judge: all its runs are unscored with that reason."""
         return self.key.kind == "judge" and self.key.spec.get("model") is None
 
 
 def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilter]], now: datetime) -> list[Registered]:
-    """Make the scorers known, in order; a fingerprint that is known stays what it was."""
-    wanted = list(scorers)
+    """Store scorers by fingerprint; one that is stored already keeps its row.
+
+    Returns:
+        The stored scorers, in the order given.
+    """
+    requested = list(scorers)
     rows = [
         {
             "name": key.name,
@@ -48,19 +52,19 @@ def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilte
             "applies_to": {field: list(getattr(applies_to, field)) for field in RunFilter._fields},
             "created_at": now,
         }
-        for key, applies_to in wanted
+        for key, applies_to in requested
     ]
     if rows:
-        connection.execute(insert_ignore(connection, scorer), rows)
-    known = {one.key.fingerprint: one for one in registered(connection)}
-    return [known[key.fingerprint] for key, _ in wanted]
+        connection.execute(insert_ignore(connection, scorer_table), rows)
+    by_fingerprint = {scorer.key.fingerprint: scorer for scorer in registered(connection)}
+    return [by_fingerprint[key.fingerprint] for key, _ in requested]
 
 
 def registered(connection: Connection, pks: Sequence[int] | None = None) -> list[Registered]:
-    """Scorers that were ever used, oldest first; all, or only these."""
-    statement = select(scorer).order_by(scorer.c.pk)
+    """Stored scorers, oldest first; all, or only those with these keys."""
+    statement = select(scorer_table).order_by(scorer_table.c.pk)
     if pks is not None:
-        statement = statement.where(scorer.c.pk.in_(list(pks)))
+        statement = statement.where(scorer_table.c.pk.in_(list(pks)))
     return [_registered(row) for row in connection.execute(statement).mappings()]
 
 
@@ -74,27 +78,27 @@ def _registered(row: RowMapping) -> Registered:
 
 
 def enrolled(connection: Connection, nights: Sequence[date]) -> dict[date, list[int]]:
-    """Keys of the scorers that look at each of these nights, ascending."""
+    """Keys of the scorers enrolled for each of these nights, ascending; an empty list for a night without any."""
     statement = (
         select(enrolment.c.night, enrolment.c.scorer_pk)
         .where(enrolment.c.night.in_(list(nights)))
         .order_by(enrolment.c.night, enrolment.c.scorer_pk)
     )
-    found: dict[date, list[int]] = {night: [] for night in nights}
+    by_night: dict[date, list[int]] = {night: [] for night in nights}
     for night, pk in connection.execute(statement):
-        found[night].append(pk)
-    return found
+        by_night[night].append(pk)
+    return by_night
 
 
 def enrol(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> None:
-    """Have these scorers look at a night's sample; takes nothing back."""
-    rows = [{"night": night, "scorer_pk": one.pk, "enrolled_at": now} for one in scorers]
+    """Enrol scorers for a night; those enrolled before stay enrolled."""
+    rows = [{"night": night, "scorer_pk": scorer.pk, "enrolled_at": now} for scorer in scorers]
     if rows:
         connection.execute(insert_ignore(connection, enrolment), rows)
 
 
 def admits(applies_to: RunFilter) -> ColumnElement[bool]:
-    """The filter as SQL over the run table; the same decision as `RunFilter.admits`."""
+    """The filter as an SQL condition on the run table; decides as `RunFilter.admits` does."""
     conditions = [
         column.in_(list(allowed))
         for column, allowed in (
@@ -108,26 +112,28 @@ def admits(applies_to: RunFilter) -> ColumnElement[bool]:
 
 
 def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> int:
-    """A job for every drawn run and scorer that has none yet; beyond a budget's cut it is shed at once.
+    """Add a job for every drawn run that a scorer applies to and has none for.
+
+    Jobs above the threshold of an earlier budget cut are skipped (`shed`) at once. Repeating it adds none.
 
     Returns:
-        Jobs added. Repeating it adds none.
+        Jobs added.
     """
     added = 0
-    for one in scorers:
+    for scorer in scorers:
         chosen = (
             select(
                 run.c.pk,
-                literal(one.pk),
+                literal(scorer.pk),
                 literal("production"),
                 literal(0),
                 run.c.night,
-                literal(one.lane),
+                literal(scorer.lane),
                 run.c.sample_key / draw.c.threshold,
                 literal("queued"),
                 literal(0),
                 literal(0.0),
-                literal(now, job.c.created_at.type),
+                literal(now, job_table.c.created_at.type),
                 null(),
             )
             .select_from(sample)
@@ -139,39 +145,45 @@ def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], 
                 & (draw.c.flagged == run.c.flagged)
                 & draw.c.is_current,
             )
-            .where(sample.c.night == night, admits(one.applies_to))
+            .where(sample.c.night == night, admits(scorer.applies_to))
         )
         columns = ["run_pk", "scorer_pk", "purpose", "replicate", "night", "lane", "u", "state", "attempt"]
         columns += ["reserved_usd", "created_at", "reason"]
-        statement = insert_ignore(connection, job).from_select(columns, chosen)
+        statement = insert_ignore(connection, job_table).from_select(columns, chosen)
         added += max(0, connection.execute(statement).rowcount)
-    if added:  # a night that was summarised long ago has to be looked at again
+    if added:  # a night that is summarised already must be summarised again
         connection.execute(update(night_table).where(night_table.c.night == night).values(had_open_jobs=True))
     _shed_beyond_cuts(connection, night, now)
     return added
 
 
 def move_to_lane(connection: Connection, to: str, scorer_pks: Collection[int], *which: ColumnElement[bool]) -> int:
-    """Have queued jobs of a judge asked another way.
+    """Move queued jobs between the `judge` and the `batch` lane.
 
     Args:
         connection: A write transaction.
         to: `judge` or `batch`.
-        scorer_pks: Whose.
-        which: Of them, these only.
+        scorer_pks: The scorers whose jobs are moved.
+        which: Further conditions on the job table.
 
     Returns:
-        Jobs that go another way now.
+        Jobs moved.
     """
     other = "judge" if to == "batch" else "batch"
     pks = list(scorer_pks)
-    statement = update(job).where(job.c.state == "queued", job.c.lane == other, job.c.scorer_pk.in_(pks), *which)
+    statement = update(job_table).where(
+        job_table.c.state == "queued", job_table.c.lane == other, job_table.c.scorer_pk.in_(pks), *which
+    )
     return connection.execute(statement.values(lane=to)).rowcount
 
 
 def move_untried_to_batch(connection: Connection, night: date, scorer_pks: Collection[int]) -> int:
-    """Have what was never tried of a night, for these scorers, asked in batches."""
-    return move_to_lane(connection, "batch", scorer_pks, job.c.night == night, job.c.attempt == 0) if scorer_pks else 0
+    """Move jobs of a night that had no attempt yet to the `batch` lane. Returns jobs moved; 0 without scorers."""
+    return (
+        move_to_lane(connection, "batch", scorer_pks, job_table.c.night == night, job_table.c.attempt == 0)
+        if scorer_pks
+        else 0
+    )
 
 
 def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> None:
@@ -187,13 +199,20 @@ def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> Non
             run.c.flagged == flagged,
             run.c.sample_key >= threshold,
         )
-        shed(connection, now, "budget", job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.run_pk.in_(beyond))
+        shed(
+            connection,
+            now,
+            "budget",
+            job_table.c.night == night,
+            job_table.c.scorer_pk == scorer_pk,
+            job_table.c.run_pk.in_(beyond),
+        )
 
 
 def reorder_jobs(connection: Connection, night: date) -> None:
-    """After a raised rate: give the night's jobs their new place, and take up again what a budget had shed.
+    """After a raised rate: recompute the order of the night's jobs and requeue those that a budget cut had skipped.
 
-    A person who raises a rate asks for more of the night; the old cut belonged to the superseded draw.
+    Raising a rate asks for more of the night, and the old cut belonged to the superseded draw.
     """
     new_u = (
         select(run.c.sample_key / draw.c.threshold)
@@ -201,42 +220,47 @@ def reorder_jobs(connection: Connection, night: date) -> None:
             draw,
             (draw.c.night == run.c.night) & (draw.c.task_type == run.c.task_type) & (draw.c.flagged == run.c.flagged),
         )
-        .where(run.c.pk == job.c.run_pk, draw.c.is_current)
+        .where(run.c.pk == job_table.c.run_pk, draw.c.is_current)
         .scalar_subquery()
     )
-    connection.execute(update(job).where(job.c.night == night).values(u=new_u))
-    _take_up(connection, night, job.c.reason == "budget")
+    connection.execute(update(job_table).where(job_table.c.night == night).values(u=new_u))
+    _requeue_shed(connection, night, job_table.c.reason == "budget")
 
 
-def _take_up(connection: Connection, night: date, *which: ColumnElement[bool]) -> None:
-    """Queue shed jobs of a night again; its summary is out of date then, whatever its counts will be."""
-    statement = update(job).where(job.c.night == night, job.c.state == "shed", *which)
+def _requeue_shed(connection: Connection, night: date, *which: ColumnElement[bool]) -> None:
+    """Queue skipped (`shed`) jobs of a night again and mark its summary as out of date."""
+    statement = update(job_table).where(job_table.c.night == night, job_table.c.state == "shed", *which)
     if connection.execute(statement.values(state="queued", reason=None, resolved_at=None)).rowcount:
         connection.execute(update(night_table).where(night_table.c.night == night).values(resolved=-1))
 
 
 def is_up_to_date(connection: Connection, night: date, current: Sequence[Registered]) -> bool:
-    """Whether neither `supersede` nor `adopt` has anything to do for a night. Uses job_counts."""
-    looking = registered(connection, enrolled(connection, [night])[night])
-    retired = [one.pk for one in _retired(looking, current)]
-    is_open = (job.c.scorer_pk.in_(retired), job.c.state.in_(("queued", "leased")))
-    is_back = (job.c.scorer_pk.in_([one.pk for one in current]), job.c.state == "shed", job.c.reason == _RETIRED)
-    to_do = any(
-        connection.execute(select(job.c.pk).where(job.c.night == night, *which).limit(1)).first() is not None
-        for which in (is_open, is_back)
+    """Whether `supersede` and `adopt` would change nothing for a night. Uses job_counts."""
+    enrolled_scorers = registered(connection, enrolled(connection, [night])[night])
+    retired = [scorer.pk for scorer in _retired(enrolled_scorers, current)]
+    is_open = (job_table.c.scorer_pk.in_(retired), job_table.c.state.in_(("queued", "leased")))
+    is_requeueable = (
+        job_table.c.scorer_pk.in_([scorer.pk for scorer in current]),
+        job_table.c.state == "shed",
+        job_table.c.reason == _RETIRED,
     )
-    return not to_do and not _adoptable(looking, current)
+    to_do = any(
+        connection.execute(select(job_table.c.pk).where(job_table.c.night == night, *which).limit(1)).first()
+        is not None
+        for which in (is_open, is_requeueable)
+    )
+    return not to_do and not _adoptable(enrolled_scorers, current)
 
 
 def nights_with_retired_jobs(connection: Connection, current: Sequence[Registered]) -> list[date]:
-    """Nights with open jobs of scorers that are not in force any more, oldest first. Uses job_counts a night."""
-    pks = [one.pk for one in _retired(registered(connection), current)]
-    is_open = (job.c.scorer_pk == enrolment.c.scorer_pk, job.c.state.in_(("queued", "leased")))
+    """Nights with open jobs of scorers that are no longer active, oldest first. Uses job_counts for each night."""
+    pks = [scorer.pk for scorer in _retired(registered(connection), current)]
+    is_open = (job_table.c.scorer_pk == enrolment.c.scorer_pk, job_table.c.state.in_(("queued", "leased")))
     statement = (
         select(enrolment.c.night)
         .where(
             enrolment.c.scorer_pk.in_(pks),
-            select(job.c.pk).where(job.c.night == enrolment.c.night, *is_open).exists(),
+            select(job_table.c.pk).where(job_table.c.night == enrolment.c.night, *is_open).exists(),
         )
         .distinct()
         .order_by(enrolment.c.night)
@@ -247,39 +271,41 @@ def nights_with_retired_jobs(connection: Connection, current: Sequence[Registere
 _RETIRED = "retired"
 
 
-def _retired(known: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
-    """Scorers whose open jobs nobody will do. Without a judge, a judge's jobs only wait for one."""
-    in_force = {one.key.name: one for one in current}
+def _retired(candidates: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
+    """Scorers whose open jobs no active scorer will do. While no judge is configured, judge jobs wait for one."""
+    active = {scorer.key.name: scorer for scorer in current}
     return [
-        one
-        for one in known
-        if (new := in_force.get(one.key.name)) is None
-        or (new.pk != one.pk and (one.is_judgeless or not new.is_judgeless))
+        scorer
+        for scorer in candidates
+        if (replacement := active.get(scorer.key.name)) is None
+        or (replacement.pk != scorer.pk and (scorer.is_judgeless or not replacement.is_judgeless))
     ]
 
 
-def _adoptable(looking: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
-    """Judges that are there now, for rubrics for which there was none when the night was drawn."""
-    enrolled_pks = {one.pk for one in looking}
-    judgeless = {one.key.name for one in looking if one.is_judgeless}
-    judged = {one.key.name for one in looking if one.key.kind == "judge" and not one.is_judgeless}
+def _adoptable(enrolled_scorers: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
+    """Active scorers with a judge, for rubrics that had no judge when the night was drawn."""
+    enrolled_pks = {scorer.pk for scorer in enrolled_scorers}
+    judgeless = {scorer.key.name for scorer in enrolled_scorers if scorer.is_judgeless}
+    judged = {scorer.key.name for scorer in enrolled_scorers if scorer.key.kind == "judge" and not scorer.is_judgeless}
     return [
-        one
-        for one in current
-        if one.key.name in judgeless - judged and one.pk not in enrolled_pks and not one.is_judgeless
+        scorer
+        for scorer in current
+        if scorer.key.name in judgeless - judged and scorer.pk not in enrolled_pks and not scorer.is_judgeless
     ]
 
 
 def adopt(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
-    """A judge takes up a night that was drawn when none was configured; a scorer that is back, what it had left.
+    """Enrol rubrics whose judge was configured after the night was drawn, and requeue jobs of scorers active again.
 
-    What was unscored for want of a judge stays so in the series that had none. The night is compared again, for the
-    streams that are new.
+    Runs unscored for want of a judge stay so in the series without one. The night is compared again, for
+    its new streams.
 
     Returns:
         Jobs added.
     """
-    _take_up(connection, night, job.c.scorer_pk.in_([one.pk for one in current]), job.c.reason == _RETIRED)
+    _requeue_shed(
+        connection, night, job_table.c.scorer_pk.in_([scorer.pk for scorer in current]), job_table.c.reason == _RETIRED
+    )
     new = _adoptable(registered(connection, enrolled(connection, [night])[night]), current)
     if not new:
         return 0
@@ -289,25 +315,27 @@ def adopt(connection: Connection, night: date, current: Sequence[Registered], no
 
 
 def supersede(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
-    """Where a rubric or judge changed while a night was open, the new one takes the night over.
+    """Hand the open jobs of a night over to the new scorer where a rubric or judge has changed.
 
-    The old scorer's open jobs are shed (`superseded`), and its series ends there in random order, so what it scored is
-    still an unbiased sample. The new one looks at the whole sample of the night, and takes up again what it had left
-    when it was itself replaced. Jobs of a scorer that is not wanted any more are shed too (`retired`). Nothing is taken
-    over where there is no judge: then the jobs wait for one.
+    The old scorer's open jobs are skipped (`shed`, reason `superseded`). Jobs are done in random order, so what the old
+    scorer has scored is still an unbiased sample. The new scorer is enrolled for the whole sample of the night and
+    requeues what it had left when it was itself replaced. Jobs of a scorer without a replacement are skipped too
+    (`retired`). Without a configured judge nothing changes: the jobs wait for one.
 
     Returns:
-        Jobs that were shed.
+        Jobs skipped.
     """
-    in_force = {one.key.name: one for one in current}
+    active = {scorer.key.name: scorer for scorer in current}
     total = 0
-    for old in _retired(registered(connection, enrolled(connection, [night])[night]), current):
-        new = in_force.get(old.key.name)
-        reason = _RETIRED if new is None else "superseded"
-        count = shed(connection, now, reason, job.c.night == night, job.c.scorer_pk == old.pk)
+    for retired in _retired(registered(connection, enrolled(connection, [night])[night]), current):
+        replacement = active.get(retired.key.name)
+        reason = _RETIRED if replacement is None else "superseded"
+        count = shed(connection, now, reason, job_table.c.night == night, job_table.c.scorer_pk == retired.pk)
         total += count
-        if count > 0 and new is not None:
-            _take_up(connection, night, job.c.scorer_pk == new.pk, job.c.reason == "superseded")
-            enrol(connection, night, [new], now)
-            enqueue(connection, night, [new], now)
+        if count > 0 and replacement is not None:
+            _requeue_shed(
+                connection, night, job_table.c.scorer_pk == replacement.pk, job_table.c.reason == "superseded"
+            )
+            enrol(connection, night, [replacement], now)
+            enqueue(connection, night, [replacement], now)
     return total

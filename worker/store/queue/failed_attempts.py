@@ -1,4 +1,4 @@
-"""Tries of a job that came to nothing and cost something all the same: one judge answered, another did not."""
+"""The cost of failed attempts: of several calls for one job some were answered, and paid, before another failed."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,38 +8,38 @@ from typing import NamedTuple
 from sqlalchemy import Connection, update
 
 from worker.store.budget import accounts
-from worker.store.queue.job import Job, _ours, job
+from worker.store.queue.job import Job, _ours, job_table
 
 
 class FailedAttemptCost(NamedTuple):
-    """What a try cost that came to nothing."""
+    """What a failed attempt of a job has cost."""
 
     job: Job
     usd: float
     answers: Mapping[str, bytes]
-    """Of its calls, those that were answered and are worth keeping, by key."""
+    """Answers of its calls to keep in the reply cache, by cache key."""
 
 
-def book_costs(connection: Connection, paid: Sequence[FailedAttemptCost], owner: str, day: date) -> int:
-    """Book what tries cost that will be made again; their jobs stay leased, and nothing is held for them any more.
+def book_costs(connection: Connection, attempts: Sequence[FailedAttemptCost], owner: str, day: date) -> int:
+    """Book the cost of failed attempts and free their reservations; the jobs stay leased.
 
-    The next claim reserves anew, so that a try that is repeated stays within the caps too.
+    The next claim reserves again, so that a repeated attempt stays within the budget too.
 
     Returns:
-        How many were still ours; a job whose lease ran out is presumed to have cost all that was reserved.
+        How many jobs the owner still held. The others' leases expired; their whole reservation is presumed spent.
     """
-    ours = _ours(connection, [one.job for one in paid], owner)
+    ours = _ours(connection, [attempt.job for attempt in attempts], owner)
     spent: accounts.Bookings = defaultdict(float)
     freed: accounts.Bookings = defaultdict(float)
-    for one in paid:
-        held = ours.get((one.job.pk, one.job.attempt))
+    for attempt in attempts:
+        held = ours.get((attempt.job.pk, attempt.job.attempt))
         if held is not None:
             booked_on = (held.reserved_day or day, held.scorer_pk)
-            spent[booked_on] += one.usd
+            spent[booked_on] += attempt.usd
             freed[booked_on] += held.reserved_usd
     for booked_on in sorted(spent):
         accounts.book(connection, *booked_on, spent=spent[booked_on], reserved=-freed[booked_on])
     if ours:
         nothing = {"reserved_usd": 0.0, "reserved_day": None}
-        connection.execute(update(job).where(job.c.pk.in_([pk for pk, _ in ours])).values(**nothing))
+        connection.execute(update(job_table).where(job_table.c.pk.in_([pk for pk, _ in ours])).values(**nothing))
     return len(ours)

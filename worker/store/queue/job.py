@@ -1,4 +1,4 @@
-"""A claimed job, and whether it is still ours."""
+"""The record of a claimed job, and the check that a worker still holds it."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -8,11 +8,11 @@ from sqlalchemy import Connection, Select, select
 
 from worker.store.tables import JobRow, NightRow, ScoreRow, core
 
-job, score, night_table = core(JobRow), core(ScoreRow), core(NightRow)
+job_table, score, night_table = core(JobRow), core(ScoreRow), core(NightRow)
 
 
 class Job(NamedTuple):
-    """A claimed job."""
+    """A job as it was claimed."""
 
     pk: int
     run_pk: int
@@ -21,16 +21,18 @@ class Job(NamedTuple):
     replicate: int
     night: date
     attempt: int
-    """Counted at the claim, from 1; the fence."""
+    """1 for the first; a result counts only under the attempt that the claim gave."""
     reserved_usd: float
+    """Reserved for the call, US dollars; 0 without a budget."""
     reserved_day: date | None
+    """The calendar day on whose account it is reserved; None when nothing is."""
 
 
 _LOST = "worker_lost"
 
 
 class _LeasedRow(NamedTuple):
-    """What the ledger holds for a job, whatever its worker remembers."""
+    """What the job table says of a leased job; its worker's copy may be out of date."""
 
     pk: int
     attempt: int
@@ -39,20 +41,24 @@ class _LeasedRow(NamedTuple):
     reserved_day: date | None
 
 
-_HELD = [job.c[name] for name in _LeasedRow._fields]
+_HELD = [job_table.c[name] for name in _LeasedRow._fields]
 _Holding = dict[tuple[int, int], _LeasedRow]
-"""By key and attempt."""
+"""By job key and attempt."""
 
 
 def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> _Holding:
-    """The jobs still leased to us under the attempt we claimed, locked."""
-    claimed = {(one.pk, one.attempt) for one in jobs}
+    """The jobs still leased to `owner` under the attempt that was claimed; their rows are locked."""
+    claimed = {(job.pk, job.attempt) for job in jobs}
     if not claimed:
         return {}
     statement = (
         select(*_HELD)
-        .where(job.c.pk.in_([pk for pk, _ in claimed]), job.c.state == "leased", job.c.lease_owner == owner)
-        .order_by(job.c.pk)
+        .where(
+            job_table.c.pk.in_([pk for pk, _ in claimed]),
+            job_table.c.state == "leased",
+            job_table.c.lease_owner == owner,
+        )
+        .order_by(job_table.c.pk)
         .with_for_update()
     )
     return _held_for(connection, statement, claimed)
@@ -60,4 +66,4 @@ def _ours(connection: Connection, jobs: Sequence[Job], owner: str) -> _Holding:
 
 def _held_for(connection: Connection, statement: Select[Any], claimed: set[tuple[int, int]]) -> _Holding:
     rows = [_LeasedRow(*row) for row in connection.execute(statement)]
-    return {(one.pk, one.attempt): one for one in rows if (one.pk, one.attempt) in claimed}
+    return {(leased.pk, leased.attempt): leased for leased in rows if (leased.pk, leased.attempt) in claimed}

@@ -1,4 +1,4 @@
-"""What is open now, by scorer, and how jobs ended: figures that are asked for again and again."""
+"""Counts of open jobs by scorer and lane, and of how jobs ended, for the status view and the metrics."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -22,18 +22,18 @@ class OpenJobs(NamedTuple):
     due: int
     """Queued and due now."""
     later: int
-    """Queued, waiting out a back-off."""
+    """Queued, but not before a later retry time."""
     leased: int
     lost: int
-    """Leased to a worker that is gone; another takes them with its next claim."""
+    """Leased to a worker that is gone; the next claim requeues them."""
     oldest_at: datetime | None
-    """When the oldest of those that are due or lost was queued, by the schedule's clock."""
+    """When the oldest due or lost job was queued, by the schedule's clock; None without any."""
     next_at: datetime | None
-    """When the next back-off ends."""
+    """The earliest retry time; None when no job waits for one."""
 
 
 def open_jobs(connection: Connection, now: datetime) -> list[OpenJobs]:
-    """Everything that is not resolved, by scorer and lane.
+    """All unresolved jobs, sorted by scorer and lane; empty when every job is resolved.
 
     Uses the partial indexes job_queue and job_leases; the conditions on their first columns see to that.
     """
@@ -53,22 +53,22 @@ def open_jobs(connection: Connection, now: datetime) -> list[OpenJobs]:
         func.count().filter(~is_held),
         func.min(job.c.created_at).filter(~is_held),
     ).where(job.c.state == "leased", job.c.lease_until > _LONG_AGO)
-    found: dict[tuple[int, str], OpenJobs] = {}
+    by_key: dict[tuple[int, str], OpenJobs] = {}
     for pk, lane, due, later, oldest_at, next_at in connection.execute(queued.group_by(*keys)):
-        found[pk, lane] = OpenJobs(pk, lane, due, later, 0, 0, oldest_at, next_at)
+        by_key[pk, lane] = OpenJobs(pk, lane, due, later, 0, 0, oldest_at, next_at)
     for pk, lane, held, lost, oldest_at in connection.execute(leased.group_by(*keys)):
-        one = found.get((pk, lane), OpenJobs(pk, lane, 0, 0, 0, 0, None, None))
-        found[pk, lane] = one._replace(leased=held, lost=lost, oldest_at=_first(one.oldest_at, oldest_at))
-    return [found[key] for key in sorted(found)]
+        jobs = by_key.get((pk, lane), OpenJobs(pk, lane, 0, 0, 0, 0, None, None))
+        by_key[pk, lane] = jobs._replace(leased=held, lost=lost, oldest_at=_first(jobs.oldest_at, oldest_at))
+    return [by_key[key] for key in sorted(by_key)]
 
 
-def total_backlog(each: Sequence[OpenJobs]) -> Backlog:
-    """Several together, as `ledger.waiting` tells a lane."""
+def total_backlog(parts: Sequence[OpenJobs]) -> Backlog:
+    """The sum of several counts, in the form of `backlog.lane_backlog`; zeros and None for none."""
     oldest = next_at = None
-    for one in each:
-        oldest, next_at = _first(oldest, one.oldest_at), _first(next_at, one.next_at)
-    due, later, leased = (sum(getattr(one, name) for one in each) for name in ("due", "later", "leased"))
-    return Backlog(due + sum(one.lost for one in each), later, leased, oldest, next_at)
+    for part in parts:
+        oldest, next_at = _first(oldest, part.oldest_at), _first(next_at, part.next_at)
+    due, later, leased = (sum(getattr(part, name) for part in parts) for name in ("due", "later", "leased"))
+    return Backlog(due + sum(part.lost for part in parts), later, leased, oldest, next_at)
 
 
 def _first(*times: datetime | None) -> datetime | None:
@@ -82,7 +82,7 @@ class Outcomes(NamedTuple):
     lane: str
     state: str
     reason: str | None
-    """As far as its first colon: what follows is different with every job."""
+    """Up to its first colon; what follows differs from job to job."""
     jobs: int
 
 

@@ -1,7 +1,7 @@
-"""How fast each worker process asks each model, as it last said; and how many calls there ever were.
+"""The request rate of each worker process to each model, and the total number of calls by model.
 
-A row is what one process saw in its last seconds of work. The counts of all processes and times stand in a row of no
-process, and only grow, whoever starts or ends.
+A row holds what one process reported of its last seconds of work. The totals over all processes and times stand in a
+row of their own, with an empty worker name; they only grow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from worker.store.tables import PaceRow, core
 
 pace = core(PaceRow)
 ALL_PROCESSES = ""
-"""Who the counts of all processes and times belong to."""
+"""Worker name of the rows with the totals."""
 KEEP = timedelta(days=1)
-"""After so long a process that says nothing is forgotten."""
+"""A process that has not reported for so long is removed."""
 
 
 class Calls(NamedTuple):
-    """Calls that ended."""
+    """Counts of calls that ended."""
 
     answered: int = 0
     refused: int = 0
@@ -30,53 +30,53 @@ class Calls(NamedTuple):
     """Without an answer: 5xx, time-outs, hang-ups."""
 
     def since(self, before: "Calls") -> "Calls":
-        """Those that came after."""
+        """The calls after an earlier count: the difference, field by field."""
         return Calls(*(now - then for now, then in zip(self, before, strict=True)))
 
 
 class RateReading(NamedTuple):
-    """What one process last said of one model."""
+    """The last report of one process about one model."""
 
     worker: str
-    """`host:pid` of the process that asks: a child of the worker that `worker` knows, or that one itself."""
+    """`host:pid` of the process: the worker itself or one of its child processes."""
     model: str
     server: str
-    """The judge's address as it may be shown."""
+    """The judge's address without credentials."""
     at: datetime
     since_at: datetime
     """Start of the counts, some seconds before `at`."""
     in_flight: int
     waiting: int
-    """Calls that are ready and wait for their turn."""
+    """Calls that are ready and wait for the limiter."""
     limit: int
-    """Calls that may be under way."""
+    """Calls that may be in flight at a time."""
     per_second: float | None
-    """Calls that may start in a second; None while nothing bounds them."""
+    """Calls that may start in a second; None while the rate is not limited."""
     answered: int
     refused: int
     failed: int
     latency_s: float | None
-    """Of an answer, lately; None before the first."""
+    """Recent latency of an answer, seconds; None before the first answer."""
     resumes_at: datetime | None
-    """When the next call may start, where the server is left alone."""
+    """When the next call may start, while the judge is paused; None otherwise."""
     trouble: str | None
-    """Why nothing is asked any more; None without trouble."""
+    """Why the judge is not called any more; None when it is."""
 
 
 def record_rates(connection: Connection, readings: Sequence[RateReading], fresh: Mapping[str, Calls]) -> None:
-    """Say how fast a process asks.
+    """Store what a process reports, and add its new calls to the totals.
 
     Args:
         connection: A write transaction.
-        readings: One a model; each replaces what the process said before.
-        fresh: Calls by model that nobody has counted yet.
+        readings: One for each model; each replaces the process's earlier report. None: nothing is written.
+        fresh: Calls by model since the process's last report.
     """
-    for one in sorted(readings, key=lambda one: one.model):
-        _upsert(connection, one._asdict(), adds=())
+    for reading in sorted(readings, key=lambda reading: reading.model):
+        _upsert(connection, reading._asdict(), adds=())
     if not readings:
         return
-    at = max(one.at for one in readings)
-    for model, calls in sorted(fresh.items()):  # in one order, so that two processes never wait for one another
+    at = max(reading.at for reading in readings)
+    for model, calls in sorted(fresh.items()):  # in one order, so that two processes cannot deadlock
         nothing = {"server": "", "in_flight": 0, "waiting": 0, "limit": 0}
         values = {"worker": ALL_PROCESSES, "model": model, "at": at, "since_at": at, **nothing, **calls._asdict()}
         _upsert(connection, values, adds=Calls._fields)
@@ -86,20 +86,20 @@ def record_rates(connection: Connection, readings: Sequence[RateReading], fresh:
 def _upsert(connection: Connection, values: Mapping[str, Any], *, adds: Sequence[str]) -> None:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(pace).values(**values)
-    said = statement.excluded
-    changed = {name: said[name] for name in values if name not in ("worker", "model")}
+    excluded = statement.excluded
+    changed = {name: excluded[name] for name in values if name not in ("worker", "model")}
     if adds:
-        changed = {"at": said.at, **{name: pace.c[name] + said[name] for name in adds}}
+        changed = {"at": excluded.at, **{name: pace.c[name] + excluded[name] for name in adds}}
     connection.execute(statement.on_conflict_do_update(index_elements=["worker", "model"], set_=changed))
 
 
 def forget_process(connection: Connection, worker: str) -> None:
-    """A process has ended in order; what troubled it stays to be read."""
+    """Remove the reports of a process that ended in order, except those with a trouble to show."""
     connection.execute(delete(pace).where(pace.c.worker == worker, pace.c.trouble.is_(None)))
 
 
 def readings(connection: Connection, now: datetime) -> list[RateReading]:
-    """What every process said in the last day, the newest first."""
+    """The reports of all processes in the last day, newest first."""
     statement = select(*(pace.c[name] for name in RateReading._fields)).where(
         pace.c.worker != ALL_PROCESSES, pace.c.at >= now - KEEP
     )
@@ -107,7 +107,7 @@ def readings(connection: Connection, now: datetime) -> list[RateReading]:
 
 
 def total_calls(connection: Connection) -> dict[str, Calls]:
-    """Calls of all processes and times, by model."""
+    """Calls of all processes and times by model, sorted by model."""
     counts = (pace.c[name] for name in Calls._fields)
     statement = select(pace.c.model, *counts).where(pace.c.worker == ALL_PROCESSES).order_by(pace.c.model)
     return {model: Calls(*row) for model, *row in connection.execute(statement)}

@@ -1,4 +1,4 @@
-"""What `spotcheck up` shows of the work in hand, read with the indexes that are there."""
+"""Counts of the jobs of recently drawn nights, for the live view of `spotcheck up`."""
 
 from datetime import date, datetime
 from typing import NamedTuple
@@ -11,7 +11,7 @@ job, night_table = core(JobRow), core(NightRow)
 
 
 class Today(NamedTuple):
-    """Jobs of the nights that were drawn lately."""
+    """Jobs of the nights that were drawn since a moment."""
 
     states: dict[str, int]
     """Jobs by state; a state without jobs is absent."""

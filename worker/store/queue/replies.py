@@ -1,4 +1,4 @@
-"""Answers that judges gave, kept for some days, so that the same question is not paid twice."""
+"""The reply cache: judges' answers kept for some days, so that the same question is not paid twice."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,28 +11,28 @@ from worker.store.tables import AnswerRow, core
 
 answer = core(AnswerRow)
 MAX_BYTES = 64 * 1024
-"""Of one answer; a verdict has one or two thousand, and what is longer is not worth a row."""
+"""Longest answer that is kept; a verdict usually has one or two thousand bytes."""
 _IN_CHUNK = 500
 
 
 def get_many(connection: Connection, keys: Sequence[str], since: datetime) -> dict[str, bytes]:
-    """The answers that are known and not older than `since`, as they were given to `put_many`, by key."""
-    found: dict[str, bytes] = {}
+    """The cached answers not older than `since`, by key, as they were given to `put_many`; others are absent."""
+    replies: dict[str, bytes] = {}
     for start in range(0, len(keys), _IN_CHUNK):
         statement = select(answer.c.key, answer.c.reply).where(
             answer.c.key.in_(list(keys[start : start + _IN_CHUNK])), answer.c.created_at >= since
         )
-        found |= {key: unpack(body) for key, body in connection.execute(statement)}
-    return found
+        replies |= {key: unpack(body) for key, body in connection.execute(statement)}
+    return replies
 
 
 def put_many(connection: Connection, replies: Mapping[str, bytes], now: datetime) -> int:
-    """Keep answers by key; a new one takes the place of an old one, and what is too long is left out.
+    """Store answers by key, replacing older ones; answers over `MAX_BYTES` are left out.
 
-    Locks its rows in the order of their keys, so that two workers with the same answers wait for one another at most.
+    Rows are locked in the order of their keys, so that two workers with the same answers cannot deadlock.
 
     Returns:
-        How many are kept.
+        How many were stored.
     """
     rows = [
         {"key": key, "reply": pack(reply), "created_at": now}
@@ -48,21 +48,21 @@ def put_many(connection: Connection, replies: Mapping[str, bytes], now: datetime
 
 
 def is_any_older(connection: Connection, than: datetime) -> bool:
-    """Whether there is something to prune. Uses ix_answer_created_at."""
+    """Whether an answer is older than a time. Uses ix_answer_created_at."""
     return connection.execute(select(answer.c.key).where(answer.c.created_at < than).limit(1)).first() is not None
 
 
-def prune(connection: Connection, before: datetime, most: int) -> int:
-    """Forget answers older than `before`, the oldest first, at most so many; those that another prunes are its own.
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete answers older than `before`, oldest first, at most `limit`; rows locked by another process are skipped.
 
     Returns:
-        How many are gone. Uses ix_answer_created_at.
+        How many were deleted. Uses ix_answer_created_at.
     """
     oldest = (
         select(answer.c.key)
         .where(answer.c.created_at < before)
         .order_by(answer.c.created_at)
-        .limit(most)
+        .limit(limit)
         .with_for_update(skip_locked=True)
     )
     return connection.execute(delete(answer).where(answer.c.key.in_(oldest))).rowcount
