@@ -216,7 +216,7 @@ def test_recent_values_of_a_busy_task_type_are_a_bounded_subset_by_key(store: St
     ledger.add_runs(40)
     ledger.add_runs(4, task_type="rare")
     with store.read() as connection:
-        values = references.recent_values(connection, NIGHT, NIGHT, most=10)
+        values = references.recent_values(connection, NIGHT, NIGHT, limit=10)
     assert {task: len(rows) for task, rows in values.items()} == {"refund": 10, "rare": 4}
 
 

@@ -1,1 +1,1 @@
-"""The only room that knows SQL."""
+"""The database: schema, migrations and all SQL of the package."""

@@ -1,4 +1,4 @@
-"""Many rows into a table at once: the columns' own types, without SQLAlchemy's work a row; COPY on PostgreSQL."""
+"""Bulk inserts: COPY on PostgreSQL, one prepared INSERT on SQLite, without SQLAlchemy's cost for each row."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,22 +23,22 @@ _COPIED_AS = {
     "BYTEA": "bytea",
     "JSON": "text",  # their binary forms are the same
 }
-"""PostgreSQL's name for what a column compiles to."""
+"""By SQLAlchemy's compiled column type, PostgreSQL's type name for a binary COPY."""
 
 
 def add(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> bool:
-    """Insert rows of new keys.
+    """Insert rows whose keys are new.
 
     Args:
         connection: A write transaction.
-        table: Where to.
-        names: Columns, in the order of the values.
-        rows: The values, as the records have them; converted as SQLAlchemy would. None is NULL, in JSON too.
+        table: The table.
+        names: Column names, in the order of the values.
+        rows: Python values, converted as SQLAlchemy would. None is NULL, in JSON columns too.
 
     Returns:
-        True when all are stored. False on PostgreSQL when it refused them, most likely since another transaction
-        stored one of the keys at this moment: none is stored then, and an ordinary INSERT will say why. SQLite passes
-        over rows whose key exists, and has no second writer.
+        True when all rows are stored, or there were none. False on PostgreSQL when it refused them, most likely because
+        another transaction has stored one of the keys: then none is stored, and an ordinary INSERT shows the error.
+        SQLite skips rows whose key exists; it has no second writer.
     """
     if not rows:
         return True
@@ -86,7 +86,7 @@ def _converted(dialect: Dialect, table: Table, names: Sequence[str], rows: Itera
 
 
 def _converter(dialect: Dialect, kind: Any) -> _Convert | None:  # noqa: ANN401 any column type
-    """How a value of a column becomes the driver's; None where it stays what it is."""
+    """The conversion of a column's values for the driver; None where they need none."""
     if dialect.name == "sqlite" and isinstance(kind, UtcDateTime):
         return _utc_text
     if dialect.name == "sqlite" and isinstance(kind, Date):
@@ -98,7 +98,7 @@ def _converter(dialect: Dialect, kind: Any) -> _Convert | None:  # noqa: ANN401 
 
 
 def _utc_text(at: datetime) -> str:
-    """As SQLAlchemy writes a time into SQLite, at a tenth of the cost."""
+    """A time in SQLAlchemy's text form for SQLite, at a tenth of its cost."""
     if at.tzinfo is None:
         raise ValueError("a naive time reached the store")
     if at.tzinfo is not UTC:

@@ -1,4 +1,7 @@
-"""The way to the database: one lazy engine per process, read and write transactions, one-line errors."""
+"""The database connection: one engine per process, opened on first use, with read and write transactions.
+
+Database errors are raised as `StoreError` with one line: the URL without secrets, the cause, and what to do.
+"""
 
 import os
 import re
@@ -17,27 +20,26 @@ from worker.errors import SettingsError, StoreError
 
 Dialect = Literal["sqlite", "postgresql"]
 BUSY_TIMEOUT_S = 30.0
-"""How long SQLite waits for another process's lock; `?timeout=SECONDS` in the URL says otherwise."""
+"""How long SQLite waits for another process's lock; `?timeout=SECONDS` in the URL overrides it."""
 CONNECT_TIMEOUT_S = 10
-"""A server that accepts and never answers would hang a command for ever."""
+"""Without it a command would hang for ever on a server that accepts connections and never answers."""
 
 
 class Store:
-    """A database that is opened on first use and again after a fork.
+    """A database, opened on first use and again in each forked child process.
 
-    An engine holds sockets and locks, so a child process must never use its parent's: the engine belongs to the
-    process that made it, and a child makes its own.
+    An engine holds sockets and locks, so a child process must not use its parent's: it makes its own.
     """
 
     def __init__(self, url: str, *, pool_size: int = 2) -> None:
-        """Name a database.
+        """Check the URL; nothing is opened yet.
 
         Args:
             url: `sqlite:///FILE[?timeout=SECONDS]` or `postgresql://…`.
-            pool_size: Connections kept open; as many again may be opened for a moment.
+            pool_size: Connections kept open; as many again may be opened under load.
 
         Raises:
-            SettingsError: The URL is of no database that Spotcheck knows.
+            SettingsError: The URL is malformed, or names a database that is not supported.
         """
         self._url = _parse(url)
         self._pool_size = pool_size
@@ -46,21 +48,21 @@ class Store:
 
     @property
     def dialect(self) -> Dialect:
-        """Which database this is."""
+        """`sqlite` or `postgresql`."""
         return "sqlite" if self._url.get_backend_name() == "sqlite" else "postgresql"
 
     @property
     def shown(self) -> str:
-        """The URL as people may see it."""
+        """The URL with its password and other secrets masked, for messages."""
         query = {key: "***" if "password" in key.lower() else value for key, value in self._url.query.items()}
         return self._url.set(query=query).render_as_string(hide_password=True)
 
     @property
     def missing(self) -> Path | None:
-        """The file that nobody has made yet, and that opening would make; None where there is a database to ask.
+        """The SQLite file, where it does not exist yet and opening would create it; None otherwise.
 
         Raises:
-            StoreError: Its folder is not there either.
+            StoreError: Its folder does not exist either.
         """
         if self.dialect == "postgresql":
             return None
@@ -70,16 +72,16 @@ class Store:
             path.stat()
         except FileNotFoundError:
             return path
-        except OSError:  # opening it says why
+        except OSError:  # opening it will raise the reason
             return None
         return None
 
     @property
     def engine(self) -> Engine:
-        """This process's engine."""
+        """The engine of this process, created when needed."""
         if self._engine is None or self._pid != os.getpid():
             if self._engine is not None:
-                self._engine.dispose(close=False)  # the parent's sockets: let go of, never closed from here
+                self._engine.dispose(close=False)  # the sockets are the parent's: forget them, do not close them
             self._engine = _engine(self._url, self._pool_size)
             self._pid = os.getpid()
         return self._engine
@@ -92,19 +94,26 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and all of it at one moment: figures of several queries agree."""
+        """A read-only transaction with one snapshot, so that the figures of several queries agree.
+
+        Raises:
+            StoreError: The database does not answer, or refuses.
+        """
         with self._one_line(), self.engine.connect() as connection:
-            if self.dialect == "postgresql":  # SQLite always reads so
+            if self.dialect == "postgresql":  # SQLite's transactions are snapshots anyway
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
                 yield connection
 
     @contextmanager
     def write(self, *, patience_s: float | None = None) -> Iterator[Connection]:
-        """A transaction that writes; on SQLite it takes the write lock at once, so that it cannot fail half-way.
+        """A write transaction; on SQLite it takes the write lock at its start, so that it cannot fail half-way.
 
         Args:
-            patience_s: Longest wait for somebody else's lock, for what may as well be left; None waits as always.
+            patience_s: Longest wait for another transaction's lock, seconds, for optional work; None: the usual wait.
+
+        Raises:
+            StoreError: The database does not answer, or refuses.
         """
         with self._one_line(), self.engine.connect() as connection:
             writing = connection.execution_options(spotcheck_writes=True, spotcheck_patience_s=patience_s)
@@ -114,7 +123,7 @@ class Store:
                 yield writing
 
     def now(self, connection: Connection) -> datetime:
-        """The time, aware UTC: the server's on PostgreSQL, since hosts disagree, else this machine's."""
+        """The current time, aware UTC: the server's on PostgreSQL, since hosts' clocks differ, else this machine's."""
         if self.dialect == "sqlite":
             return datetime.now(UTC)
         at: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -151,7 +160,7 @@ def _parse(url: str) -> URL:
 
 
 def _insist_on_one_host(url: str) -> None:
-    """Refuse a password with a bare @ in it: half of it would be taken for the host, and shown."""
+    """Refuse a password with an unescaped @: half of it would be taken for the host, and shown."""
     given = re.match(r"[\w+]+://[^:/]*:[^@]*@(?P<rest>.*)", url, re.DOTALL)
     if given and "@" in given["rest"]:
         raise SettingsError(
@@ -167,7 +176,7 @@ def _busy_timeout_s(url: URL) -> float:
 
 
 def _engine(url: URL, pool_size: int) -> Engine:
-    # hide_parameters: a failed bulk insert would otherwise print the rows, judge texts included, into the log
+    # hide_parameters: a failed bulk insert would otherwise log its rows, judge texts included
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": pool_size}
     try:
         if url.get_backend_name() == "sqlite":
@@ -194,7 +203,7 @@ def _insist_on_folder(url: URL) -> None:
 
 
 def _prepare_sqlite(busy_timeout_s: float, connection: Any, _: object) -> None:  # noqa: ANN401 a DBAPI connection
-    connection.isolation_level = None  # SQLAlchemy says BEGIN, not the driver
+    connection.isolation_level = None  # SQLAlchemy begins transactions, not the driver
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={busy_timeout_s * 1000:.0f}")
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -229,7 +238,7 @@ def _first_line(error: SQLAlchemyError) -> str:
 
 
 def _remedy(error: SQLAlchemyError) -> str:
-    said = str(error).lower()
+    message = str(error).lower()
     for sign, remedy in (
         ("no such table", "; run `spotcheck db upgrade`"),
         ("undefinedtable", "; run `spotcheck db upgrade`"),
@@ -253,6 +262,6 @@ def _remedy(error: SQLAlchemyError) -> str:
         ("starting up", "; try again in a moment"),
         ("shutting down", "; try again when it is back"),
     ):
-        if sign in said:
+        if sign in message:
             return remedy
     return ""

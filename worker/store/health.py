@@ -1,7 +1,7 @@
-"""Whether the ledger moves, read with nothing but the database's own driver.
+"""What `spotcheck health` reads: whether due jobs are worked on and the scheduler ticks.
 
-An engine asks every half minute, from every container; SQLAlchemy and the tables would cost it a second of CPU each
-time. So this file alone speaks SQL by hand; its tests hold it against the store's own words.
+A container engine runs the check every half minute in every container. Importing SQLAlchemy and the tables would cost a
+second of CPU each time, so this file uses the database driver and hand-written SQL; tests compare it with the tables.
 """
 
 import contextlib
@@ -15,55 +15,56 @@ from urllib.parse import parse_qs, unquote
 from worker.errors import SettingsError, StoreError
 
 ALIVE_S = 45.0
-"""As `store.workers` has it."""
+"""As in `store.queue.workers`."""
 COUNTED = 1_000
-"""Due jobs are counted up to here."""
+"""Due jobs are counted up to one more than this."""
 CONNECT_S = 5
 LAST_TICK, TURN = "last_tick", "turn:"
-"""Keys of facts that workers note: when beat was heard last; with a lane behind it, how its last turn ended."""
+"""Keys of the meta table: time of the last scheduler tick; prefix of how the last turn of a lane ended (JSON)."""
 _URL = re.compile(
     r"postgres(?:ql)?(?:\+psycopg)?://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?"
     r"(?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?(?::(?P<port>[^/?]*))?(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?"
 )
 Query = Any
-"""Runs one statement; gives its rows."""
+"""A function that runs one statement and returns its rows."""
 
 
 class LiveWorker(NamedTuple):
-    """A worker that is alive."""
+    """A worker with a recent heartbeat."""
 
     lanes: tuple[str, ...]
     started_at: datetime
 
 
 class LaneHealth(NamedTuple):
-    """How a lane of the ledger stands."""
+    """The state of one lane of the job queue."""
 
     due: int
-    """Jobs that a worker could take now, counted up to a thousand and one."""
+    """Jobs that a worker could take now; counted up to 1,001."""
     made_at: datetime | None
-    """When the oldest due job that waits out no back-off was made, by the schedule's clock; None without one."""
+    """When the oldest due job without a retry time was queued, by the schedule's clock; None without one."""
     free_since: datetime | None
-    """When the first of the others came free: its back-off ended, or its lease ran out; None without one."""
+    """When the first of the other due jobs became due: its retry time came, or its lease expired; None without one."""
     held_until: datetime | None
-    """When the last lease of the lane ends; None when nothing is leased."""
+    """When the last lease of the lane expires; None when nothing is leased."""
     turn_at: datetime | None
-    """When a worker's last turn at the lane ended; None when there was none."""
+    """When a worker last ended a turn (one drain of the lane); None when none has."""
     trouble: str | None
-    """What the judge's trouble was in that turn; None without any."""
+    """Why the judge could not be used in that turn; None when it could."""
 
 
 class StoreHealth(NamedTuple):
-    """What the database says of the processes."""
+    """The state of workers, lanes and scheduler, as the database has it."""
 
     now: datetime
     workers: list[LiveWorker]
     lanes: dict[str, LaneHealth]
     last_tick: datetime | None
+    """When the scheduler (beat) ticked last; None before its first tick."""
 
 
 def read(url: str, lanes: Sequence[str]) -> StoreHealth:
-    """Look.
+    """Read the state of workers, lanes and scheduler.
 
     Args:
         url: The database, as the settings have it.
@@ -71,7 +72,7 @@ def read(url: str, lanes: Sequence[str]) -> StoreHealth:
 
     Raises:
         StoreError: The database does not answer, or has no schema.
-        SettingsError: The URL is of no database that Spotcheck knows.
+        SettingsError: The URL is malformed, or names a database that is not supported.
     """
     with _connected(url) as query:
         now = _moment(query("SELECT CURRENT_TIMESTAMP")[0][0]) if url.startswith("postgres") else datetime.now(UTC)
@@ -111,7 +112,7 @@ def _lane(query: Query, lane: str, now: datetime, turn: str | None) -> LaneHealt
 
 
 def _time(value: datetime | str | None) -> datetime | None:
-    """A stored time: PostgreSQL's own, or SQLite's text, which is UTC."""
+    """A stored time as aware UTC: PostgreSQL gives a datetime, SQLite UTC text."""
     if value is None:
         return None
     at = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -132,11 +133,11 @@ def _connected(url: str) -> Iterator[Query]:
 
 @contextlib.contextmanager
 def _sqlite(url: str) -> Iterator[Query]:
-    import sqlite3  # each of the two only where it is wanted: that is what makes this light
+    import sqlite3  # each driver is imported only where it is used, to keep the check light
 
-    _, found, path = url.partition(":///")
+    _, separator, path = url.partition(":///")
     name = path.partition("?")[0].removeprefix("file:")
-    if not found or name in ("", ":memory:"):
+    if not separator or name in ("", ":memory:"):
         raise SettingsError("SPOTCHECK_DATABASE_URL is not a database URL; write sqlite:///FILE or postgresql://…")
     try:
         with contextlib.closing(
@@ -152,7 +153,7 @@ def _quoted(name: str) -> str:
 
 
 def _text(value: object) -> object:
-    """A value as SQLAlchemy stores it in SQLite."""
+    """A value in the form in which SQLAlchemy stores it in SQLite."""
     return value.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(value, datetime) else value
 
 
@@ -167,25 +168,25 @@ def _postgresql(url: str) -> Iterator[Query]:
         with psycopg.connect(**arguments, autocommit=True) as opened:
             yield lambda sql, *values: opened.execute(sql.replace("?", "%s"), values).fetchall()
     except psycopg.Error as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise StoreError(f"PostgreSQL at {arguments.get('host', 'this host')}: {said}") from None
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise StoreError(f"PostgreSQL at {arguments.get('host', 'this host')}: {message}") from None
 
 
 def connect_arguments(url: str) -> dict[str, str]:
-    """What a PostgreSQL URL says, read as SQLAlchemy reads it.
+    """The driver's connection arguments in a PostgreSQL URL, read as SQLAlchemy reads it.
 
     Example:
         >>> connect_arguments("postgresql://me:p%40ss@db:5432/spotcheck?sslmode=require")
         {'user': 'me', 'password': 'p@ss', 'host': 'db', 'port': '5432', 'dbname': 'spotcheck', 'sslmode': 'require'}
 
     Raises:
-        SettingsError: It is none.
+        SettingsError: It is not a PostgreSQL URL.
     """
-    found = _URL.fullmatch(url)
-    if found is None:
+    match = _URL.fullmatch(url)
+    if match is None:
         raise SettingsError("SPOTCHECK_DATABASE_URL is not a database URL; write sqlite:///FILE or postgresql://…")
-    parts = found.groupdict()
-    told = {
+    parts = match.groupdict()
+    named = {
         "user": unquote(parts["user"] or ""),
         "password": unquote(parts["password"] or ""),
         "host": parts["ipv6"] or parts["host"],
@@ -196,5 +197,5 @@ def connect_arguments(url: str) -> dict[str, str]:
     hosts = [host.partition(":") for host in query.get("host", ())]
     if len(hosts) > 1 and any(port for _, _, port in hosts):
         query |= {"host": [host for host, _, _ in hosts], "port": [port for _, _, port in hosts]}
-    asked = {name: ",".join(values) for name, values in query.items()}
-    return {name: value for name, value in told.items() if value} | asked
+    options = {name: ",".join(values) for name, values in query.items()}
+    return {name: value for name, value in named.items() if value} | options

@@ -1,4 +1,4 @@
-"""An insert that leaves a row that is there alone, in both dialects."""
+"""INSERT … ON CONFLICT DO NOTHING for both databases."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 
 def insert_ignore(connection: Connection, table: Any) -> Any:  # noqa: ANN401 the two dialects share no public type
-    """An INSERT that passes over rows whose unique key exists; its rowcount says how many were new."""
+    """An INSERT that skips rows whose unique key exists; the result's rowcount is the number of new rows."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    # preserve_rowcount: PostgreSQL's driver would forget how many rows an INSERT stored
+    # preserve_rowcount: otherwise PostgreSQL's driver loses the number of rows that an INSERT stored
     return dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

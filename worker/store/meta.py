@@ -1,4 +1,4 @@
-"""Small values of the installation, by key."""
+"""The meta table: single values about the installation, by key."""
 
 from sqlalchemy import Connection, select, update
 
@@ -9,21 +9,21 @@ meta = core(MetaRow)
 
 
 def get_meta(connection: Connection, key: str) -> str | None:
-    """A fact about the installation; None when it was never said."""
+    """The value of a key; None when it was never set."""
     return connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one_or_none()
 
 
 def set_meta_once(connection: Connection, key: str, value: str) -> str:
-    """Say a fact unless it was said before.
+    """Set a key unless it is set already.
 
     Returns:
-        What holds now.
+        The stored value.
     """
     connection.execute(insert_ignore(connection, meta), [{"key": key, "value": value}])
     return get_meta(connection, key) or value
 
 
 def set_meta(connection: Connection, key: str, value: str) -> None:
-    """Say a fact, whatever was said before."""
+    """Set a key, replacing its value."""
     if connection.execute(update(meta).where(meta.c.key == key).values(value=value)).rowcount == 0:
         set_meta_once(connection, key, value)

@@ -1,4 +1,4 @@
-"""A payload's bytes: JSON, compressed where that pays. The first byte tells which."""
+"""Packing of JSON payloads: compressed from 512 bytes on; the first byte says whether."""
 
 import zlib
 
@@ -8,12 +8,12 @@ _LEVEL = 1  # three times the speed of the default level for a tenth more bytes
 
 
 def pack(json: bytes) -> bytes:
-    """Bytes for the database."""
+    """JSON text as bytes for the database."""
     if len(json) < _WORTH_BYTES:
         return _PLAIN + json
     return _ZLIB + zlib.compress(json, _LEVEL)
 
 
 def unpack(body: bytes) -> bytes:
-    """The JSON that was packed."""
+    """The JSON text that `pack` was given."""
     return zlib.decompress(body[1:]) if body[:1] == _ZLIB else body[1:]

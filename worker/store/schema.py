@@ -1,4 +1,4 @@
-"""The schema's version: create, upgrade, check. Everything goes through Alembic, so every path ends in one schema."""
+"""Creating, upgrading and checking the schema, always through Alembic, so that every path ends in the same schema."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect
 from worker.errors import SchemaOutdated, StoreError, StoreMissing
 from worker.store.engine import Store
 
-# Alembic is imported where it is needed: it costs a fifth of a second, and a schema that is right needs none of it.
+# Alembic is imported only where it is needed: it costs 0.2 s, and a current schema needs none of it
 if TYPE_CHECKING:
     from alembic.config import Config
 
@@ -25,35 +25,35 @@ def _config() -> "Config":
 
 
 def head() -> str:
-    """The version this program needs; migrations are named by their numbers."""
+    """The schema version that this program needs: the number of the newest migration."""
     return max(path.name.split("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
 
 
 def state(store: Store) -> State:
-    """How the database's schema stands to this program's; a file that is not there is empty, and is not made."""
+    """How the database's schema compares with this program's; a missing file counts as empty and is not created."""
     if store.missing is not None:
         return "empty"
     with store.read() as connection:
-        seen = inspect(connection)
+        inspector = inspect(connection)
         version = None
-        if seen.has_table("alembic_version"):
+        if inspector.has_table("alembic_version"):
             version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        is_empty = version is None and not seen.get_table_names()
+        is_empty = version is None and not inspector.get_table_names()
     if version is None:
         return "empty" if is_empty else "newer"
     if version == head():
         return "current"
     from alembic.script import ScriptDirectory
 
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    return "older" if version in known else "newer"
+    revisions = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return "older" if version in revisions else "newer"
 
 
 def upgrade(store: Store) -> None:
-    """Bring the schema to this program's version; safe to repeat, and safe for two processes at once."""
+    """Migrate the schema to this program's version; safe to repeat, and for two processes at once."""
     with store.write() as connection:
         if store.dialect == "postgresql":
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7307250)")  # two first starts at once
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7307250)")  # two processes may start at once
         _run(connection)
 
 
@@ -66,24 +66,25 @@ def _run(connection: Connection) -> None:
 
 
 def ensure(store: Store, *, creates: bool = True) -> None:
-    """Create the schema in an empty database; otherwise insist on the right version.
+    """Create the schema in an empty database; in any other check that its version is current.
 
     Args:
         store: The database.
-        creates: Whether an empty or missing one is filled; a read must not, or it would give the all-clear on nothing.
+        creates: Whether the schema may be created. Reading commands pass False: an empty database would look like
+            good news.
 
     Raises:
-        SchemaOutdated: Older: `spotcheck db upgrade` helps. Newer, or tables of something else: a person must decide.
-        StoreMissing: There is none, and none may be made.
+        SchemaOutdated: The schema is older (`spotcheck db upgrade` helps), newer, or of another program.
+        StoreMissing: The database is missing or empty, and `creates` is False.
     """
-    found = state(store)
-    if found == "empty" and not creates:
+    version = state(store)
+    if version == "empty" and not creates:
         raise StoreMissing(_nothing_there(store))
-    if found == "empty":
+    if version == "empty":
         upgrade(store)
-    elif found == "older":
+    elif version == "older":
         raise SchemaOutdated(f"{store.shown} has an older schema; run `spotcheck db upgrade`")
-    elif found == "newer":
+    elif version == "newer":
         raise SchemaOutdated(
             f"{store.shown} was made by a newer Spotcheck or by another program; "
             "install that version, or point SPOTCHECK_DATABASE_URL elsewhere"

@@ -93,7 +93,7 @@ def _of_scores(
     is_judge = any(names[pk][2] == "judge" for pk in pks)
     limit, means = (GOOD_FROM, f"scored below {GOOD_FROM:g}") if is_judge else (1.0, "scored below 1")
     since = one.since - timedelta(days=BEFORE_NIGHTS)
-    rows = stored.scored_facts(connection, since, until, pks, stream.task_type, most=4 * MOST_RUNS)
+    rows = stored.scored_facts(connection, since, until, pks, stream.task_type, limit=4 * MOST_RUNS)
     found = contrasts(seen(row, is_bad=row.figure is not None and row.figure < limit) for row in rows)
     lowest = stored.lowest_scored(connection, one.since, until, pks, stream.task_type, WORST)
     return found, means, _refs(connection, lowest)

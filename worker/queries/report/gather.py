@@ -239,7 +239,7 @@ def _common(connection: Connection, window: Window, task_type: str | None, score
     """What sets bad runs of the window apart, by the primary rubric."""
     if not scorers.primary_pks:
         return NO_CONTRASTS
-    rows = stored.scored_facts(connection, window.since, window.until, scorers.primary_pks, task_type, most=MOST_FACTS)
+    rows = stored.scored_facts(connection, window.since, window.until, scorers.primary_pks, task_type, limit=MOST_FACTS)
     return contrasts(seen(row, is_bad=row.figure is not None and row.figure < GOOD_FROM) for row in rows)
 
 

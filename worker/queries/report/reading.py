@@ -66,7 +66,7 @@ def _has_scores(connection: Connection, window: Window, pks: Sequence[int], task
     """Whether anything was scored at all: perfect scores rank nobody, and are no reason to rank by something else."""
     if not pks:
         return False
-    return bool(stored.scored_facts(connection, window.since, window.until, pks, task_type, most=1))
+    return bool(stored.scored_facts(connection, window.since, window.until, pks, task_type, limit=1))
 
 
 def _read(connection: Connection, pk: int, ranking: str | None, *, is_drawn: bool, is_redacted: bool) -> RunToRead:

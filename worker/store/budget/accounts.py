@@ -98,9 +98,9 @@ def month_of(day: date) -> tuple[date, date]:
 
 
 def lock_day(connection: Connection, day: date, *, by_month: bool = False) -> None:
-    """Lock the accounts that a claim on a day may change until the transaction ends; oldest first.
+    """Lock the accounts that a claim on a day may change until the transaction ends.
 
-    With a monthly cap the first of the month is locked too, since around midnight two workers reserve on different days.
+    With a monthly cap the first of the month is locked too: around midnight two workers reserve on different days.
     """
     days = sorted({month_of(day)[0], day}) if by_month else [day]
     for locked_day in days:

@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates over the connection it is handed, never over a URL of its own."""
+"""Alembic's entry point: migrates over the connection it is given, never over a URL of its own."""
 
 from alembic import context
 from sqlmodel import SQLModel
@@ -7,7 +7,7 @@ from worker.store import tables
 
 assert tables.RunRow.metadata is SQLModel.metadata
 
-if hasattr(context, "config"):  # not when a collector of tests merely imports the file
+if hasattr(context, "config"):  # not when a test collector merely imports the file
     context.configure(
         connection=context.config.attributes["connection"],
         target_metadata=SQLModel.metadata,

@@ -1,1 +1,1 @@
-"""Scores and all that is made of them: cells, trends, findings, alerts, the outbox."""
+"""Tables of results: scores, and what is derived from them: cells, trends, findings, alerts, the outbox."""

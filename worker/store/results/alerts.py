@@ -1,4 +1,4 @@
-"""Alerts and what people decided about them, and the outbox they leave through."""
+"""The alert table: alerts as they were raised, and what people decided about them."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -15,43 +15,43 @@ _FINDING_STATES = {"acknowledged": "acknowledged", "muted": "muted", "resolved":
 _OF_FINDING = {"recovered": "resolved", "accepted": "resolved"} | {state: state for state in OPEN_STATES}
 
 
-def add(connection: Connection, one: Alert, *, run_pk: int | None = None) -> int | None:
-    """Store an alert unless the same thing was told before; muted where its subject is.
+def add(connection: Connection, new: Alert, *, run_pk: int | None = None) -> int | None:
+    """Store an alert unless one with its key exists; it is stored as muted where a mute covers its subject and night.
 
     Returns:
-        Its number; None when it was known.
+        Its number; None when an alert with this key exists.
     """
-    until = _muted_until(connection, one)
-    is_muted = until is not None and one.night <= until
+    until = _muted_until(connection, new)
+    is_muted = until is not None and new.night <= until
     values = {
-        **{name: getattr(one, name) for name in _PLAIN},
-        "details": dict(one.details),
-        "finding_pk": one.finding_id,
+        **{name: getattr(new, name) for name in _PLAIN},
+        "details": dict(new.details),
+        "finding_pk": new.finding_id,
         "run_pk": run_pk,
         "state": "muted" if is_muted else "open",
-        "state_at": one.raised_at,
+        "state_at": new.raised_at,
         "muted_until": until if is_muted else None,
     }
     if connection.execute(insert_ignore(connection, alert), [values]).rowcount != 1:
         return None
-    number: int = connection.execute(select(alert.c.pk).where(alert.c.key == one.key)).scalar_one()
+    number: int = connection.execute(select(alert.c.pk).where(alert.c.key == new.key)).scalar_one()
     return number
 
 
 _PLAIN = ("key", "kind", "urgency", "task_type", "subject", "text", "night", "raised_at")
 
 
-def _muted_until(connection: Connection, one: Alert) -> date | None:
-    same_task = alert.c.task_type.is_(None) if one.task_type is None else alert.c.task_type == one.task_type
+def _muted_until(connection: Connection, new: Alert) -> date | None:
+    same_task = alert.c.task_type.is_(None) if new.task_type is None else alert.c.task_type == new.task_type
     statement = select(func.max(alert.c.muted_until)).where(
-        alert.c.kind == one.kind, alert.c.subject == one.subject, same_task, alert.c.muted_until.is_not(None)
+        alert.c.kind == new.kind, alert.c.subject == new.subject, same_task, alert.c.muted_until.is_not(None)
     )
     until: date | None = connection.execute(statement).scalar_one()
     return until
 
 
 def is_muted(connection: Connection, pk: int) -> bool:
-    """Whether an alert is muted, so that nothing leaves for outside."""
+    """Whether an alert is muted, so that nothing is sent."""
     state: str = connection.execute(select(alert.c.state).where(alert.c.pk == pk)).scalar_one()
     return state == "muted"
 
@@ -59,7 +59,14 @@ def is_muted(connection: Connection, pk: int) -> bool:
 def list_alerts(
     connection: Connection, *, everything: bool = False, since: date | None = None, limit: int | None = None
 ) -> list[Alert]:
-    """Alerts that are alive, or all of them; those told now first, then the newest."""
+    """Alerts: first those of urgency `now`, then the newest night first.
+
+    Args:
+        connection: A read transaction.
+        everything: Whether resolved alerts are included.
+        since: First night; None for all.
+        limit: The most to return; None for all.
+    """
     statement = (
         select(alert, run.c.run_id, finding.c.state.label("finding_state"))
         .outerjoin(run, run.c.pk == alert.c.run_pk)
@@ -70,13 +77,13 @@ def list_alerts(
         statement = statement.where(alert.c.night >= since)
     if limit is not None and everything:
         statement = statement.limit(limit)
-    found = [_alert(row) for row in connection.execute(statement).mappings()]
-    kept = found if everything else [one for one in found if one.state in OPEN_STATES]
+    records = [_alert(row) for row in connection.execute(statement).mappings()]
+    kept = records if everything else [record for record in records if record.state in OPEN_STATES]
     return kept if limit is None else kept[:limit]
 
 
 def _alert(row: RowMapping) -> Alert:
-    state = _OF_FINDING.get(row["finding_state"] or "", row["state"])  # the finding knows best how it stands
+    state = _OF_FINDING.get(row["finding_state"] or "", row["state"])  # the state of its finding decides
     return Alert(
         alert_id=row["pk"],
         finding_id=row["finding_pk"],
@@ -91,17 +98,17 @@ def _alert(row: RowMapping) -> Alert:
 def decide(
     connection: Connection, pks: Sequence[int], state: str, now: datetime, *, muted_until: date | None = None
 ) -> int:
-    """Decide about alerts, and about the findings they tell of.
+    """Set the state of alerts and of the findings they belong to.
 
     Args:
-        connection: A writing transaction.
-        pks: Numbers of alerts.
+        connection: A write transaction.
+        pks: Numbers of the alerts.
         state: open · acknowledged · muted · resolved.
         now: The time.
-        muted_until: Last night of a mute.
+        muted_until: Last night of a mute; None for other states.
 
     Returns:
-        How many of them there are.
+        How many of these alerts exist.
     """
     values = {"state": state, "state_at": now, "muted_until": muted_until}
     done = connection.execute(update(alert).where(alert.c.pk.in_(list(pks))).values(**values)).rowcount
@@ -111,7 +118,7 @@ def decide(
 
 
 def was_raised(connection: Connection, kind: str, task_type: str | None, since: date, before: date) -> bool:
-    """Whether an alert of this kind was raised for a night from `since` on and before another."""
+    """Whether an alert of this kind and task type was raised for a night in [`since`, `before`)."""
     same_task = alert.c.task_type.is_(None) if task_type is None else alert.c.task_type == task_type
     statement = select(func.count()).where(
         alert.c.kind == kind, same_task, alert.c.night >= since, alert.c.night < before

@@ -1,4 +1,7 @@
-"""The stored summary: cells a night, points a week. Trends and drift read these and never the scores."""
+"""The summary of a night: sums of scores by stratum, agent, scorer and criterion (cells).
+
+Trends and the drift scan read cells and never the scores, so their cost does not grow with the number of runs.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,24 +30,24 @@ class StreamCells(NamedTuple):
 
 
 def refresh_night(connection: Connection, night: date) -> int:
-    """Sum a night's scores into cells, replacing those that stand.
+    """Sum a night's scores into cells, replacing the night's stored cells.
 
-    A score counts while its run's key is below the effective threshold: the draw's, or the budget's cut. Population
-    and sampled are counted among the runs that the scorer applies to.
+    A score counts if its run's sample key is below the effective threshold: the budget cut's, or else the draw's.
+    Population and sampled are counted among the runs that the scorer applies to.
 
     Returns:
         Cells stored.
     """
-    lock_night(connection, night)  # else two at once would each delete what stands, and both add theirs
+    lock_night(connection, night)  # two summaries at once would both delete the stored cells and both add theirs
     connection.execute(delete(cell).where(cell.c.night == night))
     stored = 0
     by_filter: dict[RunFilter, dict[tuple[Any, ...], int]] = {}
-    for one in registered(connection, enrolled(connection, [night])[night]):
-        if one.applies_to not in by_filter:
-            by_filter[one.applies_to] = _populations(connection, night, admits(one.applies_to))
-        populations = by_filter[one.applies_to]
-        sampled = _sampled(connection, night, one.pk)
-        sums = _sums(connection, night, one.pk)
+    for entry in registered(connection, enrolled(connection, [night])[night]):
+        if entry.applies_to not in by_filter:
+            by_filter[entry.applies_to] = _populations(connection, night, admits(entry.applies_to))
+        populations = by_filter[entry.applies_to]
+        sampled = _sampled(connection, night, entry.pk)
+        sums = _sums(connection, night, entry.pk)
         criteria: set[str | None] = {criterion for criterion, _ in sums} | {None}
         rows = []
         for segment, population in populations.items():
@@ -52,7 +55,7 @@ def refresh_night(connection: Connection, night: date) -> int:
                 scored, unscored, s, ss = sums.get((criterion, segment), (0, 0, 0.0, 0.0))
                 rows.append(
                     dict(zip(_SEGMENT, segment, strict=True))
-                    | {"night": night, "scorer_pk": one.pk, "criterion": criterion, "population": population}
+                    | {"night": night, "scorer_pk": entry.pk, "criterion": criterion, "population": population}
                     | {"sampled": sampled.get(segment, 0), "scored": scored, "unscored": unscored, "s": s, "ss": ss}
                 )
         if rows:
@@ -68,7 +71,7 @@ def _populations(connection: Connection, night: date, admitted: Any) -> dict[tup
 
 
 def _sampled(connection: Connection, night: date, scorer_pk: int) -> dict[tuple[Any, ...], int]:
-    """Jobs by segment: what was asked for, shed included, since coverage is about what was asked."""
+    """Jobs by segment, skipped ones included: coverage is the scored share of all that was drawn."""
     columns = [run.c[name] for name in _SEGMENT]
     statement = (
         select(*columns, func.count())
@@ -106,11 +109,11 @@ def _sums(
         )
         .group_by(score.c.criterion, *columns)
     )
-    found = {}
+    sums = {}
     for row in connection.execute(statement):
         criterion, *segment, scored, unscored, s, ss = row
-        found[criterion, tuple(segment)] = (scored, unscored, float(s), float(ss))
-    return found
+        sums[criterion, tuple(segment)] = (scored, unscored, float(s), float(ss))
+    return sums
 
 
 def read_cells(
@@ -121,7 +124,15 @@ def read_cells(
     *,
     aggregates_only: bool = False,
 ) -> list[StreamCells]:
-    """The cells of these nights (bounds included) by scorer and criterion, the aggregate first, oldest night first."""
+    """The cells of some nights, by scorer and criterion: aggregates before criteria, cells oldest night first.
+
+    Args:
+        connection: A read transaction.
+        since: First night.
+        until: Last night, included.
+        scorer_pks: Only these scorers; None for all.
+        aggregates_only: Whether the cells of single criteria are left out.
+    """
     statement = select(cell.c.scorer_pk, cell.c.criterion, *(cell.c[name] for name in Cell._fields)).where(
         cell.c.night.between(since, until)
     )
@@ -129,26 +140,26 @@ def read_cells(
         statement = statement.where(cell.c.scorer_pk.in_(list(scorer_pks)))
     if aggregates_only:
         statement = statement.where(cell.c.criterion.is_(None))
-    found: dict[tuple[int, str | None], list[Cell]] = defaultdict(list)
+    by_stream: dict[tuple[int, str | None], list[Cell]] = defaultdict(list)
     for scorer_pk, criterion, *sums in connection.execute(statement):
-        found[scorer_pk, criterion].append(Cell._make(sums))
-    # sorted here: databases disagree on where nulls go, and on letters
-    keys = sorted(found, key=lambda key: (key[0], key[1] or ""))
-    return [StreamCells(pk, criterion, sorted(found[pk, criterion])) for pk, criterion in keys]
+        by_stream[scorer_pk, criterion].append(Cell._make(sums))
+    # sorted here: databases sort nulls and letters differently
+    keys = sorted(by_stream, key=lambda key: (key[0], key[1] or ""))
+    return [StreamCells(pk, criterion, sorted(by_stream[pk, criterion])) for pk, criterion in keys]
 
 
 def unscored_counts(connection: Connection, since: date, until: date) -> dict[tuple[Any, ...], int]:
-    """Unscored runs by scorer, criterion, task type, agent and agent version."""
+    """Unscored runs of some nights (bounds included) by (scorer key, criterion, task type, agent, agent version)."""
     keys = (cell.c.scorer_pk, cell.c.criterion, cell.c.task_type, cell.c.agent, cell.c.agent_version)
     statement = select(*keys, func.sum(cell.c.unscored)).where(cell.c.night.between(since, until)).group_by(*keys)
     return {tuple(row[:-1]): int(row[-1]) for row in connection.execute(statement)}
 
 
 def compared_spans(connection: Connection) -> list[tuple[str, date, date, int]]:
-    """Streams in which drift was looked for, by scorer and task type.
+    """The streams that drift tests have read, by scorer and task type.
 
     Returns:
-        Scorer's name, first night with a score, last such night, and how many there are.
+        Scorer name, first and last compared night with a score, and the number of such nights; one entry a stream.
     """
     statement = (
         select(scorer.c.name, func.min(cell.c.night), func.max(cell.c.night), func.count(cell.c.night.distinct()))
@@ -161,7 +172,7 @@ def compared_spans(connection: Connection) -> list[tuple[str, date, date, int]]:
 
 
 def first_nights(connection: Connection) -> dict[str, date]:
-    """The first summarised night of each task type that had runs."""
+    """The first summarised night with runs, by task type; empty before the first summary."""
     statement = (
         select(cell.c.task_type, func.min(cell.c.night).label("night"))
         .where(cell.c.criterion.is_(None), cell.c.population > 0)
@@ -171,16 +182,16 @@ def first_nights(connection: Connection) -> dict[str, date]:
 
 
 def reference_traffic(connection: Connection, nights: int) -> dict[str, float]:
-    """Mean runs a night of each task type over its first so many nights: the mix that overall lines are held at.
+    """The reference mix of the overall lines: mean runs a night of each task type over its first `nights` nights.
 
-    A task type that comes later joins with its own first nights; a mix that moves afterwards moves no overall line.
-    Counted by the scorer that looks at most runs of the task type, since a filter is not a change of traffic.
+    A task type that comes later joins with its own first nights. Later changes of the mix do not move an overall line.
+    Counted by the scorer with the largest population in the task type, since a filter is not a change of traffic.
     """
     since = first_nights(connection)
     traffic = dict.fromkeys(sorted(since), 0.0)
     for first in sorted(set(since.values())):  # one, unless task types came later
         within = cell.c.night.between(first, first + timedelta(days=nights - 1))
-        known = connection.execute(select(func.count(cell.c.night.distinct())).where(within)).scalar_one()
+        summarised = connection.execute(select(func.count(cell.c.night.distinct())).where(within)).scalar_one()
         sums = (
             select(cell.c.task_type, func.sum(cell.c.population))
             .where(within, cell.c.criterion.is_(None))
@@ -188,15 +199,19 @@ def reference_traffic(connection: Connection, nights: int) -> dict[str, float]:
         )
         for task_type, runs in connection.execute(sums):
             if since[task_type] == first:
-                traffic[task_type] = max(traffic[task_type], float(runs) / max(1, known))
+                traffic[task_type] = max(traffic[task_type], float(runs) / max(1, summarised))
     return traffic
 
 
 def stale_nights(connection: Connection, since: date) -> list[tuple[date, int, int]]:
-    """Drawn nights whose jobs or runs changed since their last summary, oldest first, with the counts that hold now.
+    """Drawn nights whose jobs or runs have changed since their last summary, oldest first.
+
+    Args:
+        connection: A read transaction.
+        since: Nights before this one are only read where their last summary had open jobs, or there is none.
 
     Returns:
-        Night, resolved jobs, ended runs. Uses job_counts and run_by_facts.
+        Night, resolved jobs now, ended runs now. Uses job_counts and run_by_facts.
     """
     resolved = (
         select(func.count())
@@ -228,13 +243,13 @@ def stale_nights(connection: Connection, since: date) -> list[tuple[date, int, i
 
 
 def open_jobs(connection: Connection, night: date) -> int:
-    """Jobs of a night that are not resolved. Uses job_counts."""
+    """How many jobs of a night are queued or leased. Uses job_counts."""
     statement = select(func.count()).where(job.c.night == night, job.c.state.in_(("queued", "leased")))
     return connection.execute(statement).scalar_one()
 
 
 def mark_summarised(connection: Connection, night: date, resolved: int, ended: int, now: datetime) -> None:
-    """Note what a summary was made of, so that a later change shows."""
+    """Store the counts that a summary was made of, so that `stale_nights` finds later changes."""
     is_open = open_jobs(connection, night) > 0
     connection.execute(
         update(night_table)
@@ -244,18 +259,18 @@ def mark_summarised(connection: Connection, night: date, resolved: int, ended: i
 
 
 def summarised_nights(connection: Connection, since: date, until: date) -> int:
-    """How many of these nights (bounds included) are summarised, those without runs too."""
-    is_one = and_(night_table.c.night.between(since, until), night_table.c.summarised_at.is_not(None))
-    return connection.execute(select(func.count()).where(is_one)).scalar_one()
+    """How many of these nights (bounds included) have a summary; nights without runs count too."""
+    is_summarised = and_(night_table.c.night.between(since, until), night_table.c.summarised_at.is_not(None))
+    return connection.execute(select(func.count()).where(is_summarised)).scalar_one()
 
 
 def mark_compared(connection: Connection, night: date, now: datetime) -> None:
-    """Note that drift was looked for on a night."""
+    """Store that the drift tests have read a night."""
     connection.execute(update(night_table).where(night_table.c.night == night).values(compared_at=now))
 
 
 def uncompared_nights(connection: Connection) -> list[date]:
-    """Summarised nights on which drift was not looked for yet, oldest first."""
+    """Summarised nights that the drift tests have not read yet, oldest first."""
     statement = (
         select(night_table.c.night)
         .where(night_table.c.summarised_at.is_not(None), night_table.c.compared_at.is_(None))

@@ -1,6 +1,6 @@
-"""Promise 1: every ended run is accounted for, per night and scorer.
+"""The reconciliation: for each night and scorer, what became of every ended run.
 
-The terms are counted independently (runs, samples, jobs, scores), so that they reconcile only if nothing was lost.
+The terms are counted independently in runs, samples, jobs and scores, so they add up only if nothing was lost.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ run, draw, sample, job, score, scorer, night_table = (
 
 
 class FilterFacts(NamedTuple):
-    """What a scorer's filter looks at."""
+    """The facts of a run that a scorer's filter decides by."""
 
     task_type: str
     status: str
@@ -28,7 +28,7 @@ class FilterFacts(NamedTuple):
 
 
 class NightCounts(NamedTuple):
-    """One night and scorer; `ended` is the sum of all the others."""
+    """The counts of one night and scorer; `ended` is the sum of the fields after it."""
 
     scorer: str
     scorer_version: str
@@ -53,13 +53,13 @@ class NightCounts(NamedTuple):
 def night_counts(
     connection: Connection, since: date, until: date, current: Sequence[Registered], start: date | None
 ) -> list[NightCounts]:
-    """The counts of each night that has runs, and each scorer that looks at it; oldest night first.
+    """The counts of each night that has runs, for each scorer enrolled for it; oldest night first.
 
     Args:
         connection: A read transaction.
         since: First night.
         until: Last night, included.
-        current: Scorers in force: they are owed the nights that are not drawn yet.
+        current: The active scorers; they will score the nights that are not drawn yet.
         start: The project's first night; None before its first tick. Earlier nights that were never drawn are
             `before_start`.
     """
@@ -73,12 +73,12 @@ def night_counts(
     )
     sampled, late = _sampled(connection, since, until), _late(connection, since, until)
     jobs, scores = _jobs(connection, since, until), _scores(connection, since, until)
-    looks_at = enrolled(connection, sorted(drawn))
-    known = {one.pk: one for one in registered(connection)}
-    found = []
+    enrolled_pks = enrolled(connection, sorted(drawn))
+    by_pk = {entry.pk: entry for entry in registered(connection)}
+    result = []
     for night in sorted(ended):
-        for one in [known[pk] for pk in looks_at[night]] if night in drawn else current:
-            admitted = _admitted(ended[night], one.applies_to)
+        for entry in [by_pk[pk] for pk in enrolled_pks[night]] if night in drawn else current:
+            admitted = _admitted(ended[night], entry.applies_to)
             total = sum(ended[night].values())
             if night not in drawn:
                 is_before = start is None or night < start
@@ -88,21 +88,21 @@ def night_counts(
                     else [total - admitted, *[0] * 6, admitted]
                 )
             else:
-                in_sample = _admitted(sampled.get(night, {}), one.applies_to)
-                undecided = _admitted(late.get(night, {}), one.applies_to)
-                states = jobs.get((night, one.pk), {})
-                with_score, without = scores.get((night, one.pk), (0, 0))
+                in_sample = _admitted(sampled.get(night, {}), entry.applies_to)
+                undecided = _admitted(late.get(night, {}), entry.applies_to)
+                states = jobs.get((night, entry.pk), {})
+                with_score, without = scores.get((night, entry.pk), (0, 0))
                 pending = (
                     undecided + in_sample - sum(states.values()) + states.get("queued", 0) + states.get("leased", 0)
                 )
                 parts = [total - admitted, 0, admitted - in_sample - undecided, with_score, without]
                 parts += [states.get("failed", 0), states.get("shed", 0), pending]
-            found.append(NightCounts(one.key.name, one.key.series, night, total, *parts))
-    return found
+            result.append(NightCounts(entry.key.name, entry.key.series, night, total, *parts))
+    return result
 
 
 class MissingScoreReason(NamedTuple):
-    """Why a scorer has no score to show."""
+    """Why a scorer has no score to show for some runs."""
 
     waiting: dict[str, int]
     """Open jobs by lane."""
@@ -113,14 +113,14 @@ class MissingScoreReason(NamedTuple):
 def missing_score_reasons(
     connection: Connection, *, since: date, task_type: str | None
 ) -> dict[tuple[str, str], MissingScoreReason]:
-    """What is open and what is unscored of every scorer, by its name and series.
+    """Open jobs and unscored runs of every scorer, by (name, series); a scorer without either is absent.
 
     Args:
         connection: A read transaction.
         since: First night.
         task_type: Only this one; None for all.
     """
-    found: dict[tuple[str, str], MissingScoreReason] = defaultdict(lambda: MissingScoreReason({}, {}))
+    result: dict[tuple[str, str], MissingScoreReason] = defaultdict(lambda: MissingScoreReason({}, {}))
     by = (scorer.c.name, scorer.c.series)
     open_jobs = (
         select(*by, job.c.lane, func.count())
@@ -143,10 +143,10 @@ def missing_score_reasons(
         open_jobs = open_jobs.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
         without = without.join(run, run.c.pk == score.c.run_pk).where(run.c.task_type == task_type)
     for name, series, lane, count in connection.execute(open_jobs):
-        found[name, series].waiting[lane] = count
+        result[name, series].waiting[lane] = count
     for name, series, reason, count in connection.execute(without):
-        found[name, series].unscored[reason] = count
-    return dict(found)
+        result[name, series].unscored[reason] = count
+    return dict(result)
 
 
 def _admitted(by_facts: Mapping[FilterFacts, int], applies_to: RunFilter) -> int:
@@ -171,9 +171,9 @@ def _sampled(connection: Connection, since: date, until: date) -> dict[date, dic
 
 
 def _late(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
-    """Runs of drawn nights that no reconcile has decided yet.
+    """Runs that came after their night was drawn and are not decided yet.
 
-    Drawn by a stored threshold but not in the sample, or of a stratum that had no runs when the night was drawn.
+    Either their key is below the stored threshold but they are not in the sample, or their stratum has no draw.
     """
     facts = (run.c.night, run.c.task_type, run.c.status, run.c.agent)
     matching = (
@@ -198,10 +198,10 @@ def _late(connection: Connection, since: date, until: date) -> dict[date, dict[F
 
 
 def _nested(rows: Iterable[Any]) -> dict[date, dict[FilterFacts, int]]:
-    found: dict[date, dict[FilterFacts, int]] = defaultdict(dict)
+    by_night: dict[date, dict[FilterFacts, int]] = defaultdict(dict)
     for night, task_type, status, agent, count in rows:
-        found[night][FilterFacts(task_type, status, agent)] = count
-    return found
+        by_night[night][FilterFacts(task_type, status, agent)] = count
+    return by_night
 
 
 def _jobs(connection: Connection, since: date, until: date) -> dict[tuple[date, int], dict[str, int]]:
@@ -211,14 +211,14 @@ def _jobs(connection: Connection, since: date, until: date) -> dict[tuple[date, 
         .where(job.c.night.between(since, until), job.c.purpose == "production")
         .group_by(*keys)
     )
-    found: dict[tuple[date, int], dict[str, int]] = defaultdict(dict)
+    by_key: dict[tuple[date, int], dict[str, int]] = defaultdict(dict)
     for night, scorer_pk, state, count in connection.execute(statement):
-        found[night, scorer_pk][state] = count
-    return found
+        by_key[night, scorer_pk][state] = count
+    return by_key
 
 
 def _scores(connection: Connection, since: date, until: date) -> dict[tuple[date, int], tuple[int, int]]:
-    """Runs with a value, and without one, counted in the scores themselves."""
+    """Runs with and without a value by night and scorer, counted in the score table."""
     keys = (score.c.night, score.c.scorer_pk)
     statement = (
         select(

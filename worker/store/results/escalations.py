@@ -1,4 +1,4 @@
-"""How often a second judge was asked, what that cost, and how often it agreed with the first."""
+"""How often a second judge was called, what that cost, and how often it agreed with the first."""
 
 from datetime import date
 from typing import NamedTuple
@@ -11,42 +11,43 @@ score, scorer = core(ScoreRow), core(ScorerRow)
 
 
 class Escalations(NamedTuple):
-    """Of one scorer over some nights."""
+    """The escalations of one scorer over some nights."""
 
     scorer_pk: int
     name: str
     series: str
     first: str
-    """The model that is asked first."""
+    """The model that is called first."""
     second: str
+    """The model that is called where the first verdict is in doubt."""
     judged: int
-    """Runs that were asked about."""
+    """Runs judged by the first model."""
     escalated: int
-    """Of them, those that the second judge was asked about too."""
+    """Of them, runs judged by the second model too."""
     first_usd: float
-    """What the first judge's calls about those cost, US dollars, as far as known; kept answers cost nothing."""
+    """Cost of the first model's calls for the escalated runs, US dollars, where known; cached answers cost 0."""
     second_usd: float
-    """What the second one's cost."""
+    """Cost of the second model's calls, US dollars, where known."""
     compared: int
-    """Escalated runs that both judges decided."""
+    """Escalated runs for which both models gave a verdict."""
     agreed: int
-    """Of them, those with the same label."""
+    """Of them, runs with the same label."""
 
     @property
     def rate(self) -> float | None:
-        """Escalated of judged, 0..1; None when nothing was judged."""
+        """Escalated share of the judged runs, 0..1; None when nothing was judged."""
         return self.escalated / self.judged if self.judged else None
 
     @property
     def agreement(self) -> float | None:
-        """Agreed of compared, 0..1; None when nothing can be compared."""
+        """Agreed share of the compared runs, 0..1; None when nothing was compared."""
         return self.agreed / self.compared if self.compared else None
 
 
 def escalations(connection: Connection, since: date, until: date) -> list[Escalations]:
-    """Of every scorer with a second judge that was asked about runs of these nights, bounds included; by name, series.
+    """The escalations of every scorer with a second judge that judged runs of these nights (bounds included).
 
-    A scorer with a second judge that was never needed is there with zeros. Uses score_by_night.
+    Sorted by name and series. A scorer whose second judge was never needed has zeros. Uses score_by_night.
     """
     cascades = {
         row.pk: row
@@ -57,12 +58,12 @@ def escalations(connection: Connection, since: date, until: date) -> list[Escala
         return []
     judged = _judged(connection, since, until, list(cascades))
     both = _both(connection, since, until, list(cascades))
-    found = []
+    result = []
     for pk, count in judged.items():
         row = cascades[pk]
         first, second = str(row.spec["model"]), str(row.spec["escalate"]["to"])
-        found.append(Escalations(pk, row.name, row.series, first, second, count, *both.get(pk, (0, 0.0, 0.0, 0, 0))))
-    return sorted(found, key=lambda one: (one.name, one.series))
+        result.append(Escalations(pk, row.name, row.series, first, second, count, *both.get(pk, (0, 0.0, 0.0, 0, 0))))
+    return sorted(result, key=lambda scorer_escalations: (scorer_escalations.name, scorer_escalations.series))
 
 
 def _judged(connection: Connection, since: date, until: date, pks: list[int]) -> dict[int, int]:
@@ -83,33 +84,33 @@ def _judged(connection: Connection, since: date, until: date, pks: list[int]) ->
 def _both(
     connection: Connection, since: date, until: date, pks: list[int]
 ) -> dict[int, tuple[int, float, float, int, int]]:
-    """Escalated, first's and second's dollars, compared, agreed; by scorer."""
-    beside, counts = score.alias("beside"), score.alias("counts")
-    same = [beside.c[name] == counts.c[name] for name in ("run_pk", "scorer_pk", "revision", "replicate")]
-    # the verdict beside is the first one's, unless only that one could be read
-    is_first = beside.c.model_requested == scorer.c.spec["model"].as_string()
-    beside_usd, counts_usd = (func.coalesce(each.c.cost_usd, 0.0) for each in (beside, counts))
-    are_scored = (beside.c.outcome == "scored") & (counts.c.outcome == "scored")
+    """By scorer: escalated runs, cost of the first and the second model (US dollars), compared runs, agreed runs."""
+    overruled, counting = score.alias("overruled"), score.alias("counting")
+    same = [overruled.c[name] == counting.c[name] for name in ("run_pk", "scorer_pk", "revision", "replicate")]
+    # the overruled verdict is stored with purpose `escalation`: the first one's, unless only that one was readable
+    is_first = overruled.c.model_requested == scorer.c.spec["model"].as_string()
+    overruled_usd, counting_usd = (func.coalesce(verdict.c.cost_usd, 0.0) for verdict in (overruled, counting))
+    are_scored = (overruled.c.outcome == "scored") & (counting.c.outcome == "scored")
     statement = (
         select(
-            beside.c.scorer_pk,
+            overruled.c.scorer_pk,
             func.count(),
-            func.sum(case((is_first, beside_usd), else_=counts_usd)),
-            func.sum(case((is_first, counts_usd), else_=beside_usd)),
+            func.sum(case((is_first, overruled_usd), else_=counting_usd)),
+            func.sum(case((is_first, counting_usd), else_=overruled_usd)),
             func.count().filter(are_scored),
-            func.count().filter(are_scored & (beside.c.label == counts.c.label)),
+            func.count().filter(are_scored & (overruled.c.label == counting.c.label)),
         )
-        .select_from(beside)
-        .join(counts, (counts.c.purpose == "production") & counts.c.criterion.is_(None) & same[0] & same[1])
-        .join(scorer, scorer.c.pk == beside.c.scorer_pk)
+        .select_from(overruled)
+        .join(counting, (counting.c.purpose == "production") & counting.c.criterion.is_(None) & same[0] & same[1])
+        .join(scorer, scorer.c.pk == overruled.c.scorer_pk)
         .where(
-            beside.c.night.between(since, until),
-            beside.c.scorer_pk.in_(pks),
-            beside.c.criterion.is_(None),
-            beside.c.purpose == "escalation",
+            overruled.c.night.between(since, until),
+            overruled.c.scorer_pk.in_(pks),
+            overruled.c.criterion.is_(None),
+            overruled.c.purpose == "escalation",
             *same[2:],
         )
-        .group_by(beside.c.scorer_pk)
+        .group_by(overruled.c.scorer_pk)
     )
     return {
         pk: (count, float(first), float(second), compared, agreed)

@@ -1,4 +1,4 @@
-"""Drift findings and what people decided about them."""
+"""The finding table: drift findings, and what people decided about them."""
 
 from collections import defaultdict
 from datetime import date, datetime
@@ -45,15 +45,15 @@ _PLAIN = (
 
 def by_stream(connection: Connection) -> dict[Stream, list[RowMapping]]:
     """All findings by stream, newest first."""
-    found: dict[Stream, list[RowMapping]] = defaultdict(list)
+    findings: dict[Stream, list[RowMapping]] = defaultdict(list)
     statement = select(finding).order_by(finding.c.found_night.desc(), finding.c.pk.desc())
     for row in connection.execute(statement).mappings():
-        found[_stream(row)].append(row)
-    return found
+        findings[_stream(row)].append(row)
+    return findings
 
 
 def list_findings(connection: Connection, *, everything: bool = False) -> list[Drift]:
-    """Findings that are alive, or all of them; newest first."""
+    """Findings, newest first: open, acknowledged and muted ones, or with `everything` all."""
     statement = select(finding).order_by(finding.c.found_night.desc(), finding.c.pk.desc())
     if not everything:
         statement = statement.where(finding.c.state.in_(OPEN_STATES))
@@ -65,7 +65,7 @@ def _drift(row: RowMapping) -> Drift:
 
 
 def set_state(connection: Connection, pk: int, state: str, now: datetime, *, muted_until: date | None = None) -> bool:
-    """Decide about a finding.
+    """Set the state of a finding.
 
     Returns:
         Whether there is such a finding.

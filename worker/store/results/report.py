@@ -1,4 +1,4 @@
-"""What a report reads, each with one query whose answer is bounded; no run's texts are touched here."""
+"""The queries of the weekly review. Each has a bounded result, and none reads the texts of runs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
@@ -16,13 +16,13 @@ _FACTS = (run.c.task_type, run.c.agent, run.c.agent_version, run.c.status, run.c
 
 
 class ScoredSpan(NamedTuple):
-    """A stretch of nights in which a scorer scored a task type."""
+    """Since when, and in how many nights, a scorer has scored a task type."""
 
     scorer_pk: int
     task_type: str
     first: date
     nights: int
-    """With scores."""
+    """Nights with scores."""
 
 
 class AgentVersion(NamedTuple):
@@ -39,19 +39,19 @@ class RunFacts(NamedTuple):
 
     pk: int
     figure: float | None
-    """Its score, or the column it was asked for by."""
+    """Its score, or its value in the column that was asked for; None where it has none."""
     task_type: str
     agent: str
     agent_version: str
     status: str
     flags: tuple[str, ...]
     tools: Mapping[str, tuple[int, int]]
-    """By name: calls, and those that failed."""
+    """By tool name: calls, failed calls."""
     input_tokens: int | None
 
 
 def status_counts(connection: Connection, since: date, until: date, task_type: str | None) -> Sequence[Row[Any]]:
-    """Ended runs by night, task type and status. Uses run_by_facts."""
+    """Ended runs by night, task type and status, bounds included. Uses run_by_facts."""
     keys = (run.c.night, run.c.task_type, run.c.status)
     statement = select(*keys, func.count().label("runs")).where(run.c.night.between(since, until), _of(task_type))
     return connection.execute(statement.group_by(*keys)).all()
@@ -62,7 +62,7 @@ def _of(task_type: str | None) -> ColumnElement[bool]:
 
 
 def week_points(connection: Connection, first_week: str, last_week: str, task_type: str | None) -> Sequence[Row[Any]]:
-    """Weekly points of every scorer's aggregate by task type, and overall. Uses trend_by_week."""
+    """Weekly points of every scorer's aggregate, by task type and overall; oldest week first. Uses trend_by_week."""
     columns = [column for column in trend.c if column.name not in ("pk", "criterion", "dimension", "segment")]
     statement = select(*columns).where(
         trend.c.dimension == "task_type",
@@ -75,7 +75,7 @@ def week_points(connection: Connection, first_week: str, last_week: str, task_ty
 
 
 def scored_spans(connection: Connection, until: date) -> list[ScoredSpan]:
-    """Since when, and in how many nights, each scorer has scored each task type."""
+    """Since when, and in how many nights up to `until`, each scorer has scored each task type."""
     statement = (
         select(cell.c.scorer_pk, cell.c.task_type, func.min(cell.c.night), func.count(cell.c.night.distinct()))
         .where(cell.c.criterion.is_(None), cell.c.scored > 0, cell.c.night <= until)
@@ -92,17 +92,19 @@ def agent_versions(connection: Connection, until: date) -> list[AgentVersion]:
         .where(cell.c.criterion.is_(None), cell.c.population > 0, cell.c.night <= until)
         .group_by(*keys)
     )
-    return sorted((AgentVersion(*row) for row in connection.execute(statement)), key=lambda one: (one.first, *one[:3]))
+    return sorted(
+        (AgentVersion(*row) for row in connection.execute(statement)), key=lambda version: (version.first, *version[:3])
+    )
 
 
 def scorer_names(connection: Connection) -> dict[int, tuple[str, str, str]]:
-    """Name, series and kind of every scorer that was ever used, by key, oldest first."""
+    """Name, series and kind of every stored scorer, by key, oldest first."""
     statement = select(scorer.c.pk, scorer.c.name, scorer.c.series, scorer.c.kind).order_by(scorer.c.pk)
     return {pk: (name, series, kind) for pk, name, series, kind in connection.execute(statement)}
 
 
 def completed_runs(connection: Connection, since: date, until: date, task_type: str | None) -> Sequence[Row[Any]]:
-    """Completed runs by night, task type and flag: what the good and the poor are shares of. Uses run_by_facts."""
+    """Completed runs by night, task type and flag: the base of the good and poor shares. Uses run_by_facts."""
     keys = (run.c.night, run.c.task_type, run.c.flagged)
     statement = select(*keys, func.count().label("runs")).where(
         run.c.night.between(since, until), run.c.status == "completed", _of(task_type)
@@ -113,10 +115,10 @@ def completed_runs(connection: Connection, since: date, until: date, task_type: 
 def good_runs(
     connection: Connection, since: date, until: date, scorer_pks: Collection[int], threshold: float
 ) -> Sequence[Row[Any]]:
-    """Scored completed runs by night, scorer, task type and flag, and how many of them reach a score.
+    """Scored completed runs by night, scorer, task type and flag, and how many of them score at least `threshold`.
 
-    Only those below the effective threshold of their stratum, as in the stored summary: what a budget cut off is no
-    random sample.
+    Only runs below the effective threshold of their stratum count, as in the cells: above a budget cut the scored runs
+    are not a random sample.
     """
     keys = (run.c.night, score.c.scorer_pk, run.c.task_type, run.c.flagged)
     statement = (
@@ -131,7 +133,7 @@ def good_runs(
 
 
 def _scored(since: date, until: date, scorer_pks: Collection[int]) -> Select[Any]:
-    """Aggregates that count, with their runs. Uses score_by_night."""
+    """The scored aggregates that count in the sample, joined with their runs. Uses score_by_night."""
     stratum = (draw.c.night == run.c.night) & (draw.c.task_type == run.c.task_type) & (draw.c.flagged == run.c.flagged)
     return (
         select(run.c.pk)
@@ -151,39 +153,48 @@ def _scored(since: date, until: date, scorer_pks: Collection[int]) -> Select[Any
 
 
 def scored_facts(
-    connection: Connection, since: date, until: date, scorer_pks: Collection[int], task_type: str | None, most: int
+    connection: Connection, since: date, until: date, scorer_pks: Collection[int], task_type: str | None, limit: int
 ) -> list[RunFacts]:
-    """Scored runs with what is known of them, those with the smallest keys; the newest series where several scored."""
+    """At most `limit` scored runs, those with the smallest sample keys, with the newest series' score.
+
+    Args:
+        connection: A read transaction.
+        since: First night.
+        until: Last night, included.
+        scorer_pks: The series of one scorer.
+        task_type: Only this one; None for all.
+        limit: The most rows to read.
+    """
     statement = (
         _scored(since, until, scorer_pks)
         .where(_of(task_type))
         .with_only_columns(score.c.scorer_pk, run.c.pk, score.c.value, *_FACTS)
         .order_by(run.c.sample_key, run.c.pk, score.c.scorer_pk)
-        .limit(most)
+        .limit(limit)
     )
     newest = {row[1]: _facts(row[1:]) for row in connection.execute(statement)}
     return list(newest.values())
 
 
 def run_facts(
-    connection: Connection, since: date, until: date, task_type: str | None, figure: str | None, most: int
+    connection: Connection, since: date, until: date, task_type: str | None, figure: str | None, limit: int
 ) -> list[RunFacts]:
-    """Ended runs with what is known of them: all, or a uniform subset by sample key where there are more.
+    """Ended runs without their texts: all, or about `limit` of them, a uniform subset by sample key.
 
     Args:
         connection: A read transaction.
         since: First night.
         until: Last night, included.
         task_type: Only this one; None for all.
-        figure: A column to read along, for example `cost_usd`.
-        most: About so many at most.
+        figure: A column of the run table to return as `figure`, for example `cost_usd`; None for the cost.
+        limit: About how many at most.
     """
     of_window = (run.c.night.between(since, until), _of(task_type))
     size = connection.execute(select(func.count()).where(*of_window)).scalar_one()
     column = run.c[figure] if figure else run.c.cost_usd
     statement = select(run.c.pk, column.label("figure"), *_FACTS).where(*of_window)
-    if size > most:
-        statement = statement.where(run.c.sample_key < most / size)
+    if size > limit:
+        statement = statement.where(run.c.sample_key < limit / size)
     return [_facts(row) for row in connection.execute(statement)]
 
 
@@ -195,7 +206,7 @@ def _facts(row: Sequence[Any]) -> RunFacts:
 
 
 def smallest_keys(connection: Connection, since: date, until: date, task_type: str | None, count: int) -> list[int]:
-    """The runs of the smallest sample keys: a uniform random subset of all ended runs that stays the same."""
+    """Keys of the `count` runs with the smallest sample keys: a uniform random subset that stays the same."""
     statement = (
         select(run.c.pk)
         .where(run.c.night.between(since, until), _of(task_type))
@@ -208,7 +219,11 @@ def smallest_keys(connection: Connection, since: date, until: date, task_type: s
 def lowest_scored(
     connection: Connection, since: date, until: date, scorer_pks: Collection[int], task_type: str | None, count: int
 ) -> list[tuple[int, float]]:
-    """Runs with the lowest mean aggregate of these scorers, below 1; ties in the random order of their keys."""
+    """The `count` runs with the lowest mean aggregate of these scorers, only those below 1; ties by sample key.
+
+    Returns:
+        Run key and mean, 0..1, lowest first.
+    """
     mean = func.avg(score.c.value)
     statement = (
         select(run.c.pk, mean)
@@ -231,7 +246,7 @@ def lowest_scored(
 
 
 def identities(connection: Connection, pks: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """Run id and source by key."""
+    """Run id and source by run key; an unknown key is absent."""
     statement = select(run.c.pk, run.c.run_id, run.c.source).where(run.c.pk.in_(list(pks)))
     return {pk: (run_id, source) for pk, run_id, source in connection.execute(statement)}
 
@@ -239,7 +254,7 @@ def identities(connection: Connection, pks: Sequence[int]) -> dict[int, tuple[st
 def highest(
     connection: Connection, since: date, until: date, task_type: str | None, figure: str, count: int
 ) -> list[tuple[int, float]]:
-    """Runs with the highest value of a column, highest first."""
+    """The `count` runs with the highest value of a column: run key and value, highest first."""
     column = run.c[figure]
     statement = (
         select(run.c.pk, column)
@@ -251,7 +266,7 @@ def highest(
 
 
 def missing_reasons(connection: Connection, since: date, until: date) -> list[tuple[int, str, str, int]]:
-    """Why jobs ended without a score: scorer, state, reason, jobs; most first."""
+    """Why jobs ended without a score: scorer key, state, reason, jobs; by scorer, most jobs first."""
     keys = (job.c.scorer_pk, job.c.state, job.c.reason)
     ended_so = (
         select(*keys, func.count())
@@ -267,7 +282,7 @@ def missing_reasons(connection: Connection, since: date, until: date) -> list[tu
 
 
 def judging_costs(connection: Connection, since: date, until: date) -> Sequence[Row[Any]]:
-    """What judging these nights' runs took, by model: verdicts, those of known cost, US dollars, tokens."""
+    """Cost of judging these nights' runs by model: verdicts, verdicts of known cost, US dollars, tokens; most first."""
     model = func.coalesce(score.c.model_served, score.c.model_requested)
     statement = (
         select(

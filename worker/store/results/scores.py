@@ -1,4 +1,4 @@
-"""Scores and jobs of one run, and what scores cost."""
+"""The stored facts, jobs and scores of one run, and what scores cost."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -14,14 +14,14 @@ run, draw, sample, job, score, scorer, cut = (
 
 
 def mean_cost(connection: Connection, scorer_pk: int, tier_prices: Mapping[str, float]) -> float | None:
-    """What a score of this scorer costs on average when it is bought at once, US dollars; None without a priced one.
+    """Mean cost of a score of this scorer at the full price, US dollars; None when no score has a known cost.
 
-    A second judge's calls are a part of it. Scores from kept answers do not count: the next one will be paid.
+    The calls of a second judge are included. Scores from cached answers do not count, since the next call will be paid.
 
     Args:
         connection: A read transaction.
-        scorer_pk: Whose.
-        tier_prices: What a service tier costs, as a multiple; what was bought there counts at the full price.
+        scorer_pk: The scorer's key.
+        tier_prices: Price of a service tier as a multiple of the full price, for example 0.5 for batch.
     """
     tier = func.coalesce(score.c.service_tier, "")
     statement = (
@@ -42,7 +42,7 @@ def mean_cost(connection: Connection, scorer_pk: int, tier_prices: Mapping[str, 
 
 
 def judging_cost(connection: Connection, since: date, until: date) -> float:
-    """What judging these nights cost, US dollars, where it is known."""
+    """Known cost of judging these nights (bounds included), US dollars; 0.0 when nothing is known."""
     statement = select(func.sum(score.c.cost_usd)).where(score.c.night.between(since, until))
     return float(connection.execute(statement).scalar_one_or_none() or 0.0)
 
@@ -53,7 +53,7 @@ def run_row(connection: Connection, run_pk: int) -> RowMapping:
 
 
 def draw_of(connection: Connection, run_pk: int) -> tuple[RowMapping | None, RowMapping | None]:
-    """The draw in force for a run's stratum, and its place in the sample; None where there is none."""
+    """The current draw of a run's stratum, and the run's row in the sample; None where there is none."""
     stratum = (draw.c.night == run.c.night) & (draw.c.task_type == run.c.task_type) & (draw.c.flagged == run.c.flagged)
     current = select(draw).join(run, stratum).where(run.c.pk == run_pk, draw.c.is_current)
     drawn = select(sample).where(sample.c.run_pk == run_pk)
@@ -61,7 +61,7 @@ def draw_of(connection: Connection, run_pk: int) -> tuple[RowMapping | None, Row
 
 
 def jobs_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
-    """The jobs of a run with their scorers, in the order of scorers."""
+    """The jobs of a run with their scorers, by scorer kind and name."""
     statement = (
         select(job, scorer.c.name, scorer.c.series, scorer.c.kind, scorer.c.spec)
         .join(scorer, scorer.c.pk == job.c.scorer_pk)
@@ -72,7 +72,7 @@ def jobs_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
 
 
 def scores_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
-    """The scores of a run of every purpose, the aggregate before its criteria. Uses score_by_run."""
+    """The scores of a run, of every purpose, by scorer; the aggregate before its criteria. Uses score_by_run."""
     statement = (
         select(score, scorer.c.name, scorer.c.series, scorer.c.kind)
         .join(scorer, scorer.c.pk == score.c.scorer_pk)

@@ -1,4 +1,4 @@
-"""Weekly points, written whole weeks at a time."""
+"""The trend table: weekly points, replaced a whole week at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select
 from worker.store.results.cells import scorer, trend
 
 _WEEKS_LOCK = 7_307_251
-"""Names the advisory locks of weeks."""
+"""First key of PostgreSQL's advisory locks on weeks."""
 
 
 def lock_weeks(connection: Connection, weeks: Iterable[str]) -> None:
-    """Hold weeks until the transaction ends, before anything is read that their points are made of.
+    """Lock weeks until the transaction ends; call it before reading the cells that their points are made of.
 
-    Else, of two that summarise two nights of one week, the one that read first could store its points last, and the
-    other's night would be missing from them. SQLite lets one write at a time.
+    Without the lock, of two processes that summarise two nights of one week, the one that read first could store its
+    points last, without the other's night. SQLite allows one writer at a time and needs no lock.
     """
     if connection.dialect.name == "postgresql":
         for week in sorted(weeks):
@@ -23,7 +23,7 @@ def lock_weeks(connection: Connection, weeks: Iterable[str]) -> None:
 
 
 def replace_week(connection: Connection, week: str, points: Iterable[Mapping[str, Any]]) -> None:
-    """Store a week's points in place of those that stand."""
+    """Replace the stored points of a week."""
     lock_weeks(connection, [week])
     connection.execute(delete(trend).where(trend.c.week == week))
     rows = list(points)
@@ -39,7 +39,18 @@ def points(
     task_type: str | None,
     since_week: str | None,
 ) -> Sequence[RowMapping]:
-    """Weekly points, overall line first, then by task type and segment; oldest week first. Uses trend_by_week."""
+    """Weekly points by scorer and criterion: the overall line first, then by task type and segment; oldest week first.
+
+    Args:
+        connection: A read transaction.
+        dimension: `task_type`, `agent` or `agent_version`.
+        scorer_name: Only this scorer; None for all.
+        task_type: Only this one; None for all.
+        since_week: First ISO week, for example `2026-W47`; None for all.
+
+    Returns:
+        Rows of the trend table with scorer, scorer_version (the series) and kind. Uses trend_by_week.
+    """
     columns = [column for column in trend.c if column.name not in ("pk", "scorer_pk")]
     statement = (
         select(*columns, scorer.c.name.label("scorer"), scorer.c.series.label("scorer_version"), scorer.c.kind)
@@ -57,7 +68,7 @@ def points(
 
 
 def newest_week(connection: Connection) -> str | None:
-    """The last week with points; None before the first. Reads one end of trend_by_week."""
+    """The newest ISO week with points; None before the first. Reads one entry of trend_by_week."""
     week: str | None = connection.execute(select(func.max(trend.c.week))).scalar_one()
     return week
 

@@ -1,1 +1,1 @@
-"""Runs, the nights and draws they belong to, and their operational figures."""
+"""Runs with their texts, draws and samples, reference medians, and operational figures."""

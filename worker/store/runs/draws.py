@@ -1,4 +1,4 @@
-"""Draws and samples: what was decided about each stratum of each night, and which runs that drew."""
+"""Draws (the threshold of each night and stratum) and samples (the runs they drew)."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -21,7 +21,7 @@ class Population(NamedTuple):
 
 
 def populations(connection: Connection, night: date) -> list[Population]:
-    """Ended runs by stratum, sorted. Uses run_by_facts."""
+    """Ended runs of a night by stratum, sorted; empty without runs. Uses run_by_facts."""
     statement = (
         select(run.c.task_type, run.c.flagged, func.count())
         .where(run.c.night == night)
@@ -32,7 +32,7 @@ def populations(connection: Connection, night: date) -> list[Population]:
 
 
 def smallest_keys(connection: Connection, night: date, stratum: Stratum, count: int) -> list[float]:
-    """The smallest sample keys of a stratum, ascending. Reads that many entries of run_by_key."""
+    """The `count` smallest sample keys of a stratum, ascending; fewer when it has fewer runs. Uses run_by_key."""
     statement = (
         select(run.c.sample_key)
         .where(run.c.night == night, run.c.task_type == stratum.task_type, run.c.flagged == stratum.flagged)
@@ -43,7 +43,7 @@ def smallest_keys(connection: Connection, night: date, stratum: Stratum, count: 
 
 
 def count_below(connection: Connection, night: date, stratum: Stratum, threshold: float) -> int:
-    """How many runs of a stratum a threshold draws. Uses run_by_key."""
+    """How many runs of a stratum have a sample key below a threshold. Uses run_by_key."""
     statement = select(func.count()).where(
         run.c.night == night,
         run.c.task_type == stratum.task_type,
@@ -54,16 +54,21 @@ def count_below(connection: Connection, night: date, stratum: Stratum, threshold
 
 
 def current_draws(connection: Connection, night: date) -> dict[Stratum, RowMapping]:
-    """The draws in force of a night, by stratum."""
+    """The current draws of a night, by stratum; a stratum that was not drawn is absent."""
     rows = connection.execute(select(draw).where(draw.c.night == night, draw.c.is_current)).mappings()
     return {Stratum(row["task_type"], bool(row["flagged"])): row for row in rows}
 
 
 def store_draw(connection: Connection, decided: Draw, rate: float) -> int:
-    """Store a draw, superseding the one before it, and the runs it draws.
+    """Store a draw, which supersedes the stratum's earlier one, and add the runs it draws to the sample.
+
+    Args:
+        connection: A write transaction.
+        decided: The draw.
+        rate: The sampling rate that was asked for, 0..1; the threshold may be higher.
 
     Returns:
-        Runs that it added to the sample.
+        Runs added to the sample.
     """
     same = (
         draw.c.night == decided.night,
@@ -91,9 +96,15 @@ def store_draw(connection: Connection, decided: Draw, rate: float) -> int:
 
 
 def add_samples(connection: Connection, night: date, now: datetime, stratum: Stratum | None = None) -> int:
-    """Draw every run of a night that the stored thresholds draw and that is not drawn yet: late ones, and new draws.
+    """Add every run of a night to the sample whose key is below the stored threshold and that is not in it yet.
 
-    Never re-draws: the thresholds are read, not made.
+    For new draws and for runs that came late. Thresholds are read, never changed here.
+
+    Args:
+        connection: A write transaction.
+        night: The night.
+        now: The store's time.
+        stratum: Only this one; None for all.
 
     Returns:
         Runs added.
@@ -114,9 +125,9 @@ def add_samples(connection: Connection, night: date, now: datetime, stratum: Str
 
 
 def has_late_runs(connection: Connection, night: date) -> bool:
-    """Whether a drawn night has runs that nobody decided: below a stored threshold, or of a stratum without a draw.
+    """Whether a drawn night has undecided runs: below the stored threshold but not sampled, or of a stratum not drawn.
 
-    Reads the night's entries of run_by_facts, and of run_by_key those below the thresholds.
+    Uses run_by_facts, and run_by_key up to the thresholds.
     """
     current_draw = (
         (draw.c.night == run.c.night)
@@ -140,14 +151,14 @@ def has_late_runs(connection: Connection, night: date) -> bool:
         .where(draw.c.night == night, run.c.sample_key < draw.c.threshold, sample.c.run_pk.is_(None))
         .limit(1)
     )
-    return any(connection.execute(each).first() is not None for each in (undecided, without))
+    return any(connection.execute(query).first() is not None for query in (undecided, without))
 
 
 def lock_night(connection: Connection, night: date) -> bool:
-    """Hold a night until the transaction ends, so that two schedulers cannot both decide it.
+    """Lock a night until the transaction ends, so that two schedulers cannot both draw it.
 
     Returns:
-        Whether it is drawn.
+        Whether it is drawn already.
     """
     values = {"night": night, "resolved": 0, "ended": 0, "had_open_jobs": False}
     connection.execute(insert_ignore(connection, night_table), [values])
@@ -156,7 +167,7 @@ def lock_night(connection: Connection, night: date) -> bool:
 
 
 def mark_drawn(connection: Connection, night: date, now: datetime) -> bool:
-    """Note that a night is drawn; False when it was already."""
+    """Store that a night is drawn. Returns False when it was drawn before."""
     connection.execute(
         insert_ignore(connection, night_table), [{"night": night, "resolved": 0, "ended": 0, "had_open_jobs": False}]
     )
@@ -167,7 +178,7 @@ def mark_drawn(connection: Connection, night: date, now: datetime) -> bool:
 
 
 def drawn_nights(connection: Connection, since: date | None = None, until: date | None = None) -> list[date]:
-    """Drawn nights, oldest first, bounds included."""
+    """Drawn nights, oldest first; bounds included, None for no bound."""
     statement = select(night_table.c.night).where(night_table.c.drawn_at.is_not(None)).order_by(night_table.c.night)
     if since is not None:
         statement = statement.where(night_table.c.night >= since)
@@ -177,7 +188,7 @@ def drawn_nights(connection: Connection, since: date | None = None, until: date 
 
 
 def drawn_at(connection: Connection, nights: Sequence[date]) -> dict[date, datetime]:
-    """When each of these nights was drawn; absent when it was not."""
+    """When each of these nights was drawn; a night that was not is absent."""
     statement = select(night_table.c.night, night_table.c.drawn_at).where(
         night_table.c.night.in_(list(nights)), night_table.c.drawn_at.is_not(None)
     )

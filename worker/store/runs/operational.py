@@ -1,4 +1,4 @@
-"""Operational figures in and out of the store, and which nights' figures are owed."""
+"""Operational figures of all ended runs (errors, tools, cost, steps) by night and hour, and which are out of date."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ _CHUNK = 5_000
 
 
 class StoredFigure(NamedTuple):
-    """One stored figure of one task type, in one night or hour."""
+    """One stored figure of one task type, of one night or one hour."""
 
     night: date
     at: datetime
@@ -28,33 +28,35 @@ class StoredFigure(NamedTuple):
     subject: str
     """The tool; empty for all others."""
     n: int
+    """Runs that the figure counts; see `core.drift.operational.OperationalFigure` for n, s and ss."""
     s: float
     ss: float
     total: float
-    """US dollars, steps, tool calls."""
+    """US dollars, steps or tool calls."""
     histogram: Mapping[int, int] | None
-    """Runs by 5 % bucket of `core.pulse`; cost and steps only."""
+    """Runs by 5 % bucket of `core.drift.operational`; cost and steps only."""
 
 
 def mark_stale(connection: Connection, nights: Collection[date]) -> None:
-    """Note that runs of these nights came, so that their figures are summed anew."""
+    """Mark the figures of nights as out of date, because runs of theirs came in."""
     ordered = sorted(nights)
     if not ordered:
         return
     connection.execute(
-        insert_ignore(connection, pulse_night), [{"night": each, "is_stale": True, "runs": 0} for each in ordered]
+        insert_ignore(connection, pulse_night), [{"night": night, "is_stale": True, "runs": 0} for night in ordered]
     )
-    for each in ordered:  # one by one in order: two at once wait instead of locking each other out
-        connection.execute(update(pulse_night).where(pulse_night.c.night == each).values(is_stale=True))
+    for night in ordered:  # one by one, in order: two transactions at once cannot deadlock
+        connection.execute(update(pulse_night).where(pulse_night.c.night == night).values(is_stale=True))
 
 
 def stale_nights(connection: Connection, until: date, recount_since: date) -> list[date]:
-    """Nights whose figures are out of date, oldest first.
+    """Nights up to `until` whose figures are out of date, oldest first.
 
     Args:
         connection: A transaction.
-        until: The newest night to look at.
-        recount_since: From this night on runs are counted, which finds those that nobody noted. Uses run_by_facts.
+        until: The newest night to return.
+        recount_since: From this night on runs are counted too, which finds runs stored without `mark_stale`. Uses
+            run_by_facts.
     """
     noted = select(pulse_night.c.night).where(pulse_night.c.is_stale, pulse_night.c.night <= until)
     nights = set(connection.execute(noted).scalars())
@@ -69,10 +71,10 @@ def stale_nights(connection: Connection, until: date, recount_since: date) -> li
 
 
 def lock_figures(connection: Connection, night: date) -> tuple[datetime | None, int]:
-    """Hold a night's figures until the transaction ends.
+    """Lock a night's figures until the transaction ends.
 
     Returns:
-        When they were taken last, None when never; and of how many runs.
+        When they were summed last (None for never), and over how many runs.
     """
     connection.execute(insert_ignore(connection, pulse_night), [{"night": night, "is_stale": True, "runs": 0}])
     columns = (pulse_night.c.taken_at, pulse_night.c.runs)
@@ -81,11 +83,10 @@ def lock_figures(connection: Connection, night: date) -> tuple[datetime | None, 
 
 
 def run_figures(connection: Connection, night: date) -> Iterator[tuple[datetime, RunFigures]]:
-    """The ended runs of a night, as they lie, in flat memory: the start of their hour, and what is known of them."""
+    """The ended runs of a night, in no order and in bounded memory: the start of their hour, and their figures."""
     columns = (run.c.ended_at, run.c.task_type, run.c.status, run.c.steps, run.c.cost_usd, run.c.tools)
     statement = select(*columns).where(run.c.night == night).execution_options(yield_per=_CHUNK)
-    found = connection.execute(statement)
-    for ended_at, *rest in found:
+    for ended_at, *rest in connection.execute(statement):
         yield ended_at.replace(minute=0, second=0, microsecond=0), RunFigures(*rest)
 
 
@@ -98,12 +99,21 @@ def replace_figures(
     runs: int,
     now: datetime,
 ) -> None:
-    """Store a night's figures in place of those that stand; the night must be locked."""
+    """Replace a night's figures; the caller holds `lock_figures`.
+
+    Args:
+        connection: A write transaction.
+        night: The night.
+        whole: Figures of the whole night.
+        by_hour: Figures by the start of their hour, aware UTC.
+        runs: Ended runs that were summed.
+        now: The store's time.
+    """
     for grain in ("night", "hour"):
         connection.execute(delete(pulse).where(pulse.c.grain == grain, pulse.c.night == night))
     noon = datetime.combine(night, time(12), tzinfo=UTC)
-    rows = [_row("night", night, noon, one) for one in whole]
-    rows += [_row("hour", night, hour, one) for hour, figures in by_hour.items() for one in figures]
+    rows = [_row("night", night, noon, figure) for figure in whole]
+    rows += [_row("hour", night, hour, figure) for hour, figures in by_hour.items() for figure in figures]
     if rows:
         connection.execute(insert(pulse), rows)
     connection.execute(
@@ -111,10 +121,10 @@ def replace_figures(
     )
 
 
-def _row(grain: str, night: date, at: datetime, one: OperationalFigure) -> dict[str, Any]:
-    values = one._asdict() | {"grain": grain, "night": night, "at": at}
-    if one.histogram is not None:
-        values["histogram"] = orjson.dumps({str(key): count for key, count in one.histogram.items()}).decode()
+def _row(grain: str, night: date, at: datetime, figure: OperationalFigure) -> dict[str, Any]:
+    values = figure._asdict() | {"grain": grain, "night": night, "at": at}
+    if figure.histogram is not None:
+        values["histogram"] = orjson.dumps({str(key): count for key, count in figure.histogram.items()}).decode()
     return values
 
 
@@ -131,39 +141,39 @@ def hour_figures(connection: Connection, since: date, until: date) -> list[Store
 def _read(connection: Connection, grain: str, since: date, until: date) -> list[StoredFigure]:
     columns = [pulse.c[name] for name in StoredFigure._fields]
     statement = select(*columns).where(pulse.c.grain == grain, pulse.c.night.between(since, until))
-    found = []
+    figures = []
     for *plain, histogram in connection.execute(statement):
         counts = None if histogram is None else {int(key): n for key, n in orjson.loads(histogram).items()}
-        found.append(StoredFigure._make((*plain, counts)))
-    # sorted here: databases disagree on letters
-    return sorted(found, key=lambda one: (one.at, one.task_type, one.measure, one.subject))
+        figures.append(StoredFigure._make((*plain, counts)))
+    # sorted here: databases sort letters differently
+    return sorted(figures, key=lambda figure: (figure.at, figure.task_type, figure.measure, figure.subject))
 
 
 def agent_spend(connection: Connection, since: date, until: date) -> dict[date, float]:
-    """What the agents' runs cost by night, US dollars; a night without a known cost is absent."""
+    """Cost of the agents' runs by night (bounds included), US dollars; a night without a known cost is absent."""
     statement = (
         select(pulse.c.night, func.sum(pulse.c.total))
         .where(pulse.c.grain == "night", pulse.c.measure == "cost", pulse.c.night.between(since, until))
         .group_by(pulse.c.night)
     )
-    found: dict[date, float] = defaultdict(float)
+    by_night: dict[date, float] = defaultdict(float)
     for night, usd in connection.execute(statement):
-        found[night] = float(usd)
-    return dict(found)
+        by_night[night] = float(usd)
+    return dict(by_night)
 
 
 def delete_hours(connection: Connection, before: date) -> int:
-    """Drop figures by hour of nights before this one; those by night stay for ever.
+    """Delete hourly figures of nights before this one; nightly figures are kept for ever.
 
     Returns:
-        Rows dropped.
+        Rows deleted.
     """
     statement = delete(pulse).where(pulse.c.grain == "hour", pulse.c.night < before)
     return max(0, connection.execute(statement).rowcount)
 
 
 def unwatched_nights(connection: Connection, until: date) -> list[date]:
-    """Drawn nights with figures that were not compared with their past yet, oldest first."""
+    """Drawn nights up to `until` whose figures were not compared with their past yet, oldest first."""
     statement = (
         select(pulse_night.c.night)
         .join(night_table, night_table.c.night == pulse_night.c.night)
@@ -179,10 +189,10 @@ def unwatched_nights(connection: Connection, until: date) -> list[date]:
 
 
 def watched_spans(connection: Connection) -> list[tuple[date, date, int, int]]:
-    """Streams of figures, up to the newest night that was compared with its past; none before the first.
+    """The extent of each stream of figures up to the newest compared night; empty before the first.
 
     Returns:
-        First night with a figure, that newest night, how many nights have one, and of how many runs.
+        First night with a figure, newest compared night, nights with a figure, and runs counted; one entry a stream.
     """
     newest = connection.execute(
         select(func.max(pulse_night.c.night)).where(pulse_night.c.watched_at.is_not(None))
@@ -198,7 +208,7 @@ def watched_spans(connection: Connection) -> list[tuple[date, date, int, int]]:
 
 
 def mark_watched(connection: Connection, night: date, now: datetime) -> bool:
-    """Note that a night was compared; False when somebody else did it first."""
+    """Store that a night was compared. Returns False when another process did so first."""
     statement = (
         update(pulse_night)
         .where(pulse_night.c.night == night, pulse_night.c.watched_at.is_(None))

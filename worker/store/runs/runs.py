@@ -1,4 +1,4 @@
-"""Runs in and out of the store."""
+"""Storing runs with their texts, and reading them back."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -26,7 +26,7 @@ _READ_BACK = tuple(name for name in _FACTS if name in Run.model_fields and name 
 _as_sent = attrgetter(*_AS_SENT)
 _PAYLOAD = ("run_pk", "revision", "content_sha", "received_at", "body")
 _NEVER_MOVED = ("night", "task_type", "flagged", "flags", "sample_key", "status", "agent")
-"""Fixed once the run's night is drawn: they decide its inclusion probability, and which scorers look at it."""
+"""Columns fixed once the run's night is drawn: they decide its inclusion probability and which scorers apply to it."""
 _TOOLS_A_RUN, _TOOL_NAME_CHARS = 50, 100
 _IN_CHUNK = 500
 """Ids in one IN list; SQLite allows 32,766 variables."""
@@ -36,18 +36,20 @@ _Identity = tuple[str, str]
 
 
 class Incoming(NamedTuple):
-    """A run on its way into the store."""
+    """A run to be stored."""
 
     run: Run
     sha: str
+    """Hash of its content: another hash under the same id is a new revision."""
     payload: bytes
+    """Its texts as JSON."""
     night: date
     sample_key: float
     flags: tuple[str, ...]
 
 
 class Counts(NamedTuple):
-    """What became of a batch."""
+    """How many runs of a batch were new, new revisions, or stored already."""
 
     accepted: int
     revised: int
@@ -55,32 +57,32 @@ class Counts(NamedTuple):
 
 
 def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Counts:
-    """Store a batch; what is known already is left alone, what differs becomes a new revision.
+    """Store a batch of runs: an unknown id is a new run, different content under a known id a new revision.
 
-    The same batch twice stores nothing twice, and a replaced revision that is sent again does not come back. Within one
-    batch the last revision of a run wins, and each is kept. Two batches at once lose nothing. Uses run_identity.
+    Sending a batch twice stores nothing twice, and a replaced revision does not come back. Within one batch the last
+    revision of a run is the current one; all are kept. Safe for two batches at once. Uses run_identity.
     """
-    known = _known(connection, batch)
+    stored = _stored(connection, batch)
     first: dict[_Identity, Incoming] = {}
     for item in batch:
-        if _identity(item) not in known:
+        if _identity(item) not in stored:
             first.setdefault(_identity(item), item)
-    # sorted: two batches at once wait for one another instead of locking each other out
+    # sorted, so that two batches at once cannot deadlock
     fresh = [item for _, item in sorted(first.items())]
     added = _add(connection, fresh, now)
     accepted = len(fresh)
     if added is None:
         rows = [_facts(item, 1, now) for item in fresh]
         accepted = connection.execute(insert_ignore(connection, run), rows).rowcount
-        added = _known(connection, batch)
-    known |= added
-    seen = _seen(connection, batch, known)
+        added = _stored(connection, batch)
+    stored |= added
+    seen = _seen(connection, batch, stored)
     revisions: dict[int, dict[str, Any]] = {}
     payloads: list[tuple[Any, ...]] = []
     revised = 0
     for item in batch:
         identity = _identity(item)
-        pk, revision, sha = known[identity]
+        pk, revision, sha = stored[identity]
         if first.get(identity) is not item or sha != item.sha:
             if (identity, item.sha) in seen:
                 continue
@@ -88,7 +90,7 @@ def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Co
             revision += 1
             revisions[pk] = _facts(item, revision, now)
         seen.add((identity, item.sha))
-        known[identity] = (pk, revision, item.sha)
+        stored[identity] = (pk, revision, item.sha)
         payloads.append((pk, revision, item.sha, now, pack(item.payload)))
     _revise(connection, revisions)
     if not bulk.add(connection, payload, _PAYLOAD, payloads):
@@ -100,10 +102,10 @@ def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Co
 def _add(
     connection: Connection, fresh: Sequence[Incoming], now: datetime
 ) -> dict[_Identity, tuple[int, int, str]] | None:
-    """Store runs that nobody knew a moment ago, under keys that are taken for them first.
+    """Bulk-insert runs that were unknown a moment ago, under keys allocated beforehand.
 
     Returns:
-        Key, revision and hash of each; None when another batch stored one of them at this moment, and then none.
+        Key, revision and hash of each; None, with nothing stored, when another batch has stored one of them meanwhile.
     """
     keys = _next_keys(connection, len(fresh))
     rows = [(key, *_values(item, 1, now)) for key, item in zip(keys, fresh, strict=True)]
@@ -113,7 +115,7 @@ def _add(
 
 
 def _next_keys(connection: Connection, count: int) -> Sequence[int]:
-    """So many new keys, ascending; on SQLite the write lock keeps others from the same."""
+    """`count` new primary keys, ascending; on SQLite the write lock prevents another writer from using the same."""
     if not count:
         return ()
     if connection.dialect.name == "sqlite":
@@ -127,10 +129,10 @@ def _identity(item: Incoming) -> _Identity:
     return item.run.source, item.run.run_id
 
 
-def _known(connection: Connection, batch: Sequence[Incoming]) -> dict[_Identity, tuple[int, int, str]]:
-    """Key, revision and hash of the runs that are stored, locked against another batch."""
+def _stored(connection: Connection, batch: Sequence[Incoming]) -> dict[_Identity, tuple[int, int, str]]:
+    """Key, revision and hash of the batch's runs that are stored; their rows are locked against another batch."""
     ids = sorted({item.run.run_id for item in batch})
-    found: dict[_Identity, tuple[int, int, str]] = {}
+    stored: dict[_Identity, tuple[int, int, str]] = {}
     statement = (
         select(run.c.source, run.c.run_id, run.c.pk, run.c.revision, run.c.content_sha)
         .where(run.c.run_id.in_(bindparam("ids", expanding=True)))
@@ -139,16 +141,16 @@ def _known(connection: Connection, batch: Sequence[Incoming]) -> dict[_Identity,
     )
     for start in range(0, len(ids), _IN_CHUNK):
         for source, run_id, pk, revision, sha in connection.execute(statement, {"ids": ids[start : start + _IN_CHUNK]}):
-            found[source, run_id] = (pk, revision, sha)
-    return found
+            stored[source, run_id] = (pk, revision, sha)
+    return stored
 
 
 def _seen(
-    connection: Connection, batch: Sequence[Incoming], known: Mapping[_Identity, tuple[int, int, str]]
+    connection: Connection, batch: Sequence[Incoming], stored: Mapping[_Identity, tuple[int, int, str]]
 ) -> set[tuple[_Identity, str]]:
-    """What was stored of these runs, as far as it matters: older revisions only where the newest differs."""
-    seen = {(identity, sha) for identity, (_, _, sha) in known.items()}
-    differ = {known[_identity(item)][0]: _identity(item) for item in batch if (_identity(item), item.sha) not in seen}
+    """Stored (identity, hash) pairs of these runs; older revisions are read only where the newest one differs."""
+    seen = {(identity, sha) for identity, (_, _, sha) in stored.items()}
+    differ = {stored[_identity(item)][0]: _identity(item) for item in batch if (_identity(item), item.sha) not in seen}
     pks = list(differ)
     for start in range(0, len(pks), _IN_CHUNK):
         statement = select(payload.c.run_pk, payload.c.content_sha)
@@ -162,18 +164,18 @@ def _facts(item: Incoming, revision: int, now: datetime) -> dict[str, Any]:
 
 
 def _values(item: Incoming, revision: int, now: datetime) -> tuple[Any, ...]:
-    """The columns of a run, in the order of _FACTS."""
-    one = item.run
-    tools = [step for step in one.steps if step.kind == "tool"]
+    """The column values of a run, in the order of `_FACTS`."""
+    sent = item.run
+    tools = [step for step in sent.steps if step.kind == "tool"]
     return (
         *(revision, item.sha, item.night, item.sample_key, bool(item.flags), ",".join(item.flags), now),
-        *(len(one.steps), len(tools), sum(1 for step in tools if step.error is not None), _tools(tools)),
-        *_as_sent(one),
+        *(len(sent.steps), len(tools), sum(1 for step in tools if step.error is not None), _tools(tools)),
+        *_as_sent(sent),
     )
 
 
 def _tools(calls: Sequence[Step]) -> str | None:
-    """Calls and failed calls by tool, as JSON; None without any. Their number is bounded: names come from outside."""
+    """JSON by tool name: calls, failed calls; None without tool calls. Names come from outside, so both are bounded."""
     if not calls:
         return None
     counts: dict[str, list[int]] = {}
@@ -181,9 +183,9 @@ def _tools(calls: Sequence[Step]) -> str | None:
         name = call.name[:_TOOL_NAME_CHARS] or "(unnamed)"
         if name not in counts and len(counts) >= _TOOLS_A_RUN:
             name = OTHER_TOOLS
-        tally = counts.setdefault(name, [0, 0])
-        tally[0] += 1
-        tally[1] += call.error is not None
+        count = counts.setdefault(name, [0, 0])
+        count[0] += 1
+        count[1] += call.error is not None
     return orjson.dumps(counts).decode()
 
 
@@ -203,28 +205,31 @@ def _revise(connection: Connection, revisions: Mapping[int, dict[str, Any]]) -> 
 
 
 def load(connection: Connection, pks: Sequence[int]) -> dict[int, Run]:
-    """Whole runs at their newest revision, by key; a pruned or unknown one is absent."""
-    found: dict[int, Run] = {}
+    """Whole runs at their newest revision, by key; a run that is unknown or whose texts were pruned is absent."""
+    runs: dict[int, Run] = {}
     for start in range(0, len(pks), _IN_CHUNK):
         statement = _whole().where(run.c.pk.in_(pks[start : start + _IN_CHUNK]))
         for row in connection.execute(statement).mappings():
-            found[row["pk"]] = _run(row)
-    return found
+            runs[row["pk"]] = _run(row)
+    return runs
 
 
 def keys_of(connection: Connection, identities: Sequence[_Identity]) -> dict[_Identity, int]:
-    """Keys of runs by source and id; an unknown one is absent."""
-    found: dict[_Identity, int] = {}
+    """Keys of runs by (source, run id); an unknown run is absent."""
+    keys: dict[_Identity, int] = {}
     ids = sorted({run_id for _, run_id in identities})
     for start in range(0, len(ids), _IN_CHUNK):
         statement = select(run.c.source, run.c.run_id, run.c.pk)
         for source, run_id, pk in connection.execute(statement.where(run.c.run_id.in_(ids[start : start + _IN_CHUNK]))):
-            found[source, run_id] = pk
-    return found
+            keys[source, run_id] = pk
+    return keys
 
 
 def find_runs(connection: Connection, run_id: str, source: str | None = None) -> list[tuple[int, Run]]:
-    """The runs of this id, newest first; more than one only where several sources use it. Texts may be pruned."""
+    """The runs with this id and their keys, newest first; several only where several sources use the id.
+
+    A run whose texts were pruned has no input, output, steps or tags.
+    """
     statement = _whole(outer=True).where(run.c.run_id == run_id).order_by(run.c.ended_at.desc(), run.c.pk)
     if source is not None:
         statement = statement.where(run.c.source == source)
@@ -245,7 +250,7 @@ def _run(row: RowMapping) -> Run:
         **facts,
         input=body["input"],
         output=body["output"],
-        steps=_STEPS.validate_python(body["steps"]),  # times become times again; faster than to construct each
+        steps=_STEPS.validate_python(body["steps"]),  # parses the times; faster than constructing each step
         tags=body["tags"],
         vendor_ids=body["vendor_ids"],
     )
@@ -260,7 +265,7 @@ def list_runs(
     until: date | None,
     limit: int,
 ) -> Sequence[RowMapping]:
-    """Runs without their texts, newest night first."""
+    """At most `limit` runs without their texts, newest first; None for no filter, bounds included."""
     columns = [column for column in run.columns if column.name not in ("content_sha", "sample_key")]
     statement = select(*columns).order_by(run.c.night.desc(), run.c.ended_at.desc(), run.c.pk).limit(limit)
     for column, value in ((run.c.task_type, task_type), (run.c.status, status)):
@@ -274,7 +279,7 @@ def list_runs(
 
 
 def night_span(connection: Connection) -> tuple[date, date] | None:
-    """The first and the last night that have runs; None without any. Reads two ends of run_by_key."""
+    """The first and the last night with runs; None without runs. Reads two entries of run_by_key."""
     # two subqueries: with both in one query SQLite reads the whole index
     ends = (select(of(run.c.night)).scalar_subquery() for of in (func.min, func.max))
     first, last = connection.execute(select(*ends)).one()
@@ -282,12 +287,12 @@ def night_span(connection: Connection) -> tuple[date, date] | None:
 
 
 def undrawn_nights(connection: Connection, before: date) -> list[date]:
-    """Nights before another that have runs and were never drawn, oldest first. Reads run_by_facts of those nights."""
+    """Nights before `before` that have runs and were never drawn, oldest first. Uses run_by_facts."""
     drawn = select(night_table.c.night).where(night_table.c.drawn_at.is_not(None))
     with_runs = select(run.c.night).where(run.c.night < before, run.c.night.not_in(drawn)).distinct()
     return sorted(connection.execute(with_runs).scalars())
 
 
 def task_types(connection: Connection) -> set[str]:
-    """Every task type that any run has. Reads the whole of run_by_key, a tenth of a second a million runs."""
+    """Every task type of the stored runs. Reads the whole index run_by_key: about 0.1 s for a million runs."""
     return set(connection.execute(select(run.c.task_type).distinct()).scalars())

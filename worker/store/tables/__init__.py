@@ -1,4 +1,4 @@
-"""The tables, as SQLModel classes; they persist, records validate."""
+"""The tables as SQLModel classes. Table classes do not validate: the records do."""
 
 from worker.store.tables.queue import AnswerRow as AnswerRow
 from worker.store.tables.queue import BatchRow as BatchRow

@@ -1,4 +1,4 @@
-"""Tables of the job queue and the budget."""
+"""Tables of scorers, the job queue, the budget, batches, cached answers and workers."""
 
 from datetime import date, datetime
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ class ScorerRow(SQLModel, table=True):
 
 
 class JobRow(SQLModel, table=True):
-    """The ledger: one run to be scored by one scorer, and how that stands."""
+    """One run to be scored by one scorer: its place in the queue, its lease and its final state."""
 
     __tablename__: ClassVar[Any] = "job"
     __table_args__ = (
@@ -52,20 +52,20 @@ class JobRow(SQLModel, table=True):
     replicate: int
     night: date
     lane: str
-    """`heuristic`, `judge` or `batch`: the queue it is drained from."""
+    """`heuristic`, `judge` or `batch`."""
     u: float
-    """Sample key ÷ threshold: the order of work, so that a cut shrinks all strata alike."""
+    """Sample key / threshold, 0..1: the order of work within a night, so that a cut shrinks all strata alike."""
     state: str
-    """queued · leased · scored · unscored · failed · shed."""
+    """queued · leased · scored · unscored · failed · shed (skipped)."""
     attempt: int = 0
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
     lease_owner: str | None = None
-    """Who claimed it; after its lease ran out still who had it, until somebody takes it over."""
+    """The worker or batch that claimed it. Kept after the lease expired, until another worker claims the job."""
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     called_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When its call began; None without one. Of a job that is not leased: its worker was lost."""
+    """When its judge call began; None without a call. Set on a job that is not leased: its worker was lost."""
     reserved_usd: float = 0.0
-    """Held for it on `reserved_day`; of a job that was lost, what is presumed spent there."""
+    """Reserved on the account of `reserved_day`, US dollars; of a lost job, the amount presumed spent."""
     reserved_day: date | None = None
     reason: str | None = Field(default=None, sa_type=CleanText)
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -73,7 +73,7 @@ class JobRow(SQLModel, table=True):
 
 
 class EnrolmentRow(SQLModel, table=True):
-    """Which scorers look at a night: decided at dispatch, so that a scorer added later is not owed the past."""
+    """Which scorers score a night: decided when it is dispatched, so that a scorer added later has no backlog."""
 
     __tablename__: ClassVar[Any] = "enrolment"
     night: date = Field(primary_key=True)
@@ -82,113 +82,113 @@ class EnrolmentRow(SQLModel, table=True):
 
 
 class CutRow(SQLModel, table=True):
-    """Where a budget cut a stratum for one scorer: jobs whose run's key is at or above the threshold were shed."""
+    """A budget cut of one draw for one scorer: jobs whose run's key is at or above the threshold are skipped."""
 
     __tablename__: ClassVar[Any] = "cut"
     draw_pk: int = Field(sa_type=BigKey, primary_key=True, foreign_key="draw.pk")
     scorer_pk: int = Field(primary_key=True, foreign_key="scorer.pk")
     threshold: float
-    """The effective inclusion probability: smallest unresolved u × the draw's threshold."""
+    """The effective inclusion probability, 0..1: smallest unresolved u × the draw's threshold."""
     cut_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class SpendRow(SQLModel, table=True):
-    """What one scorer's judging has spent and reserved in one calendar day of the clock; a day's account is the sum."""
+    """The account of one scorer on one calendar day, US dollars; a day's account is the sum over scorers."""
 
     __tablename__: ClassVar[Any] = "spend"
     day: date = Field(primary_key=True)
     scorer_pk: int = Field(primary_key=True)
-    """0 for what was booked before accounts were kept by scorer; that row is also the day's lock."""
+    """0 for what was booked before accounts were kept by scorer; that row also serves as the day's lock."""
     spent_usd: float = 0.0
     reserved_usd: float = 0.0
     presumed_usd: float = 0.0
-    """Reservations of calls whose worker died: presumed spent, counted in `spent_usd` too."""
+    """Reservations of calls whose worker was lost: presumed spent, and included in `spent_usd`."""
 
 
 class BatchRow(SQLModel, table=True):
-    """One batch of questions on its way through a judge's batch lane; its jobs are leased to `batch:PK`."""
+    """One batch of judge requests; its jobs are leased to `batch:PK`."""
 
     __tablename__: ClassVar[Any] = "batch"
     __table_args__ = (Index("batch_by_state", "state"),)
     pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
     server: str
-    """Hash of the judge's address: another server knows nothing of it."""
+    """Hash of the judge's address: the ids below mean nothing to another server."""
     model: str
     state: str
     """filling · uploaded · running · collecting · done."""
     jobs: int
     file_id: str | None = Field(default=None, sa_type=CleanText)
-    """The server's id of the file of questions."""
+    """The server's id of the request file."""
     batch_id: str | None = Field(default=None, sa_type=CleanText)
     """The server's id of the batch."""
     server_state: str | None = Field(default=None, sa_type=CleanText)
-    """What the server last called it."""
+    """The batch's state in the server's last answer."""
     completed: int = 0
-    """Requests that the server said were answered."""
+    """Answered requests, as the server counts them."""
     trouble: str | None = Field(default=None, sa_type=CleanText)
-    """What went wrong last."""
+    """The last error; None without any."""
     tries: int = 0
-    """Steps that failed in a row."""
+    """Steps that have failed in a row."""
     is_too_much: bool = False
-    """Whether the server would not take so much at a time."""
+    """Whether the server refused it as too large."""
     collected: int = 0
-    """Jobs that got their outcome from it."""
+    """Jobs settled from its results."""
     cost_usd: float = 0.0
-    """What those cost, as far as known."""
+    """Known cost of those, US dollars."""
     cost_at_once_usd: float = 0.0
-    """What they would have cost without a batch."""
+    """What they would have cost at the full price, US dollars."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     submitted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     deadline_at: datetime = Field(sa_type=UtcDateTime)
-    """What is missing then goes to the synchronous lane."""
+    """Jobs without a result by then move to the `judge` lane."""
     look_at: datetime = Field(sa_type=UtcDateTime)
-    """When to look again; also whose turn it is: a process moves it on before it works."""
+    """When its next step is due. A process claims the batch by moving this into the future."""
     done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class AnswerRow(SQLModel, table=True):
-    """A judge's answer, kept so that the same question is not paid twice."""
+    """A cached answer of a judge, so that the same question is not paid twice."""
 
     __tablename__: ClassVar[Any] = "answer"
     key: str = Field(primary_key=True)
     """SHA-256 over server, model, backend, parameters, schema and messages."""
     reply: bytes = Field(sa_type=LargeBinary)
-    """The reply as packed JSON."""
+    """The reply as packed JSON (`store.payload`)."""
     created_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class PaceRow(SQLModel, table=True):
-    """How fast one worker process asks one model, as it last said."""
+    """The last report of one worker process on its request rate to one model."""
 
     __tablename__: ClassVar[Any] = "pace"
     worker: str = Field(primary_key=True)
     model: str = Field(primary_key=True)
     server: str
-    """The judge's address as it may be shown."""
+    """The judge's address without credentials."""
     at: datetime = Field(sa_type=UtcDateTime)
     since_at: datetime = Field(sa_type=UtcDateTime)
     """Start of the counts."""
     in_flight: int
     waiting: int
-    """Calls that are ready and wait for their turn."""
+    """Calls that are ready and wait for the limiter."""
     limit: int
-    """Calls that may be under way at the moment."""
+    """Calls that may be in flight at a time."""
     per_second: float | None = None
-    """Calls that may start in a second; None while nothing bounds them."""
+    """Calls that may start in a second; None while the rate is not limited."""
     answered: int = Field(sa_type=BigInteger)
-    """Calls of this process since `since_at`; of all processes and times where `worker` is empty."""
+    """Answered calls of this process since `since_at`; where `worker` is empty, of all processes and times."""
     refused: int = Field(sa_type=BigInteger)
     failed: int = Field(sa_type=BigInteger)
     latency_s: float | None = None
-    """Of an answer, lately."""
+    """Recent latency of an answer, seconds."""
     resumes_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the next call may start, where the server is left alone."""
+    """When the next call may start, while the judge is paused."""
     trouble: str | None = Field(default=None, sa_type=CleanText)
-    """Why nothing is asked any more."""
+    """Why the judge is not called any more; None when it is."""
 
 
 class WorkerRow(SQLModel, table=True):
-    """A worker process that was seen alive."""
+    """A worker process and its last heartbeat."""
 
     __tablename__: ClassVar[Any] = "worker"
     name: str = Field(primary_key=True)

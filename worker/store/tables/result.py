@@ -1,8 +1,4 @@
-"""The tables, as SQLModel classes. They persist; validation is the records' work (a table class does not validate).
-
-Payloads (input, output, steps) stand apart from the columns that sampling and trends read, so that a night's counts
-never touch a run's texts.
-"""
+"""Tables of scores, and of what is derived from them: cells, trends, findings, alerts, the outbox."""
 
 from datetime import date, datetime
 from typing import Any, ClassVar
@@ -16,7 +12,7 @@ BigKey = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by i
 
 
 class ScoreRow(SQLModel, table=True):
-    """One value, or one unscored with its reason."""
+    """One score of a run: a value, or unscored with a reason."""
 
     __tablename__: ClassVar[Any] = "score"
     __table_args__ = (
@@ -48,7 +44,7 @@ class ScoreRow(SQLModel, table=True):
     fingerprint: str | None = Field(default=None, sa_type=CleanText)
     params_effective: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     service_tier: str | None = Field(default=None, sa_type=CleanText)
-    """How it was bought: default, flex or batch as the server says; `cache` where it was paid before."""
+    """default, flex or batch, as the server says; `cache` for an answer that was paid before."""
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
@@ -58,7 +54,7 @@ class ScoreRow(SQLModel, table=True):
 
 
 class CellRow(SQLModel, table=True):
-    """The stored summary: sums of one night, stratum, agent and version, for one scorer and criterion."""
+    """Sums of one night, stratum, agent and agent version, for one scorer and criterion."""
 
     __tablename__: ClassVar[Any] = "cell"
     __table_args__ = (Index("cell_identity", "scorer_pk", "criterion", "night"), Index("cell_by_night", "night"))
@@ -75,7 +71,9 @@ class CellRow(SQLModel, table=True):
     scored: int
     unscored: int
     s: float
+    """Sum of the values."""
     ss: float
+    """Sum of their squares."""
 
 
 class TrendRow(SQLModel, table=True):
@@ -117,7 +115,7 @@ class FindingRow(SQLModel, table=True):
     after: float
     window_nights: int
     window_hours: int | None = None
-    """Of a change that was seen before its night was over."""
+    """Set for a change that was found before its night was over."""
     scored: int
     z: float
     chance_per_year: float
@@ -131,13 +129,13 @@ class FindingRow(SQLModel, table=True):
 
 
 class AlertRow(SQLModel, table=True):
-    """Something people are told, and what they decided about it."""
+    """An alert, and what people decided about it."""
 
     __tablename__: ClassVar[Any] = "alert"
     __table_args__ = (Index("alert_by_night", "night"), Index("alert_by_finding", "finding_pk"))
     pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
     key: str = Field(unique=True)
-    """What it is about; the same thing is told once."""
+    """Identifies the event, so that it raises one alert only."""
     kind: str
     urgency: str
     task_type: str | None = None
@@ -155,7 +153,7 @@ class AlertRow(SQLModel, table=True):
 
 
 class OutboxRow(SQLModel, table=True):
-    """A message on its way outside, stored in the transaction that raised it."""
+    """A message to a destination outside, stored in the transaction that raised its alert."""
 
     __tablename__: ClassVar[Any] = "outbox"
     __table_args__ = (
@@ -164,7 +162,7 @@ class OutboxRow(SQLModel, table=True):
     )
     pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
     message_id: str = Field(unique=True)
-    """Stays the same over all attempts, so that a receiver can tell a repeat."""
+    """The same in all attempts, so that a receiver recognises a repeat."""
     alert_pk: int = Field(sa_type=BigKey, foreign_key="alert.pk")
     destination: str
     body: str = Field(sa_type=Text)
@@ -173,6 +171,6 @@ class OutboxRow(SQLModel, table=True):
     attempt: int = 0
     not_before: datetime = Field(sa_type=UtcDateTime)
     said: str | None = Field(default=None, sa_type=CleanText)
-    """What the receiver or the network said last."""
+    """The last error of the receiver or the network."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

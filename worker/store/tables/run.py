@@ -1,4 +1,7 @@
-"""Tables of runs, nights and draws."""
+"""Tables of runs, nights, draws, references and operational figures.
+
+Payloads (input, output, steps) have a table of their own, so that counts and samples never read a run's texts.
+"""
 
 from datetime import date, datetime
 from typing import Any, ClassVar
@@ -47,7 +50,7 @@ class RunRow(SQLModel, table=True):
     tool_calls: int
     tool_errors: int
     tools: str | None = Field(default=None, sa_type=CleanText)
-    """JSON by tool name: calls, and those that failed; None without tool calls."""
+    """JSON by tool name: calls, failed calls; None without tool calls."""
     input_tokens: int | None = Field(default=None, sa_type=BigInteger)
     output_tokens: int | None = Field(default=None, sa_type=BigInteger)
     cost_usd: float | None = None
@@ -74,13 +77,13 @@ class PayloadRow(SQLModel, table=True):
 
 
 class NightRow(SQLModel, table=True):
-    """What has been done about one night."""
+    """How far the processing of one night is: drawn, summarised, compared."""
 
     __tablename__: ClassVar[Any] = "night"
     night: date = Field(primary_key=True)
     drawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     resolved: int = 0
-    """Resolved jobs at the last summary; another count now means that it is out of date."""
+    """Resolved jobs at the last summary; a different count now means that the summary is out of date."""
     ended: int = 0
     """Ended runs at the last summary."""
     had_open_jobs: bool = False
@@ -90,7 +93,7 @@ class NightRow(SQLModel, table=True):
 
 
 class DrawRow(SQLModel, table=True):
-    """A decision about one stratum of one night; a raised rate supersedes the one before."""
+    """The threshold of one stratum of one night; a raised rate adds a row that supersedes the one before."""
 
     __tablename__: ClassVar[Any] = "draw"
     __table_args__ = (UniqueConstraint("night", "task_type", "flagged", "seq", name="draw_identity"),)
@@ -99,7 +102,7 @@ class DrawRow(SQLModel, table=True):
     task_type: str
     flagged: bool
     seq: int
-    """1 for the first decision, one more for each that superseded it."""
+    """1 for the first draw, one more for each that superseded it."""
     population: int
     threshold: float
     rate: float
@@ -121,7 +124,7 @@ class SampleRow(SQLModel, table=True):
 
 
 class ReferenceRow(SQLModel, table=True):
-    """What was usual for a task type over the 28 nights before a night."""
+    """Medians of a task type over the 28 nights before a night."""
 
     __tablename__: ClassVar[Any] = "reference"
     night: date = Field(primary_key=True)
@@ -135,17 +138,17 @@ class ReferenceRow(SQLModel, table=True):
 
 
 class PulseNightRow(SQLModel, table=True):
-    """How the operational figures of a night stand."""
+    """Whether the operational figures of a night are up to date, and compared."""
 
     __tablename__: ClassVar[Any] = "pulse_night"
     night: date = Field(primary_key=True)
     is_stale: bool = True
-    """Whether runs came since they were summed."""
+    """Whether runs came in since they were summed."""
     runs: int = 0
     """Ended runs that were summed."""
     taken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     watched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the whole night was compared with its past."""
+    """When the whole night was compared with its past; None before."""
 
 
 class PulseRow(SQLModel, table=True):
@@ -167,9 +170,9 @@ class PulseRow(SQLModel, table=True):
     n: int
     """Runs: all ended, those with a known cost, those that used the tool."""
     s: float
-    """Runs that were so; for tools the sum of each run's failed share."""
+    """Runs with the property (errored, aborted, completed); for tools the sum of each run's failed share."""
     ss: float
     total: float
     """US dollars, steps, or tool calls."""
     histogram: str | None = Field(default=None, sa_type=Text)
-    """JSON by bucket: runs. Cost and steps only."""
+    """JSON: runs by bucket of `core.drift.operational`. Cost and steps only."""

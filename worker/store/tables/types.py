@@ -1,4 +1,4 @@
-"""Column types."""
+"""Column types that behave alike on both databases."""
 
 import re
 from datetime import UTC, datetime
@@ -11,13 +11,17 @@ _UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time: TIMESTAMPTZ on PostgreSQL, UTC text on SQLite, which knows no zones."""
+    """An aware UTC time: TIMESTAMPTZ on PostgreSQL, UTC text on SQLite, which has no time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times, store UTC."""
+        """The value in UTC.
+
+        Raises:
+            ValueError: The time is naive.
+        """
         if value is None:
             return None
         if value.tzinfo is None:
@@ -26,7 +30,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return at.replace(tzinfo=None) if dialect.name == "sqlite" else at
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Always aware UTC."""
+        """The stored time, aware UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -39,12 +43,12 @@ class CleanText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Replace what a database cannot hold."""
+        """The text without characters that a database cannot hold."""
         if value is None:
             return None
         return _UNHOLDABLE.sub("\ufffd", value)
 
 
 def core(row: type[SQLModel]) -> Table:
-    """The core table of a row class, for bulk statements."""
+    """The SQLAlchemy Core table of a table class; the store's statements use it, not the ORM."""
     return SQLModel.metadata.tables[str(row.__tablename__)]
