@@ -13,7 +13,7 @@ from tests.support.judge_questions import GOOD, SCHEMA, a_question
 from worker.demo.judge.server import Answer, Answerer, JudgeServer, completion, refused
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, SettingsError, VerdictUnreadable
 from worker.judge.client import ChatJudge
-from worker.judge.transport import ANSWER_LIMIT
+from worker.judge.http_client import ANSWER_LIMIT
 from worker.records import Message, Question, Reply
 
 KEY = "sk-Very_Secret.0123456789"

@@ -1,13 +1,18 @@
-"""The way to a judge's server: connections, limits and timeouts, and what may be shown of what it says."""
+"""The way to a judge's server: the `openai` package's client, one timeout for a whole request, and errors in our words.
+
+The SDK is used as its makers document it: `AsyncOpenAI` over its aiohttp client, the generic verb `post` with a body
+that is ready to send, `max_retries=0` (where a question is asked again is drawn in `judge.retrying`). So its proxies,
+organisations, certificates and Azure addresses are those of every other program that uses it. That costs about a
+millisecond of CPU a call more than aiohttp alone; its typed `create` costs three milliseconds more (ENGINE E).
+"""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import time
-import urllib.request
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -15,20 +20,7 @@ from worker.errors import JudgeRefusesUs, JudgeUnavailable
 from worker.judge.address import scrubbed, shown_url, usable_key
 
 if TYPE_CHECKING:
-    import aiohttp
-    import yarl
     from openai import AsyncOpenAI
-
-ANSWER_LIMIT = 4 * 1024 * 1024
-"""Bytes of an answer; a verdict has a few thousand."""
-
-CONNECT_S = 10.0
-KEEPALIVE_S = 4.0
-"""Below the 5 s after which uvicorn (vLLM, LiteLLM) hangs up: a reused connection must not die under a question."""
-
-SDK_HEADERS = tuple(
-    f"X-Stainless-{name}" for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
-)
 
 
 class HttpResponse(NamedTuple):
@@ -36,6 +28,7 @@ class HttpResponse(NamedTuple):
 
     status: int
     headers: Mapping[str, str]
+    """Names in any case."""
     raw: bytes
     latency_ms: float
 
@@ -43,19 +36,8 @@ class HttpResponse(NamedTuple):
 def preload() -> None:
     """Imports what a question needs: 1.5 s of CPU that a worker's parent pays once before it forks."""
     import aiohttp  # noqa: F401
-    import openai
 
-    with contextlib.suppress(ImportError):  # parts that the first call would import; where they lie may change
-        import httpcore2  # noqa: F401
-        import openai.lib._client_auth  # noqa: F401
-
-
-class _Way(NamedTuple):
-    """Where requests of one kind go."""
-
-    url: "yarl.URL"
-    headers: Mapping[str, str]
-    proxy: str | None
+    import worker.judge.http_client  # noqa: F401
 
 
 class JudgeTransport:
@@ -77,8 +59,6 @@ class JudgeTransport:
         self._user_agent = user_agent
         self._key = usable_key(api_key)
         self._client: AsyncOpenAI | None = None
-        self._session: aiohttp.ClientSession
-        self._ways: dict[str, _Way] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def connect(self) -> "AsyncOpenAI":
@@ -91,40 +71,21 @@ class JudgeTransport:
         return self._client
 
     def _connect(self) -> "AsyncOpenAI":
-        import aiohttp
-        import httpx2
-        from openai import AsyncOpenAI, Omit
+        from openai import AsyncOpenAI
 
-        trusted = httpx2.create_ssl_context()  # the SDK's: SSL_CERT_FILE and all
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.concurrency, keepalive_timeout=KEEPALIVE_S, ssl=trusted),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),  # `post` times the whole request
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
-        # Compressed answers are not asked for, and refused by `_body`: four megabytes could unfold to gigabytes.
-        headers: dict[str, Any] = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-        # What the SDK tells about this machine is nobody's business.
-        headers |= dict.fromkeys(SDK_HEADERS, Omit())
-        self._ways.clear()
+        from worker.judge.http_client import async_client
+
+        base_url, query = parted(self.base_url)
         return AsyncOpenAI(
-            base_url=self.base_url,
+            base_url=base_url,
+            default_query=query,
             api_key=self._key or "none",
             max_retries=0,
-            default_headers=headers,
-            http_client=httpx2.AsyncClient(verify=trusted, follow_redirects=False),
+            timeout=None,  # `post` times the whole request
+            # compressed answers are refused: they are not asked for
+            default_headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+            http_client=async_client(self.concurrency, sends_key=bool(self._key)),
         )
-
-    def _way(self, client: "AsyncOpenAI", path: str) -> "_Way":
-        """Where requests of one kind go, and what they carry: as the SDK has it."""
-        import yarl
-
-        given = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
-        given |= client.auth_headers if self._key else {}
-        base = client.base_url
-        url = yarl.URL(str(base.copy_with(path=base.path.rstrip("/") + path)), encoded=True)
-        self._ways[path] = _Way(url, given, _proxy_for(url))
-        return self._ways[path]
 
     async def post(self, path: str, body: bytes, *, is_proven: bool) -> HttpResponse:
         """Sends one request, and reads its answer whatever its status.
@@ -139,90 +100,78 @@ class JudgeTransport:
             JudgeRefusesUs: It cannot be trusted, or speaks no TLS.
         """
         import aiohttp
+        import httpx2
         import openai
 
         started = time.perf_counter()
         try:
-            client = self.connect()
-            way = self._ways.get(path) or self._way(client, path)
             async with asyncio.timeout(self.timeout_s):
-                # not the SDK's own verbs, nor its client around these connections: 1.1 ms of a call's 1.4
-                asking = self._session.post(
-                    way.url, data=body, headers=way.headers, proxy=way.proxy, allow_redirects=False
-                )
-                async with asking as response:
-                    raw = await _body(response)
-        except aiohttp.ServerTimeoutError:  # one of aiohttp's that is a TimeoutError too
+                response = await self.connect().post(path, cast_to=httpx2.Response, content=body)
+        except openai.APIStatusError as error:
+            response = error.response
+        except TimeoutError:
+            said = f"the judge at {self.shown} gave no answer within {self.timeout_s:g} s"
+            raise JudgeUnavailable(said, is_for_all=not is_proven) from None
+        except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._told(error, is_proven) from None
+        return HttpResponse(
+            response.status_code, response.headers, response.content, (time.perf_counter() - started) * 1000
+        )
+
+    def _told(self, error: Exception, is_proven: bool) -> JudgeUnavailable | JudgeRefusesUs:
+        """What kept an answer from coming, as one of our errors."""
+        import aiohttp
+
+        from worker.judge.http_client import CONNECT_S
+
+        causes = _causes(error)
+        if any(isinstance(cause, aiohttp.ServerTimeoutError) for cause in causes):
             said = (
                 f"the judge at {self.shown} gave no usable answer: "
                 f"no connection within {CONNECT_S:g} s; http:// or https://?"
             )
-            raise JudgeUnavailable(said, is_for_all=True) from None
-        except TimeoutError:
-            said = f"the judge at {self.shown} gave no answer within {self.timeout_s:g} s"
-            raise JudgeUnavailable(said, is_for_all=not is_proven) from None
-        except (openai.OpenAIError, aiohttp.ClientError, OSError, ValueError) as exc:
-            cause = _root_cause(exc)
-            if _is_wrong_tls(cause):
-                why = self.scrubbed(str(cause))
-                raise JudgeRefusesUs(
-                    f"the judge at {self.shown} cannot be trusted or speaks no TLS ({why}); "
-                    "check OPENAI_BASE_URL, or SSL_CERT_FILE for a certificate of your own"
-                ) from None
-            why = self.scrubbed(_told(cause))
-            is_for_all = not is_proven or isinstance(cause, _NOT_REACHED)
-            said = f"the judge at {self.shown} gave no usable answer: {why}"
-            raise JudgeUnavailable(said, is_for_all=is_for_all) from None
-        latency_ms = (time.perf_counter() - started) * 1000
-        return HttpResponse(response.status, response.headers, raw, latency_ms)
+            return JudgeUnavailable(said, is_for_all=True)
+        cause = causes[-1]
+        if _is_wrong_tls(cause):
+            why = self.scrubbed(str(cause))
+            return JudgeRefusesUs(
+                f"the judge at {self.shown} cannot be trusted or speaks no TLS ({why}); "
+                "check OPENAI_BASE_URL, or SSL_CERT_FILE for a certificate of your own"
+            )
+        why = self.scrubbed(f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__)
+        is_for_all = not is_proven or isinstance(cause, _NOT_REACHED)
+        return JudgeUnavailable(f"the judge at {self.shown} gave no usable answer: {why}", is_for_all=is_for_all)
 
     async def close(self) -> None:
         """Closes the connections, in the loop that opened them; the object can then be used in another loop."""
         client, self._client, self._loop = self._client, None, None
         if client is not None:
             await client.close()
-            await self._session.close()
 
     def scrubbed(self, text: str) -> str:
         """What may be shown of the server's words."""
         return scrubbed(text, self._key)
 
 
-async def _body(response: "aiohttp.ClientResponse") -> bytes:
-    """An answer as far as ANSWER_LIMIT; aiohttp would read one without end until memory ran out.
+def parted(base_url: str | None) -> tuple[str | None, dict[str, object]]:
+    """An address without its query, and the query, which the SDK wants apart: Azure's `api-version` stands there.
 
-    Raises:
-        aiohttp.ClientPayloadError: It is longer, or compressed.
+    Example:
+        >>> parted("https://h/openai/v1?api-version=preview")
+        ('https://h/openai/v1', {'api-version': 'preview'})
     """
-    import aiohttp
-
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise aiohttp.ClientPayloadError("the answer is compressed, though an uncompressed one was asked for")
-    if response.content_length is not None and response.content_length <= ANSWER_LIMIT:
-        return await response.read()  # the parser reads no more than was announced
-    chunks, size = [], 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > ANSWER_LIMIT:
-            raise aiohttp.ClientPayloadError(f"the answer is longer than {ANSWER_LIMIT} bytes")
-    return b"".join(chunks)
+    if base_url is None:
+        return None, {}
+    url = urlsplit(base_url)
+    return urlunsplit(url._replace(query="", fragment="")), dict(parse_qsl(url.query, keep_blank_values=True))
 
 
-def _proxy_for(url: "yarl.URL") -> str | None:
-    """The proxy that the environment names for an address, as the SDK would use it; None for none."""
-    host = url.host or ""
-    if urllib.request.proxy_bypass(host) or urllib.request.proxy_bypass(f"{host}:{url.port}"):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
-
-
-def _root_cause(exc: BaseException) -> BaseException:
-    """The innermost cause: aiohttp says that it cannot connect, and the error behind it says why."""
-    while exc.__cause__ is not None:
-        exc = exc.__cause__
-    return exc
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and what is behind it: the SDK says that there is no connection, and the innermost one says why."""
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    return causes
 
 
 _NOT_REACHED = (ConnectionRefusedError, socket.gaierror)
@@ -232,7 +181,3 @@ def _is_wrong_tls(cause: BaseException) -> bool:
     """A certificate nobody vouches for, or no TLS at all: trying again helps neither."""
     reason = getattr(cause, "reason", None)
     return isinstance(cause, ssl.SSLCertVerificationError) or reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-
-
-def _told(cause: BaseException) -> str:
-    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
