@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,11 @@ async def spend(calls: int, concurrency: int, call: Callable[[Question], Awaitab
 
 async def ours(base_url: str, calls: int, concurrency: int, profile: bool) -> tuple[float, float]:
     prices = {MODEL: PriceOverride(0.1, 0.5)}
-    judge = ChatJudge(base_url, SecretStr("x"), concurrency=concurrency, price=partial(price, overrides=prices))
+
+    def priced(model: str, read: int, cached: int, written: int, tier: str | None) -> float | None:
+        return price(model, read, cached, written, prices)
+
+    judge = ChatJudge(base_url, SecretStr("x"), concurrency=concurrency, price=priced)
     await spend(200, concurrency, judge.ask)
     profiler = cProfile.Profile()
     if profile:
