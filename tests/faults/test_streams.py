@@ -69,7 +69,6 @@ def test_an_ascii_terminal_gets_question_marks_and_never_an_error(
     from worker.cli import app as door
 
     monkeypatch.chdir(scored.folder)
-    door._register()
     for command in COMMANDS:
         out, err = Ascii(), Ascii()
         with monkeypatch.context() as patched:

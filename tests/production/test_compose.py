@@ -102,7 +102,6 @@ def command_of(service: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("name", OURS)
 def test_its_commands_are_commands(name: str) -> None:
-    door._register()
     program, *arguments = command_of(stack()["services"][name])
     assert program == "spotcheck"
     command: Any = typer.main.get_command(door.app)

@@ -10,7 +10,6 @@ from worker.cli import app as door
 
 def commands() -> dict[str, Any]:
     """Every command by its full name, without the groups."""
-    door._register()
     return dict(_walk(typer.main.get_command(door.app), ""))
 
 

@@ -30,7 +30,6 @@ class Shell:
         self.folder, self.environ = folder, dict(environ or {})
 
     def __call__(self, *arguments: object, stdin: bytes | str = b"", **environ: str) -> Said:
-        door._register()
         with contextlib.chdir(self.folder):
             done = CliRunner().invoke(
                 door.app,

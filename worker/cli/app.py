@@ -6,17 +6,16 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from worker import __version__
 from worker.cli.context import close
 from worker.cli.files import DISK_FULL, is_full
 from worker.cli.output import begin, note
+from worker.cli.registry import LazyGroup
 from worker.cli.stopping import leave
 from worker.errors import EXIT_EXPORT, EXIT_OK, EXIT_USAGE, SpotcheckError
 
@@ -35,7 +34,7 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM: what a service manager sends, and the same to us as Ctrl-C."""
 
 
-class _Door(TyperGroup):
+class _RootGroup(LazyGroup):
     """The root: whatever a command raises becomes one line on stderr and a numbered exit."""
 
     def main(self, args: Any = None, *_: Any, **extra: Any) -> Any:  # noqa: ANN401 as typer's own
@@ -72,7 +71,7 @@ class _Door(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Door,
+    cls=_RootGroup,
     name="spotcheck",
     help="Scores a small known-probability sample of AI-agent runs, and says honestly whether quality changed.",
     epilog=EPILOG,
@@ -99,19 +98,11 @@ def _root(
     del version, show_traceback  # taken from the arguments before they are parsed, so that it may stand anywhere
 
 
-def _register(arguments: Sequence[str] = ()) -> None:
-    """The command that a command line names, or all."""
-    from worker.cli import registry as commands
-
-    commands.register(app, next((each for each in arguments if not each.startswith("-")), None))
-
-
 def main() -> None:
     """Run the command; errors are one line on stderr and a numbered exit."""
     _open_streams()
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
-    _register(sys.argv[1:])
     gc.freeze()  # what was loaded stays: looking for garbage in it would cost every command a tenth of its time
     gc.enable()
     app()

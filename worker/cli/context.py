@@ -2,18 +2,20 @@
 
 import os
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from worker.cli.output import note
 from worker.clock import VARIABLE as CLOCK
 from worker.clock import read_clock
-from worker.project.project import Project
-from worker.settings import read_here
-from worker.store.engine import Store
 
-_opened: list[Store] = []
+if TYPE_CHECKING:  # the app imports this file to close what is open, and `--help` opens nothing
+    from worker.project.project import Project
+    from worker.store.engine import Store
+
+_opened: "list[Store]" = []
 
 
-def project(*, creates: bool = False) -> Project:
+def project(*, creates: bool = False) -> "Project":
     """The project of this folder and environment, with its schema in order; closed when the command ends.
 
     Args:
@@ -23,8 +25,11 @@ def project(*, creates: bool = False) -> Project:
     return unopened().open(creates=creates)
 
 
-def unopened() -> Project:
+def unopened() -> "Project":
     """The project without a look at its database."""
+    from worker.project.project import Project
+    from worker.settings import read_here
+
     found = Project(read_here()[0])
     if warning := found.settings.clock.warning():
         note(warning)

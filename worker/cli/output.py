@@ -1,17 +1,14 @@
 """Results to stdout, words to stderr, tables; everything shown is data."""
 
-import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.table import Table
-
-from worker import logs
-from worker.settings import Settings, read_here
 
 
 class _Console(Console):
@@ -46,41 +43,29 @@ def say(text: str = "") -> None:
 
 def note(text: str, level: str = "info") -> None:
     """A line beside the result; of a process that logs JSON, one more line of its log."""
-    err.print(_log_line(text, level) if _logging else plain(text), markup=False)
+    err.print(_log_line(text, level) if _log_line else plain(text), markup=False)
 
 
 def raw_note(text: str) -> None:
     """The same at once, past every lock and buffer: for a signal handler."""
-    said = _log_line(text, "warning") if _logging else "\n" * os.isatty(2) + text
+    said = _log_line(text, "warning") if _log_line else "\n" * os.isatty(2) + text
     with suppress(OSError):
         os.write(2, said.encode("utf-8", "replace") + b"\n")
 
 
-_logging: list[Settings] = []
-"""The settings of a process whose notes are lines of a JSON log."""
+_log_line: Callable[[str, str], str] | None = None
+"""Makes a line of a JSON log of a text and its level; None in a command whose notes are for people."""
 
 
 def begin() -> None:
     """A command starts; one before it in this process, as in tests, leaves nothing behind."""
-    _logging.clear()
+    write_notes_as(None)
 
 
-def as_log_lines() -> bool:
-    """From here on this process is one that stays: its notes go with its log.
-
-    Returns:
-        Whether that is JSON.
-    """
-    settings = read_here()[0]
-    if settings.log == "json":
-        _logging[:] = [settings]
-        logs.set_up(settings, "INFO")  # for what is said before Celery sets up its own
-        logging.captureWarnings(True)
-    return bool(_logging)
-
-
-def _log_line(text: str, level: str) -> str:
-    return logs.json_line(_logging[0], text, level)
+def write_notes_as(log_line: Callable[[str, str], str] | None) -> None:
+    """From here on notes are lines of a log, made by this function; None writes them as they are."""
+    global _log_line
+    _log_line = log_line
 
 
 def inline(text: str) -> str:

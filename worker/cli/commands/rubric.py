@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.commands.runs import _find
 from worker.cli.context import now, project, unopened
 from worker.cli.options import Json, near
 from worker.cli.output import columns, counted, note, say, show_json
+from worker.cli.views.run import find_run
 from worker.core.rubric.lint import FATAL, lint
 from worker.core.rubric.parse import identity
 from worker.errors import EXIT_USAGE, SettingsError, StoreError
@@ -153,7 +153,7 @@ def preview(
     rubrics = load(opened.scorers.prompt_folders)
     if name not in rubrics:
         raise SettingsError(f"there is no rubric {name!r}{near(name, rubrics)}")
-    _, run = _find(opened, run_id, source)
+    _, run = find_run(opened, run_id, source)
     scorer = RubricScorer(
         rubrics[name], opened.settings.judge.model or "(no model)", opened.secret, redact=opened.settings.scoring.redact
     )

@@ -1,9 +1,8 @@
-"""`spotcheck runs`, `show` and `explain`: runs to list, one to read, the decisions about it."""
+"""`spotcheck runs`: the newest runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, get_args
 
-import orjson
 import typer
 from rich.cells import cell_len
 from rich.table import Table
@@ -11,11 +10,10 @@ from sqlalchemy import RowMapping
 
 from worker.cli.context import project
 from worker.cli.options import Json, Since, Until, near, window
-from worker.cli.output import add_row, columns, counted, inline, note, say, show_json, show_table
+from worker.cli.output import add_row, columns, note, say, show_json, show_table
 from worker.errors import SettingsError
 from worker.project.project import Project
-from worker.queries.explain import explain as tell
-from worker.records import Run, RunStatus
+from worker.records import RunStatus
 from worker.store.runs import runs as stored
 
 Source = Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")]
@@ -123,77 +121,3 @@ def _nothing(opened: Project, task_type: str | None) -> str:
     known = {row["task_type"] for row in newest}
     hint = "" if task_type is None or task_type in known else near(task_type, known)
     return f"no run matches; there are runs from {span[0]} to {span[1]}{hint}"
-
-
-def _find(opened: Project, run_id: str, source: str | None) -> tuple[int, Run]:
-    with opened.store.read() as connection:
-        found = stored.find_runs(connection, run_id, source)
-    if not found:
-        raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
-    if len(found) > 1:
-        names = ", ".join(sorted(run.source for _, run in found))
-        raise SettingsError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
-    return found[0]
-
-
-def show(run_id: RunId, source: Source = None, as_json: Json = False) -> None:
-    """One run to read: what was asked, each step, what was answered.
-
-    Examples: spotcheck show r-88121 · spotcheck show r-88121 --json
-    """
-    _, run = _find(project(), run_id, source)
-    if as_json:
-        show_json(run.model_dump(mode="json"))
-        return
-    say(_headline(run))
-    say(inline(f"agent {run.agent or '?'} {run.agent_version} · source {run.source} · revision {run.revision}"))
-    if run.error:
-        say(inline(f"error: {run.error}"))
-    for name, text in (("asked", run.input), ("answered", run.output)):
-        say(f"\n— {name} —")
-        say("(not recorded)" if text is None else text or "(empty)")
-        if name == "asked":
-            for step in run.steps:
-                say(f"\n  #{step.seq} {step.kind} {step.name}" + (f"  ERROR {step.error}" if step.error else ""))
-                for part in (step.arguments, step.result):
-                    if part not in (None, "", {}):
-                        text = part if isinstance(part, str) else orjson.dumps(part).decode()
-                        say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
-
-
-def explain(run_id: RunId, source: Source = None, as_json: Json = False) -> None:
-    """The story of one run: taken in, drawn or not, scored or not, and why.
-
-    Examples: spotcheck explain r-88121
-    """
-    opened = project()
-    pk, run = _find(opened, run_id, source)
-    story = tell(opened, pk, run)
-    if as_json:
-        show_json(
-            {
-                "run_id": run.run_id,
-                "source": run.source,
-                "night": story.night,
-                "flags": story.flags,
-                "decisions": [one._asdict() for one in story.decisions],
-            }
-        )
-        return
-    say(_headline(run))
-    for one in story.decisions:
-        value = "" if one.value is None else f"{one.value:.2f}"
-        at = "" if one.at is None else one.at.astimezone(opened.settings.zone).strftime("%m-%d %H:%M:%S %Z")
-        state = one.state.replace("_", " ")
-        label = one.scorer or state
-        shown = value or ("" if one.scorer is None else state)
-        say(f"  {label:<19} {shown:<9} {at:<19} {inline(one.reason or one.rationale or '')[:300]}".rstrip())
-        if one.reason and one.rationale:
-            say(f"  {'':<19} {inline(one.rationale)[:300]}")
-
-
-def _headline(run: Run) -> str:
-    cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}"
-    at = run.ended_at.strftime("%a %d %b %Y %H:%M UTC")
-    name = inline(f"{run.run_id} · {run.task_type}")
-    return f"{name} · {run.status} {at} · {counted(len(run.steps), 'step')}{cost}"

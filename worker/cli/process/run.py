@@ -11,8 +11,9 @@ from worker import celery
 from worker.celery import broker
 from worker.cli.context import project
 from worker.cli.options import Json, near
-from worker.cli.output import as_log_lines, note, raw_note
+from worker.cli.output import note, raw_note
 from worker.cli.process.health import check, tell, wanted
+from worker.cli.process.log_lines import as_log_lines
 from worker.cli.process.wake import Waking
 from worker.errors import SettingsError
 from worker.project.project import Project

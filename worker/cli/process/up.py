@@ -25,8 +25,9 @@ from rich.live import Live
 from worker import celery, logs
 from worker.celery import broker
 from worker.cli.context import close, project
-from worker.cli.output import as_log_lines, err, note, plain, raw_note
+from worker.cli.output import err, note, plain, raw_note
 from worker.cli.process.live import Figures, look, one_line, panel
+from worker.cli.process.log_lines import as_log_lines
 from worker.cli.process.run import known_level, ready
 from worker.errors import SpotcheckError
 from worker.project.project import Project

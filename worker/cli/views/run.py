@@ -1,0 +1,32 @@
+"""One run: found by the id that a person gives, and its headline."""
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.output import counted, inline
+from worker.errors import SettingsError
+from worker.project.project import Project
+from worker.records import Run
+from worker.store.runs import runs as stored
+
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID")]
+Source = Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")]
+
+
+def find_run(opened: Project, run_id: str, source: str | None) -> tuple[int, Run]:
+    with opened.store.read() as connection:
+        found = stored.find_runs(connection, run_id, source)
+    if not found:
+        raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
+    if len(found) > 1:
+        names = ", ".join(sorted(run.source for _, run in found))
+        raise SettingsError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
+    return found[0]
+
+
+def headline(run: Run) -> str:
+    cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}"
+    at = run.ended_at.strftime("%a %d %b %Y %H:%M UTC")
+    name = inline(f"{run.run_id} · {run.task_type}")
+    return f"{name} · {run.status} {at} · {counted(len(run.steps), 'step')}{cost}"
