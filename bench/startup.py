@@ -1,8 +1,8 @@
 """CPU of short commands: `python -m bench.startup [--project DIR] [--times N]`.
 
-User and system seconds of whole processes, medians of N (7), beside `python -c "import sqlalchemy"` in the same loop, since
-a loaded core makes all of them dearer together. Byte code is cached, as in an installation. Without --project, a made-up
-one: six weeks of 20 runs a night, scored by two heuristics, on SQLite.
+User and system seconds of whole processes, medians of N (7), beside `python -c "import sqlalchemy"` in the same loop,
+since a loaded core makes all of them dearer together. Byte code is cached, as in an installation. Without --project, a
+made-up one: six weeks of 20 runs a night, scored by two heuristics, on SQLite.
 """
 
 import argparse

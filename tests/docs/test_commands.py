@@ -15,7 +15,7 @@ from worker.records import Run
 from worker.scorers.registry import SCORERS
 from worker.settings import VARIABLES, Settings
 from worker.settings.addresses import Addresses
-from worker.settings.section import Section
+from worker.settings.section import Section, field_texts
 from worker.settings.sections_alerts import StoreSection
 from worker.settings.sections_sampling import TaskTypeRules
 
@@ -25,9 +25,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def settings(section: type[Section] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str | None]]:
     """Every setting by its full name, with its description."""
+    texts = field_texts(section)
     for name, field in section.model_fields.items():
         kind = field.annotation
-        yield ".".join((*path, name)), field.description
+        yield ".".join((*path, name)), texts.get(name)
         if isinstance(kind, type) and issubclass(kind, Section):
             yield from settings(kind, (*path, name))
 

@@ -90,7 +90,10 @@ def plain(text: str) -> str:
 
 def columns() -> int | None:
     """Columns there are to fill: the terminal's, or COLUMNS; None where a pipe takes any width."""
-    return out.width if out.is_terminal or os.environ.get("COLUMNS", "").isdigit() else None
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit():
+        return int(given)
+    return out.width if out.is_terminal else None
 
 
 def add_row(table: Table, *cells: str) -> None:

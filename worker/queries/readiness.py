@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple
 
-from worker.core.drift.scan import NIGHTS
-from worker.core.drift.thresholds import MIN_RUNS, OPERATIONAL
+from worker.core.drift.thresholds import LEARN_NIGHTS, MIN_RUNS, OPERATIONAL, USABLE_NIGHTS
 from worker.project.project import Project
 from worker.store.results import cells
 from worker.store.runs import operational, runs
@@ -16,7 +15,7 @@ class Learned(NamedTuple):
 
     share: float = 0.0
     """Of what must be learned; 1 when it is tested."""
-    said: str = f"0 of {NIGHTS.learn} nights are learned"
+    said: str = f"0 of {LEARN_NIGHTS} nights are learned"
 
     @property
     def is_tested(self) -> bool:
@@ -61,8 +60,8 @@ def learning(project: Project) -> Learning:
 def _learned(first: date, last: date, nights: int) -> Learned:
     """A stream by its first night, the newest that was looked at, and how many of its nights tell something."""
     span = (last - first).days + 1
-    done, needed = (span, NIGHTS.learn) if span <= NIGHTS.learn else (nights - 1, NIGHTS.usable)
-    if span > NIGHTS.learn and done >= needed:
+    done, needed = (span, LEARN_NIGHTS) if span <= LEARN_NIGHTS else (nights - 1, USABLE_NIGHTS)
+    if span > LEARN_NIGHTS and done >= needed:
         return Learned(1.0, "")
     # the night after the last that is learned is the first to be tested
     return Learned(0.99 * done / needed, f"{done} of {needed} nights {'is' if done == 1 else 'are'} learned")

@@ -17,7 +17,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from worker.clock import Clock
 from worker.errors import SettingsError
-from worker.settings.section import Section, Variable
+from worker.settings.section import Section, Variable, field_texts
 from worker.settings.sections_judge import ModelPrice, ModelQuota, RubricBudget
 from worker.settings.sections_sampling import TaskTypeSampling
 
@@ -195,13 +195,14 @@ def _has(data: Mapping[str, Any], path: Path) -> bool:
     return True
 
 
-def _walk(section: BaseModel, path: Path) -> Iterator[tuple[Path, object, str | None]]:
-    for name, field in type(section).model_fields.items():
+def _walk(section: Section, path: Path) -> Iterator[tuple[Path, object, str | None]]:
+    texts = field_texts(type(section))
+    for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _walk(value, (*path, name))
         else:
-            yield (*path, name), value, field.description
+            yield (*path, name), value, texts.get(name)
 
 
 def _keys(model: type[BaseModel], path: Path) -> list[str]:

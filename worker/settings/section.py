@@ -1,6 +1,10 @@
 """What every table of spotcheck.toml shares, and how a setting names its environment variable."""
 
+import ast
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -39,7 +43,7 @@ class Variable:
 class Section(BaseModel):
     """A table of `spotcheck.toml`; an unknown key is an error, so that a typo cannot pass."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -47,3 +51,23 @@ class Section(BaseModel):
         if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
             raise ValueError("true and false are not allowed here")
         return value
+
+
+def field_texts(section: type[Section]) -> Mapping[str, str]:
+    """What each field of a table means: the string literal below it, in its class and those it inherits from.
+
+    Read from the source on request, since `use_attribute_docstrings` of pydantic reads it whenever a class is made, and
+    every command would wait for that. Fields without such a literal are left out.
+    """
+    texts: dict[str, str] = {}
+    for kind in reversed(section.__mro__):
+        if not issubclass(kind, Section):
+            continue
+        (node,) = ast.parse(inspect.getsource(kind)).body
+        assert isinstance(node, ast.ClassDef)
+        for field, below in pairwise(node.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+                text = ast.literal_eval(below.value) if isinstance(below.value, ast.Constant) else None
+                if isinstance(text, str):
+                    texts[field.target.id] = inspect.cleandoc(text)
+    return texts

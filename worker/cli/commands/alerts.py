@@ -10,8 +10,6 @@ from worker.cli.context import now, project
 from worker.cli.options import Json
 from worker.cli.output import counted, say, show_json
 from worker.errors import EXIT_DRIFT, SettingsError
-from worker.pipeline.deliver import deliver
-from worker.pipeline.operations.watch import watch
 from worker.project.project import Project
 from worker.queries.readiness import learning, untested
 from worker.records import Alert
@@ -48,7 +46,10 @@ def alerts(
     """
     opened = project()
     _decide(opened, acknowledge or (), mute or (), resolve or (), nights)
-    if send:
+    if send:  # comparing imports numpy, sending an HTTP client; listing does without them
+        from worker.pipeline.deliver import deliver
+        from worker.pipeline.operations.watch import watch
+
         watch(opened, now())
         deliver(opened, now())
     with opened.store.read() as connection:

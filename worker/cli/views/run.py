@@ -15,6 +15,11 @@ Source = Annotated[str | None, typer.Option("--source", help="Where several sour
 
 
 def find_run(opened: Project, run_id: str, source: str | None) -> tuple[int, Run]:
+    """A run and its key in the store.
+
+    Raises:
+        SettingsError: There is none, or several sources have one of this id.
+    """
     with opened.store.read() as connection:
         found = stored.find_runs(connection, run_id, source)
     if not found:
@@ -26,6 +31,7 @@ def find_run(opened: Project, run_id: str, source: str | None) -> tuple[int, Run
 
 
 def headline(run: Run) -> str:
+    """Id, task type, status, end, steps and cost on one line."""
     cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}"
     at = run.ended_at.strftime("%a %d %b %Y %H:%M UTC")
     name = inline(f"{run.run_id} · {run.task_type}")

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from worker.core.drift.thresholds import LEARN_NIGHTS, USABLE_NIGHTS
+
 Floats = NDArray[np.float64]
 Direction = Literal["down", "up"]
 
@@ -36,12 +38,12 @@ class Grid(NamedTuple):
 NIGHTS = Grid(
     # neighbours overlap so much that 19 cost hardly more false alarms than 6, and they miss less
     windows=np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 21, 24, 28, 35, 42, 49, 56]),
-    learn=14,
+    learn=LEARN_NIGHTS,
     first_reference=28,
     lag=28,
     reference=112,
     reach=182,
-    usable=7,
+    usable=USABLE_NIGHTS,
     even_window=7,
     rate_log=3.9,
 )
