@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 from worker.records import Reference, Run
 from worker.scorers.protocol import Context
-from worker.scorers.registry import SCORERS
+from worker.scorers.registry import build
+from worker.settings.sections_sampling import ScoringSection
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "data" / "runs.jsonl.gz"
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEMAS: dict[str, dict[str, Any]] = {"medagentbench": {"type": "array"}}
 """Task types whose instructions promise JSON: MedAgentBench ends with `FINISH([…])`."""
+SCORERS = build(ScoringSection(schemas=SCHEMAS))
 RUN_FIELDS = ("run_id", "source", "agent", "task_type", "status", "input", "output", "cost_usd")
 STEP_FIELDS = ("seq", "name", "arguments", "result", "error", "duration_ms", "input_tokens", "output_tokens")
 
@@ -93,7 +95,7 @@ def rows(known: Sequence[Known]) -> Iterator[Row]:
 
 def row(name: str, task_type: str, known: Sequence[Known]) -> Row:
     """One heuristic on the runs of one task type."""
-    context = Context(reference=reference([one.run for one in known]), answer_schema=SCHEMAS.get(task_type))
+    context = Context(reference=reference([one.run for one in known]))
     pairs = []
     for one in known:
         value = SCORERS[name].look(one.run.for_scorer(), context).value

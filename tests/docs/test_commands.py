@@ -12,7 +12,7 @@ import pytest
 from tests.support.commands import commands
 from worker.cli.commands.init import TOML
 from worker.records import Run
-from worker.scorers.registry import SCORERS
+from worker.scorers.registry import BUILT_IN
 from worker.settings import VARIABLES, Settings
 from worker.settings.addresses import Addresses
 from worker.settings.section import Section, field_texts
@@ -88,7 +88,7 @@ def test_the_readme_names_every_variable() -> None:
 
 
 def test_the_readme_names_every_heuristic_and_exit_code() -> None:
-    assert [name for name in SCORERS if f"`{name}`" not in README] == []
+    assert [name for name in BUILT_IN if f"`{name}`" not in README] == []
     for code in ("0 fine", "2 usage", "3 input", "4 judge", "5 store", "6 export", "10 drift"):
         assert code in README
 

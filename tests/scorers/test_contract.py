@@ -1,7 +1,9 @@
-"""What every heuristic owes its callers, whatever an agent wrote."""
+"""What every heuristic owes its callers, whatever an agent wrote: built in, or a team's own on either way in."""
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,19 +11,51 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.custom_scorers import importable, install, write_module
 from worker.records import Outcome, Reference, Run, RunFilter, Step
+from worker.scorers.heuristics.heuristic import Heuristic
 from worker.scorers.protocol import Context, Scorer
-from worker.scorers.registry import SCORERS, Heuristic
+from worker.scorers.registry import BUILT_IN, build
+from worker.settings.sections_sampling import ScoringSection
 
 ENDED = datetime(2026, 5, 4, tzinfo=UTC)
 USUAL = Reference(cost_usd=0.02, steps=6.0, latency_ms=4_000.0)
 CONTEXTS = (
     Context(),
-    Context(reference=USUAL, answer_schema={"type": "object", "required": ["answer"]}),
-    Context(reference=Reference(cost_usd=0.0, steps=0.0, latency_ms=float("inf")), answer_schema={"type": 12}),
-    Context(answer_schema={"items": {"$ref": "#"}, "uniqueItems": True, "multipleOf": 0.1}),
-    Context(answer_schema={"$ref": "https://example.org/never-fetched.json"}),
+    Context(reference=USUAL),
+    Context(reference=Reference(cost_usd=0.0, steps=0.0, latency_ms=float("inf"))),
 )
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "t": {"type": "object", "required": ["answer"]},
+    "recursive": {"items": {"$ref": "#"}, "uniqueItems": True, "multipleOf": 0.1},
+}
+CUSTOM = '''\
+"""A function, and a class with settings, as a team might write them."""
+from dataclasses import dataclass
+
+
+def mentions_input(run):
+    if not run.input:
+        return None
+    run.steps[0].arguments.clear()  # raises on most runs, and must harm none
+    return len(set(run.input) & set(run.output or "")) / len(set(run.input))
+
+
+@dataclass(frozen=True)
+class Limits:
+    steps: int = 3
+
+
+class FewSteps:
+    version = "3"
+
+    def __init__(self, settings: Limits):
+        self.settings = settings
+
+    def look(self, run, context):
+        return len(run.steps) <= self.settings.steps
+'''
+NAMES = (*BUILT_IN, "mentions_input", "few_steps")
 
 texts = st.one_of(
     st.text(max_size=60),
@@ -47,7 +81,7 @@ steps = st.builds(
 runs = st.builds(
     Run,
     run_id=st.just("r"),
-    task_type=st.just("t"),
+    task_type=st.sampled_from(["t", "recursive", "none"]),
     status=st.sampled_from(["completed", "aborted", "errored", "incomplete"]),
     input=st.one_of(st.none(), texts),
     output=st.one_of(st.none(), texts),
@@ -76,8 +110,27 @@ def outcome_of(scorer: Heuristic, run: Run, context: Context) -> Outcome:
     return outcome
 
 
-def test_the_scorers_stand_in_a_stable_order_under_their_own_names() -> None:
-    assert list(SCORERS) == [
+@pytest.fixture(scope="module")
+def scorers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Heuristic]]:
+    """All: one custom scorer is a function that the settings name, the other comes with an installed package."""
+    folder = tmp_path_factory.mktemp("site")
+    write_module(folder, "contract_checks", CUSTOM)
+    install(folder, "contract_package", {"few_steps": "contract_package:FewSteps"}, CUSTOM)
+    with ExitStack() as stack:
+        stack.enter_context(importable(folder))
+        custom = {"mentions_input": "contract_checks:mentions_input"}
+        made = dict(build(ScoringSection(schemas=SCHEMAS, custom=custom, settings={"few_steps": {"steps": 2}})))
+        yield made
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def scorer(request: pytest.FixtureRequest, scorers: dict[str, Heuristic]) -> Heuristic:
+    return scorers[request.param]
+
+
+def test_the_built_in_scorers_stand_in_a_stable_order_under_their_own_names() -> None:
+    built = build(ScoringSection())
+    assert list(built)[: len(BUILT_IN)] == [
         "answer_present",
         "completed",
         "tool_success",
@@ -88,14 +141,13 @@ def test_the_scorers_stand_in_a_stable_order_under_their_own_names() -> None:
         "grounded_figures",
         "valid_json",
     ]
-    assert all(name == scorer.key.name for name, scorer in SCORERS.items())
+    assert all(name == scorer.key.name for name, scorer in built.items())
 
 
-def test_no_two_scorers_share_a_fingerprint() -> None:
-    assert len({scorer.key.fingerprint for scorer in SCORERS.values()}) == len(SCORERS)
+def test_no_two_scorers_share_a_fingerprint(scorers: dict[str, Heuristic]) -> None:
+    assert len({scorer.key.fingerprint for scorer in scorers.values()}) == len(NAMES)
 
 
-@pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS.keys())
 class TestEveryHeuristic:
     """One scorer at a time."""
 
@@ -108,11 +160,10 @@ class TestEveryHeuristic:
         assert scorer.key.kind == "heuristic"
         assert scorer.key.version
         assert re.fullmatch(r"[0-9a-f]{16}", scorer.key.fingerprint)
-        assert scorer.key.spec == {
-            "name": scorer.key.name,
-            "version": scorer.key.version,
-            "parameters": dict(scorer.parameters),
-        }
+        assert scorer.key.series == f"{scorer.key.version}+{scorer.key.fingerprint[:8]}"
+        named = {"name": scorer.key.name, "version": scorer.key.version, "parameters": dict(scorer.parameters)}
+        assert {name: scorer.key.spec[name] for name in named} == named
+        assert set(scorer.key.spec) <= {*named, "settings", "code"}
 
     def test_its_docstring_says_what_it_cannot_see(self, scorer: Heuristic) -> None:
         assert "\n\n    Cannot see: " in (type(scorer).__doc__ or "")
@@ -151,7 +202,9 @@ class TestEveryHeuristic:
     def test_a_megabyte_of_one_thing_takes_no_quadratic_time(self, scorer: Heuristic, unit: str) -> None:
         text = (unit * (1_000_000 // len(unit) + 1))[:1_000_000]
         step = Step(seq=0, kind="tool", name="n", arguments={"text": text}, result=text)
-        outcome = outcome_of(scorer, a_run(input="how many? 77", output=text, steps=(step,)), CONTEXTS[3])
+        outcome = outcome_of(
+            scorer, a_run(input="how many? 77", output=text, steps=(step,), task_type="recursive"), CONTEXTS[2]
+        )
         assert (outcome.value is None) != (outcome.reason is None)
 
     def test_arguments_nested_without_end_do_no_harm(self, scorer: Heuristic) -> None:
@@ -159,8 +212,8 @@ class TestEveryHeuristic:
         for _ in range(20_000):
             nested = [nested]
         step = Step.model_construct(seq=0, kind="tool", name="n", arguments=nested, result="[" * 20_000, error=None)
-        run = a_run(input="x", output="[" * 20_000).model_copy(update={"steps": (step,)})
-        outcome = scorer.look(run, CONTEXTS[3])
+        run = a_run(input="x", output="[" * 20_000, task_type="recursive").model_copy(update={"steps": (step,)})
+        outcome = scorer.look(run, CONTEXTS[2])
         assert (outcome.value is None) != (outcome.reason is None)
         while isinstance(nested, list):  # taken apart by hand: the interpreter frees deep nesting recursively
             nested = nested.pop()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.records import Outcome, Run
-from worker.scorers.heuristics.valid_json import ValidJson
+from worker.scorers.heuristics.valid_json import ValidJson, ValidJsonSettings
 from worker.scorers.protocol import Context
 
 SCHEMA = {
@@ -18,7 +18,8 @@ SCHEMA = {
 
 def look(output: str | None, schema: Any = SCHEMA, **over: Any) -> Outcome:
     fields = {"run_id": "r", "task_type": "t", "status": "completed", "ended_at": datetime(2026, 5, 4, tzinfo=UTC)}
-    return ValidJson().look(Run(**{**fields, "output": output, **over}), Context(answer_schema=schema))
+    settings = ValidJsonSettings(schemas={} if schema is None else {"t": schema})
+    return ValidJson(settings).look(Run(**{**fields, "output": output, **over}), Context())
 
 
 @pytest.mark.parametrize(

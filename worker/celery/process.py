@@ -83,6 +83,7 @@ class WorkerProcess:
         with self._opening:
             if self._project is None or self._pid != os.getpid():
                 self._project = Project(self.settings).open()
+                self._project.scorers.leaves_out_broken = True  # one broken scorer does not stop the others
                 self._troubles = TroubleLog(self._project)
                 self._processors = {}
                 self._pid = os.getpid()

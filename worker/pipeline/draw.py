@@ -56,7 +56,7 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
     Returns:
         The strata as they stand after it.
     """
-    scorers = [registered for registered, _ in project.scorers.register()]
+    scorers = project.scorers.in_force()
     batched = _batched(project, night)
     with project.store.write() as connection:
         is_drawn = draws.lock_night(connection, night)

@@ -31,7 +31,7 @@ class Reconciled(NamedTuple):
 
 def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     """Decide late runs of the lookback, wake lanes with due work, finish nights whose jobs are resolved, and prune."""
-    scorers = [registered for registered, _ in project.scorers.register()]
+    scorers = project.scorers.in_force()
     since = project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     with project.store.read() as connection:
         recent = draws.drawn_nights(connection, since)

@@ -1,7 +1,7 @@
 """The scorers of one project: built from the settings and the prompts folders, and registered in the store."""
 
-import difflib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import RowMapping
 
 from worker.errors import SettingsError
-from worker.records import Reference
+from worker.records import Reference, ScorerKey
 from worker.settings import Settings
 from worker.settings.sections_judge import JudgeLane
 from worker.store.engine import Store
@@ -19,7 +19,10 @@ from worker.store.queue.enrol import Registered
 from worker.store.runs import references
 
 if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
+    from worker.scorers.heuristics.heuristic import Heuristic
     from worker.scorers.protocol import Context, Scorer
+
+log = logging.getLogger("spotcheck")
 
 
 class ScorerSet:
@@ -36,6 +39,12 @@ class ScorerSet:
         self._settings, self._store, self._secret = settings, store, secret
         self.lane: JudgeLane | None = None
         """How judges are asked where a command's option says so; None as the settings have it."""
+        self.leaves_out_broken = False
+        """Whether a custom scorer that cannot be loaded is logged and left out, as in a running worker; else it is an
+        error."""
+        self.on_new_series: Callable[[str], None] = log.info
+        """Gets one line for each scorer that starts a new series in `register`."""
+        self._broken: dict[str, str] = {}
 
     @cached_property
     def prompt_folders(self) -> list[Path]:
@@ -63,15 +72,21 @@ class ScorerSet:
             SettingsError: A name is unknown; the message lists those that exist.
             RubricError: A rubric in force is wrong.
         """
-        from worker.scorers.registry import SCORERS
+        return (*self._heuristics.values(), *self._rubric_scorers())
 
-        configured = self._settings.scoring.heuristics
-        names = tuple(SCORERS) if configured is None else configured
-        heuristics = [SCORERS[_checked("scoring.heuristics", name, SCORERS)] for name in names]
-        return (*heuristics, *self._rubric_scorers())
+    @cached_property
+    def _heuristics(self) -> "Mapping[str, Heuristic]":
+        from worker.scorers.registry import build
+
+        return build(self._settings.scoring, self._leave_out if self.leaves_out_broken else None)
+
+    def _leave_out(self, name: str, why: str) -> None:
+        self._broken[name] = why
+        log.error("%s; its jobs wait, other scorers go on; mend it and restart the worker", why)
 
     def _rubric_scorers(self) -> "list[Scorer]":
         """One scorer for each rubric in force; lanes and budgets must name rubrics that exist."""
+        from worker.scorers.registry import check_name
         from worker.scorers.rubric.files import load
         from worker.scorers.rubric.scorer import RubricScorer
 
@@ -80,13 +95,15 @@ class ScorerSet:
             return []
         rubrics = load(self.prompt_folders)
         for name in judge.lanes:
-            _checked("judge.lanes", name, rubrics)
+            check_name("judge.lanes", name, rubrics)
         for name in judge.budgets:
-            _checked("judge.budgets", name, rubrics)
+            check_name("judge.budgets", name, rubrics)
+        for name in set(rubrics) & (set(self._heuristics) | set(self._broken)):
+            raise SettingsError(f"scorer {name!r}: there is a rubric of that name; choose another")
         model = judge.model if self._settings.is_judge_configured else None
         return [
             RubricScorer(
-                rubrics[_checked("scoring.rubrics", name, rubrics)],
+                rubrics[check_name("scoring.rubrics", name, rubrics)],
                 model,
                 self._secret(),
                 redact=policy.redact,
@@ -97,15 +114,39 @@ class ScorerSet:
         ]
 
     def register(self) -> "list[tuple[Registered, Scorer]]":
-        """The scorers in force with their keys in the store; new ones are written there."""
+        """The scorers in force that can score, with their keys in the store; new ones are written there."""
         entries = [(scorer.key, scorer.applies_to) for scorer in self.all]
         with self._store.read() as connection:
-            registered = {entry.key.fingerprint: entry for entry in enrol.registered(connection)}
+            existing = enrol.registered(connection)
+        registered = {entry.key.fingerprint: entry for entry in existing}
         if not all(key.fingerprint in registered for key, _ in entries):
             with self._store.write() as connection:
+                existing = enrol.registered(connection)
                 added = enrol.register(connection, entries, self._store.now(connection))
+            self._report_new_series(existing, added)
             registered = {entry.key.fingerprint: entry for entry in added}
         return [(registered[scorer.key.fingerprint], scorer) for scorer in self.all]
+
+    def in_force(self) -> list[Registered]:
+        """What looks at new nights: the scorers of `register`, and the last series of those that cannot be loaded.
+
+        The jobs of the latter wait until somebody mends them: then either the same code scores them, or, where the code
+        changed, its new series takes the open nights over, as a changed rubric does.
+        """
+        loaded = [registered for registered, _ in self.register()]
+        if not self._broken:
+            return loaded
+        with self._store.read() as connection:
+            stored = {entry.key.name: entry for entry in enrol.registered(connection)}  # the last of a name
+        return loaded + [stored[name] for name in self._broken if name in stored]
+
+    def _report_new_series(self, existing: Sequence[Registered], added: Sequence[Registered]) -> None:
+        """One line for each scorer that is new in the store while another version of it is there."""
+        known = {entry.pk for entry in existing}
+        for entry in added:
+            earlier = [other.key for other in existing if other.key.name == entry.key.name]
+            if entry.pk not in known and earlier:
+                self.on_new_series(new_series_line(earlier[-1], entry.key))
 
     def in_batches(self, *, is_backfill: bool) -> list[int]:
         """Store keys of the scorers whose jobs go to the batch lane; empty where no judge is configured."""
@@ -136,11 +177,21 @@ class ScorerSet:
             rows = references.references(connection, sorted({night for night, _ in nights_and_types}))
         from worker.scorers.protocol import Context
 
-        schemas = self._settings.scoring.schemas
-        return {
-            pair: Context(reference=reference_of(rows.get(pair)), answer_schema=schemas.get(pair[1]))
-            for pair in nights_and_types
-        }
+        return {pair: Context(reference=reference_of(rows.get(pair))) for pair in nights_and_types}
+
+
+def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
+    """That a scorer starts a new series, and which parts of it changed, in one line.
+
+    Example:
+        >>> old = ScorerKey(name="x", version="1", kind="heuristic", fingerprint="a" * 16, spec={"settings": 0})
+        >>> new_series_line(old, old.model_copy(update={"series": "1+bbbbbbbb", "spec": {"settings": 1}}))
+        'x: new series 1+bbbbbbbb, not compared with 1+aaaaaaaa; changed: settings'
+    """
+    names = dict.fromkeys((*after.spec, *before.spec))
+    changed = [name for name in names if before.spec.get(name) != after.spec.get(name)]
+    line = f"{after.name}: new series {after.series}, not compared with {before.series}"
+    return f"{line}; changed: {', '.join(changed)}" if changed else line
 
 
 def reference_of(row: RowMapping | None) -> Reference | None:
@@ -148,16 +199,3 @@ def reference_of(row: RowMapping | None) -> Reference | None:
     if row is None:
         return None
     return Reference(**{name: row[name] for name in Reference._fields})
-
-
-def _checked(setting: str, name: str, allowed: Mapping[str, object]) -> str:
-    """The name, if it is allowed.
-
-    Raises:
-        SettingsError: It is not; the message names the nearest one, or all.
-    """
-    if name in allowed:
-        return name
-    near = difflib.get_close_matches(name, list(allowed), n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(allowed)}"
-    raise SettingsError(f"{setting}: {name!r} is not known{hint}")

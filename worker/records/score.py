@@ -69,14 +69,15 @@ class ScorerKey(Record):
     version: str
     kind: ScorerKind
     fingerprint: str
-    """First 16 hex of a hash over rubric with includes, judge model, parameters and digest version."""
+    """First 16 hex of a hash over `spec`. Of a rubric: its text with includes, judge model, parameters, digest version.
+    Of a heuristic: name, version, parameters, settings, and the code where no version is declared."""
     spec: Mapping[str, Any] = Field(default_factory=dict)
     """What the fingerprint was made of, for people to read."""
-
-    @property
-    def series(self) -> str:
-        """The version as trends show it; a judge's carries its fingerprint, since a new model is a new series."""
-        return f"{self.version}+{self.fingerprint[:8]}" if self.kind == "judge" else self.version
+    series: str = Field(default_factory=lambda given: f"{given['version']}+{given['fingerprint'][:8]}")
+    """The id of the series, as trends show it: VERSION+8 hex. A stored one keeps the id it was stored with: release
+    0.1 named a heuristic's series by the plain version."""
+    former_fingerprint: str | None = None
+    """The fingerprint this scorer had before its settings entered it; None where that never changed."""
 
 
 class Stream(NamedTuple):

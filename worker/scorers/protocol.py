@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from worker.records import Ask, Reference, Run, RunFilter, ScorerKey, Scoring
 
@@ -12,8 +12,6 @@ class Context(NamedTuple):
 
     reference: Reference | None = None
     """What is usual for the run's task type; None until there is enough history."""
-    answer_schema: Mapping[str, Any] | None = None
-    """JSON Schema that the task type declares for its outputs; None where it declares none."""
     ask: Ask | None = None
     """The way to a judge; None where none is configured."""
 

@@ -1,30 +1,102 @@
-"""The scorers: one idea a file behind one protocol. Heuristics say what code can see; none of them sees quality."""
+"""The heuristics: built in, and a team's own. Heuristics say what code can see; none of them sees quality."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
+from worker.errors import SettingsError
+from worker.scorers.custom.loading import load
+from worker.scorers.custom.sources import find_sources
 from worker.scorers.heuristics.answer_present import AnswerPresent
 from worker.scorers.heuristics.completed import Completed
 from worker.scorers.heuristics.grounded_figures import GroundedFigures
 from worker.scorers.heuristics.heuristic import Heuristic
-from worker.scorers.heuristics.in_range import COST_IN_RANGE, LATENCY_IN_RANGE, STEPS_IN_RANGE
+from worker.scorers.heuristics.in_range import cost_in_range, latency_in_range, steps_in_range
 from worker.scorers.heuristics.no_repeats import NoRepeats
 from worker.scorers.heuristics.tool_success import ToolSuccess
 from worker.scorers.heuristics.valid_json import ValidJson
+from worker.scorers.typed_settings import read_settings, settings_type
+from worker.settings.sections_sampling import ScoringSection
 
-_IN_ORDER: tuple[Heuristic, ...] = (
-    AnswerPresent(),
-    Completed(),
-    ToolSuccess(),
-    NoRepeats(),
-    STEPS_IN_RANGE,
-    COST_IN_RANGE,
-    LATENCY_IN_RANGE,
-    GroundedFigures(),
-    ValidJson(),
+BUILT_IN: Mapping[str, Callable[..., Heuristic]] = MappingProxyType(
+    {
+        "answer_present": AnswerPresent,
+        "completed": Completed,
+        "tool_success": ToolSuccess,
+        "no_repeats": NoRepeats,
+        "steps_in_range": steps_in_range,
+        "cost_in_range": cost_in_range,
+        "latency_in_range": latency_in_range,
+        "grounded_figures": GroundedFigures,
+        "valid_json": ValidJson,
+    }
 )
+"""What makes each built-in heuristic, by its name, in the order they are shown: a class, or a function. One that takes
+`settings` gets the table `[scoring.settings.NAME]` in the type that the parameter is annotated with."""
 
-SCORERS: Mapping[str, Heuristic] = MappingProxyType({scorer.name: scorer for scorer in _IN_ORDER})
-"""Every heuristic by its name, in the order they are shown."""
+OnFailed = Callable[[str, str], None]
+"""Gets the name of a custom scorer that cannot be loaded, and why."""
 
-__all__ = ["SCORERS", "Heuristic"]
+
+def build(scoring: ScoringSection, on_failed: OnFailed | None = None) -> Mapping[str, Heuristic]:
+    """The heuristics in force, made from their settings.
+
+    Args:
+        scoring: Which are in force, the custom ones, and the settings of both.
+        on_failed: Is told of a custom scorer that cannot be loaded, which is then left out. None raises instead.
+
+    Returns:
+        Heuristics by name: in the order of `scoring.heuristics`; without it the built-in ones, then those of installed
+        packages, then those of `[scoring.custom]`. Only what is in force is imported.
+
+    Raises:
+        SettingsError: A name is unknown or taken, a setting is wrong, or a custom scorer cannot be loaded.
+    """
+    sources = find_sources(scoring.custom, taken=BUILT_IN)
+    factories: dict[str, Callable[[], Heuristic]] = {name: partial(_built_in, name, scoring) for name in BUILT_IN}
+    for name, source in sources.items():
+        factories[name] = partial(load, source, scoring.settings.get(name))
+    for name in scoring.settings:
+        check_name("scoring.settings", name, factories)
+    names = tuple(factories) if scoring.heuristics is None else scoring.heuristics
+    built: dict[str, Heuristic] = {}
+    for name in names:
+        check_name("scoring.heuristics", name, factories)
+        try:
+            built[name] = factories[name]()
+        except SettingsError as error:
+            if on_failed is None or name not in sources:
+                raise
+            on_failed(name, str(error))
+    return MappingProxyType(built)
+
+
+def _built_in(name: str, scoring: ScoringSection) -> Heuristic:
+    factory = BUILT_IN[name]
+    where = f"spotcheck.toml: scoring.settings.{name}"
+    table: Mapping[str, Any] | None = scoring.settings.get(name)
+    if name == "valid_json":
+        if table is not None:
+            raise SettingsError(f"{where}: its schemas stand in [scoring.schemas]")
+        table = {"schemas": scoring.schemas}
+    kind = settings_type(factory)
+    if kind is None:
+        if table is not None:
+            raise SettingsError(f"{where}: {name} has no settings")
+        return factory()
+    return factory(settings=read_settings(kind, table or {}, where))
+
+
+def check_name(setting: str, name: str, allowed: Mapping[str, object]) -> str:
+    """A name in the settings, if it is one of those allowed.
+
+    Raises:
+        SettingsError: It is not; the message names the nearest one, or all.
+    """
+    if name in allowed:
+        return name
+    near = difflib.get_close_matches(name, list(allowed), n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(allowed)}"
+    raise SettingsError(f"{setting}: {name!r} is not known{hint}")

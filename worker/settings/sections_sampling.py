@@ -105,7 +105,7 @@ class ScoringSection(Section):
     """What drawn runs are scored with."""
 
     heuristics: Annotated[tuple[str, ...] | None, AfterValidator(_names)] = None
-    """Names of heuristics; all when not given."""
+    """Names of heuristics, your own among them; all when not given."""
     rubrics: Annotated[tuple[str, ...], AfterValidator(_names)] = ("task_completion",)
     """Names of rubrics in `prompts/`."""
     max_attempts: int = Field(default=8, ge=1, le=100)
@@ -116,6 +116,10 @@ class ScoringSection(Section):
     """Keys, tokens, e-mail addresses and card numbers are blanked before a run leaves for a judge."""
     schemas: Mapping[str, Annotated[Mapping[str, Any], AfterValidator(_json_schema)]] = Field(default_factory=dict)
     """JSON Schema of the output, by task type, for the `valid_json` heuristic."""
+    custom: Mapping[str, str] = Field(default_factory=dict)
+    """Scorers of your own, by name: `package.module:function`; a module beside `spotcheck.toml` is found."""
+    settings: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """Settings of single heuristics and of your own scorers, by name."""
 
 
 class ScheduleSection(Section):

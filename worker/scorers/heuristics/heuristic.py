@@ -1,4 +1,4 @@
-"""What all heuristics share: an identity, a price of nothing, and two ways to write things down briefly."""
+"""What all heuristics share: an identity that includes their settings, no cost, and two ways to write briefly."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.records import Outcome, Run, RunFilter, ScorerKey, Scoring
 from worker.scorers.protocol import Context, MostTokens
+from worker.scorers.typed_settings import changed_settings
 
 
 class Heuristic(ABC):
@@ -18,19 +19,35 @@ class Heuristic(ABC):
     name: str
     version: str
     """Raised with every change of behaviour, which starts a new series."""
+    settings: object = None
+    """What its `__init__` was given, where that has a parameter `settings`; None for a heuristic without settings."""
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The numbers its verdict depends on; part of its identity."""
+        """The constants that its values depend on; part of its identity."""
         return {}
 
     @cached_property
     def key(self) -> ScorerKey:
-        """Who it is, with a fingerprint over name, version and parameters."""
-        spec = {"name": self.name, "version": self.version, "parameters": dict(self.parameters)}
-        canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        fingerprint = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        return ScorerKey(name=self.name, version=self.version, kind="heuristic", fingerprint=fingerprint, spec=spec)
+        """Its identity: a fingerprint over name, version, parameters and settings.
+
+        Settings that have their default value do not count, so a release that adds one with a default that changes
+        nothing moves no series. A stored scorer from before the heuristic had settings is found by
+        `former_fingerprint`.
+        """
+        spec: dict[str, Any] = {"name": self.name, "version": self.version, "parameters": dict(self.parameters)}
+        former = None
+        if self.settings is not None:
+            former = fingerprint(spec)
+            spec["settings"] = changed_settings(self.settings)
+        return ScorerKey(
+            name=self.name,
+            version=self.version,
+            kind="heuristic",
+            fingerprint=fingerprint(spec),
+            spec=spec,
+            former_fingerprint=former,
+        )
 
     @property
     def applies_to(self) -> RunFilter:
@@ -59,6 +76,17 @@ class Heuristic(ABC):
     async def score(self, run: Run, context: Context) -> Scoring:
         """Judge one run; see `Scorer.score`."""
         return Scoring(outcomes=(self.look(run, context),))
+
+
+def fingerprint(spec: Mapping[str, Any]) -> str:
+    """First 16 hex of a SHA-256 over the JSON of a spec; the order of keys makes no difference.
+
+    Example:
+        >>> fingerprint({"name": "completed", "parameters": {}, "version": "1"})
+        '8fae1f5d9c639efd'
+    """
+    canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def excerpt(text: str, limit: int = 80) -> str:

@@ -102,6 +102,16 @@ def _latency_ms(run: Run) -> float | None:
     return (run.ended_at - run.started_at) / timedelta(milliseconds=1)
 
 
-STEPS_IN_RANGE = InRange("steps_in_range", "steps", lambda run: len(run.steps), lambda usual: usual.steps, least=1)
-COST_IN_RANGE = InRange("cost_in_range", "cost_usd", lambda run: run.cost_usd, lambda usual: usual.cost_usd)
-LATENCY_IN_RANGE = InRange("latency_in_range", "latency_ms", _latency_ms, lambda usual: usual.latency_ms)
+def steps_in_range() -> InRange:
+    """Steps; a run without any is worth 0."""
+    return InRange("steps_in_range", "steps", lambda run: len(run.steps), lambda usual: usual.steps, least=1)
+
+
+def cost_in_range() -> InRange:
+    """The agent's cost, US dollars."""
+    return InRange("cost_in_range", "cost_usd", lambda run: run.cost_usd, lambda usual: usual.cost_usd)
+
+
+def latency_in_range() -> InRange:
+    """Wall time, milliseconds."""
+    return InRange("latency_in_range", "latency_ms", _latency_ms, lambda usual: usual.latency_ms)

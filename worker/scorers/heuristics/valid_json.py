@@ -6,18 +6,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import jsonschema
+from pydantic import Field
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
 from worker.records import Outcome, Run, scored, unscored
 from worker.scorers.heuristics.heuristic import Heuristic, excerpt, identity
 from worker.scorers.protocol import Context
+from worker.settings.section import Section
 
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 50
 """A validator follows a recursive schema some eight Python frames a level; this stays clear of their limit."""
 
 _FENCE = "```"
+
+
+class ValidJsonSettings(Section):
+    """What `[scoring.schemas]` says."""
+
+    schemas: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """JSON Schema of the output, by task type."""
 
 
 class ValidJson(Heuristic):
@@ -29,10 +38,16 @@ class ValidJson(Heuristic):
 
     Cannot see: whether the values are true; an empty object satisfies many schemas. `format` is not checked. References
     are never fetched. A slow regular expression in the operator's own `pattern` is as slow here.
+
+    Any change of any schema starts a new series, for all task types: the series belongs to the scorer, as a rubric's
+    does, and no rule says which edits of a schema leave which verdicts alone.
     """
 
     name = "valid_json"
     version = "1"
+
+    def __init__(self, settings: ValidJsonSettings) -> None:
+        self.settings: ValidJsonSettings = settings
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -41,7 +56,8 @@ class ValidJson(Heuristic):
 
     def look(self, run: Run, context: Context) -> Outcome:
         """Parse and validate."""
-        if context.answer_schema is None:
+        schema = self.settings.schemas.get(run.task_type)
+        if schema is None:
             return unscored("no_schema")
         if run.output is None and run.content != "full":
             return unscored("missing:run.output")
@@ -56,7 +72,7 @@ class ValidJson(Heuristic):
             return scored(0.0, label="fail", rationale=f"not JSON: {excerpt(str(error))}")
         if not is_shallow(document):
             return unscored("too_deep:run.output")
-        return _validated(document, context.answer_schema)
+        return _validated(document, schema)
 
 
 def unfenced(text: str) -> str:

@@ -37,10 +37,19 @@ class Registered(NamedTuple):
 def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilter]], now: datetime) -> list[Registered]:
     """Store scorers by fingerprint; one that is stored already keeps its row.
 
+    A scorer whose settings entered its fingerprint in a later release than the one that stored it is stored under its
+    former fingerprint: that row takes the new one, once, so that the settings of that moment define the series it has.
+
     Returns:
         The stored scorers, in the order given.
     """
     requested = list(scorers)
+    existing = registered(connection)
+    for key, _ in requested:
+        if (former := _former(existing, key)) is not None:
+            same = scorer_table.c.fingerprint == former.key.fingerprint  # of two processes at once only one finds it so
+            values = {"fingerprint": key.fingerprint, "spec": dict(key.spec)}
+            connection.execute(update(scorer_table).where(same).values(**values))
     rows = [
         {
             "name": key.name,
@@ -60,6 +69,22 @@ def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilte
     return [by_fingerprint[key.fingerprint] for key, _ in requested]
 
 
+def stored_as(existing: Iterable[Registered], key: ScorerKey) -> Registered | None:
+    """The row of a scorer, also one that the next registration will make its own; None when there is none."""
+    rows = list(existing)
+    exact = next((row for row in rows if row.key.fingerprint == key.fingerprint), None)
+    return exact or _former(rows, key)
+
+
+def _former(existing: Iterable[Registered], key: ScorerKey) -> Registered | None:
+    """The row from before settings entered the fingerprint, unless there are rows of this version with settings."""
+    if key.former_fingerprint is None:
+        return None
+    same = [row for row in existing if (row.key.name, row.key.version) == (key.name, key.version)]
+    former = [row for row in same if row.key.fingerprint == key.former_fingerprint]
+    return former[0] if former and len(former) == len(same) else None
+
+
 def registered(connection: Connection, pks: Sequence[int] | None = None) -> list[Registered]:
     """Stored scorers, oldest first; all, or only those with these keys."""
     statement = select(scorer_table).order_by(scorer_table.c.pk)
@@ -69,9 +94,7 @@ def registered(connection: Connection, pks: Sequence[int] | None = None) -> list
 
 
 def _registered(row: RowMapping) -> Registered:
-    key = ScorerKey(
-        name=row["name"], version=row["version"], kind=row["kind"], fingerprint=row["fingerprint"], spec=row["spec"]
-    )
+    key = ScorerKey(**{field: row[field] for field in ("name", "version", "series", "kind", "fingerprint", "spec")})
     return Registered(
         row["pk"], key, RunFilter(**{field: tuple(row["applies_to"][field]) for field in RunFilter._fields})
     )

@@ -1,0 +1,107 @@
+"""Typed settings of a scorer: read from a table of `spotcheck.toml`, and what of them enters its fingerprint."""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import to_jsonable_python
+
+from worker.errors import SettingsError
+
+_PARAMETER = "settings"
+
+
+def settings_type(factory: Callable[..., object]) -> object:
+    """What a class or function that makes a scorer wants to be given as `settings`.
+
+    Args:
+        factory: A class, or a function.
+
+    Returns:
+        The annotation of its parameter named `settings`: a pydantic model or a dataclass; `dict` where it is not
+        annotated. None where it has no such parameter, and so no settings.
+
+    Raises:
+        NameError: An annotation cannot be resolved.
+    """
+    try:
+        parameter = inspect.signature(factory, eval_str=True).parameters.get(_PARAMETER)
+    except (ValueError, TypeError):  # nothing to read it from
+        return None
+    if parameter is None:
+        return None
+    return dict if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+
+
+def read_settings(kind: object, table: Mapping[str, Any], where: str) -> object:
+    """A table of the settings file as the type that a scorer asks for.
+
+    Args:
+        kind: As `settings_type` gives it.
+        table: What the file says; empty when it says nothing.
+        where: The table's name, for messages.
+
+    Raises:
+        SettingsError: A key is unknown or missing, or a value is wrong; names the key and what was found.
+    """
+    fields = _fields(kind)
+    for key in table if fields is not None else ():
+        if key not in (fields or ()):
+            near = difflib.get_close_matches(key, fields or (), n=1)
+            raise SettingsError(f"{where}.{key} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    try:
+        return _adapter(kind).validate_python(dict(table))
+    except PydanticUserError as error:
+        raise SettingsError(f"{where}: {kind!r} is no type that settings can have: {_line(error)}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join((where, *map(str, first["loc"])))
+        if first["type"] == "missing":
+            raise SettingsError(f"{key} is missing") from None
+        raise SettingsError(f"{key} is {first['input']!r:.100}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def changed_settings(settings: object) -> Any:  # noqa: ANN401 any JSON value
+    """Settings as JSON values, without those that have their default value.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Limits:
+        ...     most: int = 20
+        ...     least: int = 1
+        >>> changed_settings(Limits(most=5))
+        {'most': 5}
+    """
+    return _ordered(_adapter(type(settings)).dump_python(settings, exclude_defaults=True))
+
+
+def _ordered(value: object) -> object:
+    """JSON values, in an order that is the same in every process: that of a set is not."""
+    if isinstance(value, Mapping):
+        return {str(key): _ordered(inner) for key, inner in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((_ordered(inner) for inner in value), key=repr)
+    if isinstance(value, list | tuple):
+        return [_ordered(inner) for inner in value]
+    return to_jsonable_python(value, fallback=repr)
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 any type that pydantic knows
+    return TypeAdapter(kind)
+
+
+def _fields(kind: object) -> list[str] | None:
+    """Names of the keys a table may have; None where any are allowed."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.model_config.get("extra") != "allow":
+        return [field.alias or name for name, field in kind.model_fields.items()]
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return None
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
