@@ -24,8 +24,8 @@ def test_a_night_before_the_first_is_before_start_and_one_after_it_is_pending(st
         ledger.add_runs(2, night=night, task_type="billing")
     scorers = ledger.register(heuristic(task_types=("refund",)))
     before, after = ledger.all_counts(scorers, start=NIGHT)
-    assert before == counts.NightCounts("tool_success", "1", BEFORE, 5, 2, 3, 0, 0, 0, 0, 0, 0)
-    assert after == counts.NightCounts("tool_success", "1", NIGHT, 5, 2, 0, 0, 0, 0, 0, 0, 3)
+    assert before == counts.NightCounts("tool_success", "1+tool_suc", BEFORE, 5, 2, 3, 0, 0, 0, 0, 0, 0)
+    assert after == counts.NightCounts("tool_success", "1+tool_suc", NIGHT, 5, 2, 0, 0, 0, 0, 0, 0, 3)
     assert [each.before_start for each in ledger.all_counts(scorers, start=None)] == [3, 3], "nothing is owed yet"
     assert before.reconciles
     assert after.reconciles
@@ -38,7 +38,8 @@ def test_every_ended_run_of_a_drawn_night_is_accounted_for(store: Store) -> None
     scorers = ledger.register(heuristic(task_types=("refund",)))
     ledger.draw(scorers, rate=0.5)
     assert ledger.count(scorers)._asdict() == {
-        "scorer": "tool_success", "scorer_version": "1", "night": NIGHT, "ended": 25, "filtered": 5, "before_start": 0,
+        "scorer": "tool_success", "scorer_version": "1+tool_suc", "night": NIGHT,
+        "ended": 25, "filtered": 5, "before_start": 0,
         "sampled_out": 10, "scored": 0, "unscored": 0, "failed": 0, "shed": 0, "pending": 10,
     }  # fmt: skip
     jobs = ledger.claim(scorers, limit=6).jobs

@@ -37,6 +37,10 @@ rubrics = ["task_completion"]                       # files in prompts/
 # lease_s = 90              # seconds until others take over from a worker that is gone
 # [scoring.schemas.faq]     # JSON Schema of a task type's output, for valid_json
 # type = "object"
+# [scoring.custom]          # scorers of your own beside the built-in heuristics, see docs/scorers.md
+# short_answer = "checks:short_answer"       # the function short_answer in checks.py beside this file
+# [scoring.settings.short_answer]            # where it takes settings
+# most = 200
 
 [judge]
 # model = "…"                   # or SPOTCHECK_JUDGE_MODEL
