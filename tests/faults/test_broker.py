@@ -127,7 +127,8 @@ def test_a_broker_folder_that_is_deleted_under_a_worker_is_made_again(stocked: t
         with a_worker(shell) as running:
             assert in_a_process(shell, "nightly", "--date", night).code == 0
             until(lambda: gate.asked >= 2, running, log)
-            shutil.rmtree(shell.folder / "spotcheck.broker")
+            deleted = (shell.folder / "spotcheck.broker").rename(shell.folder / "deleted")
+            shutil.rmtree(deleted)  # not in place: the worker makes the folder anew while it is being emptied
             gate.open.set()
             shell("ingest", "-", stdin=lines(*(a_document(f"late-{number}") for number in range(3))))
             said = in_a_process(shell, "score")

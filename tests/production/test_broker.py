@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -116,6 +117,33 @@ def test_half_an_exchange_is_bound_anew(folder: Path) -> None:
             assert open_channel.get_table("control") == []
             open_channel._queue_bind("control", "control", "", "control")
             assert open_channel.get_table("control") == bound
+
+
+def test_a_message_put_into_a_folder_that_was_deleted_is_not_lost(folder: Path) -> None:
+    with channel() as open_channel:
+        shutil.rmtree(folder / "queue")
+        open_channel._put("control", {"n": 1})
+        assert open_channel._get("control") == {"n": 1}
+        shutil.rmtree(folder / "queue")
+        with pytest.raises(Empty):
+            open_channel._get("control")
+        assert (folder / "queue").is_dir()
+
+
+def test_queues_are_bound_anew_in_a_folder_that_was_deleted(folder: Path) -> None:
+    with channel() as open_channel:
+        shutil.rmtree(folder / "control")
+        open_channel._queue_bind("control", "control", "", "control")
+        assert [tuple(binding) for binding in open_channel.get_table("control")] == [("control", "", "control")]
+
+
+def test_a_worker_that_meets_a_folder_in_the_middle_of_its_deletion_goes_on(folder: Path) -> None:
+    """A link that leads nowhere stands for that moment: the folder is there, and it is not."""
+    with channel() as open_channel:
+        (folder / "queue").rmdir()
+        (folder / "queue").symlink_to(folder / "nowhere")
+        with pytest.raises(Empty):
+            open_channel._get("control")
 
 
 OF_ITS_OWN = """

@@ -2,7 +2,7 @@
 
 kombu's own opens a message under its final name and then writes it. A reader in between, or a `kill -9`, leaves an
 empty file, and an empty file ends every worker that reads it. Ours puts a message whole or not at all, and drops half a
-one: the ledger keeps the work.
+one: the jobs are in the database. A folder that is deleted under running workers is made again.
 """
 
 import logging
@@ -10,10 +10,10 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, BinaryIO
 
 from kombu.transport import filesystem
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
@@ -24,6 +24,8 @@ PART = ".part"
 """How the name of a message ends that is still being written."""
 _LOOK_S = 0.5
 """Longest wait for a message before the worker looks whether it was told to stop; kombu's own is 2 s."""
+_TRIES = 5
+"""Times that a write makes its folder again, which somebody may be deleting."""
 
 
 class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no types
@@ -59,12 +61,11 @@ class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         file = self._exchange_file(exchange)
-        self.control_folder.mkdir(parents=True, exist_ok=True)
-        wanted = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
+        binding = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
         with _locked(self.control_folder / ".lock"):
-            known = self.get_table(exchange)
-            if wanted not in known:
-                _write_whole(file, dumps([wanted, *known]))
+            bindings = self.get_table(exchange)
+            if binding not in bindings:
+                _write_whole(file, dumps([binding, *bindings]))
 
 
 class FolderTransport(filesystem.Transport):  # type: ignore[misc]  # kombu ships no types
@@ -82,26 +83,54 @@ class FolderTransport(filesystem.Transport):  # type: ignore[misc]  # kombu ship
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in a folder, many times a second. One that somebody took away is made again: messages only wake."""
+    """What lies in a folder, many times a second; nothing where it was deleted, and then it is made again."""
     try:
         return os.listdir(folder)  # noqa: PTH208 names are all it needs
     except FileNotFoundError:
         log.warning("broker: folder %s was gone and is made again; the ledger keeps the work", folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         return []
 
 
+def _make(folder: Path) -> None:
+    """Make a folder; where somebody deletes it, or one above it, in that moment, it is left for the next time."""
+    with suppress(FileNotFoundError, FileExistsError):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f".{uuid.uuid4()}{PART}")
-    part.write_bytes(str_to_bytes(text))
-    part.replace(path)
+    """Write a file in one step of the file system.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    for left in reversed(range(_TRIES)):
+        part = path.with_name(f".{uuid.uuid4()}{PART}")
+        try:
+            part.write_bytes(str_to_bytes(text))
+            part.replace(path)
+        except FileNotFoundError:
+            if not left:
+                raise
+            _make(path.parent)
+        else:
+            return
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("ab") as file:
+    """Hold the lock of a file, which is made with its folder."""
+    with _opened(path) as file:
         filesystem.lock(file, filesystem.LOCK_EX)
         try:
             yield
         finally:
             filesystem.unlock(file)
+
+
+def _opened(path: Path) -> BinaryIO:
+    for _ in range(_TRIES - 1):
+        with suppress(FileNotFoundError):
+            return path.open("ab")
+        _make(path.parent)
+    return path.open("ab")

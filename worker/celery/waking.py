@@ -28,8 +28,8 @@ def wake(lane: str, due: int = 1) -> None:
     settings = this_process.settings
     queue = QUEUE_OF[lane]
     max_count = 1 if lane == "batch" else MAX_WAKE_UPS
-    count = min(max_count, 1 + due // JOBS_PER_WAKE_UP, broker.room(settings, queue))
     try:
+        count = min(max_count, 1 + due // JOBS_PER_WAKE_UP, broker.room(settings, queue))
         if not contact.is_up:
             broker.check_broker(app, settings)
         for _ in range(count):
