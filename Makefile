@@ -1,10 +1,11 @@
-# `make demo` runs the main job, `make test` passes the tests; both set everything up by themselves.
+# `make demo` runs the main job, `make test` passes the fast tests; both set everything up by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
+PYTEST := -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types floors docs fix venv bench clean
+.PHONY: help demo test test-rest test-all check lint types floors docs fix venv bench clean
 
 help:  ## What there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -20,10 +21,16 @@ venv: .venv/ready  ## A virtual environment in .venv with everything
 demo: .venv/ready  ## Eight made-up weeks through the real corridor: no key, no server
 	$(BIN)/spotcheck demo
 
-test: .venv/ready  ## All tests; PostgreSQL and Redis come from wheels
-	$(BIN)/python -m pytest -q -n $(JOBS)
+test: .venv/ready  ## The fast tests, about eight minutes on two cores; PostgreSQL and Redis come from wheels
+	$(BIN)/python -m pytest -q $(PYTEST)
 
-check: lint types floors test  ## Everything that CI runs, in the order that fails fastest
+test-rest: .venv/ready  ## What `make test` leaves out: simulations, long fault stories, both stores everywhere
+	$(BIN)/python -m pytest -q $(PYTEST) --rest
+
+test-all: .venv/ready  ## Every test
+	$(BIN)/python -m pytest -q $(PYTEST) --slow --both-stores
+
+check: lint types floors test  ## What must hold before a push; CI adds `make test-rest`
 
 lint: .venv/ready  ## Format and lint
 	$(BIN)/ruff format --check .

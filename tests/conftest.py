@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.support import servers, stores
+from tests.support import selection, servers, stores
 from tests.support.project import Installation
 from tests.support.shell import Shell
 from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
@@ -17,6 +17,17 @@ from worker.records import Run
 from worker.store.engine import Store
 
 pytest_plugins = ["tests.support.report_history"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--both-stores`, `--slow`, `--rest`."""
+    selection.add_options(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without those options, the fast tests."""
+    selection.select(config, items)
+
 
 _OWN = ("SPOTCHECK_", "OPENAI_", "COLUMNS", "LINES")
 for _name in [name for name in os.environ if name.startswith(_OWN)]:
