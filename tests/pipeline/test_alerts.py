@@ -1,18 +1,16 @@
 """What is told: once, muted where people said so, sent signed until it has arrived, and history is no news."""
 
 import random
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-import orjson
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from tests.support.receivers import Receiver, receiving
 from tests.support.watched_team import MONDAY, project, send
-from worker.pipeline.alert import tell
+from worker.pipeline.alert import raise_alert
 from worker.pipeline.deliver import MOST_ATTEMPTS, deliver
 from worker.pipeline.draw import draw_night
 from worker.pipeline.operations.watch import watch
@@ -25,43 +23,10 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 NIGHT = NOW.date()
 
 
-class Receiver:
-    """A webhook's other side: what it got, and what it answers next."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[Mapping[str, str], bytes]] = []
-        self.answers: list[int] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.got.append(({key.lower(): value for key, value in self.headers.items()}, body))
-                self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
-                if self.path == "/moved":
-                    self.send_header("location", "/elsewhere")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    one = Receiver()
-    yield one
-    one.close()
+    with receiving() as found:
+        yield found
 
 
 def _costly(run_id: str, cost_usd: float, ended_at: datetime = NOW) -> dict[str, Any]:
@@ -125,7 +90,7 @@ def test_what_is_sent_verifies_with_another_implementation_and_holds_the_alert(
     # the time of the call, not of the import: a receiver refuses signatures that are older than five minutes
     assert deliver(opened, datetime.now(UTC)).sent == 1
     assert deliver(opened, datetime.now(UTC) + timedelta(hours=1)).sent == 0, "once is enough"
-    ((headers, body),) = receiver.got
+    ((headers, body, _),) = receiver.got
     message = Webhook(SECRET).verify(body, dict(headers))
     assert message["type"] == "spotcheck.alert"
     assert (message["data"]["kind"], message["data"]["run_id"]) == ("run_cost", "dear")
@@ -144,13 +109,13 @@ def test_a_receiver_that_is_down_gets_the_same_message_later(database_url: str, 
         assert deliver(opened, later).put_off == 0, "not before its time"
         later += timedelta(hours=2)
     assert deliver(opened, later).sent == 1
-    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
-    assert len({body for _, body in receiver.got}) == 1
+    assert len(set(receiver.ids())) == 1
+    assert len({got.body for got in receiver.got}) == 1
     opened.store.close()
 
 
 def test_a_refusal_is_final_and_a_redirect_is_not_followed(database_url: str, receiver: Receiver) -> None:
-    receiver.url = receiver.url.replace("/hook", "/moved")
+    receiver.headers = {"location": "/elsewhere"}
     opened = _project(database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
     receiver.answers = [302]
@@ -163,9 +128,8 @@ def test_a_refusal_is_final_and_a_redirect_is_not_followed(database_url: str, re
 
 
 def test_nobody_there_for_a_day_ends_as_failed_and_is_kept(database_url: str) -> None:
-    nobody = Receiver()
-    nobody.close()
-    opened = _project(database_url, nobody)
+    with receiving() as gone:
+        opened = _project(database_url, gone)
     send(opened, [_costly("dear", 2.5)], NOW)
     done = [deliver(opened, NOW + timedelta(hours=2 * attempt)) for attempt in range(MOST_ATTEMPTS + 2)]
     assert sum(each.put_off for each in done) == MOST_ATTEMPTS - 1
@@ -178,7 +142,7 @@ def test_a_process_that_dies_while_sending_costs_a_repeat_never_a_loss(database_
     opened = _project(database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
     with opened.store.write() as connection:
-        assert len(outbox.claim(connection, NOW, 10, 60.0)) == 1  # claimed, and never heard of again
+        assert outbox.claim(connection, "webhook", NOW, 60.0)  # claimed, and never heard of again
     assert deliver(opened, NOW + timedelta(seconds=30)).sent == 0
     assert deliver(opened, NOW + timedelta(seconds=61)).sent == 1
     opened.store.close()
@@ -204,10 +168,10 @@ def test_replayed_history_is_stored_and_nothing_leaves(database_url: str, receiv
     opened.nights.is_replaying = True
     old = Alert(key="drift:1", kind="drift", urgency="now", text="x", night=MONDAY, raised_at=NOW)
     with opened.store.write() as connection:
-        assert tell(opened, connection, old)
+        assert raise_alert(opened, connection, old)
     assert len(_listed(opened)) == 1
     assert deliver(opened, NOW).sent == 0
-    assert orjson.dumps([headers for headers, _ in receiver.got]) == b"[]"
+    assert receiver.got == []
     opened.store.close()
 
 

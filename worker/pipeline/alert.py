@@ -1,4 +1,4 @@
-"""What was found to what people are told: stored once, and put into the outbox in the same transaction."""
+"""Findings to alerts: each stored once, and put into the outbox of every destination in the same transaction."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -16,41 +16,39 @@ from worker.store.runs import runs
 from worker.store.runs.runs import Incoming
 
 log = logging.getLogger("spotcheck.alerts")
-WEBHOOK = "webhook"
 _NOW_KINDS = ("errors", "tool", "cost", "steps")
 """Told at once; a change of quality is for the weekly review, and never a page (METHODS §6)."""
 
 
-def tell(project: Project, connection: Connection, one: Alert, *, run_pk: int | None = None) -> bool:
-    """Store an alert, once, log it, and send it where alerts go; nothing leaves for a night that is long over.
+def raise_alert(project: Project, connection: Connection, alert: Alert, *, run_pk: int | None = None) -> bool:
+    """Store an alert, once, log it, and queue it for every destination; nothing leaves for a night that is long over.
 
     Args:
         project: Whose.
         connection: The transaction that found it.
-        one: The alert.
-        run_pk: The run it is about.
+        alert: The alert; its `key` says what it is about, and the same thing is told once.
+        run_pk: The run it is about; None when it is about more than one.
 
     Returns:
         Whether it is new.
     """
-    number = alerts.add(connection, one, run_pk=run_pk)
+    number = alerts.add(connection, alert, run_pk=run_pk)
     if number is None:
         return False
     if alerts.is_muted(connection, number):
         return True
-    log.warning("alert %d (%s): %s", number, one.urgency, one.text)
-    if _leaves(project, one):
-        body = orjson.dumps(message(one, number), default=str).decode()
-        outbox.post(connection, number, WEBHOOK, body, one.raised_at)
+    log.warning("alert %d (%s): %s", number, alert.urgency, alert.text)
+    if project.settings.sinks and _leaves(project, alert):
+        body = orjson.dumps(message(alert, number), default=str).decode()
+        for destination in project.settings.sinks:
+            outbox.post(connection, number, destination, body, alert.raised_at)
     return True
 
 
-def _leaves(project: Project, one: Alert) -> bool:
-    if project.settings.webhook_url is None:
+def _leaves(project: Project, alert: Alert) -> bool:
+    if project.settings.alerts.send == "now" and alert.urgency != "now":
         return False
-    if project.settings.alerts.send == "now" and one.urgency != "now":
-        return False
-    return not is_history(project, one.night, one.raised_at)
+    return not is_history(project, alert.night, alert.raised_at)
 
 
 def is_history(project: Project, night: date, now: datetime) -> bool:
@@ -60,33 +58,33 @@ def is_history(project: Project, night: date, now: datetime) -> bool:
     return night < project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
 
 
-def message(one: Alert, number: int) -> dict[str, Any]:
-    """What a webhook gets: `{"type":"spotcheck.alert","timestamp","data":{…}}`."""
-    data = one.model_dump(mode="json", exclude={"alert_id", "key", "state", "muted_until"})
-    return {"type": "spotcheck.alert", "timestamp": one.raised_at, "data": {"alert_id": number, **data}}
+def message(alert: Alert, number: int) -> dict[str, Any]:
+    """What every destination gets: `{"type":"spotcheck.alert","timestamp","data":{…}}`."""
+    data = alert.model_dump(mode="json", exclude={"alert_id", "key", "state", "muted_until"})
+    return {"type": "spotcheck.alert", "timestamp": alert.raised_at, "data": {"alert_id": number, **data}}
 
 
-def tell_findings(project: Project, connection: Connection, found: Iterable[Drift], now: datetime) -> None:
-    """An alert for each new finding."""
-    for one in found:
-        details = one.model_dump(mode="json", exclude={"finding_id", "state", "stream"})
+def alert_findings(project: Project, connection: Connection, findings: Iterable[Drift], now: datetime) -> None:
+    """Raise an alert for each new finding."""
+    for drift in findings:
+        details = drift.model_dump(mode="json", exclude={"finding_id", "state", "stream"})
         alert = Alert(
-            key=f"drift:{one.finding_id}",
+            key=f"drift:{drift.finding_id}",
             kind="drift",
-            urgency="now" if one.kind in _NOW_KINDS else "review",
-            task_type=one.stream.task_type,
-            subject=one.stream.scorer,
-            text=alerting.finding_text(one),
-            details={**details, "stream": one.stream._asdict()},
-            night=one.found_night,
-            finding_id=one.finding_id,
+            urgency="now" if drift.kind in _NOW_KINDS else "review",
+            task_type=drift.stream.task_type,
+            subject=drift.stream.scorer,
+            text=alerting.finding_text(drift),
+            details={**details, "stream": drift.stream._asdict()},
+            night=drift.found_night,
+            finding_id=drift.finding_id,
             raised_at=now,
         )
-        tell(project, connection, alert)
+        raise_alert(project, connection, alert)
 
 
-def tell_costly(project: Project, connection: Connection, batch: Sequence[Incoming], now: datetime) -> None:
-    """An alert for each fresh run that cost more than the cap; in the transaction that takes the runs in."""
+def alert_costly_runs(project: Project, connection: Connection, batch: Sequence[Incoming], now: datetime) -> None:
+    """Raise an alert for each fresh run that cost more than the cap; in the transaction that takes the runs in."""
     cap = project.settings.alerts.run_cost_usd
     if cap is None:
         return
@@ -97,18 +95,21 @@ def tell_costly(project: Project, connection: Connection, batch: Sequence[Incomi
     ]
     keys = runs.keys_of(connection, [(item.run.source, item.run.run_id) for item in costly])
     for item in costly:
-        one, cost_usd = item.run, item.run.cost_usd or 0.0
-        told = alerting.format_usd(cost_usd)
+        run, cost_usd = item.run, item.run.cost_usd or 0.0
+        run_pk = keys[run.source, run.run_id]
         alert = Alert(
-            key=f"run_cost:{keys[one.source, one.run_id]}",
+            key=f"run_cost:{run_pk}",
             kind="run_cost",
             urgency="now",
-            task_type=one.task_type,
-            subject=one.agent,
-            text=f"{one.task_type}: run {one.run_id} cost {told}, above the cap of {alerting.format_usd(cap)}",
-            details={"cost_usd": cost_usd, "cap_usd": cap, "agent": one.agent, "agent_version": one.agent_version},
+            task_type=run.task_type,
+            subject=run.agent,
+            text=(
+                f"{run.task_type}: run {run.run_id} cost {alerting.format_usd(cost_usd)}, "
+                f"above the cap of {alerting.format_usd(cap)}"
+            ),
+            details={"cost_usd": cost_usd, "cap_usd": cap, "agent": run.agent, "agent_version": run.agent_version},
             night=item.night,
-            run_id=one.run_id,
+            run_id=run.run_id,
             raised_at=now,
         )
-        tell(project, connection, alert, run_pk=keys[one.source, one.run_id])
+        raise_alert(project, connection, alert, run_pk=run_pk)

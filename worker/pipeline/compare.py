@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 from worker.core.drift import alerting, scan
 from worker.core.drift.thresholds import MIX_NIGHTS, OPERATIONAL
 from worker.core.stats.nightly import NightlySeries, nightly_lines
-from worker.pipeline.alert import tell_findings
+from worker.pipeline.alert import alert_findings
 from worker.pipeline.follow import MUTE_NIGHTS, follow
 from worker.project.project import Project
 from worker.records import Drift, Stream
@@ -52,7 +52,7 @@ def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
             if finding is not None:
                 key = findings.add(connection, finding, now)
                 found.append(finding.model_copy(update={"finding_id": key}))
-        tell_findings(project, connection, found, now)
+        alert_findings(project, connection, found, now)
         cells.mark_compared(connection, night, now)
     return found
 

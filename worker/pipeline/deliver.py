@@ -1,21 +1,48 @@
-"""The outbox to the outside: each message until it has arrived, or nobody takes it for two days."""
+"""The outbox to the outside: each destination by itself, each message until it is taken or nobody takes it for a day.
+
+- A destination has one deliverer at a time (a lease in the store), so its messages leave in the order they were raised.
+- A message that a destination does not take now stays at the head of its queue, and the destination is left alone for a
+  while: its circuit breaker is open. After that one message is sent to see; if it is taken the others follow at once.
+- The time doubles with every failure, with full jitter, and is never shorter than the destination asked for. It stays
+  below some minutes for a destination and goes on to an hour for a message: one that always fails is passed by others.
+- A message that is refused for ever is kept as failed, and the next one goes.
+- Destinations are delivered to in a thread each: one that is slow or dead holds up no other.
+"""
 
 import logging
 import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from worker.connectors.sinks import webhook
+from worker.connectors.http import HttpClient
+from worker.connectors.sinks import registry
+from worker.connectors.sinks.sink import Delivery, Message, Sink
+from worker.errors import SpotcheckError
 from worker.project.project import Project
-from worker.store.results import outbox
+from worker.store.engine import Store
+from worker.store.results import destinations, outbox
+from worker.store.results.destinations import DestinationState, HeldDestination
+from worker.store.results.outbox import OutboxMessage
 
 log = logging.getLogger("spotcheck.alerts")
-_AT_ONCE = 10
-_LEASE_S = 60.0
-"""Longer than an attempt can take; a process that dies in between costs a repeat, never a loss."""
-_BACKOFF_S, _BACKOFF_MOST_S = 15.0, 3_600.0
+LEASE_S = 60.0
+"""Twice what an attempt may take; a process that dies in between costs a repeat after this time, never a loss."""
+_ROUND_S = 15.0
+"""No message is begun later than this in a round: a slow destination must not keep a worker from its other tasks."""
+_BACKOFF_S = 15.0
+_MESSAGE_WAIT_S = 3_600.0
+"""Longest wait of a message by its own attempts."""
+_PAUSE_S = 300.0
+"""Longest pause of a destination by its failures. Shorter than a message's wait: after a few failures another message
+is sent to see, so that one which is always answered with 500 holds up the rest for minutes, not for a day."""
+_OUTAGE = 3
+"""From so many failures in a row a destination was down; what waited for it leaves at once when it is back."""
 MOST_ATTEMPTS = 40
-"""With full jitter about a day; then it counts as failed, and says so."""
+"""With full jitter about a day; then a message counts as failed, and says so."""
 
 
 class Delivered(NamedTuple):
@@ -26,45 +53,141 @@ class Delivered(NamedTuple):
     failed: int = 0
 
 
-def deliver(project: Project, now: datetime) -> Delivered:
-    """Send what is due. At least once: a receiver tells repeats by `webhook-id`. Safe at any moment, by anyone.
+def deliver(
+    project: Project, now: datetime, *, sinks: Mapping[str, Callable[[HttpClient], Sink]] | None = None
+) -> Delivered:
+    """Send what is due. At least once: a receiver tells repeats by the message's id. Safe at any moment, by anyone.
 
-    No connection is held while the other side thinks; a message is leased for a minute.
+    No connection to the store is held while the other side thinks.
 
     Args:
-        project: Whose outbox; without a webhook configured nothing is taken out of it.
+        project: Whose outbox.
         now: The time, for signatures and waits.
+        sinks: What delivers to each destination; those that have an address in the settings when not given. Messages
+            for other destinations stay in the outbox.
+
+    Raises:
+        SettingsError: A destination's address or secret cannot be used; what was due for the others has left.
     """
-    url, secret = project.settings.webhook_url, project.settings.webhook_secret
-    if url is None:
-        return Delivered()
-    webhook.check(url.get_secret_value())
     with project.store.read() as connection:
-        if not outbox.waiting(connection).get("queued"):
-            return Delivered()
-    with project.store.write() as connection:
-        letters = outbox.claim(connection, now, _AT_ONCE, _LEASE_S)
-    sent = put_off = failed = 0
-    for letter in letters:
-        key = secret.get_secret_value() if secret is not None else None
-        done = webhook.post(url.get_secret_value(), key, letter.message_id, letter.body, now)
-        with project.store.write() as connection:
-            if done.is_sent:
-                outbox.sent(connection, letter.pk, now)
-                sent += 1
-            elif done.is_final or letter.attempt >= MOST_ATTEMPTS:
-                outbox.given_up(connection, letter.pk, done.said, now)
-                log.error("webhook: message %s was not taken: %s", letter.message_id, done.said)
-                failed += 1
+        due = outbox.destinations_due(connection, now)
+    if sinks is None:
+        sinks = registry.in_use(project.settings)
+    if not due.intersection(sinks):
+        return Delivered()
+    started = time.monotonic()
+
+    def clock() -> datetime:
+        return now + timedelta(seconds=time.monotonic() - started)
+
+    queues = [_Queue(project.store, name, build, clock) for name, build in sinks.items() if name in due]
+    stopping = threading.Event()
+    with ThreadPoolExecutor(len(queues), thread_name_prefix="deliver") as pool:
+        try:
+            running = [pool.submit(queue.drain, stopping) for queue in queues]
+            wait(running)
+        except BaseException:  # Ctrl-C: each ends after the message that it is sending
+            stopping.set()
+            raise
+    done = [future.result() for future in running]
+    return Delivered(*(sum(counts) for counts in zip(*done, strict=True)))
+
+
+class _Queue:
+    """One destination's messages, one after the other, as long as it takes them."""
+
+    def __init__(
+        self, store: Store, name: str, build: Callable[[HttpClient], Sink], clock: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._build = build
+        self._clock = clock
+        self._until = clock() + timedelta(seconds=_ROUND_S)
+
+    def drain(self, stopping: threading.Event) -> Delivered:
+        """Deliver until nothing is due, the destination fails, another process has it, or the round's time is over."""
+        sent = put_off = failed = 0
+        with HttpClient() as http:
+            sink = self._build(http)
+            with self._store.write() as connection:
+                held = destinations.acquire(connection, self._name, self._clock(), LEASE_S)
+            while held is not None and not stopping.is_set() and self._clock() < self._until:
+                held, message = self._claim(held)
+                if held is None or message is None:
+                    break
+                delivery = _attempt(sink, Message(message.message_id, message.body, self._clock()))
+                if delivery.outcome == "taken":
+                    held = self._taken(held, message)
+                    sent += 1
+                elif delivery.outcome == "refused":
+                    held = self._refused(held, message, delivery)
+                    failed += 1
+                else:
+                    self._later(held, message, delivery)
+                    held = None
+                    is_last = message.attempt >= MOST_ATTEMPTS
+                    put_off, failed = put_off + (not is_last), failed + is_last
+            if held is not None:
+                with self._store.write() as connection:
+                    destinations.release(connection, held, held.state)
+        return Delivered(sent, put_off, failed)
+
+    def _claim(self, held: HeldDestination) -> tuple[HeldDestination | None, OutboxMessage | None]:
+        with self._store.write() as connection:
+            now = self._clock()
+            renewed = destinations.renew(connection, held, now, LEASE_S)
+            return renewed, outbox.claim(connection, self._name, now, LEASE_S) if renewed is not None else None
+
+    def _taken(self, held: HeldDestination, message: OutboxMessage) -> HeldDestination:
+        with self._store.write() as connection:
+            now = self._clock()
+            outbox.sent(connection, message, now)
+            if held.state.failures >= _OUTAGE:
+                outbox.make_due(connection, self._name, now, beyond=now + timedelta(seconds=LEASE_S))
+        if held.state.failures:
+            log.info("%s: takes messages again", self._name)
+        return held._replace(state=DestinationState())
+
+    def _refused(self, held: HeldDestination, message: OutboxMessage, delivery: Delivery) -> HeldDestination:
+        with self._store.write() as connection:
+            outbox.mark_failed(connection, message, delivery.said, self._clock())
+        log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.said)
+        return held._replace(state=DestinationState())  # it answers: the next message may fare better
+
+    def _later(self, held: HeldDestination, message: OutboxMessage, delivery: Delivery) -> None:
+        """Leave the message and the destination for later, and give the destination back."""
+        failures = held.state.failures + 1
+        share = random.random()  # noqa: S311 no secret; one draw for both, so that the oldest message is due first again
+        asked_s = delivery.retry_after_s or 0.0
+        message_s = max(asked_s, _backoff_s(message.attempt, share, _MESSAGE_WAIT_S))
+        pause_s = max(asked_s, _backoff_s(failures, share, _PAUSE_S))
+        is_last = message.attempt >= MOST_ATTEMPTS
+        with self._store.write() as connection:
+            now = self._clock()
+            if is_last:
+                outbox.mark_failed(connection, message, delivery.said, now)
             else:
-                outbox.put_off(connection, letter.pk, now + timedelta(seconds=_wait_s(letter.attempt)), done.said)
-                put_off += 1
-        if not done.is_sent and not done.is_final:
-            log.warning("webhook: %s; trying again later", done.said)
-            break  # the others would meet the same; they come back when their lease ends
-    return Delivered(sent, put_off, failed)
+                outbox.put_off(connection, message, now + timedelta(seconds=message_s), delivery.said)
+            state = DestinationState(failures, now + timedelta(seconds=pause_s))
+            destinations.release(connection, held, state)
+        if is_last:
+            log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.said)
+        log.warning("%s: %s; trying again later", self._name, delivery.said)
 
 
-def _wait_s(attempt: int) -> float:
-    """Full jitter over a doubling span."""
-    return random.uniform(1, min(_BACKOFF_MOST_S, _BACKOFF_S * 2 ** min(attempt, 20)))  # noqa: S311 no secret
+def _attempt(sink: Sink, message: Message) -> Delivery:
+    """One attempt; a sink that crashes has not delivered, and must not keep the other destinations' messages."""
+    try:
+        return sink.deliver(message)
+    except SpotcheckError:
+        raise
+    except Exception as error:
+        log.debug("a sink failed", exc_info=True)
+        return Delivery("later", f"the sink failed: {type(error).__name__}")
+
+
+def _backoff_s(attempts: int, share: float, most_s: float) -> float:
+    """Full jitter over a span that doubles with every attempt, seconds, 1 to `most_s`."""
+    span_s = min(most_s, _BACKOFF_S * 2.0 ** min(attempts, 20))
+    return 1.0 + share * (span_s - 1.0)

@@ -97,7 +97,7 @@ def _tell(opened: Project, found: Sequence[Alert], outbox: dict[str, int]) -> No
         say(f"\n{counted(outbox['queued'], 'message')} on the way to the webhook")
     if outbox.get("failed"):
         say(f"\n{counted(outbox['failed'], 'message')} nobody took; `spotcheck alerts --json` says why")
-    if opened.settings.webhook_url is None and found:
+    if not opened.settings.sinks and found:
         say("\nnothing is sent anywhere: set SPOTCHECK_WEBHOOK_URL (and SPOTCHECK_WEBHOOK_SECRET) to be told")
 
 

@@ -1,1 +1,1 @@
-"""Where results go: one destination a file."""
+"""Where messages go: one destination a file."""

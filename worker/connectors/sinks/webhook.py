@@ -3,118 +3,80 @@
 import base64
 import hashlib
 import hmac
-import ssl
-import urllib.error
-import urllib.request
 from datetime import datetime
-from http.client import HTTPException, HTTPMessage
-from typing import IO, NamedTuple
-from urllib.parse import urlsplit
 
+from worker.connectors.http import HttpClient, checked
+from worker.connectors.sinks.sink import Delivery, Message
 from worker.errors import SettingsError
+from worker.settings import Settings
 
-TIMEOUT_S = 10.0
-_ANSWER_BYTES = 1_000
 _PREFIX = "whsec_"
-_RETRIED = (408, 409, 425, 429)
+"""Before a secret that is written in base64, as the specification writes them."""
 
 
-class Delivery(NamedTuple):
-    """How one attempt went."""
+class WebhookSink:
+    """A receiver of signed JSON."""
 
-    is_sent: bool
-    is_final: bool
-    """Whether another attempt is of no use."""
-    said: str
-    """What the receiver or the network said, one line."""
+    def __init__(self, url: str, key: bytes | None, http: HttpClient) -> None:
+        """A receiver.
+
+        Args:
+            url: Where to; http or https.
+            key: Signs each message; None sends them unsigned.
+            http: Sends.
+        """
+        self._url = url
+        self._key = key
+        self._http = http
+
+    def deliver(self, message: Message) -> Delivery:
+        """Send one message; receivers tell a repeat by `webhook-id`, and refuse a `webhook-timestamp` that is old."""
+        body = message.body.encode()
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": message.message_id,
+            "webhook-timestamp": str(int(message.at.timestamp())),
+        }
+        if self._key is not None:
+            headers["webhook-signature"] = sign(self._key, message.message_id, message.at, body)
+        return Delivery.of(self._http.post(self._url, body, headers))
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry what happened, signed, to somebody nobody named."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        """Follow none."""
-        del req, fp, code, msg, headers, newurl
-
-
-def check(url: str) -> None:
-    """Refuse what is no address to send to.
+def build(settings: Settings, http: HttpClient) -> WebhookSink:
+    """The webhook of the settings.
 
     Raises:
-        SettingsError: Not an http or https URL with a host.
+        SettingsError: The address is not an http or https URL with a host, or the secret is not base64 after `whsec_`.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("SPOTCHECK_WEBHOOK_URL is not an address; write https://HOST/PATH")
+    url = checked(settings.webhook_url, "SPOTCHECK_WEBHOOK_URL")
+    secret = settings.webhook_secret
+    return WebhookSink(url, None if secret is None else signing_key(secret.get_secret_value()), http)
 
 
-def sign(secret: str, message_id: str, at: datetime, body: bytes) -> str:
+def sign(key: bytes, message_id: str, at: datetime, body: bytes) -> str:
     """The value of the `webhook-signature` header.
 
     Args:
-        secret: Any text; `whsec_` and base64, as the specification writes secrets, is taken as those bytes.
+        key: From `signing_key`.
         message_id: The same over all attempts.
         at: Time of the attempt.
         body: Exactly what is sent.
 
     Source: Standard Webhooks, https://www.standardwebhooks.com.
     """
-    key = _key(secret)
     signed = b".".join((message_id.encode(), str(int(at.timestamp())).encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-def _key(secret: str) -> bytes:
-    if secret.startswith(_PREFIX):
-        try:
-            return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-        except ValueError:
-            raise SettingsError("SPOTCHECK_WEBHOOK_SECRET begins with whsec_ but is not base64 after it") from None
-    return secret.encode()
+def signing_key(secret: str) -> bytes:
+    """The bytes that a secret stands for: any text as it is; after `whsec_` base64, as the specification writes them.
 
-
-def post(
-    url: str, secret: str | None, message_id: str, body: str, at: datetime, *, timeout_s: float = TIMEOUT_S
-) -> Delivery:
-    """Send one message; never raises for what the other side does.
-
-    Args:
-        url: Where to; no redirect is followed.
-        secret: Signs the message; None sends it unsigned.
-        message_id: Lets a receiver tell a repeat: delivery is at least once.
-        body: JSON.
-        at: The time, for the signature; receivers refuse old ones.
-        timeout_s: Longest wait for an answer.
-
-    Returns:
-        Sent with any 2xx. 408, 409, 425, 429, 5xx and every trouble of the network may be tried again; other answers
-        are final.
+    Raises:
+        SettingsError: It begins with `whsec_`, and the rest is not base64.
     """
-    data = body.encode()
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "spotcheck",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(at.timestamp())),
-    }
-    if secret is not None:
-        headers["webhook-signature"] = sign(secret, message_id, at, data)
-    request = urllib.request.Request(url, data, headers, method="POST")  # noqa: S310 `check` admits http and https only
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+    if not secret.startswith(_PREFIX):
+        return secret.encode()
     try:
-        with opener.open(request, timeout=timeout_s) as answer:
-            return Delivery(True, True, f"HTTP {answer.status}")
-    except urllib.error.HTTPError as error:
-        said = error.read(_ANSWER_BYTES).decode("utf-8", "replace")
-        is_final = error.code < 500 and error.code not in _RETRIED
-        return Delivery(False, is_final, f"HTTP {error.code} {_clean(said)}".strip())
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        return Delivery(False, False, _clean(str(reason)) or type(error).__name__)
-
-
-def _clean(text: str) -> str:
-    """One printable line, 120 characters at most: the other side is not to write on a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:120]
+        return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except ValueError:
+        raise SettingsError("SPOTCHECK_WEBHOOK_SECRET begins with whsec_ but is not base64 after it") from None

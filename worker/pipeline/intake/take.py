@@ -7,7 +7,7 @@ from typing import NamedTuple
 from worker.connectors.sources.document import ParsedRun
 from worker.connectors.sources.source import Accepted, Rejected
 from worker.core.sampling import flags, sample_key
-from worker.pipeline.alert import tell_costly
+from worker.pipeline.alert import alert_costly_runs
 from worker.pipeline.draw import decide_late
 from worker.project.project import Project
 from worker.project.scorers import reference_of
@@ -70,7 +70,7 @@ def take(
         if accepted:
             with project.store.write() as connection:
                 tally += IntakeCounts(*runs.take(connection, accepted, now))
-                tell_costly(project, connection, accepted, now)
+                alert_costly_runs(project, connection, accepted, now)
             _owe(project, {item.night for item in accepted} - touched)
             touched |= {item.night for item in accepted}
         on_batch(tally)

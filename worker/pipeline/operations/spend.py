@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Connection
 
 from worker.core.drift import alerting, operational
-from worker.pipeline.alert import tell
+from worker.pipeline.alert import raise_alert
 from worker.pipeline.follow import MUTE_NIGHTS
 from worker.project.project import Project
 from worker.records import Alert
@@ -40,7 +40,7 @@ def look_at_today(project: Project, now: datetime) -> None:
             raised_at=now,
         )
         with project.store.write() as connection:
-            tell(project, connection, alert)
+            raise_alert(project, connection, alert)
 
 
 def look_at_night(
@@ -88,7 +88,7 @@ def _look_for_jump(
         night=night,
         raised_at=now,
     )
-    tell(project, connection, alert)
+    raise_alert(project, connection, alert)
 
 
 def _look_at_tail(
@@ -120,7 +120,7 @@ def _look_at_tail(
         night=night,
         raised_at=now,
     )
-    tell(project, connection, alert)
+    raise_alert(project, connection, alert)
 
 
 def _was_told(connection: Connection, kind: str, task_type: str | None, night: date) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping
 from worker.core.drift import alerting, operational, scan, season
 from worker.core.drift.scan import HOURS, NIGHTS, Direction, Grid
 from worker.core.drift.thresholds import MIN_RUNS
-from worker.pipeline.alert import tell_findings
+from worker.pipeline.alert import alert_findings
 from worker.pipeline.follow import MUTE_NIGHTS, follow
 from worker.pipeline.operations import spend
 from worker.pipeline.operations.figures import take_pulse
@@ -273,5 +273,5 @@ def _store(
         if is_explained or not alerting.is_large_enough(one.kind, one.before, one.after):
             continue
         stored.append(one.model_copy(update={"finding_id": findings.add(connection, one, now)}))
-    tell_findings(project, connection, stored, now)
+    alert_findings(project, connection, stored, now)
     return stored

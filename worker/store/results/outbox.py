@@ -1,4 +1,4 @@
-"""The outbox: messages that wait for a destination."""
+"""The outbox: messages that wait, a queue for each destination."""
 
 import uuid
 from collections.abc import Sequence
@@ -37,49 +37,81 @@ def post(connection: Connection, alert_pk: int, destination: str, body: str, now
     connection.execute(insert_ignore(connection, outbox), [row])
 
 
-def claim(connection: Connection, now: datetime, limit: int, lease_s: float) -> list[OutboxMessage]:
-    """Take messages that are due; each comes back by itself when this process dies before it has said how it went."""
+def destinations_due(connection: Connection, now: datetime) -> set[str]:
+    """Destinations that a message is due for; index `outbox_due`."""
+    due = select(outbox.c.destination).where(outbox.c.state == "queued", outbox.c.not_before <= now)
+    return set(connection.execute(due.distinct()).scalars())
+
+
+def claim(connection: Connection, destination: str, now: datetime, lease_s: float) -> OutboxMessage | None:
+    """Take the oldest message of a destination that is due; index `outbox_due`.
+
+    It comes back by itself after the lease, when this process dies before it has said how it went.
+
+    Args:
+        connection: A writing transaction.
+        destination: The sink's name.
+        now: The time.
+        lease_s: Seconds for which nobody else gets it; longer than an attempt can take.
+    """
     due = (
         select(outbox.c.pk, outbox.c.message_id, outbox.c.destination, outbox.c.body, outbox.c.attempt)
-        .where(outbox.c.state == "queued", outbox.c.not_before <= now)
-        .order_by(outbox.c.not_before, outbox.c.pk)
-        .limit(limit)
+        .where(outbox.c.state == "queued", outbox.c.destination == destination, outbox.c.not_before <= now)
+        .order_by(outbox.c.pk)
+        .limit(1)
         .with_for_update(skip_locked=True)
     )
-    rows = connection.execute(due).all()
-    if rows:
-        connection.execute(
-            update(outbox)
-            .where(outbox.c.pk.in_([row.pk for row in rows]))
-            .values(attempt=outbox.c.attempt + 1, not_before=now + timedelta(seconds=lease_s))
-        )
-    return [OutboxMessage(row.pk, row.message_id, row.destination, row.body, row.attempt + 1) for row in rows]
+    row = connection.execute(due).first()
+    if row is None:
+        return None
+    leased = {"attempt": row.attempt + 1, "not_before": now + timedelta(seconds=lease_s)}
+    connection.execute(update(outbox).where(outbox.c.pk == row.pk).values(**leased))
+    return OutboxMessage(row.pk, row.message_id, row.destination, row.body, row.attempt + 1)
 
 
-def sent(connection: Connection, pk: int, now: datetime) -> None:
-    """A message has arrived."""
-    connection.execute(update(outbox).where(outbox.c.pk == pk).values(state="sent", said=None, done_at=now))
+def sent(connection: Connection, message: OutboxMessage, now: datetime) -> None:
+    """A message has arrived; true whoever sent it."""
+    where = (outbox.c.pk == message.pk, outbox.c.state == "queued")
+    connection.execute(update(outbox).where(*where).values(state="sent", said=None, done_at=now))
 
 
-def put_off(connection: Connection, pk: int, until: datetime, said: str) -> None:
+def put_off(connection: Connection, message: OutboxMessage, until: datetime, said: str) -> None:
     """Try a message again later."""
-    connection.execute(update(outbox).where(outbox.c.pk == pk).values(not_before=until, said=said[:500]))
+    _of_attempt(connection, message, {"not_before": until, "said": said[:500]})
 
 
-def given_up(connection: Connection, pk: int, said: str, now: datetime) -> None:
+def mark_failed(connection: Connection, message: OutboxMessage, said: str, now: datetime) -> None:
     """A message that nobody takes; it stays in the store, and `spotcheck alerts` says so."""
-    values: dict[str, Any] = {"state": "failed", "said": said[:500], "done_at": now}
-    connection.execute(update(outbox).where(outbox.c.pk == pk).values(**values))
+    _of_attempt(connection, message, {"state": "failed", "said": said[:500], "done_at": now})
+
+
+def make_due(connection: Connection, destination: str, now: datetime, *, beyond: datetime) -> None:
+    """Messages that were put off while their destination was down are due now, so that they leave in their order.
+
+    Args:
+        connection: A writing transaction.
+        destination: The sink's name.
+        now: The time.
+        beyond: Only those that would wait until later than this: nobody's lease lasts so long.
+    """
+    where = (outbox.c.destination == destination, outbox.c.state == "queued", outbox.c.not_before > beyond)
+    connection.execute(update(outbox).where(*where).values(not_before=now))
+
+
+def _of_attempt(connection: Connection, message: OutboxMessage, values: dict[str, Any]) -> None:
+    """Say how an attempt went, unless the lease ran out and another process has tried since."""
+    where = (outbox.c.pk == message.pk, outbox.c.state == "queued", outbox.c.attempt == message.attempt)
+    connection.execute(update(outbox).where(*where).values(**values))
 
 
 def delivery(connection: Connection, alert_pks: Sequence[int]) -> dict[int, list[RowMapping]]:
     """How the messages of these alerts stand: destination, state, attempt, said, done_at."""
     columns = (outbox.c.alert_pk, outbox.c.destination, outbox.c.state, outbox.c.attempt, outbox.c.said)
     statement = select(*columns, outbox.c.done_at).where(outbox.c.alert_pk.in_(list(alert_pks)))
-    found: dict[int, list[RowMapping]] = {}
+    by_alert: dict[int, list[RowMapping]] = {}
     for row in connection.execute(statement.order_by(outbox.c.pk)).mappings():
-        found.setdefault(row["alert_pk"], []).append(row)
-    return found
+        by_alert.setdefault(row["alert_pk"], []).append(row)
+    return by_alert
 
 
 def waiting(connection: Connection) -> dict[str, int]:
