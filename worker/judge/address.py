@@ -1,7 +1,7 @@
 """A judge's address and key: as they may be used, and as they may be shown."""
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -42,6 +42,19 @@ def shown_url(base_url: str | None) -> str:
     if parts.username is not None or parts.password is not None:
         raise SettingsError("the judge's address holds a user or password; put the key into OPENAI_API_KEY instead")
     return one_line(f"{parts.scheme}://{parts.netloc}{parts.path}")
+
+
+def split_query(base_url: str | None) -> tuple[str | None, dict[str, object]]:
+    """An address without its query, and the query, which the SDK wants apart: Azure's `api-version` stands there.
+
+    Example:
+        >>> split_query("https://h/openai/v1?api-version=preview")
+        ('https://h/openai/v1', {'api-version': 'preview'})
+    """
+    if base_url is None:
+        return None, {}
+    url = urlsplit(base_url)
+    return urlunsplit(url._replace(query="", fragment="")), dict(parse_qsl(url.query, keep_blank_values=True))
 
 
 def scrubbed(text: str, key: str) -> str:

@@ -15,8 +15,8 @@ import orjson
 from pydantic import SecretStr
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
-from worker.judge.address import scrubbed, shown_url, usable_key
-from worker.judge.failures import error_for, one_line, read_complaint, retry_after_s
+from worker.judge.address import scrubbed, shown_url, split_query, usable_key
+from worker.judge.failures import causes_of, described, error_for, one_line, read_complaint, retry_after_s
 
 if TYPE_CHECKING:
     import httpx2
@@ -98,7 +98,7 @@ class BatchServer:
             NoBatchLane: The server takes no files.
             JudgeUnavailable, JudgeRefusesUs: As for a question.
         """
-        with path.open("rb") as file, self._answers(missing=NoBatchLane):
+        with path.open("rb") as file, self._errors_of(missing=NoBatchLane):
             said = (
                 self._connected()
                 .with_options(timeout=FILE_S)
@@ -107,7 +107,7 @@ class BatchServer:
                     cast_to=_response(),
                     body={"purpose": "batch"},
                     files=[("file", (name, file, "application/jsonl"))],
-                    options={"headers": self._headers() | {"Content-Type": "multipart/form-data"}},
+                    options={"headers": {"Content-Type": "multipart/form-data"}},
                 )
             )
         found = _identity(_document(said).get("id"))
@@ -133,49 +133,45 @@ class BatchServer:
             "completion_window": "24h",
             "metadata": {"spotcheck": name},
         }
-        with self._answers(missing=NoBatchLane):
-            said = self._connected().post(
-                "/batches", cast_to=_response(), body=body, options={"headers": self._headers()}
-            )
-        return self._look(_document(said))
+        with self._errors_of(missing=NoBatchLane):
+            said = self._connected().post("/batches", cast_to=_response(), body=body)
+        return self._status(_document(said))
 
     def find(self, file_id: str) -> BatchStatus | None:
         """The batch that was made of a file, among the server's newest; None when there is none, or no list."""
         try:
-            with self._answers(missing=BatchGone):
+            with self._errors_of(missing=BatchGone):
                 said = self._get("/batches", {"limit": _LISTED})
         except (BatchGone, VerdictUnreadable):
             return None  # a server without a list
         listed = _document(said).get("data")
         mine = (
-            [one for one in listed if isinstance(one, dict) and one.get("input_file_id") == file_id]
+            [batch for batch in listed if isinstance(batch, dict) and batch.get("input_file_id") == file_id]
             if isinstance(listed, list)
             else []
         )
-        return self._look(mine[0]) if mine else None
+        return self._status(mine[0]) if mine else None
 
-    def look(self, batch_id: str) -> BatchStatus:
+    def poll(self, batch_id: str) -> BatchStatus:
         """How a batch stands.
 
         Raises:
             BatchGone: The server does not know it.
             JudgeUnavailable, JudgeRefusesUs: As for a question.
         """
-        with self._answers(missing=BatchGone):
+        with self._errors_of(missing=BatchGone):
             said = self._get(f"/batches/{_in_path(batch_id)}")
-        return self._look(_document(said))
+        return self._status(_document(said))
 
     def cancel(self, batch_id: str) -> BatchStatus:
         """Ask for a batch to end; what it has answered stays answered, and billed.
 
         Raises:
-            BatchGone, JudgeUnavailable, JudgeRefusesUs: As for `look`.
+            BatchGone, JudgeUnavailable, JudgeRefusesUs: As for `poll`.
         """
-        with self._answers(missing=BatchGone):
-            said = self._connected().post(
-                f"/batches/{_in_path(batch_id)}/cancel", cast_to=_response(), options={"headers": self._headers()}
-            )
-        return self._look(_document(said))
+        with self._errors_of(missing=BatchGone):
+            said = self._connected().post(f"/batches/{_in_path(batch_id)}/cancel", cast_to=_response())
+        return self._status(_document(said))
 
     def download(self, file_id: str, path: Path) -> None:
         """Store a file of answers.
@@ -185,12 +181,10 @@ class BatchServer:
             JudgeUnavailable, JudgeRefusesUs: As for a question.
         """
         size = 0
-        with self._answers(missing=BatchGone), path.open("wb") as file:
+        with self._errors_of(missing=BatchGone), path.open("wb") as file:
             client = self._connected().with_options(timeout=FILE_S)
-            with client.files.with_streaming_response.content(
-                _in_path(file_id), extra_headers=self._headers()
-            ) as answered:
-                for chunk in answered.iter_bytes(1 << 16):
+            with client.files.with_streaming_response.content(_in_path(file_id)) as response:
+                for chunk in response.iter_bytes(1 << 16):
                     size += len(chunk)
                     if size > FILE_LIMIT:
                         raise JudgeUnavailable(f"the judge at {self._shown} sends more than {FILE_LIMIT} bytes")
@@ -198,10 +192,8 @@ class BatchServer:
 
     def delete(self, file_id: str) -> None:
         """Have a file forgotten: texts of runs should not lie at a provider for ever. A server may refuse."""
-        with self._answers(missing=BatchGone):
-            self._connected().delete(
-                f"/files/{_in_path(file_id)}", cast_to=_response(), options={"headers": self._headers()}
-            )
+        with self._errors_of(missing=BatchGone):
+            self._connected().delete(f"/files/{_in_path(file_id)}", cast_to=_response())
 
     def close(self) -> None:
         """Close the connections."""
@@ -210,31 +202,28 @@ class BatchServer:
             client.close()
 
     def _get(self, path: str, query: dict[str, object] | None = None) -> "httpx2.Response":
-        options: Any = {"headers": self._headers(), "params": query or {}}
-        return self._connected().get(path, cast_to=_response(), options=options)
-
-    def _headers(self) -> dict[str, Any]:
-        import openai
-
-        return {} if self._key else {"Authorization": openai.Omit()}
+        return self._connected().get(path, cast_to=_response(), options={"params": query or {}})
 
     def _connected(self) -> "OpenAI":
         if self._client is None:
-            import httpx2
-            from openai import DefaultHttpxClient, OpenAI
+            from openai import OpenAI
 
+            from worker.judge.http_client import file_client
+
+            base_url, query = split_query(self._base_url)
             self._client = OpenAI(
-                base_url=self._base_url,
+                base_url=base_url,
+                default_query=query,
                 api_key=self._key or "none",
                 max_retries=0,
                 timeout=CALL_S,
                 default_headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-                http_client=DefaultHttpxClient(follow_redirects=False, timeout=httpx2.Timeout(CALL_S, connect=10.0)),
+                http_client=file_client(CALL_S, sends_key=bool(self._key)),
             )
         return self._client
 
     @contextmanager
-    def _answers(self, missing: type[JudgeRefusesUs]) -> Iterator[None]:
+    def _errors_of(self, missing: type[JudgeRefusesUs]) -> Iterator[None]:
         """What a server says instead of an answer becomes one of our errors."""
         import httpx2
         import openai
@@ -252,10 +241,10 @@ class BatchServer:
                 status, complaint, judge=self._shown, model="of a batch", said=said, wait_s=wait_s
             ) from None
         except (openai.OpenAIError, httpx2.HTTPError, OSError, ValueError) as error:
-            why = scrubbed(f"{type(error).__name__}: {error}", self._key)
+            why = scrubbed(described(causes_of(error)[-1]), self._key)
             raise JudgeUnavailable(f"the judge at {self._shown} gave no usable answer: {why}") from None
 
-    def _look(self, said: dict[str, Any]) -> BatchStatus:
+    def _status(self, said: dict[str, Any]) -> BatchStatus:
         batch_id, counts = _identity(said.get("id")), said.get("request_counts")
         if batch_id is None:
             raise JudgeUnavailable(f"the judge at {self._shown} speaks of a batch without an id")

@@ -110,6 +110,24 @@ def one_line(text: str) -> str:
     return " ".join(printable.split())
 
 
+def causes_of(error: BaseException) -> list[BaseException]:
+    """An error and what is behind it: the SDK says that there is no connection, and the last one says why."""
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    return causes
+
+
+def described(error: BaseException) -> str:
+    """The kind of an error, and its words where it has any; not to be shown before it is scrubbed.
+
+    Example:
+        >>> described(ConnectionError()), described(ConnectionError("reset"))
+        ('ConnectionError', 'ConnectionError: reset')
+    """
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def error_for(
     status: int, complaint: Complaint, *, judge: str, model: str, said: str, wait_s: float | None
 ) -> JudgeError:

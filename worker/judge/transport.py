@@ -12,12 +12,12 @@ import ssl
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable
-from worker.judge.address import scrubbed, shown_url, usable_key
+from worker.judge.address import scrubbed, shown_url, split_query, usable_key
+from worker.judge.failures import causes_of, described
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -75,7 +75,7 @@ class JudgeTransport:
 
         from worker.judge.http_client import async_client
 
-        base_url, query = parted(self.base_url)
+        base_url, query = split_query(self.base_url)
         return AsyncOpenAI(
             base_url=base_url,
             default_query=query,
@@ -124,7 +124,7 @@ class JudgeTransport:
 
         from worker.judge.http_client import CONNECT_S
 
-        causes = _causes(error)
+        causes = causes_of(error)
         if any(isinstance(cause, aiohttp.ServerTimeoutError) for cause in causes):
             said = (
                 f"the judge at {self.shown} gave no usable answer: "
@@ -138,7 +138,7 @@ class JudgeTransport:
                 f"the judge at {self.shown} cannot be trusted or speaks no TLS ({why}); "
                 "check OPENAI_BASE_URL, or SSL_CERT_FILE for a certificate of your own"
             )
-        why = self.scrubbed(f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__)
+        why = self.scrubbed(described(cause))
         is_for_all = not is_proven or isinstance(cause, _NOT_REACHED)
         return JudgeUnavailable(f"the judge at {self.shown} gave no usable answer: {why}", is_for_all=is_for_all)
 
@@ -151,27 +151,6 @@ class JudgeTransport:
     def scrubbed(self, text: str) -> str:
         """What may be shown of the server's words."""
         return scrubbed(text, self._key)
-
-
-def parted(base_url: str | None) -> tuple[str | None, dict[str, object]]:
-    """An address without its query, and the query, which the SDK wants apart: Azure's `api-version` stands there.
-
-    Example:
-        >>> parted("https://h/openai/v1?api-version=preview")
-        ('https://h/openai/v1', {'api-version': 'preview'})
-    """
-    if base_url is None:
-        return None, {}
-    url = urlsplit(base_url)
-    return urlunsplit(url._replace(query="", fragment="")), dict(parse_qsl(url.query, keep_blank_values=True))
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """An error and what is behind it: the SDK says that there is no connection, and the innermost one says why."""
-    causes = [error]
-    while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)
-    return causes
 
 
 _NOT_REACHED = (ConnectionRefusedError, socket.gaierror)

@@ -147,7 +147,7 @@ class BatchTurn:
         """Ask the server how it stands; past its deadline the batch is cancelled."""
         held = self._held
         assert self.row.batch_id is not None
-        status = self._server.look(self.row.batch_id)
+        status = self._server.poll(self.row.batch_id)
         if status.has_ended:
             held.record(state="collecting", **status_fields(status), tries=0)
             return
@@ -170,7 +170,7 @@ class BatchTurn:
 
     def _collect(self) -> None:
         assert self.row.batch_id is not None
-        status = self._server.look(self.row.batch_id)
+        status = self._server.poll(self.row.batch_id)
         if status.is_too_much:
             self.shrink(status.said or "too much", _TOO_MUCH_WAIT_S, **status_fields(status))
         else:
