@@ -1,1 +1,1 @@
-"""Pure functions: no I/O, no clock, no database."""
+"""Pure functions: sampling, statistics, drift, rubrics and the report. No I/O, no clock, no database."""

@@ -1,4 +1,4 @@
-"""Nights and weeks: which local day a time belongs to, and which ISO week a night."""
+"""Nights (local calendar days) and ISO weeks."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -39,11 +39,11 @@ def nights_of_week(week: str) -> tuple[date, date]:
 
 
 def nights_between(since: date, until: date) -> Iterator[date]:
-    """Every night from one to another, bounds included; none when they are the wrong way round."""
+    """Every night from `since` to `until`, bounds included; none when `until` is before `since`."""
     for offset in range((until - since).days + 1):
         yield since + timedelta(days=offset)
 
 
 def weeks_before(night: date, weeks: int) -> date:
-    """The same weekday so many weeks before."""
+    """The same weekday, `weeks` weeks earlier."""
     return night - timedelta(weeks=weeks)

@@ -1,6 +1,6 @@
-"""Which runs are drawn: a hash of the run id against a threshold, and the cheap facts that flag a run.
+"""Which runs are drawn: those whose hashed id is below their stratum's threshold; and the flags of suspicious runs.
 
-Nothing here is random: a draw repeats, retries agree, and raising a rate only adds runs.
+Nothing is random: a draw can be repeated, retries agree, and raising a rate only adds runs.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from worker.records import Reference, Run, Why
 
 KEY_UNIT = 2.0**-53
-"""Keys are whole multiples of this, so it is the smallest threshold that means anything."""
+"""Sample keys are whole multiples of this, so it is the smallest useful threshold."""
 
 _MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal variable per median absolute deviation (Hampel 1974)."""
 _OUTLIER_SIGMAS = 5.0
 _OUTLIER_RATIO = 2.0
-"""However tight the reference, less than twice the usual is no outlier."""
+"""A value below twice the median is never an outlier, however narrow the reference."""
 _LEAST_LOG_MAD = 0.02
 _FEWEST_FOR_REFERENCE = 20
 _REPEATS = 3
@@ -32,7 +32,7 @@ _REPEATS = 3
 
 
 class Threshold(NamedTuple):
-    """What a stratum's runs are drawn by: `sample_key < value`."""
+    """The threshold of a stratum: a run is drawn if `sample_key < value`."""
 
     value: float
     """Inclusion probability, 0 < value <= 1."""
@@ -41,9 +41,9 @@ class Threshold(NamedTuple):
 
 
 def sample_key(run_id: str) -> float:
-    """The number 0 <= key < 1 that decides whether a run is drawn, at any rate, by any scorer, for ever.
+    """The number 0 <= key < 1 that decides whether a run is drawn, at any rate and for any scorer.
 
-    Depends on nothing but the id, so the same id from two sources has the same key.
+    It depends on the id only, so the same id from two sources has the same key.
 
     Args:
         run_id: Any text, lone surrogates included.
@@ -111,17 +111,17 @@ def threshold(smallest: Sequence[float], population: int, rate: float, floor: in
 
 
 def flags(run: Run, reference: Reference | None) -> tuple[str, ...]:
-    """What makes a run suspicious before any judge has seen it.
+    """The facts that make a run suspicious before it is judged.
 
     Facts only, known when the run settles: `errored`, `aborted`, `incomplete` (its status), `tool_error` (a tool step
     failed), `repeated_call` (the same tool with the same arguments twice in a row, whatever else stands between the
     two tool calls, or three times in the run; calls whose arguments were not recorded are not compared),
-    `cost_outlier` and `steps_outlier` (five robust standard deviations above the usual on a log scale, and at least
-    twice the usual).
+    `cost_outlier` and `steps_outlier` (five robust standard deviations above the median on a log scale, and at least
+    twice the median).
 
     Args:
         run: The settled run.
-        reference: What is usual for its task type; None, or None in a field, finds no outliers.
+        reference: Medians of its task type; None, or None in a field, gives no outliers.
 
     Returns:
         The flags that hold, in the order above; empty for an ordinary run.
@@ -144,11 +144,11 @@ def flags(run: Run, reference: Reference | None) -> tuple[str, ...]:
 def reference(
     costs: Iterable[float | None], step_counts: Iterable[float | None], latencies: Iterable[float | None]
 ) -> Reference:
-    """What is usual for a task type, from its recent runs.
+    """The reference medians and deviations of a task type, from its recent runs.
 
-    Medians, and the median absolute deviation of the logarithms. Where more than half of the values are equal that
-    deviation is 0 and would call every other value an outlier; the mean absolute deviation stands in then, scaled to
-    agree with it for normal values.
+    The deviation is the median absolute deviation (MAD) of the logarithms. Where more than half of the values are equal
+    it is 0, and every other value would be an outlier; then the mean absolute deviation is used, scaled to agree with
+    the MAD for normal values.
 
     Args:
         costs: US dollars a run; None where unknown.
@@ -162,7 +162,7 @@ def reference(
         >>> reference([0.5] * 20, [3] * 20, [None] * 20)
         Reference(cost_usd=0.5, steps=3.0, latency_ms=None, cost_log_mad=0.0, steps_log_mad=0.0, latency_log_mad=None)
 
-    Source: Iglewicz & Hoaglin 1993, How to Detect and Handle Outliers, for the stand-in at MAD 0.
+    Source: Iglewicz & Hoaglin 1993, How to Detect and Handle Outliers, for the replacement at MAD 0.
     """
     cost, cost_mad = _median_and_log_mad(costs)
     steps, steps_mad = _median_and_log_mad(step_counts, of=_median_of_counts)
@@ -173,8 +173,8 @@ def reference(
 def _median_of_counts(counts: NDArray[np.float64]) -> float:
     """The median of whole numbers, each taken as spread evenly over ± 0.5 around itself.
 
-    The plain median jumps where half of the runs take one step and half take more: from 1 to 2 and back as nights come
-    and go, and what is judged by it jumps along though nothing has changed (alarms in 18 of 40 constant histories).
+    The plain median of counts jumps where about half of the runs take one step and half take more, and scores relative
+    to it jump too though nothing has changed (false alarms in 18 of 40 simulated constant histories).
     """
     return statistics.median_grouped(counts.tolist(), 1)
 
@@ -196,7 +196,7 @@ def _median_and_log_mad(
 
 
 def _is_outlier(value: float | None, median: float | None, log_mad: float | None) -> bool:
-    """Whether a value lies far above the usual; False where either is unknown."""
+    """Whether a value lies far above the median; False where either is unknown."""
     if value is None or not median or log_mad is None or value < _OUTLIER_RATIO * median:
         return False
     limit = _OUTLIER_SIGMAS * _MAD_TO_SIGMA * max(log_mad, _LEAST_LOG_MAD)
@@ -213,7 +213,7 @@ def _repeats_a_call(run: Run) -> bool:
 
 
 def _call(name: str, arguments: Any) -> tuple[str, str] | None:  # noqa: ANN401 any JSON value
-    """A call in a form that compares; None when its arguments are unknown or nested too deep to write down."""
+    """A call in comparable form; None when its arguments are unknown or nested too deeply for JSON."""
     if arguments is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Which night is over, and which may be drawn: whole local days, also where the clock jumps. Pure.
+"""Which night is over and which is due to be drawn, in local time, also when the clock changes.
 
-A local time of day can be missing (the clock jumps over it) or come twice (it is set back). So days are compared by
-the instants at which they begin and end, never by what a clock on the wall reads.
+When the clock changes, a local time of day is skipped or comes twice. So days are compared by the instants at which
+they begin and end, not by local time of day.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,9 +13,9 @@ _DAY = timedelta(days=1)
 
 
 def last_over(now: datetime, zone: ZoneInfo) -> date:
-    """The newest night that is over for good.
+    """The newest night that is over.
 
-    A clock that is set back across midnight shows the old day again; that day is not over before its second end.
+    Where a clock is set back across midnight the old day comes again; it is over at its second end.
 
     Example:
         >>> last_over(datetime(2026, 11, 23, 0, 5, tzinfo=UTC), ZoneInfo("Europe/Berlin"))
@@ -27,9 +27,9 @@ def last_over(now: datetime, zone: ZoneInfo) -> date:
 
 
 def last_due(now: datetime, at: time, zone: ZoneInfo) -> date:
-    """The newest night that is due: over, and the local clock of the day after it has shown `at` or later.
+    """The newest night that is due: it is over, and the local time of the day after it has reached `at`.
 
-    Where `at` comes twice the first counts; where it is missing, the moment the clock jumps over it.
+    Where `at` comes twice the first one counts; where it is skipped, the moment of the clock change.
 
     Args:
         now: An aware time.
@@ -49,7 +49,7 @@ def last_due(now: datetime, at: time, zone: ZoneInfo) -> date:
 
 
 def due_from(night: date, at: time, zone: ZoneInfo) -> datetime:
-    """The first whole second at which a night is due, aware UTC; found by halving, since `last_due` knows the jumps.
+    """The first whole second at which a night is due, aware UTC; by bisection over `last_due`.
 
     Example:
         >>> str(due_from(date(2026, 3, 28), time(2, 30), ZoneInfo("Europe/Berlin")))

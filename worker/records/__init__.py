@@ -1,4 +1,4 @@
-"""The nouns: frozen, validated records that every room speaks in."""
+"""The records that all packages exchange: frozen, validated values without behaviour of their own."""
 
 from worker.records.finding import Alert as Alert
 from worker.records.finding import AlertKind as AlertKind

@@ -1,4 +1,4 @@
-"""Drift findings and alerts."""
+"""Findings of the drift scan, and alerts."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -14,22 +14,25 @@ AlertKind = Literal["drift", "run_cost", "cost_tail", "daily_spend", "spend_jump
 
 
 class Drift(Record):
-    """A change beyond chance."""
+    """A finding: a change of a stream's level beyond chance."""
 
     finding_id: int | None = None
     stream: Stream
     kind: DriftKind = "agent"
     direction: Literal["down", "up"]
     before: float
-    """Mean of the reference: 0..1, US dollars a run where the kind is cost, steps a run where it is steps."""
+    """Mean of the reference: 0..1; US dollars a run for cost, steps a run for steps."""
     after: float
+    """Mean of the window, in the same unit."""
     window_nights: int
     window_hours: int | None = None
-    """Hours, for a change that was seen before its night was over; the window counts as one night then."""
+    """Length of the window in hours, for a change found before its night was over (`window_nights` is 1 then)."""
     scored: int
+    """Effective number of scores or runs in the window."""
     z: float
+    """Signed-root statistic of the scan; see `core.drift.scan`."""
     chance_per_year: float
-    """How often chance alone shows this, for the whole project; never said rarer than once in 50 years."""
+    """How many times a year chance alone shows this in the whole project, 1/50 to 364."""
     since: date
     """First night of the window."""
     found_night: date
@@ -37,17 +40,17 @@ class Drift(Record):
 
 
 class Alert(Record):
-    """Something people are told: now, or in the weekly review."""
+    """Something to tell people: at once (urgency `now`), or in the weekly review."""
 
     alert_id: int | None = None
     key: str
-    """What it is about; the same thing is told once."""
+    """Identifies the event; an event raises one alert."""
     kind: AlertKind
     urgency: Literal["now", "review"]
     task_type: str | None = None
-    """None where it is about all task types."""
+    """None for all task types together."""
     subject: str = ""
-    """The figure it is about, for example `error_rate`; with kind and task type it is what a mute silences."""
+    """The figure it is about, for example `error_rate`; a mute covers kind, task type and subject."""
     text: str
     """One line for people."""
     details: Mapping[str, Any] = Field(default_factory=dict)

@@ -1,3 +1,3 @@
-"""Jobs: the lanes of the queue."""
+"""The lanes of the job queue: heuristics, judge calls at once, judge calls in batches."""
 
 LANES = ("heuristic", "judge", "batch")

@@ -1,4 +1,4 @@
-"""Questions to a judge, and replies."""
+"""A question to a judge, its reply, and how a verdict came about."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -10,11 +10,11 @@ from worker.records.record import Record
 Backend = Literal["chat", "responses", "decisions"]
 
 CACHED = "cache"
-"""The service tier of an answer that was paid before."""
+"""Service tier of an answer from the reply cache."""
 
 
 class Judging(Record):
-    """How one verdict came about: what was asked, who answered, and what it cost."""
+    """How one verdict came about: what was asked, which model answered, and what it cost."""
 
     model_requested: str
     model_served: str | None = None
@@ -24,14 +24,14 @@ class Judging(Record):
     """SHA-256 of the messages, first 16 hex."""
     digest_version: str = ""
     params_effective: Mapping[str, Any] = Field(default_factory=dict)
-    """Parameters the server really took; a refused one is absent."""
+    """Parameters that the server accepted; a refused one is absent."""
     service_tier: str | None = None
-    """How it was bought: default, flex or batch, as the server says; `cache` where it was paid before."""
+    """default, flex or batch, as the server says; `cache` for an answer that was paid before."""
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
-    """Unknown price is None, never 0."""
+    """US dollars; None where the price is unknown, never 0."""
     latency_ms: float | None = None
 
 
@@ -43,19 +43,19 @@ class Message(NamedTuple):
 
 
 class CriterionQuestion(NamedTuple):
-    """One thing that a judge decides, apart from the prompt."""
+    """One criterion as a question of its own, for judges that take criteria one by one."""
 
     criterion: str
     question: str
     options: Mapping[str, str]
-    """When each verdict is right, by its word, `unknown` included."""
+    """By verdict, `unknown` included: when it applies."""
 
 
 class Question(Record):
     """One call to a judge, ready to send."""
 
     backend: Backend = "chat"
-    """Which form of request it takes."""
+    """The API the request is made for."""
 
     messages: tuple[Message, ...]
     answer_schema: Mapping[str, Any]
@@ -67,37 +67,37 @@ class Question(Record):
     """Sampling parameters such as temperature; a server may refuse some."""
     max_output_tokens: int = Field(default=1200, ge=1)
     service_tier: str | None = None
-    """How the call is bought, for example flex; None leaves it to the server."""
+    """Requested service tier, for example flex; None leaves it to the server."""
     wants_probabilities: bool = False
-    """Whether the server is asked for the probabilities of what it writes; its answers are many times larger then."""
+    """Whether token probabilities are requested; they make answers many times larger."""
     may_repair: bool = False
-    """Whether an answer that is not the agreed JSON may be asked for once more, where no form of JSON is enforced."""
+    """Whether to ask once more when the answer is not the agreed JSON and the server enforces none."""
     asked: tuple[CriterionQuestion, ...] = ()
-    """The criteria one by one, in order; only for `decisions`, which puts them as questions of their own."""
+    """The criteria as single questions, in order; only for the backend `decisions`."""
     prompt_hash: str
     """SHA-256 of the messages, first 16 hex."""
     digest_version: str = ""
     is_repeated: bool = False
-    """One of several answers that are wanted to the same question: each is asked for anew."""
+    """One of several samples of the same question: never answered from the cache."""
 
 
 class Reply(Record):
-    """What the judge sent back, unread."""
+    """What the judge sent back, not interpreted yet."""
 
     content: str | None
-    """The text of the answer; None when there was none."""
+    """Text of the answer; None without one."""
     finish_reason: str | None = None
     """`stop`, `length`, `content_filter`, as the server said it."""
     refusal: str | None = None
     refused: tuple[str, ...] = ()
-    """Criteria that the judge declined to decide, where it answered about the others; they are not in `content`."""
+    """Ids of criteria that the judge refused to decide while it decided others; they are not in `content`."""
     probabilities: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
-    """Probability 0..1 of each verdict that was offered, by criterion; they add up to 1. Empty where not known."""
+    """By criterion, the probability 0..1 of each offered verdict, adding up to 1; empty where unknown."""
     judging: Judging
 
 
 Ask = Callable[[Question], Awaitable[Reply]]
-"""How a scorer reaches a judge; raises JudgeUnavailable (try again later) or JudgeRefusesUs (no retry helps)."""
+"""How a scorer calls a judge; raises JudgeUnavailable (a retry may help) or JudgeRefusesUs (no retry helps)."""
 
 
 class QuestionAnswer(NamedTuple):

@@ -1,4 +1,4 @@
-"""What all records share."""
+"""The base class of all records, and the type of their times."""
 
 from datetime import UTC
 from typing import Annotated
@@ -9,7 +9,7 @@ Utc = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 
 
 class Record(BaseModel):
-    """A frozen value; unknown fields are an error, so that a typo cannot pass."""
+    """A frozen value; unknown fields are an error, so that a typo is not ignored."""
 
-    # built when first used: most commands use few of them, and all together are a tenth of a command's start
+    # validators are built on first use: building all of them takes a tenth of a command's start-up
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

@@ -1,4 +1,4 @@
-"""Runs and their steps."""
+"""A run and its steps, the reference medians of a task type, and the filter of a scorer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -73,23 +73,23 @@ class Run(Record):
     """What the agent's run cost, US dollars; None when unknown, which is not zero."""
     cost_source: CostSource = "unknown"
     latency_ms: float | None = Field(default=None, ge=0)
-    """Wall time of the run; from the two stamps where it is not said."""
+    """Wall time of the run; from started_at and ended_at where the source does not say it."""
     session_id: str | None = None
     user_id: str | None = None
     tags: Mapping[str, Any] = Field(default_factory=dict)
-    """Everything else the source said. Never shown to a scorer: outcomes and truths leak in here."""
+    """All other fields of the source. Never shown to a scorer, since they may hold the outcome or the true label."""
     content: Content = "full"
     """Whether input and output were recorded at all."""
     stop_reason: str | None = None
     error: str | None = None
 
     def for_scorer(self) -> "Run":
-        """The run as a scorer may see it: without tags, ids of people, or anything the source only noted beside it."""
+        """A copy without tags, user, session and vendor ids: what a scorer may see."""
         return self.model_copy(update={"tags": {}, "user_id": None, "session_id": None, "vendor_ids": {}})
 
 
 class Reference(NamedTuple):
-    """What is usual for a task type: medians over the 28 nights before a night."""
+    """Medians of a task type over the 28 nights before a night; None where there were too few runs."""
 
     cost_usd: float | None = None
     steps: float | None = None

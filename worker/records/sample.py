@@ -1,4 +1,4 @@
-"""Strata and draws."""
+"""Strata, and the draws that decide their samples."""
 
 from datetime import date
 from typing import Literal, NamedTuple
@@ -11,7 +11,7 @@ Why = Literal["rate", "floor", "all", "flagged", "backfill"]
 
 
 class Stratum(NamedTuple):
-    """What a sample is drawn within: a task type, and whether cheap facts flagged the run."""
+    """The unit that a sample is drawn in: a task type, and whether the run was flagged as suspicious."""
 
     task_type: str
     flagged: bool
@@ -33,11 +33,13 @@ class Draw(Record):
 
 
 class StratumDraw(NamedTuple):
-    """One stratum of a night, drawn or only looked at."""
+    """The sample of one stratum of a night, drawn or as it would be drawn (`--dry-run`)."""
 
     night: date
     stratum: Stratum
     population: int
     sampled: int
     inclusion_probability: float
+    """0..1."""
     why: str
+    """As `Draw.why`."""

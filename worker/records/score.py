@@ -1,4 +1,4 @@
-"""Outcomes, scores, and who scored."""
+"""Scores, the outcomes in them, and the identity of the scorer."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Purpose = Literal["production", "backfill", "bridge", "escalation"]
 
 
 class Outcome(Record):
-    """What a scorer says of one run and one criterion: a value, or unscored with a reason."""
+    """The result of a scorer for one run and one criterion: a value, or unscored with a reason."""
 
     value: float | None = Field(default=None, ge=0, le=1)
     reason: str | None = None
@@ -28,7 +28,7 @@ class Outcome(Record):
     rationale: str | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
     evidence_ok: bool | None = None
-    """False when a quoted passage does not occur in the run; None when nothing was quoted."""
+    """Whether every quoted passage occurs in the run; None when nothing was quoted."""
     p_pass: float | None = Field(default=None, ge=0, le=1)
     injection_suspected: bool = False
 
@@ -39,17 +39,17 @@ class Outcome(Record):
 
 
 class Scoring(Record):
-    """All that one scorer says of one run."""
+    """All outcomes of one scorer for one run."""
 
     outcomes: tuple[Outcome, ...]
     """One for a heuristic; for a rubric the aggregate (criterion None) first, then one a criterion."""
     judging: Judging | None = None
-    """How the judge came to it; None for heuristics and where no call was made."""
+    """How the judge came to it; None for heuristics, and where no call was made."""
     answers: tuple[QuestionAnswer, ...] = ()
-    """The calls that gave a verdict, but for repeated ones: asked again, they would say the same."""
+    """The calls that gave a verdict, to be cached; repeated samples are left out, since each is a new draw."""
     overruled: "Scoring | None" = None
-    """The verdict that does not count, where a second judge was asked: the first one's, unless only that was readable.
-    Its calls and what they cost are its own."""
+    """The verdict that does not count, where a second judge was called: the first one's, unless only that was readable.
+    Its calls and their cost are not included in `judging`."""
 
 
 def scored(value: float, **details: Any) -> Outcome:  # noqa: ANN401 the fields of Outcome
@@ -63,7 +63,7 @@ def unscored(reason: str, **details: Any) -> Outcome:  # noqa: ANN401 the fields
 
 
 class ScorerKey(Record):
-    """The identity of a scorer: a change of any part starts a new series."""
+    """The identity of a scorer; a changed fingerprint starts a new series."""
 
     name: str
     version: str
@@ -72,7 +72,7 @@ class ScorerKey(Record):
     """First 16 hex of a hash over `spec`. Of a rubric: its text with includes, judge model, parameters, digest version.
     Of a heuristic: name, version, parameters, settings, and the code where no version is declared."""
     spec: Mapping[str, Any] = Field(default_factory=dict)
-    """What the fingerprint was made of, for people to read."""
+    """The parts that the fingerprint was made of, for people to read."""
     series: str = Field(default_factory=lambda given: f"{given['version']}+{given['fingerprint'][:8]}")
     """The id of the series, as trends show it: VERSION+8 hex. A stored one keeps the id it was stored with: release
     0.1 named a heuristic's series by the plain version."""
@@ -90,7 +90,7 @@ class Stream(NamedTuple):
 
 
 class Score(Record):
-    """One outcome, stamped with everything needed to repeat or refute it."""
+    """One outcome with all that is needed to repeat it: run revision, scorer, purpose and judging."""
 
     score_id: str
     run_id: str
@@ -106,7 +106,7 @@ class Score(Record):
 
 
 def score_id(run: Run, scorer: ScorerKey, criterion: str | None, purpose: str, replicate: int) -> str:
-    """The deterministic identity of a score: the same work done twice gives the same row.
+    """The deterministic id of a score: scoring a run twice gives the same id.
 
     Returns:
         32 hex digits of a SHA-256 over source, run, revision, scorer fingerprint, criterion, purpose and replicate.

@@ -1,4 +1,4 @@
-"""Cells, estimates, weekly points."""
+"""Cells (nightly sums), estimates, and the weekly points of trends."""
 
 from datetime import date
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from worker.records.record import Record
 
 
 class Cell(NamedTuple):
-    """The smallest summed unit of a night: one stratum, agent and version, one scorer and criterion."""
+    """Sums over one night, stratum, agent and agent version, for one scorer and criterion."""
 
     night: date
     task_type: str

@@ -1,1 +1,1 @@
-"""Change beyond chance, and how rare an alarm is; pure."""
+"""Drift: changes of a stream's level beyond chance, with a stated false-alarm rate."""

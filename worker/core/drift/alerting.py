@@ -1,7 +1,7 @@
-"""What people are told: how the false alarms are shared out, the rules beside the scan, and the words.
+"""Alert rules: the split of the allowed false alarms, the rules beside the drift scan, and the texts of findings.
 
-METHODS §6: rates, cost and steps by the drift scan; rare and very dear runs by a Poisson tail; a day's spend against
-the same weekday of the four weeks before.
+Rates, cost and steps are tested by the drift scan; the number of very costly runs by a Poisson tail; a day's spend
+against the same weekday of the four weeks before (METHODS §6).
 """
 
 import math
@@ -14,26 +14,27 @@ from worker.records import Drift
 Key = TypeVar("Key", bound=Hashable)
 
 QUALITY_SHARE, NIGHTLY_SHARE, HOURLY_SHARE, RULES_SHARE = 0.5, 0.25, 0.15, 0.1
-"""Of the project's false alarms: scores of the sample; figures of all runs by night; the same by hour; single rules."""
+"""Shares of the project's allowed false alarms: scores of the sample; figures of all runs by night; by hour; rules."""
 RUBRIC_WEIGHT = 2.0
-"""A rubric's stream may alarm falsely so many times as often as a heuristic's: it is what Spotcheck is for, and a
-heuristic near 1.00 needs no more."""
+"""A rubric's stream gets so many times a heuristic's share of the false alarms: rubrics matter most, and a heuristic
+near 1.00 needs no larger share."""
 TAIL_SHARE = 0.005
 MIN_RUNS_FOR_TAIL = 400
-"""Runs of the past below which its 99.5th percentile means nothing."""
+"""With fewer runs in the past its 99.5th percentile is unreliable."""
 _MOST_LEVEL = 1e-4
 SPEND_Z = 4.0
 _SPEND_MAD_FLOOR = 0.08
 _FEWEST_WEEKS = 3
 MIN_CHANGE = 0.1
-"""Cost and steps: a change of the mean below a tenth is true where traffic is large, and not worth an alarm."""
+"""Cost and steps: least relative change of the mean that raises an alert. With much traffic smaller ones are
+significant too, but do not matter."""
 
 
 def alarm_shares(weights: Mapping[Key, float], share: float) -> dict[Key, float]:
-    """Share out a part of the false alarms.
+    """Split a part of the allowed false alarms among streams, in proportion to their weights.
 
     Args:
-        weights: Of each stream, > 0.
+        weights: By stream, > 0.
         share: The part of the project's false alarms for all of them together, 0..1.
 
     Returns:
@@ -48,11 +49,11 @@ def alarm_shares(weights: Mapping[Key, float], share: float) -> dict[Key, float]
 
 
 def tail_level(allowed_per_year: float, task_types: int) -> float:
-    """How improbable a night's count of very dear runs must be.
+    """The p value below which a night's count of very costly runs raises an alert.
 
     Args:
         allowed_per_year: False alarms a year for this rule in all task types, >= 0.
-        task_types: Task types looked at every night.
+        task_types: Task types tested every night.
 
     Returns:
         A probability, at most 1e-4.
@@ -61,7 +62,7 @@ def tail_level(allowed_per_year: float, task_types: int) -> float:
 
 
 def poisson_tail(count: int, mean: float) -> float:
-    """How often chance alone shows so many or more.
+    """The upper tail probability of a Poisson count.
 
     Args:
         count: Events seen, >= 0.
@@ -78,7 +79,7 @@ def poisson_tail(count: int, mean: float) -> float:
         return 1.0
     if mean <= 0:
         return 0.0
-    # upward from the count: summing 1 - P(X < count) would lose every digit of a small tail
+    # summed upward from the count: 1 - P(X < count) would lose all digits of a small tail
     term = math.exp(count * math.log(mean) - mean - math.lgamma(count + 1))
     total, k = 0.0, count
     while term > total * 1e-17 or k < mean:
@@ -89,28 +90,29 @@ def poisson_tail(count: int, mean: float) -> float:
 
 
 def expected_tail(reference_above: int, reference_runs: int, runs: int) -> float:
-    """Very dear runs to expect tonight: the past's share of them, with one more than were seen.
+    """Expected number of very costly runs tonight, from their share in the past.
 
-    One more, because the past's percentile is itself uncertain and too low an expectation costs false alarms.
+    One is added to the past count, because its percentile is itself uncertain and too low an expectation causes false
+    alarms.
 
     Args:
         reference_above: Runs of the past at or above the bucket.
         reference_runs: Runs of the past, >= 1.
-        runs: Tonight's.
+        runs: Runs of tonight.
     """
     return (reference_above + 1) / (reference_runs + 1) * runs
 
 
 def spend_z(today_usd: float, same_weekdays_usd: Sequence[float]) -> float | None:
-    """How far a day's spend lies above the same weekday of the four weeks before, in robust standard deviations.
+    """Robust z score of a day's spend against the same weekday of the four weeks before.
 
     Args:
         today_usd: Spend of the whole day, US dollars.
-        same_weekdays_usd: Of one week before, two, three, four; days without spend count as missing.
+        same_weekdays_usd: Spend one, two, three and four weeks before; days without spend count as missing.
 
     Returns:
-        The log ratio to their median over 1.4826 × their median absolute deviation, which is at least .08; None with
-        fewer than three days, or when nothing was spent.
+        log(spend / median) divided by 1.4826 × the median absolute deviation of the logs, which is at least 0.08; None
+        with fewer than three days, or when nothing was spent.
 
     Example:
         >>> round(spend_z(200.0, [98.0, 100.0, 101.0, 105.0]), 1), spend_z(200.0, [100.0])
@@ -118,21 +120,21 @@ def spend_z(today_usd: float, same_weekdays_usd: Sequence[float]) -> float | Non
 
     Source: METHODS §6.
     """
-    known = [math.log(usd) for usd in same_weekdays_usd if usd > 0]
-    if len(known) < _FEWEST_WEEKS or today_usd <= 0:
+    logs = [math.log(usd) for usd in same_weekdays_usd if usd > 0]
+    if len(logs) < _FEWEST_WEEKS or today_usd <= 0:
         return None
-    middle = statistics.median(known)
-    spread = max(statistics.median(abs(value - middle) for value in known), _SPEND_MAD_FLOOR)
+    middle = statistics.median(logs)
+    spread = max(statistics.median(abs(value - middle) for value in logs), _SPEND_MAD_FLOOR)
     return (math.log(today_usd) - middle) / (1.4826 * spread)
 
 
 def is_large_enough(kind: str, before: float, after: float) -> bool:
-    """Whether a change beyond chance is also large enough to be told; only cost and steps have a least size."""
+    """Whether a significant change is also large enough for an alert; only cost and steps have a least size."""
     return kind not in ("cost", "steps") or before <= 0 or abs(after - before) >= MIN_CHANGE * before
 
 
 def format_usd(usd: float) -> str:
-    """US dollars with the digits that matter.
+    """US dollars with two decimals, or three significant digits below $1.
 
     Example:
         >>> format_usd(1234.5), format_usd(0.0214), format_usd(0.00031), format_usd(0)
@@ -144,7 +146,7 @@ def format_usd(usd: float) -> str:
 
 
 def kind_word(kind: str) -> str:
-    """What a kind of finding is called where people read it.
+    """The name of a kind of finding in texts for people.
 
     Example:
         >>> kind_word("agent"), kind_word("tool")
@@ -168,7 +170,7 @@ def format_level(kind: str, value: float) -> str:
 
 
 def stream_title(scorer: str) -> str:
-    """What a stream is about, in words.
+    """The name of a stream in texts for people.
 
     Example:
         >>> stream_title("tool_failure:issue_refund"), stream_title("error_rate"), stream_title("task_completion")
@@ -184,7 +186,7 @@ _OPERATIONAL: Collection[str] = ("error_rate", "abort_rate", "completion_rate", 
 
 
 def rarity(per_year: float) -> str:
-    """How often chance shows something, in words.
+    """A frequency by chance in words.
 
     Example:
         >>> rarity(0.02), rarity(0.1), rarity(0.8), rarity(3.0)
@@ -198,21 +200,21 @@ def rarity(per_year: float) -> str:
     return f"once in {years:.0f} years" if years >= 2 else "once a year"
 
 
-def window_text(one: Drift) -> str:
+def window_text(drift: Drift) -> str:
     """The window of a finding in words: `last 3 nights`, `last 4 hours`."""
-    size, unit = (one.window_nights, "night") if one.window_hours is None else (one.window_hours, "hour")
+    size, unit = (drift.window_nights, "night") if drift.window_hours is None else (drift.window_hours, "hour")
     return f"last {unit}" if size == 1 else f"last {size} {unit}s"
 
 
-def finding_text(one: Drift) -> str:
-    """A finding in one line, for people.
+def finding_text(drift: Drift) -> str:
+    """A finding in one line, for alerts and logs.
 
     Example:
         "billing task_completion: 0.85 → 0.76 over the last 3 nights (150 runs); chance alone: once in 40 years".
     """
-    where = one.stream.task_type or "all task types, same mix"
-    before, after = format_level(one.kind, one.before), format_level(one.kind, one.after)
+    where = drift.stream.task_type or "all task types, same mix"
+    before, after = format_level(drift.kind, drift.before), format_level(drift.kind, drift.after)
     return (
-        f"{where}, {stream_title(one.stream.scorer)}: {before} → {after} "
-        f"over the {window_text(one)} ({one.scored:,} runs); chance alone: {rarity(one.chance_per_year)}"
+        f"{where}, {stream_title(drift.stream.scorer)}: {before} → {after} "
+        f"over the {window_text(drift)} ({drift.scored:,} runs); chance alone: {rarity(drift.chance_per_year)}"
     )

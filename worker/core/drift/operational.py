@@ -1,7 +1,7 @@
-"""The operational figures of all ended runs: how many erred, which tools failed, what runs cost and how long they were.
+"""Operational figures of all ended runs: error and abort rates, tool failures, cost and steps.
 
-Sums of a night or an hour by task type, which the drift scan compares with their own past. Cost and step counts have no
-scale of 0..1; they are kept as histograms and scored by their rank among the past's (`ridits`).
+They are sums of a night or an hour by task type, which the drift scan compares with their own past. Cost and steps have
+no scale 0..1; they are kept as histograms and scored by their rank among the past's values (`ridits`).
 """
 
 import math
@@ -16,28 +16,29 @@ Histogram = Mapping[int, int]
 """Runs by bucket."""
 
 _GROWTH = math.log(1.05)
-"""Buckets are 5 % wide: far finer than any change worth telling."""
+"""Buckets are 5 % wide: much finer than any change that raises an alert."""
 ZERO_BUCKET = -100_000
-"""Of values of 0, which have no logarithm."""
+"""The bucket of the value 0, which has no logarithm."""
 _BUCKETS = 2_000
 OTHER_TOOLS = "(other tools)"
 _TOOLS_A_TASK = 20
-"""Tools watched by name in one task type; names come from outside, and each takes a share of the false alarms."""
+"""Most tools with a stream of their own in a task type: names come from outside, and each stream takes a share of the
+false alarms."""
 
 
 class RunFigures(NamedTuple):
-    """What is known of one ended run without its texts."""
+    """The operational facts of one ended run."""
 
     task_type: str
     status: str
     steps: int
     cost_usd: float | None
     tools: str | None
-    """JSON by tool name: calls, and those that failed."""
+    """JSON by tool name: calls, failed calls; None without tool calls."""
 
 
 class OperationalFigure(NamedTuple):
-    """One operational figure of one task type in one stretch of time."""
+    """One operational figure of one task type over a period."""
 
     task_type: str
     measure: Measure
@@ -46,9 +47,9 @@ class OperationalFigure(NamedTuple):
     n: int
     """Runs: all ended, those with a known cost, those that used the tool."""
     s: float
-    """Runs that were so; for tools the sum of each run's failed share; 0 for cost and steps."""
+    """Runs with the property (errored, aborted, completed); for tools the sum of failed shares; 0 for cost, steps."""
     ss: float
-    """Sum of squares of what `s` sums."""
+    """Sum of the squares of what `s` sums."""
     total: float
     """US dollars, steps, tool calls; 0 for the rates."""
     histogram: Histogram | None
@@ -78,7 +79,7 @@ def lower_bound(key: int) -> float:
 
 
 def sum_figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
-    """Sum runs up, one figure a task type and measure; tools beyond the twenty most used go together.
+    """Sum runs to one figure for each task type and measure; tools beyond the twenty most used are summed together.
 
     Args:
         runs: Ended runs, in any order; read once.
@@ -88,8 +89,8 @@ def sum_figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
         tool calls has no such figure.
 
     Example:
-        >>> one = sum_figures([RunFigures("faq", "errored", 3, 0.02, '{"search":[2,1]}')])
-        >>> [(each.measure, each.subject, each.n, each.s, each.total) for each in one][:2]
+        >>> figures = sum_figures([RunFigures("faq", "errored", 3, 0.02, '{"search":[2,1]}')])
+        >>> [(figure.measure, figure.subject, figure.n, figure.s, figure.total) for figure in figures][:2]
         [('aborts', '', 1, 0.0, 0.0), ('completed', '', 1, 0.0, 0.0)]
     """
     tally = FigureSums()
@@ -99,22 +100,22 @@ def sum_figures(runs: Iterable[RunFigures]) -> list[OperationalFigure]:
 
 
 class FigureSums:
-    """Sums of ended runs, added one by one; what `sum_figures` makes of them all."""
+    """`sum_figures` for runs that are added one by one, in bounded memory."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Start without runs."""
         self.runs = 0
         self._by_task: dict[str, _Sums] = defaultdict(_Sums)
 
     def add(self, run: RunFigures) -> None:
-        """Count a run in."""
+        """Add a run to the sums."""
         self.runs += 1
         self._by_task[run.task_type].add(run)
 
     def figures(self) -> list[OperationalFigure]:
-        """As `sum_figures`."""
-        found = [figure for task_type, own in self._by_task.items() for figure in own.figures(task_type)]
-        return sorted(found, key=lambda one: (one.task_type, one.measure, one.subject))
+        """The figures of the runs added so far, sorted as `sum_figures` does."""
+        result = [figure for task_type, sums in self._by_task.items() for figure in sums.figures(task_type)]
+        return sorted(result, key=lambda row: (row.task_type, row.measure, row.subject))
 
 
 class _Sums:
@@ -150,19 +151,19 @@ class _Sums:
             ("aborts", "aborted"),
             ("completed", "completed"),
         )
-        found = []
+        result = []
         for measure, status in measures:
             count = float(self.by_status[status])
-            found.append(OperationalFigure(task_type, measure, "", self.runs, count, count, 0.0, None))
-        found.append(
+            result.append(OperationalFigure(task_type, measure, "", self.runs, count, count, 0.0, None))
+        result.append(
             OperationalFigure(task_type, "steps", "", self.runs, 0.0, 0.0, float(self.total_steps), dict(self.steps))
         )
         if self.cost:
-            known = sum(self.cost.values())
-            found.append(OperationalFigure(task_type, "cost", "", known, 0.0, 0.0, self.total_usd, dict(self.cost)))
+            priced = sum(self.cost.values())
+            result.append(OperationalFigure(task_type, "cost", "", priced, 0.0, 0.0, self.total_usd, dict(self.cost)))
         for name, (n, s, ss, calls) in self._most_used().items():
-            found.append(OperationalFigure(task_type, "tool", name, int(n), s, ss, float(calls), None))
-        return found
+            result.append(OperationalFigure(task_type, "tool", name, int(n), s, ss, float(calls), None))
+        return result
 
     def _most_used(self) -> dict[str, list[float]]:
         ordered = sorted(self.tools, key=lambda name: (-self.tools[name][0], name))
@@ -174,19 +175,19 @@ class _Sums:
 
 
 def merge_histograms(histograms: Iterable[Histogram]) -> dict[int, int]:
-    """All of them together."""
-    found: dict[int, int] = defaultdict(int)
-    for one in histograms:
-        for key, count in one.items():
-            found[key] += count
-    return dict(found)
+    """The sum of several histograms; empty for none."""
+    merged: dict[int, int] = defaultdict(int)
+    for histogram in histograms:
+        for key, count in histogram.items():
+            merged[key] += count
+    return dict(merged)
 
 
 def ridits(reference: Histogram) -> dict[int, float]:
     """The rank of each bucket among the reference's runs, 0..1: the share below it and half of those in it.
 
-    Scored so, the reference's mean is 0.5, and the mean of another night is the chance that one of its runs costs
-    more than one of the reference (ties count half), whatever the distribution looks like.
+    With these scores the reference's mean is 0.5, and the mean of another night is the probability that a run of it
+    costs more than a run of the reference (ties count half), whatever the distribution.
 
     Args:
         reference: Runs by bucket; empty gives an empty table.
@@ -201,11 +202,11 @@ def ridits(reference: Histogram) -> dict[int, float]:
     Source: Bross 1958, How to use ridit analysis; the mean is the Mann-Whitney statistic.
     """
     total = sum(reference.values())
-    found, below = {}, 0
+    ranks, below = {}, 0
     for key in sorted(reference):
-        found[key] = (below + reference[key] / 2) / total
+        ranks[key] = (below + reference[key] / 2) / total
         below += reference[key]
-    return found
+    return ranks
 
 
 def rank_sums(histogram: Histogram, ranks: Mapping[int, float]) -> tuple[float, float]:
@@ -213,7 +214,7 @@ def rank_sums(histogram: Histogram, ranks: Mapping[int, float]) -> tuple[float, 
 
     Args:
         histogram: The night's runs by bucket.
-        ranks: As `ridits` gives them; a bucket that is not in it has the share below it as its rank.
+        ranks: As `ridits` returns; a bucket that is missing has the share below it as its rank.
 
     Returns:
         Both 0.0 without runs.
@@ -235,22 +236,22 @@ def rank_sums(histogram: Histogram, ranks: Mapping[int, float]) -> tuple[float, 
 
 
 def _share_below(key: int, ranks: Mapping[int, float]) -> float:
-    """The share of the reference below a bucket that it does not have, out of the ranks of those it has."""
+    """The share of the reference below a bucket that it lacks, computed from the ranks of its own buckets."""
     below = 0.0
-    for each, rank in ranks.items():
-        if each > key:
+    for other, rank in ranks.items():
+        if other > key:
             break
         below = 2 * rank - below  # the rank lies midway between the shares below and up to its bucket
     return below
 
 
 def count_from(histogram: Histogram, from_bucket: int) -> int:
-    """Runs in this bucket and above."""
+    """The number of runs in this bucket and above."""
     return sum(count for key, count in histogram.items() if key >= from_bucket)
 
 
 def tail_bucket(reference: Histogram, share: float) -> int | None:
-    """The lowest bucket from which on at most a share of the reference's runs lies.
+    """The lowest bucket such that at most a share of the reference's runs lies in it and above.
 
     Args:
         reference: Runs by bucket.

@@ -1,4 +1,4 @@
-"""Drift: has the level of a stream changed beyond chance, since when, and how rarely chance alone shows as much."""
+"""The drift scan: whether the level of a stream has changed beyond chance, since when, and how rare that is."""
 
 import math
 from typing import Literal, NamedTuple
@@ -13,30 +13,30 @@ Direction = Literal["down", "up"]
 
 
 class Grid(NamedTuple):
-    """What the scan looks at, in steps of a night or of an hour, and how often chance alarms there."""
+    """The constants of the scan for steps of a night or of an hour, and its fitted false-alarm rate."""
 
     windows: NDArray[np.int64]
-    """Steps looked at, ascending."""
+    """Window lengths tested, in steps, ascending."""
     learn: int
-    """A reference shorter than this judges nothing."""
+    """Least length of a reference, in steps; with less nothing is tested."""
     first_reference: int
-    """The reference grows to this many steps before it starts to keep its distance."""
+    """The reference first grows to this many steps; only then the `lag` applies."""
     lag: int
-    """The latest steps never belong to the reference, so that a slow decay is not learned as normal."""
+    """The newest steps do not belong to the reference, so that a slow decay is not learned as normal."""
     reference: int
-    """Longest reference."""
+    """Greatest length of the reference, in steps."""
     reach: int
     """How far back a reference may begin, counted from the newest step."""
     usable: int
-    """Steps with scores below which no dispersion can be told."""
+    """Least number of steps with scores from which a dispersion is estimated."""
     even_window: int
-    """The window whose statistic is taken as it is; shorter ones must show more, longer ones less."""
+    """The window length whose statistic is not adjusted; shorter windows must show more, longer ones less."""
     rate_log: float
-    """False alarms a stream-year are exp(rate_log - 0.482 z²), fitted to simulated null years."""
+    """False alarms a year and stream are exp(rate_log - 0.482 z²), fitted to simulated years without change."""
 
 
 NIGHTS = Grid(
-    # neighbours overlap so much that 19 cost hardly more false alarms than 6, and they miss less
+    # neighbouring windows overlap so much that 19 cause hardly more false alarms than 6, and they detect more
     windows=np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 21, 24, 28, 35, 42, 49, 56]),
     learn=LEARN_NIGHTS,
     first_reference=28,
@@ -59,20 +59,20 @@ HOURS = Grid(
     even_window=6,
     rate_log=8.5,
 )
-"""For rates that must not wait for the night to be over; two weeks are learned before anything is judged.
+"""For rates that cannot wait until the night is over; nothing is tested in the first two weeks.
 
-Fitted to half-year null streams with the time of day taken out (`core.season`), 40 to 2,000 runs a day, clustered or
-not: bench/drift/hours.py. The clustered ones decide; plain ones alarm a quarter as often.
+Fitted to half years without change, with the time of day removed (`core.drift.season`), 40 to 2,000 runs a day,
+clustered or not: bench/drift/hours.py. The fit follows the clustered ones; the others alarm a quarter as often.
 """
 
 VARIANCE_FLOOR = 1e-4
-"""Variance of a single score below which a stream of equal scores would take any novelty for a change."""
+"""Least variance of a single score: without it a stream of equal scores would take any other score for a change."""
 THRESHOLD_FLOOR = 3.05
-"""No finding below this, however many false alarms were allowed: the extrapolation of `threshold` ends here."""
+"""Least z of a finding, however many false alarms are allowed: below it the fit of `threshold` does not hold."""
 RATE_SLOPE = 0.482
 TINY = 1e-12
 MIN_PER_YEAR, MAX_PER_YEAR = 1 / 50, 364.0
-"""Chances a year are not said rarer than once in 50 years, nor oftener than every night."""
+"""Bounds of a stated frequency by chance: once in 50 years (beyond that is extrapolation), and every night."""
 
 
 class Finding(NamedTuple):
@@ -89,17 +89,17 @@ class Finding(NamedTuple):
     z: float
     """Signed-root statistic, on the scale of `threshold` and `chance_per_year`."""
     chance_per_year: float
-    """How often chance alone shows this, for the whole project; at least 1/50."""
+    """How many times a year chance alone shows this in the whole project, 1/50 to 364."""
     since: int
     """Index of the first night of the window."""
 
 
 def threshold(streams: float = 1.0, false_alarms_per_year: float = 1.0, grid: Grid = NIGHTS) -> float:
-    """The z a finding must exceed so that all streams together keep within the false alarms allowed.
+    """The z that a finding must exceed so that all streams together stay within the allowed false alarms.
 
     Args:
-        streams: Streams scanned in this direction, >= 1, that share the false alarms equally; where they do not, one
-            over this stream's share.
+        streams: Streams scanned in this direction, >= 1, that share the false alarms equally; where shares differ, 1 /
+            this stream's share.
         false_alarms_per_year: False alarms allowed a year for all of them together, > 0; 0 or less allows none.
         grid: Nights or hours.
 
@@ -127,7 +127,7 @@ def chance_per_year(z: float, streams: float = 1.0, grid: Grid = NIGHTS) -> floa
         grid: Nights or hours.
 
     Returns:
-        Times a year, 1/50..364: rarer than once in 50 years would be extrapolation.
+        Times a year, 1/50..364; anything rarer than once in 50 years would be extrapolation.
 
     Example:
         >>> round(chance_per_year(3.5), 3), chance_per_year(9.0), round(chance_per_year(3.5, streams=8), 2)
@@ -140,16 +140,16 @@ def chance_per_year(z: float, streams: float = 1.0, grid: Grid = NIGHTS) -> floa
 
 
 def reference_span(steps: int, window: int, reference_start: int = 0, grid: Grid = NIGHTS) -> tuple[int, int]:
-    """Which steps a window that ends with the newest is compared with.
+    """The reference of a window that ends with the newest step.
 
     Args:
         steps: Length of the series.
-        window: Of the finding.
+        window: Length of the window, in steps.
         reference_start: As in `scan`.
         grid: Nights or hours.
 
     Returns:
-        First and one past the last index, as `scan` takes them where the series has scores from its start on.
+        First index and one past the last, as `scan` uses them for a series with scores from its start on.
 
     Example:
         >>> reference_span(100, 7), reference_span(40, 7)
@@ -161,10 +161,10 @@ def reference_span(steps: int, window: int, reference_start: int = 0, grid: Grid
 
 
 def dispersion(n: ArrayLike, s: ArrayLike, ss: ArrayLike | None = None) -> float:
-    """How much more the nights differ from one another than independent scores would make them.
+    """How much more the nights vary than they would with independent scores (the overdispersion).
 
-    Clusters (runs of one customer) and seasons (weekends) raise it; every standard error grows by its root. The
-    nightly dispersion is raised by half its own relative standard error, since too low a value costs false alarms.
+    Clusters (runs of one customer) and seasons (weekends) raise it; standard errors grow by its square root. The
+    estimate is raised by half its own relative standard error, since too low a value causes false alarms.
 
     Args:
         n: Effective scores of each night, >= 0, shape (nights,).
@@ -204,35 +204,35 @@ def scan(
     reference_start: int = 0,
     grid: Grid = NIGHTS,
 ) -> Finding | None:
-    """Compare the latest nights, in windows of 1 to 56, with the past of the same stream.
+    """Compare the newest nights, in windows of 1 to 56 nights, with the past of the same stream.
 
     The statistic of a window is the signed root of the binomial likelihood ratio of window and reference, divided by
     the variance of the scores relative to pass/fail scores (below 1 for graded scores) and by the `dispersion` of the
-    reference's nights. Two calibrations make one threshold serve all windows and all ages of a stream:
+    reference's nights. Two corrections allow one threshold for all windows and all ages of a stream:
 
-    - A short window has many independent looks a year, a long one few. ln(w/7) is added to z², so that each length
-      spends a fair share of the false alarms; without it windows of 1 to 3 nights spend 58 % of them (27 % with it),
-      and small lasting changes pay for that.
+    - A short window gives many independent tests a year, a long one few. ln(w/7) is added to z², so that each length
+      causes a fair share of the false alarms; without it windows of 1 to 3 nights cause 58 % of them (27 % with it),
+      at the expense of small lasting changes.
     - The dispersion is itself estimated from the nights of the reference. z² = ν·ln(1 + L/ν), ν their number less
       one, is the likelihood ratio with an unknown scale; without it a young stream alarms three times as often.
 
-    The weakness: the reference follows, so a slow decay is seen late (half a point a week after some 7 weeks at 50
-    scores a night), and a weekly pattern counts as dispersion, which costs power in streams that have one.
+    Weaknesses: the reference moves along, so a slow decay is found late (half a point a week after about 7 weeks at 50
+    scores a night); and a weekly pattern counts as dispersion, which costs power in streams that have one.
 
     Args:
         n: Effective (Kish) number of scores of each night, oldest first, >= 0, shape (nights,); 0 for a gap.
         s: n × mean score, scores 0..1, shape (nights,); ignored where n = 0.
         ss: n × mean of the squared scores, shape (nights,); ignored where n = 0.
-        start: Index of the first night a window may contain: the first after a mute.
+        start: Index of the first night that a window may contain, for example the first after a mute.
         streams: As in `threshold`: streams of the project that share the false alarms.
         false_alarms_per_year: False alarms allowed a year for the whole project, > 0.
         direction: `down` finds drops; `up` finds rises (errors, cost), as the drop of 1 - score.
-        reference_start: Index of the first night fit for the reference: the first of a level a person accepted.
-        grid: Whether the series are of nights or of hours.
+        reference_start: Index of the first night of the reference, for example the first of an accepted new level.
+        grid: Nights or hours.
 
     Returns:
-        The finding of the window with the highest z, or None: nothing beyond the threshold, no night at all, or a
-        reference of fewer than 14 nights or fewer than 7 with scores.
+        The finding of the window with the highest z. None when no z exceeds the threshold, for an empty series, and for
+        a reference of fewer than 14 nights or fewer than 7 with scores.
 
     Example:
         >>> nights, n = np.arange(60), np.full(60, 50.0)
@@ -284,7 +284,7 @@ class _Compared(NamedTuple):
 
 
 def _from_first_score(n: Floats, s: Floats, ss: Floats) -> tuple[Floats, Floats, Floats]:
-    """The nights from the first with scores on; one without (n = 0, negative or not a number) is all zeros."""
+    """The series from its first night with scores on; nights without (n <= 0 or not a number) become zeros."""
     kept = n > 0
     if kept.all():
         return n, s, ss
@@ -309,7 +309,7 @@ def _raised(between: Floats, variance: Floats, freedom: Floats) -> Floats:
 
 
 def _compare(sums: Floats, windows: NDArray[np.int64], grid: Grid) -> _Compared:
-    """Squared z of each window that ends with the newest night; 0 where none can be told or it is not below."""
+    """Squared z of each window that ends with the newest night; 0 where it cannot be tested or is not a drop."""
     nights = sums.shape[1] - 1
     begin = nights - windows
     end = np.minimum(begin, max(grid.first_reference, nights - grid.lag))
@@ -322,8 +322,8 @@ def _compare(sums: Floats, windows: NDArray[np.int64], grid: Grid) -> _Compared:
     share = np.minimum(np.maximum(mean, TINY), 1 - TINY)
     likelihood = s * np.log(share) + (n - s) * np.log1p(-share)
     freedom = np.maximum(kept[1] - 1, 1.0)
-    # The variance of window and reference together: with pass/fail scores it is pooled·(1 - pooled) exactly, even when
-    # the reference had not one failure; the reference alone would then take the first failure for a change.
+    # the variance is that of window and reference together: for pass/fail scores exactly pooled·(1 - pooled). With the
+    # reference's alone, a reference without a failure would take the first failure for a change.
     pooled = share[2]
     scale = variance[2] * _raised(between[1] - s[1] * mean[1], variance[1], freedom) / (pooled * (1 - pooled))
     ratio = 2 * (likelihood[0] + likelihood[1] - likelihood[2]) / scale

@@ -1,4 +1,4 @@
-"""The time of day taken out of an hourly series, so that the busy afternoon does not look like a change."""
+"""Removing the time-of-day pattern from an hourly series, so that a regular afternoon peak is not found as a change."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,18 +6,18 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 _DAY = 24
 _LEAST = 0.25
-"""No hour's usual rate counts as less than a quarter of the mean: few runs cannot tell."""
+"""Least factor of an hour: with few runs a lower one cannot be estimated."""
 
 
 def profile(n: ArrayLike, s: ArrayLike, hour_of_day: ArrayLike) -> Floats:
     """The usual rate of each hour of the day, relative to the mean of the day.
 
-    Two harmonics (a day's wave and a half day's) fitted by weighted least squares, each drawn toward none by what
-    chance alone would have made of it: with few failures nothing is taken out.
+    Two harmonics (periods of a day and half a day) are fitted by weighted least squares. Each is shrunk toward zero by
+    the size it would have by chance alone, so with few failures nothing is removed.
 
     Args:
         n: Runs of each hour, >= 0, shape (hours,).
-        s: Runs that were so, shape (hours,); for graded scores their sum.
+        s: Runs with the property (for example errored), shape (hours,); for graded scores their sum.
         hour_of_day: 0..23 of each, shape (hours,).
 
     Returns:
@@ -29,19 +29,19 @@ def profile(n: ArrayLike, s: ArrayLike, hour_of_day: ArrayLike) -> Floats:
         >>> np.round(profile(np.full(672, 100.0), 100 * rate, hours)[[0, 6, 18]], 1).tolist()
         [1.0, 1.5, 0.5]
 
-    Source: harmonic regression; the drawing is James & Stein's.
+    Source: harmonic regression; the shrinkage is James & Stein's.
     """
     hours = np.asarray(hour_of_day, np.int64)
     runs = np.bincount(hours, np.asarray(n, np.float64), minlength=_DAY)
-    so = np.bincount(hours, np.asarray(s, np.float64), minlength=_DAY)
-    total, count = float(so.sum()), float(runs.sum())
+    hits = np.bincount(hours, np.asarray(s, np.float64), minlength=_DAY)
+    total, count = float(hits.sum()), float(runs.sum())
     if not total > 0 or not count > 0:
         return np.ones(_DAY)
     mean = total / count
     angle = np.arange(_DAY) / _DAY * 2 * np.pi
     columns = np.stack([np.ones(_DAY), np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], axis=1)
     root = np.sqrt(runs)
-    relative = np.divide(so, runs * mean, out=np.ones(_DAY), where=runs > 0)
+    relative = np.divide(hits, runs * mean, out=np.ones(_DAY), where=runs > 0)
     fitted = np.linalg.lstsq(columns * root[:, None], relative * root, rcond=None)[0]
     by_chance = 4 * max(1 - mean, 0.0) / total
     waves = np.ones(_DAY)
@@ -55,14 +55,14 @@ def profile(n: ArrayLike, s: ArrayLike, hour_of_day: ArrayLike) -> Floats:
 
 
 def exposure(n: ArrayLike, s: ArrayLike, hour_of_day: ArrayLike, factors: Floats) -> Floats:
-    """The runs of each hour as so many runs of a usual hour, among which as many would be so; see `profile`.
+    """The runs of each hour times the hour's factor of `profile`, so that all hours have the same expected rate.
 
-    The runs are scaled, not what is counted among them: one failure in a quiet hour must stay one failure, or it
-    would count for several, and the scan would alarm on single events.
+    The number of runs is scaled, not the failures among them: one failure in a quiet hour must stay one failure, or
+    the scan would alarm on single events.
 
     Args:
         n: Runs of each hour, >= 0, shape (hours,).
-        s: Runs that were so, shape (hours,).
+        s: Runs with the property, shape (hours,).
         hour_of_day: 0..23 of each.
         factors: As `profile` gives them.
 

@@ -1,4 +1,4 @@
-"""The smallest drop that the sample could have shown: what "nothing changed" is worth."""
+"""The smallest drop that the drift scan would have found in a stream: how much "nothing changed" means."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from worker.core.drift import scan
 
 DROP_NIGHTS = 7
-"""Nights that the drop is supposed to have lasted."""
+"""Nights that the drop is assumed to have lasted."""
 Floats = NDArray[np.float64]
 
 
@@ -20,14 +20,14 @@ class ScannedStream:
     s: Floats
     ss: Floats
     streams: float
-    """As in `drift.scan`: one over the stream's share of the false alarms."""
+    """As in `core.drift.scan`: 1 / the stream's share of the false alarms."""
     false_alarms_per_year: float
 
 
 def smallest_drop(watched: ScannedStream, nights: int = DROP_NIGHTS) -> float | None:
-    """The smallest share of the last nights' runs that, had they failed too, would have made a finding.
+    """The smallest additional share of failed runs in the last nights that would have given a finding.
 
-    Not a formula: the stored nights go through the scan itself, with so many more failures in the last of them.
+    It is not a formula: the scan itself runs over the stored nights, with more failures in the last of them.
 
     Args:
         watched: A stream without a finding.
@@ -61,9 +61,11 @@ def smallest_drop(watched: ScannedStream, nights: int = DROP_NIGHTS) -> float | 
 def _is_found(watched: ScannedStream, nights: int, drop: float) -> bool:
     passed = float(watched.s[-nights:].sum())
     kept = np.ones(len(watched.n))
-    kept[-nights:] = max(0.0, 1 - drop * float(watched.n[-nights:].sum()) / passed)  # each pass fails with this chance
+    kept[-nights:] = max(
+        0.0, 1 - drop * float(watched.n[-nights:].sum()) / passed
+    )  # each passed run fails with this probability
     s, ss = watched.s * kept, watched.ss * kept
-    found = scan.scan(
+    finding = scan.scan(
         watched.n, s, ss, streams=watched.streams, false_alarms_per_year=watched.false_alarms_per_year, direction="down"
     )
-    return found is not None
+    return finding is not None

@@ -1,16 +1,16 @@
-"""How much data a test needs, and which scorers are operational."""
+"""How much data a drift test needs, and which heuristics are tested on all runs instead of the sample."""
 
 OPERATIONAL = ("completed", "tool_success", "cost_in_range", "steps_in_range")
-"""Heuristics whose figure `flow.watch` reads off all ended runs: looked at in the sample too, each change would be told
-twice, and their streams would take from the others' false alarms. Their trends stay."""
+"""Heuristics whose figure `pipeline.operations.watch` tests over all ended runs. Testing them in the sample too would
+report each change twice and use up false alarms of other streams. Their trends are shown all the same."""
 
 LEARN_NIGHTS = 14
 """A reference of fewer nights judges nothing."""
 USABLE_NIGHTS = 7
 """Nights with scores below which no dispersion can be estimated."""
 MIN_RUNS = 50
-"""Runs in the reach of the scan below which a stream is not looked at, and takes no share of the false alarms."""
+"""Least number of runs within the reach of the scan; a stream with fewer is not tested and takes no false alarms."""
 
 
 MIX_NIGHTS = 28
-"""A task type's weight in the overall line is its traffic over its first so many nights."""
+"""The weight of a task type in the overall line is its traffic over its first so many nights."""

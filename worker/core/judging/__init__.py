@@ -1,1 +1,1 @@
-"""What goes to a judge of a run, and what its reply means; pure."""
+"""What a judge is shown of a run, and how its reply becomes scores."""

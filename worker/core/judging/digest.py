@@ -1,13 +1,13 @@
-"""The digest: a run of any size, cut to the budget of a judge. Deterministic, and it says what it left out.
+"""The digest: a run of any size, shortened to a token budget for the judge. Deterministic; it lists what it left out.
 
-Task and final answer come in full up to a share of the budget, then a table with one row a step. Errors, writes, the
-first and last steps and those the answer quotes keep more of their text; identical consecutive calls fold into one row
-(`times`); base64 and long bodies become `[14,212 chars elided, sha256:ab12cd34]`; what still does not fit goes from the
-middle. A cut never falls inside a word, so half a secret cannot slip past `redact`.
+Input and output come first, in full up to a share of the budget, then a table with one row for each step. Errors,
+writes, the first and last steps and steps that the answer quotes keep more of their text. Identical consecutive calls
+become one row (`times`); base64 and long bodies become `[14,212 chars elided, sha256:ab12cd34]`; what still does not
+fit is left out of the middle. No cut falls inside a word, so that half a secret cannot escape `redact`.
 
 Token estimate: UTF-8 bytes / 4, rounded up. English prose has 4 to 5 bytes a token, so the estimate is high for it;
-code, JSON and hexadecimal have 2.5 to 3.5, so it is low for them by up to a half, which is why bounds on what a call
-can use multiply it by 1.5. Text in other scripts has 2 to 3 bytes a character and about a token a character at most.
+code, JSON and hexadecimal have 2.5 to 3.5, so it is low by up to a half; bounds on the size of a call therefore
+multiply it by 1.5. Text in other scripts has 2 to 3 bytes a character and at most about one token a character.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from worker.core.rubric.render import document_lines, document_text, join_docume
 from worker.records import Run, Step
 
 DIGEST_VERSION = "1"
-"""A change of what the digest shows is a new series of scores."""
+"""Part of a judge's fingerprint: a change of what the digest shows starts a new series of scores."""
 MIN_BUDGET_TOKENS = 300
 _WRITES = frozenset(
     re.findall(
@@ -46,7 +46,7 @@ _SCAN_CHARS = 2_000_000
 
 
 class _Detail(NamedTuple):
-    """How many characters a row keeps."""
+    """How many characters a row keeps of arguments, and of the head and tail of results."""
 
     args: int
     head: int
@@ -60,25 +60,25 @@ class Digest(NamedTuple):
     """What a judge is shown of a run."""
 
     document: dict[str, Any]
-    """The keys are `rubric_template.RUN_FIELDS`; plain values only."""
+    """The keys are `core.rubric.sandbox.RUN_FIELDS`; plain JSON values only."""
     elided: tuple[str, ...]
-    """What was left out, in words; also in the document."""
+    """Notes on what was left out; also in the document."""
     tokens: int
-    """Estimate for the document as it stands in the prompt; never over the budget."""
+    """Estimated tokens of the document in the prompt; at most the budget."""
     lines: dict[str, str]
-    """The document as it stands in the prompt, by field; see `document_lines`."""
+    """The document's text in the prompt, by field; see `document_lines`."""
 
 
 class _StepGroup(NamedTuple):
-    """Consecutive identical steps."""
+    """Consecutive identical steps, shown as one row."""
 
     step: Step
     times: int
     important: bool
     mark: str | None
-    """A word of the answer that the result holds."""
+    """A word of the answer that occurs in the result; None without one."""
     sha: str | None
-    """Of the full result, where it is long."""
+    """Hash of the full result, where it is long."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -94,15 +94,15 @@ def estimate_tokens(text: str) -> int:
 def digest(
     run: Run, budget_tokens: int, keep: Iterable[str] = ("errors", "writes", "quoted", "first:1", "last:3")
 ) -> Digest:
-    """Cut a run to a budget.
+    """Shorten a run to a token budget.
 
     Args:
-        run: As `Run.for_scorer` gives it.
-        budget_tokens: The most the document may take, by `estimate_tokens`; at least `MIN_BUDGET_TOKENS`.
-        keep: Steps that keep more: errors, writes, quoted, first:N, last:N.
+        run: As `Run.for_scorer` returns it.
+        budget_tokens: The most tokens of the document, by `estimate_tokens`; at least `MIN_BUDGET_TOKENS`.
+        keep: Kinds of steps that keep more of their text: errors, writes, quoted, first:N, last:N.
 
     Returns:
-        The digest; the same run, budget and keep give the same one.
+        The digest; the same arguments give the same digest.
 
     Raises:
         ValueError: The budget is below the minimum.
@@ -121,7 +121,7 @@ def digest(
 
 
 def _build(run: Run, rows: Sequence[_StepGroup], allowance: int) -> dict[str, Any]:
-    """One attempt at the document, aiming at `allowance` bytes."""
+    """One attempt at a document of about `allowance` bytes."""
     cut = allowance // 16
     notes: list[str] = []
     document: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _build(run: Run, rows: Sequence[_StepGroup], allowance: int) -> dict[str, An
 
 
 def _share(room: int, needs: Sequence[int]) -> list[int]:
-    """Divide room between two texts: half each, and what one does not need goes to the other."""
+    """Divide `room` bytes between two texts: half each; what one does not need goes to the other."""
     half = room // 2
     first, second = needs
     if first <= half:
@@ -167,7 +167,7 @@ def _share(room: int, needs: Sequence[int]) -> list[int]:
 
 
 def _fit(text: str, room: int) -> str:
-    """The text without blobs, cut head and tail until its JSON form fits into `room` bytes."""
+    """The text without base64 blobs, cut in the middle until its JSON form fits into `room` bytes."""
     keep = min(len(text), room)
     sha = _sha(text) if len(text) > room else None
     while True:
@@ -188,7 +188,7 @@ def _size_of_row(row: Mapping[str, Any]) -> int:
 
 
 def _fold(run: Run, keep: Iterable[str]) -> list[_StepGroup]:
-    """Rows of consecutive identical steps, marked where they keep more."""
+    """Steps with identical consecutive ones merged, marked where they keep more of their text."""
     words = set(keep)
     ends = {word.partition(":")[0]: int(word.partition(":")[2]) for word in words if ":" in word}
     first, last = ends.get("first", 0), len(run.steps) - ends.get("last", 0)
@@ -213,7 +213,7 @@ def _fold(run: Run, keep: Iterable[str]) -> list[_StepGroup]:
 
 
 def is_write(step: Step) -> bool:
-    """Whether a tool's name says that it changes something: `issue_refund`, `sendEmail`.
+    """Whether a tool's name suggests that it changes something: `issue_refund`, `sendEmail`.
 
     Example:
         >>> is_write(Step(seq=0, kind="tool", name="issueRefund")), is_write(Step(seq=0, kind="tool", name="get_order"))
@@ -226,49 +226,49 @@ def is_write(step: Step) -> bool:
 
 
 def _marks(output: str | None) -> list[str]:
-    """Up to eight words of the answer that are specific enough to recognise: those with a digit, the longest first."""
-    found = {
+    """Up to eight words of the answer that are specific enough to look for: those with a digit, longest first."""
+    words = {
         word.rstrip(".-_@")
         for word in set(_SPECIFIC.findall((output or "")[:20_000]))
         if not word.isalpha() and any(char.isdigit() for char in word)
     }
-    return sorted((word for word in found if len(word) > 3), key=lambda word: (-len(word), word))[:8]
+    return sorted((word for word in words if len(word) > 3), key=lambda word: (-len(word), word))[:8]
 
 
-def _same(one: Step, other: Step) -> bool:
+def _same(step: Step, other: Step) -> bool:
     try:
         return (
-            one.name == other.name
-            and one.kind == other.kind
-            and one.result == other.result
-            and one.error == other.error
-            and bool(one.arguments == other.arguments)
+            step.name == other.name
+            and step.kind == other.kind
+            and step.result == other.result
+            and step.error == other.error
+            and bool(step.arguments == other.arguments)
         )
     except RecursionError:
         return False
 
 
 def _shown(row: _StepGroup, detail: _Detail) -> dict[str, Any]:
-    """A row as the judge sees it."""
+    """A row of the table as the judge sees it."""
     step = row.step
-    shown: dict[str, Any] = {"step": step.seq, "kind": step.kind, "name": _clip(step.name, 120)}
+    fields: dict[str, Any] = {"step": step.seq, "kind": step.kind, "name": _clip(step.name, 120)}
     if row.times > 1:
-        shown["times"] = f"×{row.times}"
+        fields["times"] = f"×{row.times}"
     if step.arguments is not None:
         text = step.arguments if isinstance(step.arguments, str) else _json(step.arguments)
-        shown["args"] = _elide(text, detail.args, 0)
-    shown["status"] = "ok" if step.error is None else "error"
+        fields["args"] = _elide(text, detail.args, 0)
+    fields["status"] = "ok" if step.error is None else "error"
     if step.error is not None:
-        shown["error"] = _elide(step.error, detail.head, 0)
+        fields["error"] = _elide(step.error, detail.head, 0)
     if step.result is not None:
-        shown["result"] = _elide(step.result, detail.head, detail.tail, step.result_size, row.sha)
-        if row.mark is not None and row.mark not in shown["result"] and detail is not _COMPACT:
-            shown["quoted_part"] = _around(step.result, row.mark)
-    return shown
+        fields["result"] = _elide(step.result, detail.head, detail.tail, step.result_size, row.sha)
+        if row.mark is not None and row.mark not in fields["result"] and detail is not _COMPACT:
+            fields["quoted_part"] = _around(step.result, row.mark)
+    return fields
 
 
 def _around(text: str, mark: str) -> str:
-    """The surroundings of a word that the answer quotes, whole words only."""
+    """The text around a word that the answer quotes, cut at whole words."""
     at = text.find(mark)
     before, after = text[max(at - 120, 0) : at], text[at + len(mark) : at + len(mark) + 120]
     return _whole_words(before[::-1])[::-1] + mark + _whole_words(after)
@@ -282,16 +282,16 @@ def _json(value: object) -> str:
 
 
 def _table(rows: Sequence[_StepGroup], room: int) -> tuple[list[dict[str, Any]], int, int]:
-    """The rows that fit into `room` bytes: (rows, steps dropped, rows shortened)."""
-    most = room // 60
-    if len(rows) <= min(most, 2000):
+    """The rows that fit into `room` bytes: (rows, steps left out, rows shortened)."""
+    max_rows = room // 60
+    if len(rows) <= min(max_rows, 2000):
         for rich, plain in ((_RICH, _NORMAL), (_NORMAL, _NORMAL), (_NORMAL, _COMPACT)):
             shown = [_shown(row, rich if row.important else plain) for row in rows]
             if sum(map(_size_of_row, shown)) <= room:
                 return shown, 0, sum(map(_is_short, shown))
     detail = _NORMAL if sum(row.important for row in rows) * 700 < room else _COMPACT
     kept: dict[int, dict[str, Any]] = {}
-    for place in _by_weight(rows, most):
+    for place in _by_weight(rows, max_rows):
         shown_row = _shown(rows[place], detail if rows[place].important else _COMPACT)
         gap = 0 if place - 1 in kept or place + 1 in kept else _GAP_BYTES
         room -= _size_of_row(shown_row) + gap
@@ -305,15 +305,15 @@ def _table(rows: Sequence[_StepGroup], room: int) -> tuple[list[dict[str, Any]],
 _GAP_BYTES = 90
 
 
-def _by_weight(rows: Sequence[_StepGroup], most: int) -> list[int]:
-    """Places of rows, the most telling first: important ones, then the nearer to an end the earlier."""
+def _by_weight(rows: Sequence[_StepGroup], max_rows: int) -> list[int]:
+    """Indexes of rows by priority: important ones first, then those nearer to the first or the last row."""
     far = len(rows)
     order = sorted(range(far), key=lambda place: (not rows[place].important, min(place, far - 1 - place), place))
-    return order[: max(most, 0)]
+    return order[: max(max_rows, 0)]
 
 
 def _with_gaps(rows: Sequence[_StepGroup], kept: Mapping[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """The kept rows in order, with one row for each stretch that was left out."""
+    """The kept rows in order, with one row for each gap."""
     table: list[dict[str, Any]] = []
     gap: list[_StepGroup] = []
     dropped = 0
@@ -337,25 +337,25 @@ def _is_short(row: Mapping[str, Any]) -> bool:
     return any(" chars elided" in str(row.get(key, "")) for key in ("args", "result", "error"))
 
 
-def _clip(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: max(most - 1, 0)] + "…"
+def _clip(text: str, max_chars: int) -> str:
+    return text if len(text) <= max_chars else text[: max(max_chars - 1, 0)] + "…"
 
 
 def _elide(text: str, head: int, tail: int, full_size: int | None = None, full_sha: str | None = None) -> str:
-    """A text cut to its head and tail, blobs taken out; says how much is missing and of what."""
+    """A text cut to its head and tail, without base64 blobs; a marker says how much is missing."""
     size = max(full_size or 0, len(text))
     if len(text) <= head + tail + 60:
-        shown = _BLOB.sub(lambda found: _marker(found[0], len(found[0])), text)
+        shown = _BLOB.sub(lambda match: _marker(match[0], len(match[0])), text)
         return shown if size == len(text) else shown + _marker(text, size - len(text), full_sha)
     start, end = text[:head], text[len(text) - tail :] if tail else ""
     start, end = _whole_words(start), _whole_words(end[::-1])[::-1]
     marker = _marker(text, size - len(start) - len(end), full_sha)
-    start, end = (_BLOB.sub(lambda found: _marker(found[0], len(found[0])), side) for side in (start, end))
+    start, end = (_BLOB.sub(lambda match: _marker(match[0], len(match[0])), side) for side in (start, end))
     return f"{start}{marker}{end}"
 
 
 def _whole_words(side: str) -> str:
-    """The side of a cut without the word the cut fell into; a word of 300 characters and more is cut all the same.
+    """The text before a cut without the word that the cut fell into; words of over 300 characters are cut anyway.
 
     Example:
         >>> _whole_words("key: sk-proj-12")

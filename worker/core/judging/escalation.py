@@ -1,4 +1,4 @@
-"""When a first verdict is not good enough, so that a second, stronger judge is asked."""
+"""When a first verdict is in doubt, so that a second, stronger judge is called."""
 
 from collections.abc import Collection, Sequence
 
@@ -12,11 +12,11 @@ DOUBT_TEXTS: dict[Doubt, str] = {
     "unknown": "undecided",
     "unreadable": "unreadable",
 }
-"""The doubts in words."""
+"""The doubts in texts for people."""
 
 
 def is_readable(outcomes: Sequence[Outcome]) -> bool:
-    """Whether a judge's answer held a verdict: one that says `unknown` does.
+    """Whether a judge's answer could be read; a verdict `unknown` counts as read.
 
     Example:
         >>> is_readable([Outcome(value=1.0), Outcome(reason="unknown")]), is_readable([Outcome(reason="parse")])
@@ -26,14 +26,12 @@ def is_readable(outcomes: Sequence[Outcome]) -> bool:
 
 
 def doubts(policy: Escalate, outcomes: Sequence[Outcome], required: Collection[str]) -> tuple[Doubt, ...]:
-    """Why the second judge is to be asked, in the order of the policy; empty where the verdict stands.
+    """The reasons to call the second judge, in the order of the policy; empty where the first verdict counts.
 
     Args:
-        policy: The rubric's.
-        outcomes: The aggregate and one a criterion, as the first judge gave them; none for a run that was not asked
-            about.
-        required: Ids of the criteria that can fail the run alone: low confidence in another one matters only as far as
-            it is seen in the aggregate.
+        policy: The rubric's escalation policy.
+        outcomes: The first judge's aggregate and one outcome for each criterion; none for a run that was not judged.
+        required: Ids of required criteria. Low confidence in another criterion matters only through the aggregate.
 
     Example:
         >>> policy = Escalate(when=("unknown", "low_confidence"), to="big")
@@ -42,7 +40,9 @@ def doubts(policy: Escalate, outcomes: Sequence[Outcome], required: Collection[s
     """
     readable = is_readable(outcomes)
     tests = {
-        "low_confidence": lambda: readable and any(_is_unsure(policy, one) for one in _deciding(outcomes, required)),
+        "low_confidence": lambda: (
+            readable and any(_is_unsure(policy, deciding) for deciding in _deciding(outcomes, required))
+        ),
         "failed_evidence": lambda: any(outcome.evidence_ok is False for outcome in outcomes),
         "unknown": lambda: any(outcome.reason == UNKNOWN for outcome in outcomes),
         "unreadable": lambda: not readable,
@@ -55,5 +55,5 @@ def _deciding(outcomes: Sequence[Outcome], required: Collection[str]) -> list[Ou
 
 
 def _is_unsure(policy: Escalate, outcome: Outcome) -> bool:
-    # to nine places: 1 - 0.8 is a little less than 0.2
+    # rounded, since 1 - 0.8 is slightly less than 0.2
     return outcome.p_pass is not None and round(1 - policy.below, 9) < round(outcome.p_pass, 9) < policy.below

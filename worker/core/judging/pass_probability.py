@@ -1,22 +1,22 @@
-"""Probabilities of verdicts as one number: how probable a pass is, or where on its scale a run stands on average."""
+"""The expected value of a criterion or an aggregate, from the probabilities of its verdicts."""
 
 from collections.abc import Mapping, Sequence
 
 from worker.core.rubric.schema import Criterion
 
 MIN_DECIDED = 1e-6
-"""When all decided verdicts together are less probable than this, nothing is said about how they compare."""
+"""Least total probability of the deciding verdicts; below it their shares are not computed."""
 
 
-def of_criterion(criterion: Criterion, said: Mapping[str, float]) -> float | None:
-    """The expected value of a criterion, given that it is decided; on a binary scale the probability of a pass.
+def of_criterion(criterion: Criterion, probabilities: Mapping[str, float]) -> float | None:
+    """The expected value of a criterion, given a verdict other than `unknown`; on a binary scale P(pass).
 
     Args:
-        criterion: Whose options the words are.
-        said: Probability of each verdict, `unknown` included, which does not count.
+        criterion: The criterion; its options give the values.
+        probabilities: By verdict, 0..1; `unknown` may be included.
 
     Returns:
-        0..1; None when the words say nothing about it.
+        0..1; None when (nearly) all probability is on `unknown`.
 
     Example:
         >>> binary = Criterion(id="done", question="Is it done?", pass_when="It is.")
@@ -25,31 +25,32 @@ def of_criterion(criterion: Criterion, said: Mapping[str, float]) -> float | Non
         >>> of_criterion(binary, {"unknown": 1.0}) is None
         True
     """
-    shares = _shares(criterion, said)
+    shares = _shares(criterion, probabilities)
     return None if shares is None else _mean(criterion, shares)
 
 
-def of_whole(criteria: Sequence[Criterion], said: Mapping[str, Mapping[str, float]]) -> float | None:
-    """The expected value of an aggregate over these criteria, each taken to be decided apart from the others.
+def of_aggregate(criteria: Sequence[Criterion], probabilities: Mapping[str, Mapping[str, float]]) -> float | None:
+    """The expected value of an aggregate over criteria, which are taken as independent.
 
-    A required criterion on its lowest verdict makes the whole 0, so each counts with the probability that none does.
+    A required criterion on its lowest verdict makes the aggregate 0, so the mean is multiplied by the probability that
+    none is.
 
     Args:
-        criteria: Those that were decided.
-        said: Probabilities of verdicts by criterion.
+        criteria: The decided criteria.
+        probabilities: By criterion id, the probabilities of its verdicts.
 
     Returns:
-        0..1; None when there are none, or for one of them nothing is known.
+        0..1; None without criteria, or when one of them has no probabilities.
 
     Example:
-        >>> one = Criterion(id="one", question="?", pass_when="It is.", required=True)
-        >>> two = Criterion(id="two", question="?", pass_when="It is.")
-        >>> of_whole([one, two], {"one": {"pass": 0.5, "fail": 0.5}, "two": {"pass": 1.0, "fail": 0.0}})
+        >>> done = Criterion(id="done", question="?", pass_when="It is.", required=True)
+        >>> clear = Criterion(id="clear", question="?", pass_when="It is.")
+        >>> of_aggregate([done, clear], {"done": {"pass": 0.5, "fail": 0.5}, "clear": {"pass": 1.0, "fail": 0.0}})
         0.5
     """
     stands, total = 1.0, 0.0
     for criterion in criteria:
-        shares = _shares(criterion, said.get(criterion.id, {}))
+        shares = _shares(criterion, probabilities.get(criterion.id, {}))
         if shares is None:
             return None
         mean = _mean(criterion, shares)
@@ -62,9 +63,9 @@ def of_whole(criteria: Sequence[Criterion], said: Mapping[str, Mapping[str, floa
     return min(max(stands * total / weights, 0.0), 1.0) if criteria else None
 
 
-def _shares(criterion: Criterion, said: Mapping[str, float]) -> dict[str, float] | None:
-    """Probabilities of the verdicts that decide, given that one does."""
-    decided = {word: said[word] for word in criterion.options if word in said}
+def _shares(criterion: Criterion, probabilities: Mapping[str, float]) -> dict[str, float] | None:
+    """Probabilities of the verdicts other than `unknown`, scaled to sum to 1; None where they are too small."""
+    decided = {word: probabilities[word] for word in criterion.options if word in probabilities}
     total = sum(decided.values())
     return {word: p / total for word, p in decided.items()} if total > MIN_DECIDED else None
 

@@ -1,29 +1,29 @@
-"""Tells, without a judge, whether a final output is no answer at all: empty, an opener, an echo of the task."""
+"""Rules that recognise, without a judge, an output that is no answer: empty, only an opener, or an echo of the task."""
 
 import re
 import unicodedata
 
 _SHORT = 200
-"""Only texts up to this length are read as openers or control words; a longer one says something."""
+"""Only texts up to this length are tested for openers and control words; longer ones have content."""
 
 _ECHO_MIN = 16
-"""Letters and digits from which on repeating the task is an echo: `Good morning` may be answered by itself."""
+"""Least letters and digits of an echo: a short text like `Good morning` may be answered with itself."""
 
 _ECHO_CUT_MIN = 40
 _ECHO_CUT_SHARE = 0.9
-"""A task repeated from its first letter on, but broken off in its last tenth, is an echo too."""
+"""A repetition of the task that breaks off in its last tenth is an echo too."""
 
 _START = 200
-"""Characters of the beginnings that are compared first."""
+"""Characters of the beginnings that are compared first, for speed."""
 
 _CHAT_WORDS = 8
-"""A shorter request may be a greeting, which an offer of help answers."""
+"""Requests with fewer words may be greetings, for which an offer of help is an answer."""
 
 _INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"
-"""Blank to the eye although Unicode calls them letters or symbols."""
+"""Characters that show as blank although Unicode classes them as letters or symbols."""
 
 _MARKUP = "`~^|"
-"""Symbols that are only punctuation in Markdown; `∞`, `<` or an emoji may be an answer."""
+"""Symbols that are punctuation in Markdown; other symbols (`∞`, `<`, an emoji) may be an answer."""
 
 _THOUGHT_OPEN = re.compile(r"\s*<(think|thinking|thought|thoughts|reasoning)>", re.IGNORECASE)
 
@@ -43,7 +43,7 @@ _GENERIC = (
     r"required|response|result|results|second|should|solution|solve|step|steps|step-by-step|summary|task|that|the|"
     r"then|there|things|this|through|to|together|up|updated|we|what|will|with|would|you|you've|your)"
 )
-"""Words that name nothing: a sentence made of an opener and only these has no content."""
+"""Words without content: a sentence made of an opener and only these has none."""
 
 _LEADS = (
     re.compile(
@@ -51,7 +51,7 @@ _LEADS = (
         r"so|thus|therefore|hence|first|firstly|now)\b"
     ),
 )
-"""What may stand before an opener, or be a whole answer: `Yes.` to a question, `OK.` to a command."""
+"""Words that may precede an opener, and may be a whole answer: `Yes.` to a question, `OK.` to a command."""
 
 _OPENERS = tuple(
     re.compile(pattern)
@@ -75,7 +75,7 @@ _OPENERS = tuple(
         r"(?:解答|解説|解|答案|答|かいせつ|思考过程|respuesta|solución|réponse|antwort|lösung|risposta|resposta)(?!\w)",
     )
 )
-"""What a text may begin with before it says anything.
+"""Openers: beginnings without content.
 
 Source: Zhao et al. 2025, "One token to fool LLM-as-a-judge" (the "master keys" that earn false passes).
 """
@@ -96,14 +96,14 @@ _LABEL = re.compile(r"\s*(?:task|question|input|user|human|query|prompt|problem|
 
 
 def answer_problem(input: str | None, output: str | None) -> str | None:
-    """Why a final output cannot be an answer to its task, by rules alone.
+    """Why a final output cannot be an answer to its task, decided by rules.
 
-    The rules are few and narrow, since what they name is failed without asking a judge. They know English openers and a
-    handful of others. They are wrong for an agent whose job is to give its input back (a formatter, a proofreader).
+    The rules are few and narrow, since a run they match fails without a judge. They know English openers and a few of
+    other languages. They are wrong for agents that return their input (a formatter, a proofreader).
 
     Args:
-        input: The task; None or empty turns the comparison with it off.
-        output: The final output; None is empty.
+        input: The task; None or empty skips the test for an echo.
+        output: The final output; None counts as empty.
 
     Returns:
         `empty`, `punctuation only`, `reasoning only`, `control word only`, `opener only` or `echo of the task`;
@@ -132,7 +132,7 @@ def answer_problem(input: str | None, output: str | None) -> str | None:
 
 
 def _blank(text: str) -> str | None:
-    """`empty` or `punctuation only` where nothing in the text could be an answer; `[]` and `{}` could."""
+    """`empty` or `punctuation only` for a text without content; None otherwise. `[]` and `{}` count as content."""
     if _says_something(text):
         return None
     visible = "".join(c for c in text if unicodedata.category(c)[0] not in "ZCM" and c not in _INVISIBLE)
@@ -146,7 +146,7 @@ def _says_something(text: str) -> bool:
 
 
 def _after_thoughts(text: str) -> int:
-    """Where the text goes on after the reasoning blocks it begins with; its end when such a block is never closed."""
+    """The index after the leading reasoning blocks; the text's length when a block is not closed."""
     at = 0
     while opened := _THOUGHT_OPEN.match(text, at):
         closed = re.compile(rf"</{opened[1]}>", re.IGNORECASE).search(text, opened.end())
@@ -157,16 +157,16 @@ def _after_thoughts(text: str) -> int:
 
 
 def _consists_of(text: str, patterns: tuple[re.Pattern[str], ...]) -> bool:
-    """Whether the text is one or more matches of the patterns, with nothing but punctuation between."""
-    at, found = 0, False
+    """Whether the text consists of matches of the patterns (at least one), separated by punctuation only."""
+    at, has_match = 0, False
     while at < len(text):
         if (longest := max((m.end() for p in patterns if (m := p.match(text, at))), default=at)) > at:
-            at, found = longest, True
+            at, has_match = longest, True
         elif (longest := _skip(text, at)) > at:
             at = longest
         else:
             return False
-    return found
+    return has_match
 
 
 def _skip(text: str, at: int) -> int:
@@ -187,20 +187,24 @@ def _is_echo(task: str, text: str) -> bool:
     text = text[labelled.end() :] if labelled else text
     starts = [_fold(side[:_START]) for side in (task, text)]
     if min(map(len, starts)) >= 2 * _ECHO_MIN and starts[0][:_ECHO_MIN] != starts[1][:_ECHO_MIN]:
-        return False  # nearly all answers, at a tenth of the work
-    asked = _fold(task)
-    if len(asked) < _ECHO_MIN:
+        return False  # true for nearly all answers, and costs a tenth of the whole comparison
+    folded_task = _fold(task)
+    if len(folded_task) < _ECHO_MIN:
         return False
-    said = _fold(text)
-    is_cut = len(said) >= max(_ECHO_CUT_MIN, _ECHO_CUT_SHARE * len(asked)) and asked.startswith(said)
-    return said == asked or is_cut
+    folded_answer = _fold(text)
+    is_cut = len(folded_answer) >= max(_ECHO_CUT_MIN, _ECHO_CUT_SHARE * len(folded_task)) and folded_task.startswith(
+        folded_answer
+    )
+    return folded_answer == folded_task or is_cut
 
 
 _MARKS = re.compile(r"[\W_]+")
-"""All but what `str.isalnum` takes."""
+"""Everything that `str.isalnum` refuses."""
 
 
 def _fold(text: str) -> str:
-    """Letters and digits only, without case or width."""
-    kept = _MARKS.sub("", text)  # marks go first: normalising long runs of them takes quadratic time
+    """Letters and digits only, with case and width removed."""
+    kept = _MARKS.sub(
+        "", text
+    )  # combining marks are removed first: normalising long sequences of them takes quadratic time
     return _MARKS.sub("", unicodedata.normalize("NFKC", kept).casefold())

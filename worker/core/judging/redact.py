@@ -1,8 +1,8 @@
-"""Taking secrets and personal data out of a text before it leaves for a judge.
+"""Removing secrets and personal data from a text before it is sent to a judge.
 
 Keys, tokens, private keys, passwords in URLs, e-mail addresses and card numbers (checked by Luhn). Every value gets a
-name that stays the same over a document, `[email 1]`, so a judge can still see that two places hold the same address.
-The patterns have no nested or adjacent overlapping repetition: the time is linear in the text.
+name that is the same in the whole document, `[email 1]`, so a judge still sees that two places hold the same address.
+The patterns have no nested or adjacent overlapping repetition, so the time is linear in the text.
 """
 
 import re
@@ -69,9 +69,9 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], int], ...] = (
     ),
     ("card", (), re.compile(r"(?<![\d.-])[23456]\d{3}(?:[ -]?\d{2,6}){2,4}(?![\d.-]?\d)"), 0),
 )
-"""Kind, what a text must hold in lower case for a match to be possible (a fast look first), pattern, and its group."""
+"""Kind, strings of which one must occur in lower case for a match (a fast check first), pattern, and its group."""
 _POSSIBLE = re.compile("|".join(re.escape(hint) for _, hints, _, _ in _PATTERNS for hint in hints) + r"|[23456]\d{3}")
-"""What any match needs: most texts have nothing of it."""
+"""Something that every match contains; most texts have none of it."""
 _CARD = re.compile(r"3[47]|4|5[1-5]|2[2-7]|6[05]")
 
 
@@ -80,7 +80,7 @@ class Redacted(NamedTuple):
 
     text: str
     counts: dict[str, int]
-    """How many places were taken out, by kind: key, token, password, email, card."""
+    """Replaced places by kind: key, token, password, email, card."""
 
 
 def redact(text: str, names: dict[tuple[str, str], str] | None = None) -> Redacted:
@@ -88,16 +88,16 @@ def redact(text: str, names: dict[tuple[str, str], str] | None = None) -> Redact
 
     Args:
         text: Any text.
-        names: The names given so far in the same document; filled in place. None: the text stands alone.
+        names: The names given so far in the same document, updated in place; None for a text by itself.
 
     Returns:
-        The text and the counts by kind; redacting a redacted text changes nothing.
+        The text and the counts by kind. Redacting twice changes nothing.
 
     Example:
         >>> redact("mail ann@example.org, card 4111 1111 1111 1111, cc ann@example.org")
         Redacted(text='mail [email 1], card [card 1], cc [email 1]', counts={'email': 2, 'card': 1})
     """
-    known = {} if names is None else names
+    given_names = {} if names is None else names
     counts: Counter[str] = Counter()
     lower = text.lower()
     if not _POSSIBLE.search(lower):
@@ -106,29 +106,29 @@ def redact(text: str, names: dict[tuple[str, str], str] | None = None) -> Redact
         if hints and not any(hint in lower for hint in hints):
             continue
 
-        def name(found: re.Match[str], kind: str = kind, group: int = group) -> str:
-            value = found[group]
+        def name(match: re.Match[str], kind: str = kind, group: int = group) -> str:
+            value = match[group]
             if kind == "card" and not _is_card(value):
-                return found[0]
+                return match[0]
             counts[kind] += 1
-            if (kind, value) not in known:
-                known[kind, value] = f"[{kind} {1 + sum(given == kind for given, _ in known)}]"
-            start, end = (at - found.start() for at in found.span(group))
-            return found[0][:start] + known[kind, value] + found[0][end:]
+            if (kind, value) not in given_names:
+                given_names[kind, value] = f"[{kind} {1 + sum(given == kind for given, _ in given_names)}]"
+            start, end = (at - match.start() for at in match.span(group))
+            return match[0][:start] + given_names[kind, value] + match[0][end:]
 
         text = pattern.sub(name, text)
     return Redacted(text, dict(counts))
 
 
 def redact_document(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
-    """The same for every text in a JSON document, names shared; keys stay as they are.
+    """Redact every string of a JSON document with shared names; keys are not changed.
 
     Example:
         >>> redact_document({"input": "to a.b@c.de", "steps": [{"args": "a.b@c.de"}], "n": 1})
         ({'input': 'to [email 1]', 'steps': [{'args': '[email 1]'}], 'n': 1}, {'email': 2})
     """
-    # no pattern needs what only a text's end has, nor bears a line feed in a card's number: what the texts together
-    # have nothing of, none of them has
+    # one search over all strings joined by line feeds: no pattern matches across a line feed, so when it finds nothing
+    # there, no single string has a match
     if not _may_hold("\n".join(leaf_texts(document))):
         return dict(document), {}
     names: dict[tuple[str, str], str] = {}
@@ -136,9 +136,9 @@ def redact_document(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
     def clean(value: object) -> object:
         if isinstance(value, str):
-            found = redact(value, names)
-            counts.update(found.counts)
-            return found.text
+            redacted = redact(value, names)
+            counts.update(redacted.counts)
+            return redacted.text
         if isinstance(value, Mapping):
             return {key: clean(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
@@ -149,7 +149,7 @@ def redact_document(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
 
 def _may_hold(text: str) -> bool:
-    """Whether a pattern finds anything in a long text."""
+    """Whether any pattern matches in a long text."""
     lower = text.lower()
     return any(
         (not hints or any(hint in lower for hint in hints)) and pattern.search(text) is not None

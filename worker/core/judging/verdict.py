@@ -1,7 +1,7 @@
-"""From a judge's reply to outcomes: the schema it must answer in, a strict reading, and the aggregate, made in code.
+"""From a judge's reply to outcomes: the JSON schema of the answer, strict parsing, and the aggregate.
 
-A reply that is cut, refused, filtered, empty or not the agreed JSON is unscored with that reason; it is never a zero.
-The verdict is one of the words that the schema offers; prose is never searched for one.
+A reply that is truncated, refused, filtered, empty or not the agreed JSON is unscored with that reason, never zero. The
+verdict must be one of the words that the schema offers; prose is not searched for one.
 """
 
 import json
@@ -33,9 +33,9 @@ _UNSTORABLE = re.compile("[\u0000\ud800-\udfff]")
 
 
 def answer_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
-    """The JSON Schema of the answer, in the subset that strict structured outputs take.
+    """The JSON Schema of the answer, in the subset that strict structured outputs accept.
 
-    Per criterion evidence, then reason, then verdict: what is written first informs what follows.
+    For each criterion evidence, then reason, then verdict: a model's later text depends on its earlier text.
 
     Example:
         >>> schema = answer_schema([Criterion(id="done", question="Is it done?", pass_when="It is.")])
@@ -59,7 +59,7 @@ def answer_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
 
 
 def criterion_questions(criteria: Sequence[Criterion]) -> tuple[CriterionQuestion, ...]:
-    """The criteria as questions of their own, with the verdicts that `answer_schema` offers."""
+    """The criteria as single questions, with the verdicts that `answer_schema` offers."""
     return tuple(
         CriterionQuestion(
             criterion.id,
@@ -84,21 +84,21 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ShownText:
-    """What the judge was shown of a run, to look quotes up in."""
+    """The text that a judge was shown of a run, for checking quotes."""
 
     def __init__(self, document: Mapping[str, Any], lines: Mapping[str, str] | None = None) -> None:
-        """Look at a document, and at its `document_lines` where they are written already."""
+        """Take a digest's document, and its `document_lines` where they exist already."""
         self._lines = lines
         self._texts = "\n".join(_fold(text) for text in leaf_texts(document))
         self._document = document
 
     @cached_property
     def _raw(self) -> str:
-        """With its JSON around it; most quotes are found without."""
+        """The document's JSON text; most quotes are found in the plain strings, without it."""
         return _fold(join_document((document_lines(self._document) if self._lines is None else self._lines).values()))
 
     def holds(self, quote: str) -> bool:
-        r"""Whether a passage occurs, whitespace folded; with `...` in it, whether its parts occur in that order.
+        r"""Whether a passage occurs, ignoring differences of whitespace; around `...` its parts must occur in order.
 
         Example:
             >>> ShownText({"output": "The order  was\nrefunded today."}).holds("order was refunded")
@@ -111,10 +111,10 @@ class ShownText:
 def _in_order(parts: Iterable[str], text: str) -> bool:
     start = 0
     for part in parts:
-        found = text.find(part, start)
-        if found < 0:
+        at = text.find(part, start)
+        if at < 0:
             return False
-        start = found + len(part)
+        start = at + len(part)
     return True
 
 
@@ -123,7 +123,7 @@ def _fold(text: str) -> str:
 
 
 def reply_problem(reply: Reply) -> str | None:
-    """Why a reply holds no verdict: refusal, content_filter, truncated or empty_answer; None when it may hold one."""
+    """Why a reply has no verdict: refusal, content_filter, truncated or empty_answer; None when it may have one."""
     if reply.refusal:
         return "refusal"
     if reply.finish_reason == "content_filter":
@@ -134,10 +134,10 @@ def reply_problem(reply: Reply) -> str | None:
 
 
 def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
-    """The answer as the schema has it.
+    """The answer, checked against `answer_schema`.
 
     Raises:
-        VerdictUnreadable: Not JSON, a key twice, or not what the schema says; reason `parse`.
+        VerdictUnreadable: Not JSON, a doubled key, or not as the schema says; reason `parse`.
     """
     answer = json_of(content)
     if _is_as_asked(answer, criteria):
@@ -151,10 +151,10 @@ def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
 
 
 def json_of(content: str) -> object:
-    """The JSON of an answer; one Markdown code fence around it is tolerated, nothing else.
+    """The JSON value of an answer; one Markdown code fence around it is accepted, nothing else.
 
     Raises:
-        VerdictUnreadable: Too long, not JSON, or a key twice.
+        VerdictUnreadable: Too long, not JSON, or a doubled key.
     """
     text = content.strip()
     if len(text) > MAX_ANSWER_CHARS:
@@ -169,27 +169,27 @@ def json_of(content: str) -> object:
 
 
 def _is_as_asked(answer: object, criteria: Sequence[Criterion]) -> bool:
-    """Whether the answer satisfies `answer_schema`, by hand: a validator takes a tenth of all that a score takes."""
+    """Whether the answer satisfies `answer_schema`; by hand, since a validator takes a tenth of a score's CPU time."""
     if not isinstance(answer, dict) or answer.keys() != {criterion.id for criterion in criteria}:
         return False
     return all(_is_verdict(answer[criterion.id], criterion) for criterion in criteria)
 
 
-def _is_verdict(said: object, criterion: Criterion) -> bool:
-    if not isinstance(said, dict) or said.keys() != {"evidence", "reason", "verdict"}:
+def _is_verdict(item: object, criterion: Criterion) -> bool:
+    if not isinstance(item, dict) or item.keys() != {"evidence", "reason", "verdict"}:
         return False
-    verdict, evidence = said["verdict"], said["evidence"]
+    verdict, evidence = item["verdict"], item["evidence"]
     is_known = isinstance(verdict, str) and (verdict in criterion.options or verdict == UNKNOWN)
-    return is_known and isinstance(said["reason"], str) and isinstance(evidence, list) and all(map(_is_quote, evidence))
+    return is_known and isinstance(item["reason"], str) and isinstance(evidence, list) and all(map(_is_quote, evidence))
 
 
-def _is_quote(said: object) -> bool:
+def _is_quote(item: object) -> bool:
     return (
-        isinstance(said, dict)
-        and said.keys() == {"step", "quote"}
-        and isinstance(said["quote"], str)
-        # a float without a fraction is an integer to JSON Schema; that is rare, and left to the validator
-        and (said["step"] is None or type(said["step"]) is int)
+        isinstance(item, dict)
+        and item.keys() == {"step", "quote"}
+        and isinstance(item["quote"], str)
+        # JSON Schema counts 1.0 as an integer; that is rare, and left to the validator
+        and (item["step"] is None or type(item["step"]) is int)
     )
 
 
@@ -205,19 +205,19 @@ def _no_constant(name: str) -> None:
 
 
 def read_reply(
-    reply: Reply, criteria: Sequence[Criterion], seen: ShownText, *, suspected: bool = False
+    reply: Reply, criteria: Sequence[Criterion], shown: ShownText, *, suspected: bool = False
 ) -> tuple[Outcome, ...]:
-    """One outcome a criterion, in order.
+    """One outcome for each criterion, in order.
 
     Args:
-        reply: The judge's.
-        criteria: Those that were asked about in this call.
-        seen: What the judge was shown, for the evidence.
-        suspected: Whether the run looks like talking to the judge.
+        reply: The judge's reply.
+        criteria: The criteria of this call.
+        shown: What the judge was shown, for checking quotes.
+        suspected: Whether the run is suspected of prompt injection.
 
     Returns:
-        Scored, or unscored: truncated, refusal, content_filter, empty_answer, parse (all criteria alike) or unknown.
-        A judge that decides one by one may refuse some.
+        Scored, or unscored with truncated, refusal, content_filter, empty_answer or parse (the same for all criteria),
+        or unknown. A judge that decides criteria one by one may refuse some.
     """
     if reason := reply_problem(reply):
         return unscored_all(criteria, reason, suspected=suspected, rationale=storable(reply.refusal or "") or None)
@@ -227,7 +227,7 @@ def read_reply(
     except VerdictUnreadable as error:
         return unscored_all(criteria, error.reason, suspected=suspected, rationale=storable(str(error)))
     return tuple(
-        _outcome(criterion, answer[criterion.id], reply.probabilities.get(criterion.id, {}), seen, suspected)
+        _outcome(criterion, answer[criterion.id], reply.probabilities.get(criterion.id, {}), shown, suspected)
         if criterion.id in answer
         else unscored("refusal", criterion=criterion.id, injection_suspected=suspected)
         for criterion in criteria
@@ -237,7 +237,7 @@ def read_reply(
 def unscored_all(
     criteria: Sequence[Criterion], reason: str, *, suspected: bool = False, rationale: str | None = None
 ) -> tuple[Outcome, ...]:
-    """The same reason for every criterion."""
+    """An unscored outcome with the same reason for every criterion."""
     return tuple(
         unscored(reason, criterion=criterion.id, rationale=rationale, injection_suspected=suspected)
         for criterion in criteria
@@ -245,17 +245,17 @@ def unscored_all(
 
 
 def _outcome(
-    criterion: Criterion, said: Mapping[str, Any], probable: Mapping[str, float], seen: ShownText, suspected: bool
+    criterion: Criterion, item: Mapping[str, Any], probable: Mapping[str, float], shown: ShownText, suspected: bool
 ) -> Outcome:
-    evidence = tuple(_evidence(quote["step"], quote["quote"], seen) for quote in said["evidence"][:MAX_QUOTES])
+    evidence = tuple(_evidence(quote["step"], quote["quote"], shown) for quote in item["evidence"][:MAX_QUOTES])
     details: dict[str, Any] = {
         "criterion": criterion.id,
-        "rationale": storable(said["reason"]),
+        "rationale": storable(item["reason"]),
         "evidence": evidence,
         "evidence_ok": all(quote["found"] for quote in evidence) if evidence else None,
         "injection_suspected": suspected,
     }
-    verdict = said["verdict"]
+    verdict = item["verdict"]
     if verdict == UNKNOWN:
         return unscored("unknown", **details)
     return scored(
@@ -263,21 +263,30 @@ def _outcome(
     )
 
 
-def _evidence(step: int | None, quote: str, seen: ShownText) -> dict[str, Any]:
-    known = step is not None and 0 <= step < _MAX_STEP  # a judge may write any number; stores hold 64 bits
-    return {"step": step if known else None, "quote": storable(quote, MAX_QUOTE_CHARS), "found": seen.holds(quote)}
+def _evidence(step: int | None, quote: str, shown: ShownText) -> dict[str, Any]:
+    is_valid_step = step is not None and 0 <= step < _MAX_STEP  # a judge may write any number; databases hold 64 bits
+    return {
+        "step": step if is_valid_step else None,
+        "quote": storable(quote, MAX_QUOTE_CHARS),
+        "found": shown.holds(quote),
+    }
 
 
 def aggregate(
     rubric: Rubric, outcomes: Sequence[Outcome], probabilities: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 ) -> Outcome:
-    """One outcome for the whole rubric, criterion None.
+    """The outcome of the whole rubric, with criterion None.
 
-    The value is the weighted mean over the criteria that were decided, and 0 when a required one stands on its lowest
-    verdict. `p_pass` is what to expect of that value where the judge gave probabilities. The label is pass from the
-    rubric's threshold on, of either as the rubric says. Unknown criteria do not count. When no criterion was
-    decided, or one is unscored for another reason than unknown, the aggregate is unscored: part of an answer would not
-    be comparable with the others.
+    The value is the weighted mean of the decided criteria, and 0 when a required one has its lowest verdict. `p_pass`
+    is the expected value where the judge gave probabilities. The label is `pass` from the rubric's threshold on; the
+    rubric says which of the two is compared. Unknown criteria do not count. When no criterion is decided, or one is
+    unscored for another reason than unknown, the aggregate is unscored, since a partial answer is not comparable with
+    the others.
+
+    Args:
+        rubric: The rubric.
+        outcomes: One for each criterion.
+        probabilities: By criterion id, the probabilities of its verdicts; empty where unknown.
     """
     of = {criterion.id: criterion for criterion in rubric.criteria}
     details: dict[str, Any] = {"injection_suspected": any(outcome.injection_suspected for outcome in outcomes)}
@@ -291,33 +300,35 @@ def aggregate(
         return unscored("unknown", **details)
     weights = [of[str(outcome.criterion)].weight for outcome in decided]
     values = [outcome.value or 0.0 for outcome in decided]
-    value = sum(weight * each for weight, each in zip(weights, values, strict=True)) / sum(weights)
+    value = sum(weight * criterion_value for weight, criterion_value in zip(weights, values, strict=True)) / sum(
+        weights
+    )
     broken = [outcome for outcome in decided if outcome.value == 0 and of[str(outcome.criterion)].required]
     if broken:
         value = 0.0
-    probable = pass_probability.of_whole([of[str(outcome.criterion)] for outcome in decided], probabilities)
+    probable = pass_probability.of_aggregate([of[str(outcome.criterion)] for outcome in decided], probabilities)
     measured = value if probable is None or rubric.passing.on == "value" else probable
     label = "pass" if measured >= rubric.threshold else "fail"
     lowest = min(
         decided,
-        key=lambda outcome: (outcome.criterion not in {each.criterion for each in broken}, outcome.value or 0.0),
+        key=lambda outcome: (outcome.criterion not in {failed.criterion for failed in broken}, outcome.value or 0.0),
     )
     because = _because(lowest, decided, outcomes)
     return scored(min(value, 1.0), label=label, p_pass=probable, rationale=because, **details)
 
 
 def _because(lowest: Outcome, decided: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
-    """Why the aggregate is what it is: the reason of its lowest criterion, and what could not be decided."""
+    """The rationale of the aggregate: that of its lowest criterion, and which criteria are undecided."""
     open_ = [str(outcome.criterion) for outcome in outcomes if outcome not in decided]
     undecided = f" (undecided: {', '.join(open_)})" if open_ else ""
     return f"{lowest.criterion} {lowest.label}: {lowest.rationale}"[:MAX_REASON_CHARS] + undecided
 
 
-def storable(text: str, most: int = MAX_REASON_CHARS) -> str:
-    r"""A text that every database takes: no NUL, no lone surrogate, not too long.
+def storable(text: str, max_chars: int = MAX_REASON_CHARS) -> str:
+    r"""A text that every database can store: without NUL and lone surrogates, and shortened.
 
     Example:
         >>> storable("a\x00b")
         'a�b'
     """
-    return _UNSTORABLE.sub("\ufffd", text if len(text) <= most else text[: most - 1] + "…")
+    return _UNSTORABLE.sub("\ufffd", text if len(text) <= max_chars else text[: max_chars - 1] + "…")

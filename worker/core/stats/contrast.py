@@ -1,7 +1,7 @@
-"""What sets bad runs apart from good ones: Fisher's exact test of every fact known of them, corrected by Holm.
+"""Facts that separate bad runs from good ones: Fisher's exact test of every known fact, corrected by Holm.
 
-A task type is compared with all others; every other fact only within its task type, since a tool that only the hardest
-task type uses would otherwise be blamed for the task. A fact that goes with bad runs is a place to look, not a cause.
+A task type is compared with all others, every other fact only within its task type: otherwise a tool that only the
+hardest task type uses would seem to be the reason. An association is a place to look, not a cause.
 """
 
 import math
@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_RUNS_WITH = 5
-"""Runs with a fact, and without it, below which it is not tested: no result could be told from chance."""
+"""A fact is tested if at least so many runs have it and as many lack it; with fewer no result is significant."""
 _MOST_FACTS = 1_000
-"""Facts tested at most, those of the most runs first: names come from outside, and each test costs power."""
+"""The most facts tested, those of most runs first: names come from outside, and each test costs power."""
 _SAME = 1 + 1e-7
 """Tables as likely as the observed one up to rounding count as at least as extreme."""
 _BY_STATUS = frozenset(("errored", "aborted", "incomplete"))
 """Flags that only repeat the status."""
 
 Fact = tuple[str, str]
-"""What kind of fact, and which: ("agent version", "2.4.0")."""
+"""Kind and name of a fact: ("agent version", "2.4.0")."""
 
 
 class RunTraits(NamedTuple):
-    """One run with what is known of it without its texts."""
+    """The facts of one run that are known without its texts."""
 
     is_bad: bool
     task_type: str
@@ -36,71 +36,71 @@ class RunTraits(NamedTuple):
     status: str = ""
     flags: tuple[str, ...] = ()
     tools: Mapping[str, bool] = {}
-    """By name: whether a call failed."""
+    """By tool name: whether a call failed."""
     input_tokens: int | None = None
 
 
 class Contrast(NamedTuple):
-    """A fact that goes with bad runs."""
+    """A fact that is associated with bad runs."""
 
     kind: str
     """task type · agent · agent version · tool · tool failed · flag · status · input."""
     name: str
     task_type: str | None
-    """Where it was looked at; None for all task types together."""
+    """The task type it was tested in; None for all together."""
     bad_with: int
     n_with: int
     bad_without: int
     n_without: int
     p: float
-    """Two-sided, corrected for all facts looked at."""
+    """Two-sided p value, corrected for all facts tested."""
 
     @property
     def share_with(self) -> float:
-        """Bad among the runs that have the fact, 0..1."""
+        """Bad share of the runs that have the fact, 0..1."""
         return self.bad_with / self.n_with
 
     @property
     def share_without(self) -> float:
-        """Bad among the others of the same place, 0..1."""
+        """Bad share of the other runs of the same task type, 0..1."""
         return self.bad_without / self.n_without
 
 
 class Contrasts(NamedTuple):
-    """All that was looked at."""
+    """The result of all tests."""
 
     found: tuple[Contrast, ...]
-    """Facts with more bad runs than elsewhere, the surest first; corrected p below the level."""
+    """Facts with a higher bad share and a corrected p below the level, smallest p first."""
     looked_at: int
     """Facts tested."""
     runs: int
     bad: int
     nearest: Contrast | None
-    """The surest of those that were not sure enough; None when there is none."""
+    """The fact with the smallest p at or above the level; None when there is none."""
 
 
 NO_CONTRASTS = Contrasts((), 0, 0, 0, None)
 
 
 def contrasts(
-    runs: Iterable[RunTraits], *, level: float = 0.05, most: int = 8, ignore: Sequence[str] = ()
+    runs: Iterable[RunTraits], *, level: float = 0.05, limit: int = 8, ignore: Sequence[str] = ()
 ) -> Contrasts:
-    """Look for facts that separate bad runs from good ones.
+    """Test all facts of runs for an association with bad runs.
 
     Args:
         runs: Scored runs, in any order; read once.
-        level: Chance of one false fact or more in the whole answer, 0..1.
-        most: Facts told at most.
-        ignore: Kinds that are not looked at: those that define what is bad here.
+        level: Family-wise error rate: the chance of one or more false facts in the result, 0..1.
+        limit: The most facts to return.
+        ignore: Kinds of facts not tested: those that define what is bad here.
 
     Returns:
-        What was found; nothing where there are no runs, or all are good or all bad.
+        The facts below the level; empty where there are no runs, or all are good or all bad.
 
     Example:
         >>> new = [RunTraits(number < 12, "refund", agent_version="2.4") for number in range(40)]
         >>> old = [RunTraits(number < 2, "refund", agent_version="2.3") for number in range(40)]
         >>> found = contrasts(new + old).found
-        >>> [(one.kind, one.name, one.share_with, one.share_without, round(one.p, 4)) for one in found]
+        >>> [(fact.kind, fact.name, fact.share_with, fact.share_without, round(fact.p, 4)) for fact in found]
         [('agent version', '2.4', 0.3, 0.05, 0.0064)]
     """
     rows = list(runs)
@@ -114,20 +114,28 @@ def contrasts(
         for ((place, (kind, name), a, b, c, d), p) in zip(tables, corrected, strict=True)
         if a * (c + d) > c * (a + b)
     ]
-    judged.sort(key=lambda one: (one.p, one.share_without - one.share_with, one.kind == "flag", one.kind, one.name))
-    found = tuple(_once(one for one in judged if one.p < level))
-    rest = [one for one in judged if one.p >= level]
-    return Contrasts(found[:most], len(tables), len(rows), bad, rest[0] if rest else None)
+    judged.sort(
+        key=lambda contrast: (
+            contrast.p,
+            contrast.share_without - contrast.share_with,
+            contrast.kind == "flag",
+            contrast.kind,
+            contrast.name,
+        )
+    )
+    significant = tuple(_distinct(contrast for contrast in judged if contrast.p < level))
+    rest = [contrast for contrast in judged if contrast.p >= level]
+    return Contrasts(significant[:limit], len(tables), len(rows), bad, rest[0] if rest else None)
 
 
-def _once(judged: Iterable[Contrast]) -> Iterable[Contrast]:
-    """Facts that split the runs of a place alike are one to the reader: "tool failed" and the flag that says so."""
-    told = set()
-    for one in judged:
-        split = (one.task_type, one.bad_with, one.n_with)
-        if split not in told:
-            told.add(split)
-            yield one
+def _distinct(judged: Iterable[Contrast]) -> Iterable[Contrast]:
+    """Only the first of several facts that split the runs of a task type alike, such as "tool failed" and its flag."""
+    splits = set()
+    for contrast in judged:
+        split = (contrast.task_type, contrast.bad_with, contrast.n_with)
+        if split not in splits:
+            splits.add(split)
+            yield contrast
 
 
 def fisher_exact(a: int, b: int, c: int, d: int) -> float:
@@ -147,21 +155,21 @@ def fisher_exact(a: int, b: int, c: int, d: int) -> float:
         >>> round(fisher_exact(3, 1, 1, 3), 4)
         0.4857
 
-    Source: Fisher 1935; two-sided by the sum of small probabilities, as R and scipy do it.
+    Source: Fisher 1935; two-sided by the sum of the probabilities not above the observed one, as in R and scipy.
     """
     with_it, bad, total = a + b, a + c, a + b + c + d
     if not 0 < with_it < total or not 0 < bad < total:
         return 1.0
-    least, most = max(0, with_it + bad - total), min(with_it, bad)
-    k = np.arange(least, most + 1)
+    lowest, highest = max(0, with_it + bad - total), min(with_it, bad)
+    k = np.arange(lowest, highest + 1)
     log = _log_factorials(total)
     logs = -(log[k] + log[with_it - k] + log[bad - k] + log[total - with_it - bad + k])
     likely = np.exp(logs - logs.max())
-    return float(min(1.0, likely[likely <= likely[a - least] * _SAME].sum() / likely.sum()))
+    return float(min(1.0, likely[likely <= likely[a - lowest] * _SAME].sum() / likely.sum()))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """P values corrected so that the chance of one false one or more keeps within any level they are compared with.
+    """P values adjusted so that comparing them with a level keeps the family-wise error rate at that level.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -177,28 +185,28 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _log_factorials(most: int) -> NDArray[np.float64]:
-    """The logarithms of 0!, 1!, … most!."""
-    return np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, most + 1, dtype=np.float64)))))
+def _log_factorials(highest: int) -> NDArray[np.float64]:
+    """The logarithms of 0!, 1!, … highest!."""
+    return np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, highest + 1, dtype=np.float64)))))
 
 
 _Table = tuple[str | None, Fact, int, int, int, int]
 
 
 def _tables(rows: Sequence[RunTraits], ignore: frozenset[str]) -> Iterable[_Table]:
-    """One table a fact that enough runs have and enough lack; of two that split the runs alike only one."""
+    """A 2×2 table for each fact that enough runs have and enough lack; one of several that split the runs alike."""
     places: dict[str | None, list[RunTraits]] = defaultdict(list)
     for row in rows:
         places[row.task_type].append(row)
     everywhere: list[tuple[Fact, RunTraits]] = [(("task type", row.task_type), row) for row in rows]
-    found = list(_counted(None, everywhere, rows)) if "task type" not in ignore else []
-    for place, own in sorted(places.items(), key=lambda item: str(item[0])):
-        facts = [(fact, row) for row in own for fact in _facts(row) if fact[0] not in ignore]
-        found += _counted(place, facts, own)
+    tables = list(_counted(None, everywhere, rows)) if "task type" not in ignore else []
+    for place, task_rows in sorted(places.items(), key=lambda item: str(item[0])):
+        facts = [(fact, row) for row in task_rows for fact in _facts(row) if fact[0] not in ignore]
+        tables += _counted(place, facts, task_rows)
         if "input" not in ignore:
-            found += _long_inputs(place, own)
-    found.sort(key=lambda table: -min(table[2] + table[3], table[4] + table[5]))
-    return found[:_MOST_FACTS]
+            tables += _long_inputs(place, task_rows)
+    tables.sort(key=lambda table: -min(table[2] + table[3], table[4] + table[5]))
+    return tables[:_MOST_FACTS]
 
 
 def _facts(row: RunTraits) -> Iterable[Fact]:
@@ -219,26 +227,26 @@ def _counted(place: str | None, facts: Iterable[tuple[Fact, RunTraits]], rows: S
     counts: dict[Fact, list[int]] = defaultdict(lambda: [0, 0])
     for fact, row in facts:
         counts[fact][not row.is_bad] += 1
-    seen = set()
+    splits = set()
     for fact, (a, b) in counts.items():
         c, d = bad - a, n - bad - b
         split = (fact[0], frozenset(((a, b), (c, d))))
-        if a + b >= MIN_RUNS_WITH and c + d >= MIN_RUNS_WITH and fact[1] and split not in seen:
-            # the two versions of an agent split the runs alike: told is the one with more bad runs
+        if a + b >= MIN_RUNS_WITH and c + d >= MIN_RUNS_WITH and fact[1] and split not in splits:
+            # two versions of an agent split the runs alike: keep the one with the higher bad share
             other = next((name for name in counts if name[0] == fact[0] and name != fact), None)
             if other is not None and counts[other] == [c, d] and c * (a + b) > a * (c + d):
                 fact, a, b, c, d = other, c, d, a, b
-            seen.add(split)
+            splits.add(split)
             yield place, fact, a, b, c, d
 
 
 def _long_inputs(place: str | None, rows: Sequence[RunTraits]) -> Iterable[_Table]:
-    """Runs that read more than the usual, against those that read less; either side may have the bad ones."""
-    known = [row for row in rows if row.input_tokens is not None]
-    if len(known) < 2 * MIN_RUNS_WITH:
+    """Runs with more input tokens than the median against the others; the fact is the side with more bad runs."""
+    with_input = [row for row in rows if row.input_tokens is not None]
+    if len(with_input) < 2 * MIN_RUNS_WITH:
         return
-    middle = median(row.input_tokens or 0 for row in known)
-    sides = [[row for row in known if ((row.input_tokens or 0) > middle) is is_long] for is_long in (True, False)]
+    middle = median(row.input_tokens or 0 for row in with_input)
+    sides = [[row for row in with_input if ((row.input_tokens or 0) > middle) is is_long] for is_long in (True, False)]
     (a, b), (c, d) = ((sum(row.is_bad for row in side), sum(not row.is_bad for row in side)) for side in sides)
     if a + b < MIN_RUNS_WITH or c + d < MIN_RUNS_WITH:
         return

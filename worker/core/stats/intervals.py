@@ -1,4 +1,4 @@
-"""Intervals that hold at small n."""
+"""Confidence intervals of a proportion that keep their coverage at small n."""
 
 import math
 from statistics import NormalDist
@@ -25,11 +25,11 @@ def wilson(mean: float, n_eff: float, level: float = 0.95) -> tuple[float, float
 
 
 def interval(mean: float, n_eff: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval, widened toward 0 and 1 where only a few runs failed or only a few passed.
+    """Wilson's interval, widened toward 0 or 1 where only a few runs failed or only a few passed.
 
-    Wilson's covers a rare event too seldom: .85 at n = 5 and a rate of .03, .91 at n = 20. There the limit on the
-    near side is that of a Poisson count, all of the error allowed on one side, which from a count of about four on
-    lies inside Wilson's and changes nothing.
+    For rare events Wilson's 95 % interval covers too seldom: .85 at n = 5 and a rate of .03, .91 at n = 20. There the
+    limit nearer to 0 or 1 is that of a Poisson count with the whole error on one side. From a count of about four on
+    that limit lies inside Wilson's interval and changes nothing.
 
     Args:
         mean: 0..1.
@@ -56,7 +56,7 @@ def _wilson(mean: float, n_eff: float, quantile: float) -> tuple[float, float]:
 
 
 def _rare(mean: float, n_eff: float, level: float) -> float:
-    """The lower limit of a rare event's rate: a count's, narrower by the root of 1 − mean where it is not rare."""
+    """The lower limit of a rare event's rate: that of a Poisson count, scaled by the root of 1 − mean."""
     count = mean * n_eff
     if count <= 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""How much of a change the traffic mix explains."""
+"""How much of a change of the overall mean is only a change of the traffic mix."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -9,19 +9,19 @@ from worker.records import Cell
 
 
 class MixShift(NamedTuple):
-    """A change of the raw mean, and how much of it is only other traffic."""
+    """A change of the raw mean, and the part of it that comes from the traffic mix."""
 
     change: float
     """Raw mean after − before."""
     by_mix: float
-    """The part that vanishes when the mix is held fixed."""
+    """The part that disappears when the mix is held fixed."""
 
 
 def mix_shares(cells: Iterable[Cell], nights: Collection[date] | None = None) -> dict[str, float]:
-    """The share of each task type in the traffic, to standardise to.
+    """The share of each task type in the traffic, for standardising to a fixed mix.
 
     Args:
-        cells: Of the reference time.
+        cells: Cells of the reference period.
         nights: Only these nights; None for all.
 
     Returns:
@@ -38,7 +38,7 @@ def mix_shares(cells: Iterable[Cell], nights: Collection[date] | None = None) ->
 def mix_explains(
     raw_before: float | None, raw_after: float | None, fixed_before: float | None, fixed_after: float | None
 ) -> MixShift | None:
-    """How much of a change of the overall line is only a change of traffic: "mix explains x of y points".
+    """Split a change of the overall line into a change of the mix and the rest: "mix explains x of y points".
 
     Args:
         raw_before: Mean of the earlier week's own mix, 0..1.

@@ -1,7 +1,7 @@
-"""Means of the population from samples drawn with unequal probabilities, with intervals that hold at small n.
+"""Nightly means of the population from samples drawn with unequal probabilities: the input of the drift scan.
 
 Works on `Cell` sums of one scorer and criterion. A stratum of a night is (night, task type, flagged); cells of several
-agents in it were drawn by one threshold. Whatever the rates were, a scored run stands for N/n runs of its stratum.
+agents in it share one threshold. Whatever the rates were, a scored run represents N/n runs of its stratum.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,15 +15,15 @@ from worker.records import Cell
 
 Floats = NDArray[np.float64]
 _MEMORY_NIGHTS = 28
-"""Scored nights over which a stratum's usual mean forgets, for nights that lack it."""
+"""Memory, in scored nights, of the exponential mean that replaces a stratum on nights without its scores."""
 _WEEK = 7
 _MOST_OF_USUAL = 1.5
-"""How far a night's size may exceed its traffic times the usual ratio of the last week: at 1 a tenth of the
-information is lost where traffic merely varies, at 2 a tenfold rate still moves a weekend-heavy mean (simulated)."""
+"""Limit of a night's size relative to its traffic times the median ratio of the last week. At 1 a tenth of the
+information is lost where traffic merely varies; at 2 a tenfold rate still moves a weekend-heavy mean (simulated)."""
 
 
 class NightlySeries(NamedTuple):
-    """One value a calendar night, without gaps: what the drift scan reads."""
+    """One value for each calendar night, without gaps; arrays of shape (nights,)."""
 
     nights: tuple[date, ...]
     n: Floats
@@ -39,20 +39,20 @@ def nightly(
 ) -> NightlySeries:
     """The nightly means of a stream, as comparable with one another as the drift scan needs them.
 
-    Each night is the Hájek mean over its strata with weights N/n, so that rates, floors and budget cuts do not move
-    it. A stratum that has runs but no scored one that night (a cut that left no flagged run) would move it too;
-    there the stratum's own usual mean stands in: of the nights before, the recent counting more, or of those after
-    where none was scored before. That pulls toward "no change" in proportion to what was not seen, and `n` counts
-    only what was seen. A stratum never scored at all is left out.
+    Each night is the Hájek mean over its strata with weights N/n, so that rates, floors and budget cuts do not move it.
+    A stratum that has runs but no scored one that night (for example after a cut that left no flagged run) would move
+    it too; it is replaced by the stratum's own mean of earlier nights, recent ones weighted more, or of later nights
+    where none was scored before. That pulls toward "no change" in proportion to what was not scored, and `n` counts
+    only what was scored. A stratum that was never scored is left out.
 
-    `n` is Kish's size of the weights, cut where it exceeds 1.5 times the night's runs at the usual ratio (median of
-    the last 7 nights): windows add nights up by n, so quiet nights sampled up to a floor would weigh as much as busy
-    ones until a rate changes, and then the mean would move though quality did not.
+    `n` is Kish's effective size of the weights, limited to 1.5 times the night's runs at the median ratio of the last 7
+    nights. Windows add nights up by n, so without the limit quiet nights sampled up to a floor would weigh as much as
+    busy ones until a rate changes, and then the mean would move though quality did not.
 
     Args:
         cells: One scorer and criterion, any number of nights, in any order.
         shares: Traffic by task type to standardise every night to, for the overall line; None takes each night's own.
-            A task type without runs that night is stood for by its usual mean.
+            A task type without runs that night is replaced by its usual mean.
         nights: First and last night of the series (a sequence; its extremes count); None for those of the cells.
 
     Returns:
@@ -83,8 +83,8 @@ def nightly_lines(
     table = _tabulate(rows, days)
     lines: dict[str | None, NightlySeries] = {}
     for task in sorted({cell.task_type for cell in rows}):
-        own = None if table is None else table.of_task(task)
-        lines[task] = _series(own, days, None)
+        task_table = None if table is None else table.of_task(task)
+        lines[task] = _series(task_table, days, None)
     if len(lines) > 1:
         lines[None] = _series(table, days, shares)
     return lines
@@ -101,8 +101,8 @@ class _Table(NamedTuple):
 
     def of_task(self, task: str) -> "_Table | None":
         """The rows of one task type; None when there are none."""
-        own = self.tasks == task
-        return _Table(*(each[own] for each in self)) if own.any() else None
+        rows = self.tasks == task
+        return _Table(*(column[rows] for column in self)) if rows.any() else None
 
 
 def _calendar(nights: Collection[date]) -> tuple[date, ...]:
@@ -116,16 +116,18 @@ def _calendar(nights: Collection[date]) -> tuple[date, ...]:
 def _tabulate(cells: Sequence[Cell], days: Sequence[date]) -> _Table | None:
     """The sums of the nights by stratum; None when nothing was scored."""
     column = {day: index for index, day in enumerate(days)}
-    known = sorted({(cell.task_type, cell.flagged) for cell in cells if cell.scored > 0 and cell.night in column})
-    if not known:
+    strata = sorted({(cell.task_type, cell.flagged) for cell in cells if cell.scored > 0 and cell.night in column})
+    if not strata:
         return None
-    row = {key: index * len(days) for index, key in enumerate(known)}
+    row = {key: index * len(days) for index, key in enumerate(strata)}
     kept = [cell for cell in cells if (cell.task_type, cell.flagged) in row and cell.night in column]
     place = [row[cell.task_type, cell.flagged] + column[cell.night] for cell in kept]
     sums = np.array([(cell.population, cell.scored, cell.s, cell.ss) for cell in kept], dtype=np.float64)
-    size = len(known) * len(days)
-    runs, n, s, ss = np.array([np.bincount(place, each, size) for each in sums.T]).reshape(4, len(known), len(days))
-    return _Table(np.array([task for task, _ in known]), np.maximum(runs, n), n, s, ss)
+    size = len(strata) * len(days)
+    runs, n, s, ss = np.array([np.bincount(place, column_values, size) for column_values in sums.T]).reshape(
+        4, len(strata), len(days)
+    )
+    return _Table(np.array([task for task, _ in strata]), np.maximum(runs, n), n, s, ss)
 
 
 def _series(table: _Table | None, days: tuple[date, ...], shares: Mapping[str, float] | None) -> NightlySeries:
@@ -142,23 +144,23 @@ def _targets(table: _Table, shares: Mapping[str, float] | None) -> Floats:
     """The share of each stratum in each night's mean; a night's sum to 1, or to 0 where it has no runs."""
     target = table.runs
     if shares is not None:
-        wanted = np.array([shares.get(str(task), 0.0) for task in table.tasks])
+        task_shares = np.array([shares.get(str(task), 0.0) for task in table.tasks])
         of_task = (table.tasks[:, None] == table.tasks[None, :]).astype(float) @ table.runs
         within = _ratio(table.runs, of_task)
         if (of_task == 0).any():
             within = np.where(of_task > 0, within, _usual(table.runs, of_task))
-        target = wanted[:, None] * within
+        target = task_shares[:, None] * within
     return _ratio(target, target.sum(axis=0))
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Above / below, and 0 where below is 0; below may have the last axes of above only."""
+    """Above / below, and 0 where below is 0; `below` is broadcast over the leading axes of `above`."""
     ratio: Floats = np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
     return ratio
 
 
 def _informative(table: _Table, target: Floats) -> Floats:
-    """The size of each night: Kish's, held near the usual ratio to the night's traffic (see `nightly`)."""
+    """The effective size of each night: Kish's, limited by the night's traffic (see `nightly`)."""
     per_run = _ratio(target, table.n)
     kish = _ratio((per_run * table.n).sum(axis=0) ** 2, (per_run**2 * table.n).sum(axis=0))
     traffic = np.where(target > 0, table.runs, 0.0).sum(axis=0)
@@ -168,7 +170,7 @@ def _informative(table: _Table, target: Floats) -> Floats:
 
 
 def _trailing_median(values: Floats) -> Floats:
-    """At each place the median of those above 0 among it and the six before; only meant where it is above 0 itself."""
+    """At each night the median of the positive values of it and the six nights before; 0 where its own value is 0."""
     padded = np.concatenate((np.full(_WEEK - 1, np.inf), np.where(values > 0, values, np.inf)))
     place = np.arange(len(values))
     weeks = np.sort(padded[place[:, None] + np.arange(_WEEK)], axis=1)
@@ -178,7 +180,7 @@ def _trailing_median(values: Floats) -> Floats:
 
 
 def _means(table: _Table, target: Floats) -> Floats:
-    """Means of strata by night, and of their squares, with the usual ones where a stratum that counts was not scored.
+    """Nightly means of strata and of their squares; usual means replace those of strata with weight but no scores.
 
     Shape (2, strata, nights).
     """
@@ -192,21 +194,21 @@ def _means(table: _Table, target: Floats) -> Floats:
 
 
 def _usual(sums: Floats, weights: Floats) -> Floats:
-    """What is usual before each night: the ratio of exponentially forgetting sums over the nights with weight.
+    """The usual mean before each night: an exponentially weighted mean over the earlier nights with weight.
 
-    Where no night before has weight, that of the nights after. Every row has weight somewhere.
+    Where no earlier night has weight, over the later ones. Every row has weight somewhere.
     """
-    usual = _forgetting(sums, weights)
+    usual = _exponential_mean(sums, weights)
     unknown = np.isnan(usual)
     if not unknown.any():
         return usual
-    return np.where(unknown, _forgetting(sums[..., ::-1], weights[..., ::-1])[..., ::-1], usual)
+    return np.where(unknown, _exponential_mean(sums[..., ::-1], weights[..., ::-1])[..., ::-1], usual)
 
 
-def _forgetting(sums: Floats, weights: Floats) -> Floats:
-    """The ratio of the sums over earlier columns, each forgotten a little at every later one; NaN where none.
+def _exponential_mean(sums: Floats, weights: Floats) -> Floats:
+    """The exponentially weighted ratio of the sums over earlier columns; NaN where none has weight.
 
-    Instead of fading the past, every column counts more than those before it; the ratio is the same.
+    Instead of reducing the weight of the past, every column counts more than those before it; the ratio is the same.
     """
     growth = (1 - 1 / _MEMORY_NIGHTS) ** -np.cumsum(weights > 0, axis=-1, dtype=np.float64)
     above, below = np.cumsum(sums * growth, axis=-1), np.cumsum(weights * growth, axis=-1)

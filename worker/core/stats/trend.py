@@ -1,4 +1,4 @@
-"""Weekly points from a week's cells: by task type, overall at a fixed mix, and by agent or version."""
+"""The weekly points of a trend from a week's cells: by task type, overall at a fixed mix, by agent and by version."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,12 +42,12 @@ def points(cells: Sequence[Cell], *, shares: Mapping[str, float], dispersion: fl
     by_task = week_strata(cells)
     raw = of_strata(by_task, dispersion=dispersion)
     fixed = of_strata(by_task, shares=shares, dispersion=dispersion) if shares else raw
-    found = [_point("task_type", None, None, cells, fixed if fixed.n else raw, raw.mean)]
-    for task_type, own in _grouped(cells, lambda cell: cell.task_type):
-        known = {task_type: by_task[task_type]} if task_type in by_task else {}
-        found.append(_point("task_type", task_type, None, own, of_strata(known, dispersion=dispersion)))
-    found += _segments("agent", cells, lambda cell: cell.agent, raw, dispersion)
-    return found + _segments("agent_version", cells, lambda cell: cell.agent_version, raw, dispersion)
+    result = [_point("task_type", None, None, cells, fixed if fixed.n else raw, raw.mean)]
+    for task_type, group in _grouped(cells, lambda cell: cell.task_type):
+        strata = {task_type: by_task[task_type]} if task_type in by_task else {}
+        result.append(_point("task_type", task_type, None, group, of_strata(strata, dispersion=dispersion)))
+    result += _segments("agent", cells, lambda cell: cell.agent, raw, dispersion)
+    return result + _segments("agent_version", cells, lambda cell: cell.agent_version, raw, dispersion)
 
 
 def _segments(
@@ -55,15 +55,15 @@ def _segments(
 ) -> list[Point]:
     """One point a segment; where there is but one, its estimate is that of the whole."""
     groups = _grouped(cells, of)
-    found = []
-    for segment, own in groups:
+    result = []
+    for segment, group in groups:
 
         def keep(cell: Cell, segment: str = segment) -> bool:
             return of(cell) == segment
 
         estimate = whole if len(groups) == 1 else weekly(cells, dispersion=dispersion, keep=keep)
-        found.append(_point(dimension, None, segment, own, estimate))
-    return found
+        result.append(_point(dimension, None, segment, group, estimate))
+    return result
 
 
 def _grouped(cells: Iterable[Cell], of: Callable[[Cell], str]) -> list[tuple[str, list[Cell]]]:
@@ -78,9 +78,9 @@ def _point(
     dimension: Dimension,
     task_type: str | None,
     segment: str | None,
-    own: Sequence[Cell],
+    group: Sequence[Cell],
     estimate: Estimate,
     raw_mean: float | None = None,
 ) -> Point:
-    population, sampled = sum(cell.population for cell in own), sum(cell.sampled for cell in own)
+    population, sampled = sum(cell.population for cell in group), sum(cell.sampled for cell in group)
     return Point(dimension, task_type, segment, population, sampled, estimate, raw_mean)

@@ -1,4 +1,4 @@
-"""Weekly means of the population."""
+"""Weekly means of the population with confidence intervals, from samples drawn with unequal probabilities."""
 
 import math
 from collections import defaultdict
@@ -13,24 +13,26 @@ from worker.records import Cell, Estimate
 _PSEUDO = 2.0
 """Pseudo-observations that shrink a variance toward m(1 − m) (METHODS §2)."""
 _LEAST_UNSAMPLED = 0.01
-"""Finite population correction of a census: an n_eff of at most a hundred times n, and a width that is never nought."""
+"""Least unsampled share in the finite population correction: n_eff is at most 100 n, and no interval has width 0."""
 _MOST_RATIO = 2.0
-"""Of the scores' variance to m(1 − m): one run of large weight beside one of small cannot tell it."""
+"""Largest ratio of the scores' variance to m(1 − m); with few runs of unequal weight the estimate is unreliable."""
 _EMPTY = Estimate(None, None, None, 0, 0.0)
 
 
 class StratumWeek(NamedTuple):
-    """A week of one task type and flag."""
+    """One week of one stratum (task type and flag)."""
 
     n: int
+    """Scored runs."""
     population: float
-    """Runs it stands for, with those of collapsed strata."""
+    """Runs it represents, those of collapsed strata included."""
     n_kish: float
+    """Kish's effective size of the weights."""
     mean: float
     spread: float
-    """m(1 − m), the most that the variance of scores 0..1 can be."""
+    """m(1 − m): the largest possible variance of scores 0..1."""
     variance: float
-    """Of single scores, on n_kish − 1 degrees of freedom; 0 where there are none."""
+    """Variance of single scores, on n_kish − 1 degrees of freedom; 0 without degrees of freedom."""
     error: float
     """Variance of the mean per unit variance of a score."""
 
@@ -45,12 +47,12 @@ def weekly(
 ) -> Estimate:
     """Mean score of a week's population, or of a part of it, with a quasi-Wilson interval.
 
-    Hájek mean with weights N/n of each night's stratum. A night's stratum without a scored run is stood for by the
+    Hájek mean with weights N/n of each night's stratum. A night's stratum without a scored run is represented by the
     other nights of the same stratum, a stratum without any by the rest of its task type; a task type without any is
-    left out. The interval is about the runs that ended that week (finite population): Wilson's, stratified by task
-    type and flag, each at an effective size that holds the weights, the finite population and the variance of graded
-    scores relative to m(1 − m), shrunk toward it. A stratum whose few scored runs all passed keeps its width that
-    way. It assumes that unscored runs of a stratum are like the scored ones: show the coverage beside it.
+    left out. The interval is about the runs that ended that week (finite population): Wilson's, stratified by task type
+    and flag, each at an effective size that includes the weights, the finite population and the variance of graded
+    scores relative to m(1 − m), shrunk toward it. So a stratum whose few scored runs all passed keeps a width. It
+    assumes that unscored runs of a stratum are like the scored ones: show the coverage beside it.
 
     Args:
         cells: One week, one scorer and criterion; whole strata, even where only a part is wanted.
@@ -82,7 +84,7 @@ def of_strata(
     dispersion: float = 1.0,
     level: float = 0.95,
 ) -> Estimate:
-    """What `weekly` says, from strata that are summed up already: several lines of a week share them.
+    """As `weekly`, from strata that are summed already, since several lines of a week share them.
 
     Args:
         by_task: The week's strata, of all task types or of some, as `week_strata` gives them.
@@ -90,15 +92,19 @@ def of_strata(
         dispersion: As in `weekly`.
         level: As in `weekly`.
     """
-    wanted = {
+    task_weights = {
         task: sum(stratum.population for stratum in strata) if shares is None else shares.get(task, 0.0)
         for task, strata in by_task.items()
     }
-    total = sum(wanted.values())
+    total = sum(task_weights.values())
     parts = [
-        _Part(wanted[task] / total * stratum.population / sum(each.population for each in strata), stratum.mean, size)
+        _Part(
+            task_weights[task] / total * stratum.population / sum(other.population for other in strata),
+            stratum.mean,
+            size,
+        )
         for task, strata in by_task.items()
-        if wanted[task] > 0
+        if task_weights[task] > 0
         for stratum, size in zip(strata, _sizes(strata, dispersion), strict=True)
     ]
     if not parts:
@@ -106,12 +112,12 @@ def of_strata(
     mean = min(1.0, max(0.0, sum(part.share * part.mean for part in parts)))
     n_eff = 1 / sum(part.share**2 / part.n_eff for part in parts)
     low, high = _stratified(parts, mean, n_eff, level)
-    scored = sum(stratum.n for task, strata in by_task.items() if wanted[task] > 0 for stratum in strata)
+    scored = sum(stratum.n for task, strata in by_task.items() if task_weights[task] > 0 for stratum in strata)
     return Estimate(mean, low, high, scored, n_eff)
 
 
 class _Part(NamedTuple):
-    """What a stratum adds to the mean of the week."""
+    """The contribution of a stratum to the mean of the week."""
 
     share: float
     mean: float
@@ -149,9 +155,9 @@ def week_strata(cells: Iterable[Cell], keep: Callable[[Cell], bool] | None = Non
         }
         standing = sum(population[flagged] for flagged, part in usable.items() if part)
         grown = sum(population.values()) / standing if standing else 1.0
-        found = [_stratum(part, population[flagged] * grown) for flagged, part in usable.items() if part]
-        if found:
-            by_task[task] = found
+        strata = [_stratum(part, population[flagged] * grown) for flagged, part in usable.items() if part]
+        if strata:
+            by_task[task] = strata
     return by_task
 
 
@@ -174,7 +180,7 @@ def _stratum(part: Sequence[tuple[Cell, float]], population: float) -> StratumWe
         first += calibrated * cell.s
         second += calibrated * cell.ss
         squares += calibrated**2 * cell.scored
-        # Scored runs miss by (w − 1)·y, the others by y, about a common mean: Valliant, Dorfman & Royall 2000, §2.
+        # prediction error: (w − 1)·y for scored runs, y for the others, about a common mean (Valliant et al. 2000, §2)
         error += (calibrated - 1) ** 2 * cell.scored
     error = max(error + population - count, _LEAST_UNSAMPLED * squares) / population**2
     n_kish = population**2 / squares
@@ -186,24 +192,24 @@ def _stratum(part: Sequence[tuple[Cell, float]], population: float) -> StratumWe
 def _sizes(strata: Sequence[StratumWeek], dispersion: float) -> list[float]:
     """The effective size of each stratum of a task type.
 
-    The ratio of the scores' variance to m(1 − m), 1 where they are 0 or 1 and less where they are graded, belongs to
-    the scorer and is learned from all strata together: a stratum whose few scored runs all passed knows no variance.
+    The ratio of the scores' variance to m(1 − m) (1 for scores of 0 and 1, less for graded scores) is a property of the
+    scorer. It is estimated from all strata together, since a stratum whose few scored runs all passed has no variance.
     """
     varied = [stratum for stratum in strata if stratum.n_kish > 1 + 1e-9 and stratum.spread > 1e-9]
-    found = sum(stratum.population**2 * stratum.error * stratum.variance for stratum in varied)
+    observed = sum(stratum.population**2 * stratum.error * stratum.variance for stratum in varied)
     full = sum(stratum.population**2 * stratum.error * stratum.spread for stratum in varied)
     n = sum(stratum.n_kish for stratum in varied)
-    ratio = min(_MOST_RATIO, found / full) if varied else 1.0
+    ratio = min(_MOST_RATIO, observed / full) if varied else 1.0
     shrunk = (n * ratio + _PSEUDO) / (n + _PSEUDO)
     return [1 / (stratum.error * shrunk * max(1.0, dispersion)) for stratum in strata]
 
 
 def _stratified(parts: Sequence[_Part], mean: float, n_eff: float, level: float) -> tuple[float, float]:
-    """Wilson's interval of a weighted sum of means: their own intervals, at a level at which they add up to the wanted.
+    """Wilson's interval of a weighted sum of means: the strata's own intervals, at a level that gives the wanted one.
 
-    A variance m(1 − m) would be nought where a stratum's few runs all passed, however much of the population it is;
-    here each stratum keeps the width that its size leaves it. One stratum alone gives `interval`, whose widening for
-    rare events fades as more strata share the decision.
+    With the variance m(1 − m) a stratum whose few runs all passed would have width 0, however large its population;
+    here each stratum keeps the width of its size. One stratum alone gives `interval`, whose widening for rare events
+    shrinks as more strata contribute.
 
     Source: Yan & Su 2010, Stratified Wilson and Newcombe confidence intervals; Laplace's rule for the variances.
     """
