@@ -256,6 +256,29 @@ def test_a_server_that_knows_the_form_is_not_doubted_for_one_answer_in_prose() -
     assert asked == ["json_schema"] * 3
 
 
+def test_a_model_whose_first_answer_is_prose_in_every_form_is_asked_in_the_strict_one_again() -> None:
+    """No form made it better, so no form is to blame: the weakest one would be kept for a week, in all processes."""
+    answers = [PROSE, PROSE, PROSE, PROSE, GOOD]
+    asked: list[str] = []
+    told: dict[str, CapabilityPlan] = {}
+
+    def script(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        asked.append(form_of(request))
+        return answers.pop(0)
+
+    async def run() -> list[Reply]:
+        async with JudgeServer(script) as server:
+            judge = ChatJudge(server.base_url, None, on_plan=told.__setitem__)
+            replied = [await judge.ask(a_question()) for _ in range(2)]
+            await judge.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        return replied
+
+    assert [reply.content == '{"verdict":"pass"}' for reply in asyncio.run(run())] == [False, True]
+    assert asked == ["json_schema", "tool", "json_object", "text", "json_schema"]
+    assert told["judge"].dumped()["rung"] == "json_schema"
+
+
 def test_a_500_about_tools_is_a_missing_form_and_not_an_outage() -> None:
     jinja = refused(500, "tools param requires --jinja flag")
     picky = Picky("json_object", refuses={"tools": jinja})

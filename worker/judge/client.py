@@ -126,17 +126,23 @@ class ChatJudge:
         key, wire = plan_key(question), WIRES[question.backend]
         plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
         passed_over: list[Reply] = []
+        strictest: int | None = None
+        """The rung of the first answer in prose."""
         for _ in range(TRIES_LIMIT):
             body, effective = wire.body(question, plan)
             told = await self._in_turn(queue, question, body, effective)
             if isinstance(told, Reply):
-                lower = plan.lower() if key not in self._plans and ignores_form(told) else None
-                if lower is not None:
-                    passed_over.append(told)
-                    plan = lower
-                    continue
-                self._keep(key, plan)
-                return _with_costs_of(told, passed_over)
+                if not ignores_form(told):
+                    self._keep(key, plan)
+                    return _with_costs_of(told, passed_over)
+                strictest = plan.rung if strictest is None else strictest
+                lower = plan.lower() if key not in self._plans else None
+                if lower is None:  # prose in every form: no form is to blame, and the strictest is kept
+                    self._keep(key, plan._replace(rung=strictest))
+                    return _with_costs_of(told, passed_over)
+                passed_over.append(told)
+                plan = lower
+                continue
             error = told.error
             if told.is_tier_full:
                 question = question.model_copy(update={"service_tier": "default"})
