@@ -71,7 +71,7 @@ class QuestionBuilder:
             RubricProblem: The template cannot be compiled.
         """
         self.rubric, self.options = rubric, options
-        self._secret = secret
+        self._secret, self._required = secret, required_ids(rubric)
         self._template = rubric.compiled()
         self._prompts: dict[tuple[str, ...], Prompt] = {}
         """By the ids of the criteria that a call asks."""
@@ -151,10 +151,6 @@ class QuestionBuilder:
     def _schemas(self) -> tuple[dict[str, Any], ...]:
         """The JSON Schema of each call's answer."""
         return tuple(answer_schema(criteria) for criteria in self.calls)
-
-    @cached_property
-    def _required(self) -> list[str]:
-        return required_ids(self.rubric)
 
     @cached_property
     def _call_hashes(self) -> tuple[str, ...]:
