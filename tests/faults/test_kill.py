@@ -3,26 +3,27 @@
 Both stacks, with real worker processes: SQLite with the filesystem broker, PostgreSQL with Redis.
 """
 
-import asyncio
 import io
 import os
 import signal
 import subprocess
+import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 import pytest
 import redis
 from sqlalchemy import func, select
 
+from tests.support.judge import PacedJudge
 from tests.support.processes import ProcessShell, database, environment, until
 from worker.connectors.sources import jsonl
-from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
+from worker.demo.judge.server import JudgeServer
 from worker.pipeline.draw import draw_night
 from worker.pipeline.intake.take import take
 from worker.pipeline.nightly import open_jobs
@@ -32,9 +33,9 @@ from worker.store.queue import workers
 from worker.store.results import counts
 from worker.store.tables import JobRow, SampleRow, ScoreRow, core
 
-pytestmark = pytest.mark.slow
-
-RUNS, CONCURRENCY, LATENCY_S, LEASE_S = 200, 8, 0.4, 5
+RUNS, CONCURRENCY, LATENCY_S, LEASE_S = 200, 8, 0.1, 5
+ANSWERED_AT_FIRST = 2 * RUNS // 3
+"""So many answers come before a worker ends; the night is never over by then, however slow the machine."""
 FLUSH_AT = 25
 """Answers that a worker holds before it stores them; a kill loses them with the calls in flight."""
 TOML = f"""\
@@ -63,6 +64,8 @@ class Stack(NamedTuple):
     """Its processes that may judge at the same time."""
     beside: tuple[str, ...] | None
     """Arguments of the worker beside it; None where one does everything."""
+    judge_again: threading.Event
+    """Set it, and the judge answers the calls that it holds back after the first two thirds."""
 
     @contextmanager
     def worker(self, arguments: tuple[str, ...]) -> Iterator["subprocess.Popen[bytes]"]:
@@ -132,11 +135,6 @@ class Stack(NamedTuple):
         assert not self.judge.requests.failures
 
 
-async def slowly(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
-    await asyncio.sleep(LATENCY_S)
-    return simulated_verdict(request, lambda prompt: 0.8)
-
-
 def documents(night: date) -> Iterator[bytes]:
     for number in range(RUNS):
         ended = datetime(night.year, night.month, night.day, tzinfo=UTC) + timedelta(seconds=60 * number)
@@ -164,7 +162,8 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
         judging = ("-Q", "judge", "-c", "1", "-n", "judge@kill")
         processes, beside = 1, ("-Q", "control,heuristics", "-c", "1", "-B", "-n", "control@kill")
     (tmp_path / "spotcheck.toml").write_text(TOML, encoding="utf-8")
-    with JudgeServer(slowly) as judge:
+    paced = PacedJudge(ANSWERED_AT_FIRST, LATENCY_S)
+    with JudgeServer(paced) as judge:
         environ = environment(judge.base_url, urls)
         settings = Settings.read(environ | {"SPOTCHECK_DATABASE_URL": database(tmp_path, environ)}, TOML)
         project = Project(settings).open()
@@ -174,7 +173,8 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
         assert take(project, lines, now, on_rejected=print).accepted == RUNS
         project.nights.first_tick(now)
         draw_night(project, night, now)
-        yield Stack(project, ProcessShell(tmp_path, environ), judge, night, judging, processes, beside)
+        yield Stack(project, ProcessShell(tmp_path, environ), judge, night, judging, processes, beside, paced.open)
+        paced.open.set()
         project.store.close()
 
 
@@ -188,6 +188,7 @@ def test_a_night_survives_kill_nine_of_a_worker(stack: Stack) -> None:
             doomed.wait()
         lost = stack.states()["leased"]
         assert 0 < lost <= (CONCURRENCY + FLUSH_AT) * stack.processes
+        stack.judge_again.set()
         with stack.worker(stack.judging):
             stack.finish()
     stack.assert_that_every_run_has_one_outcome_per_scorer()
@@ -205,6 +206,7 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_holds(stack: Stack) ->
         states = stack.states()
         assert states["leased"] == 0
         assert 0 < states["queued"] < RUNS
+        stack.judge_again.set()
         with stack.worker(stack.judging):
             stack.finish()
     stack.assert_that_every_run_has_one_outcome_per_scorer()
@@ -221,6 +223,7 @@ def test_a_broker_that_forgets_everything_costs_time_and_nothing_else(stack: Sta
             assert stopped.wait(30) == 0
         forget(stack)
         assert stack.states()["queued"] > 0
+        stack.judge_again.set()
         with stack.worker(stack.judging):
             if stack.beside is None:  # no beat: a person says it
                 stack.finish()

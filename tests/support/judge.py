@@ -8,6 +8,22 @@ from typing import Any
 from worker.demo.judge.server import Answer, simulated_verdict
 
 
+class PacedJudge:
+    """Answers so many calls, each after a while, and holds the others back until it is let."""
+
+    def __init__(self, answers: int, latency_s: float) -> None:
+        self.open = threading.Event()
+        self._left, self._latency_s = answers, latency_s
+
+    async def __call__(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        self._left -= 1
+        is_held = self._left < 0
+        await asyncio.sleep(self._latency_s)
+        while is_held and not self.open.is_set():
+            await asyncio.sleep(0.02)
+        return simulated_verdict(request, lambda prompt: 0.8)
+
+
 class HeldJudge:
     """Answers when it is let; counts who waits."""
 
