@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.source_contract import SourceContract
 from worker.connectors.sources import jsonl
+from worker.connectors.sources.lines import lines
 from worker.connectors.sources.source import Accepted, Rejected
 from worker.settings.sections_sampling import IntakeSection
 
@@ -204,3 +205,10 @@ def test_any_bytes_give_accepted_or_rejected_lines_and_no_line_is_lost(chunks: l
 @given(st.binary(max_size=200))
 def test_any_bytes_behind_a_gzip_mark_end_without_an_exception(tail: bytes) -> None:
     read(b"\x1f\x8b\x08\x00" + tail)
+
+
+def test_lines_that_are_blank_count_and_are_given_where_they_say_something() -> None:
+    raw = b"a\n\n \nb"
+    assert [(line.number, line.raw) for line in lines(io.BytesIO(raw), 100)] == [(1, b"a\n"), (4, b"b")]
+    kept = [line.raw for line in lines(io.BytesIO(raw), 100, keeps_blank=True)]
+    assert kept == [b"a\n", b"\n", b" \n", b"b"]

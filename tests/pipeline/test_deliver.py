@@ -28,6 +28,7 @@ from worker.store.tables import OutboxRow, core
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+pytestmark = pytest.mark.both_stores  # leases and claims are SQL
 Sinks = Mapping[str, Callable[[HttpClient], Sink]]
 
 

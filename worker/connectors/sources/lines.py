@@ -24,12 +24,13 @@ class Line(NamedTuple):
     """Why this cannot be read: too long, or the stream breaks off here. One line for a person."""
 
 
-def lines(stream: IO[bytes], limit: int) -> Iterator[Line]:
-    """Every line that is not blank, in order.
+def lines(stream: IO[bytes], limit: int, *, keeps_blank: bool = False) -> Iterator[Line]:
+    """Every line, in order.
 
     Args:
         stream: Bytes, plain or gzip (told by the first two bytes).
         limit: Longest line, bytes; `intake.max_line_bytes`.
+        keeps_blank: Whether a blank line says something; else it is passed over, and only counted.
 
     Yields:
         One a line. A stream that breaks ends with one whose `problem` says so; an overlong line has a `problem`, and
@@ -47,7 +48,7 @@ def lines(stream: IO[bytes], limit: int) -> Iterator[Line]:
                 _skip(unpacked)
                 continue
             line = raw.removeprefix(_BOM) if number == 1 else raw
-            if line.strip():
+            if keeps_blank or line.strip():
                 yield Line(number, line)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Line(number + 1, b"", f"the gzip stream breaks off here ({error}); the lines before it were taken")

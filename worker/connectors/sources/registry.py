@@ -17,12 +17,7 @@ AUTO = "auto"
 
 
 def formats() -> str:
-    """The names that `--format` takes, as a sentence has them.
-
-    Example:
-        >>> formats()
-        'auto or jsonl'
-    """
+    """The names that `--format` takes, as a sentence has them: auto, this or that."""
     *others, last = (AUTO, *sorted(source.name for source in SOURCES))
     return f"{', '.join(others)} or {last}"
 
