@@ -140,5 +140,5 @@ def _story(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 even its text is code that is not ours
         message = ""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return excerpt(f"{_kind(error)}: {message}" if message else _kind(error), _MAX_MESSAGE) + excerpt(place)
+    said = excerpt(f"{_kind(error)}: {message}" if message else _kind(error), _MAX_MESSAGE)
+    return f"{said} ({excerpt(Path(frames[-1].filename).name)}:{frames[-1].lineno})" if frames else said
