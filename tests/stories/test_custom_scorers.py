@@ -153,8 +153,8 @@ def test_a_broken_scorer_is_one_line_in_commands_and_stops_no_other_scorer_of_a_
         assert opened.states()["refunded", "queued"] == 6
         opened.rewrite(ONE)
         with worker(opened, log):
-            done = {("answer_present", "scored"): 12, ("refunded", "scored"): 10, ("refunded", "unscored"): 2}
-            until(lambda: opened.states() == done, "what waited is scored")
+            all_done = {("answer_present", "scored"): 12, ("refunded", "scored"): 10, ("refunded", "unscored"): 2}
+            until(lambda: opened.states() == all_done, "what waited is scored")
 
 
 @contextmanager
