@@ -14,7 +14,7 @@ from worker.judge import retrying
 from worker.judge.client import ChatJudge
 from worker.judge.limits.adaptive import AdaptiveLimiter
 from worker.judge.limits.call_queue import CallQueue
-from worker.judge.limits.claim_size import wanted_calls
+from worker.judge.limits.ready_calls import wanted_calls
 from worker.judge.retrying import PacedJudge
 
 

@@ -2,8 +2,8 @@
 
 from worker.judge.limits.adaptive import AdaptiveLimiter
 from worker.judge.limits.call_queue import CallQueue
-from worker.judge.limits.claim_size import held_calls, wanted_calls
 from worker.judge.limits.health import MAX_REST_S, JudgeHealth
+from worker.judge.limits.ready_calls import held_calls, wanted_calls
 
 
 def test_a_judge_that_answers_nobody_rests_and_is_asked_by_one_call_until_one_is_answered() -> None:

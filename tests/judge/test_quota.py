@@ -21,8 +21,8 @@ from worker.errors import StoreError
 from worker.judge.client import ChatJudge
 from worker.judge.limits.adaptive import AdaptiveLimiter
 from worker.judge.limits.call_queue import MAX_QUOTA_SLEEP_S, CallQueue
-from worker.judge.limits.claim_size import wanted_calls
 from worker.judge.limits.quota import BURST_S, Bucket, Limits, OwnShare, Quota, fills, tokens_of
+from worker.judge.limits.ready_calls import wanted_calls
 from worker.judge.limits.redis_quota import PREFIX, RedisQuota, shared
 from worker.judge.wire.chat import ChatWire
 from worker.settings import Settings

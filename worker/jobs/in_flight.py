@@ -11,7 +11,7 @@ from worker.jobs.metered_ask import MeteredAsk
 from worker.jobs.outcome import settled, settled_without
 from worker.jobs.queue import ClaimedJob
 from worker.jobs.reply_cache import ReplyCache
-from worker.judge.retrying import AtPace
+from worker.judge.retrying import QueuedJudge
 from worker.records import Run
 from worker.scorers.protocol import CutOff
 from worker.store.queue.job import Job
@@ -42,7 +42,7 @@ class Finished(NamedTuple):
 class InFlight:
     """The attempts of one turn that have not ended."""
 
-    def __init__(self, judge: AtPace | None, answers: ReplyCache | None) -> None:
+    def __init__(self, judge: QueuedJudge | None, answers: ReplyCache | None) -> None:
         """Start nothing yet.
 
         Args:

@@ -16,8 +16,8 @@ from worker.jobs.outcome import failed, settled, settled_without
 from worker.jobs.outcome_buffer import FLUSH_S, OutcomeBuffer
 from worker.jobs.queue import ClaimedJob, JobQueue, Stop
 from worker.jobs.reply_cache import ReplyCache
-from worker.judge.limits.claim_size import min_claim, wanted_calls
-from worker.judge.retrying import AtPace
+from worker.judge.limits.ready_calls import min_claim, wanted_calls
+from worker.judge.retrying import QueuedJudge
 from worker.records import CACHED
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.settling import Settled
@@ -38,7 +38,7 @@ _EMPTY_CLAIM_S = 0.5
 
 async def drain_judge(
     queue: JobQueue,
-    judge: AtPace | None,
+    judge: QueuedJudge | None,
     *,
     concurrency: int,
     budget_s: float,
@@ -73,7 +73,7 @@ class JudgeLoop:
     def __init__(
         self,
         queue: JobQueue,
-        judge: AtPace | None,
+        judge: QueuedJudge | None,
         concurrency: int,
         on_progress: OnProgress,
         answers: ReplyCache | None,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from worker.errors import JudgeError
 from worker.jobs.reply_cache import ReplyCache, is_served, kept, key_of
-from worker.judge.retrying import AtPace
+from worker.judge.retrying import QueuedJudge
 from worker.records import Question, Reply, Scoring
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.job import Job
@@ -13,7 +13,7 @@ from worker.store.queue.job import Job
 class MeteredAsk:
     """Asks for one job; satisfies `Ask`."""
 
-    def __init__(self, judge: AtPace, job: Job, answers: ReplyCache | None) -> None:
+    def __init__(self, judge: QueuedJudge, job: Job, answers: ReplyCache | None) -> None:
         """Prepare to ask.
 
         Args:

@@ -1,6 +1,7 @@
-"""What a server can do: the rungs from a strict schema down to a plain prompt, and the parameters it refuses.
+"""What a server can do: which form of answer it can be asked for, and which parameters it refuses.
 
-The first questions find it out: what a server refuses, or passes over in silence, is asked for in an easier way.
+The forms are tried from the strictest down: a strict JSON schema, a tool call, any JSON object, a plain prompt. The
+first questions to a model find the plan: what the server refuses or ignores is asked for in the next simpler form.
 """
 
 import re
@@ -20,25 +21,25 @@ _FORMAT = re.compile(
     r"response_format|text\.format|json[ _]schema|json_object|structured output|\bgrammar\b", re.IGNORECASE
 )
 _TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECASE)
-"""llama.cpp without its templates says `tools param requires --jinja flag`, and says it with a 500."""
+"""llama.cpp without its chat templates answers 500 `tools param requires --jinja flag`."""
 
 
 class CapabilityPlan(NamedTuple):
     """How to ask one model on one server, through one backend."""
 
     rung: int = 0
-    """Index into RUNGS."""
+    """Index into RUNGS: 0 is the strictest form."""
     refused: frozenset[str] = frozenset()
     """Parameters that the server refused."""
     limits: tuple[str, ...] = LIMITS
     """Names of the output cap, in the order in which to try them."""
 
     def lower(self) -> "CapabilityPlan | None":
-        """The next rung down; None from the last one."""
+        """The plan with the next simpler form; None from the simplest."""
         return self._replace(rung=self.rung + 1) if self.rung < len(RUNGS) - 1 else None
 
     def dumped(self) -> dict[str, Any]:
-        """As JSON, by the names of things, so that a later version reads it."""
+        """As JSON, with names instead of indices, so that a later version can read it."""
         return {"rung": RUNGS[self.rung], "refused": sorted(self.refused), "limits": list(self.limits)}
 
     @classmethod
@@ -75,14 +76,14 @@ def refuses_form(rung: object, complaint: Complaint) -> bool:
 
 
 def is_whole(reply: Reply) -> bool:
-    """Whether there is an answer that the server held back or cut nothing of."""
+    """Whether there is an answer of which the server held back and cut nothing."""
     return reply.refusal is None and reply.finish_reason not in ("length", "content_filter") and bool(reply.content)
 
 
 def ignores_form(reply: Reply) -> bool:
-    """Whether an answer is prose, though JSON was asked for: servers that do not know a form often pass over it.
+    """Whether an answer is prose, though JSON was asked for: servers often ignore a form that they do not know.
 
-    Half an object is none: that is a slip of a server that knows the form.
+    Half an object is not prose: that server knows the form and made a mistake.
     """
     content = (reply.content or "").strip()
     return is_whole(reply) and bool(content) and not content.startswith(("{", "```"))

@@ -31,8 +31,8 @@ from worker.judge.wire.protocol import NoCompletion, Price, Wire
 from worker.judge.wire.registry import WIRES
 from worker.records import Question, Reply
 
-TRIES_LIMIT = 12
-"""Requests for one question while the ladder is climbed down: three rungs and a handful of parameters."""
+MAX_REQUESTS = 12
+"""Requests for one question while it is put in ever simpler forms: three forms and a handful of parameters."""
 
 
 class _Refused(NamedTuple):
@@ -48,7 +48,7 @@ class ChatJudge:
     """Asks questions, each over the backend it names; satisfies `Ask`.
 
     One object serves one event loop at a time, and is closed in it. What the server was found to support is kept per
-    model and backend for the life of the object. Nothing is retried here: that is the job ledger's.
+    model and backend for the life of the object. Nothing is asked again here after a failure; see `judge.retrying`.
 
     Example:
         >>> ChatJudge("http://127.0.0.1:8000/v1", None)
@@ -75,8 +75,8 @@ class ChatJudge:
             api_key: None sends no key, as local servers want it.
             timeout_s: For one request from first to last byte, queueing for a free slot not included.
             concurrency: Requests under way at the same time; the others wait.
-            price: What a call costs; None leaves the cost unknown.
-            user_agent: What to be called in the server's logs.
+            price: What a call costs, in US dollars; None leaves the cost unknown.
+            user_agent: The User-Agent header.
             remembered: What the server was found to support, by `plan_key`, when it was last asked.
             on_plan: Told what it is found to support now, where that is something new.
             quota: What a model may be asked by all workers together; None without such a limit. Closed with the judge.
@@ -121,40 +121,40 @@ class ChatJudge:
             return reply  # it is paid for, and from the start it would be paid for twice
 
     async def _answer_to(self, question: Question) -> Reply:
-        """Asks in an easier way as often as the server refuses one."""
+        """Asks, and in a simpler form as often as the server refuses or ignores one."""
         queue = self.queue(question.model)
         key, wire = plan_key(question), WIRES[question.backend]
         plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
-        passed_over: list[Reply] = []
+        ignored: list[Reply] = []
         strictest: int | None = None
-        """The rung of the first answer in prose."""
-        for _ in range(TRIES_LIMIT):
+        """The form of the first answer in prose."""
+        for _ in range(MAX_REQUESTS):
             body, effective = wire.body(question, plan)
-            told = await self._in_turn(queue, question, body, effective)
-            if isinstance(told, Reply):
-                if not ignores_form(told):
+            outcome = await self._in_turn(queue, question, body, effective)
+            if isinstance(outcome, Reply):
+                if not ignores_form(outcome):
                     self._keep(key, plan)
-                    return _with_costs_of(told, passed_over)
+                    return _with_costs_of(outcome, ignored)
                 strictest = plan.rung if strictest is None else strictest
                 lower = plan.lower() if key not in self._plans else None
                 if lower is None:  # prose in every form: no form is to blame, and the strictest is kept
                     self._keep(key, plan._replace(rung=strictest))
-                    return _with_costs_of(told, passed_over)
-                passed_over.append(told)
+                    return _with_costs_of(outcome, ignored)
+                ignored.append(outcome)
                 plan = lower
                 continue
-            error = told.error
-            if told.is_tier_full:
+            error = outcome.error
+            if outcome.is_tier_full:
                 question = question.model_copy(update={"service_tier": "default"})
                 continue
-            next_plan = easier(plan, told.complaint, effective) if _is_bad_request(error) else None
+            next_plan = easier(plan, outcome.complaint, effective) if _is_bad_request(error) else None
             if next_plan is None:
                 break
             plan = next_plan
         raise error
 
     def _keep(self, key: str, plan: CapabilityPlan) -> None:
-        """A plan that led to an answer; one that led nowhere says nothing about the server."""
+        """Remembers a plan that led to an answer; one that led nowhere says nothing about the server."""
         before = self._plans.get(key)
         self._plans[key] = plan if before is None else plan.joined(before)
         if self._plans[key] != before and self._plans[key] != self._remembered.get(key):
@@ -174,14 +174,14 @@ class ChatJudge:
     async def _in_turn(
         self, queue: CallQueue, question: Question, body: bytes, effective: Mapping[str, Any]
     ) -> "Reply | _Refused":
-        """One request when its turn has come; what becomes of it sets the pace of the others."""
-        asked = tokens_of(body) + question.max_output_tokens
-        window = await queue.enter(asked)
+        """Sends one request when its turn has come, and tells the queue how it ended."""
+        reserved = tokens_of(body) + question.max_output_tokens
+        window = await queue.enter(reserved)
         try:
-            answered = await self._transport.post(WIRES[question.backend].path, body, is_proven=bool(self._plans))
-            if (wait_s := used_up_s(answered.headers)) is not None:
+            response = await self._transport.post(WIRES[question.backend].path, body, is_proven=bool(self._plans))
+            if (wait_s := used_up_s(response.headers)) is not None:
                 queue.limiter.pause(queue.clock(), wait_s)
-            told = self._told(question, answered, effective)
+            outcome = self._outcome(question, response, effective)
         except JudgeUnavailable:
             queue.failed()
             raise
@@ -191,7 +191,7 @@ class ChatJudge:
         except BaseException:
             queue.abandoned()
             raise
-        match told:
+        match outcome:
             case _Refused(is_tier_full=True):
                 queue.abandoned()  # says nothing about how fast others may be asked
             case _Refused(error=JudgeRefusesUs() as refusal):
@@ -201,23 +201,23 @@ class ChatJudge:
             case _Refused(error=JudgeUnavailable()):
                 queue.failed()
             case _:
-                queue.answered(answered.latency_ms / 1000)
-        if queue.quota is not None and isinstance(told, Reply) and (used := _used(told)) is not None:
-            await queue.quota.settle(used - asked)
-        return told
+                queue.answered(response.latency_ms / 1000)
+        if queue.quota is not None and isinstance(outcome, Reply) and (used := _used(outcome)) is not None:
+            await queue.quota.settle(used - reserved)
+        return outcome
 
-    def _told(self, question: Question, answered: HttpResponse, effective: Mapping[str, Any]) -> "Reply | _Refused":
-        if answered.status == 200:
-            return self._read(question, answered, effective)
-        complaint = read_complaint(answered.raw)
-        error = self._error(question.model, answered, complaint)
+    def _outcome(self, question: Question, response: HttpResponse, effective: Mapping[str, Any]) -> "Reply | _Refused":
+        if response.status == 200:
+            return self._read(question, response, effective)
+        complaint = read_complaint(response.raw)
+        error = self._error(question.model, response, complaint)
         # some say with a 404 or a 500 that they do not know a form: that is neither a wrong address nor an outage
-        is_no_bad_request = answered.status == 404 or (answered.status >= 500 and not _is_refusal(error))
+        is_no_bad_request = response.status == 404 or (response.status >= 500 and not _is_refusal(error))
         if is_no_bad_request and refuses_form(effective.get("response_format"), complaint):
             error = VerdictUnreadable(str(error), reason="bad_request")
         if isinstance(error, JudgeUnavailable):
             error.is_for_all |= not self._plans  # a server that answered before may dislike this question
-        is_flex = answered.status == 429 and effective.get("service_tier") == "flex"
+        is_flex = response.status == 429 and effective.get("service_tier") == "flex"
         return _Refused(complaint, error, is_flex and says_tier_is_full(complaint))
 
     def silent_s(self) -> float | None:
@@ -234,37 +234,37 @@ class ChatJudge:
 
     def _first_plan(self, question: Question) -> CapabilityPlan:
         if question.backend == "decisions":
-            return CapabilityPlan(rung=len(RUNGS) - 1)  # its questions are the form: there is nothing to climb down to
+            return CapabilityPlan(rung=len(RUNGS) - 1)  # the choices are its form: there is no simpler one
         # OpenAI's own reasoning models refuse `max_tokens`; older servers silently ignore the newer name.
         return CapabilityPlan(limits=LIMITS[::-1]) if self._transport.base_url is None else CapabilityPlan()
 
-    def _read(self, question: Question, answered: HttpResponse, effective: Mapping[str, Any]) -> Reply:
+    def _read(self, question: Question, response: HttpResponse, effective: Mapping[str, Any]) -> Reply:
         try:
-            body = orjson.loads(answered.raw)
+            body = orjson.loads(response.raw)
         except orjson.JSONDecodeError:
             body = None
         wire = WIRES[question.backend]
         try:
-            return wire.read(body, question, effective, latency_ms=answered.latency_ms, price=self._price)
+            return wire.read(body, question, effective, latency_ms=response.latency_ms, price=self._price)
         except NoCompletion:
-            self._raise_for_no_completion(question.model, wire, answered, body)
+            self._raise_for_no_completion(question.model, wire, response, body)
 
-    def _raise_for_no_completion(self, model: str, wire: Wire, answered: HttpResponse, body: object) -> NoReturn:
-        complaint = read_complaint(answered.raw)
+    def _raise_for_no_completion(self, model: str, wire: Wire, response: HttpResponse, body: object) -> NoReturn:
+        complaint = read_complaint(response.raw)
         if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
-            raise self._error(model, answered._replace(status=status_of(complaint)), complaint)
+            raise self._error(model, response._replace(status=status_of(complaint)), complaint)
         what = f"something that is no {wire.noun}" if body is not None else "something that is not JSON"
-        start = self._transport.scrubbed(answered.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
+        start = self._transport.scrubbed(response.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
         said = f"the judge at {self._transport.shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
-        is_page = answered.raw.lstrip()[:1] == b"<" or "html" in answered.headers.get("content-type", "")
+        is_page = response.raw.lstrip()[:1] == b"<" or "html" in response.headers.get("content-type", "")
         if is_page and not self._plans:  # a judge that answered before has a proxy in trouble before it
             raise JudgeRefusesUs(said)
         raise JudgeUnavailable(said, is_for_all=not self._plans)
 
-    def _error(self, model: str, answered: HttpResponse, complaint: Complaint) -> JudgeError:
+    def _error(self, model: str, response: HttpResponse, complaint: Complaint) -> JudgeError:
         said = self._transport.scrubbed(complaint.message) or "without a word"
-        wait_s = retry_after_s(answered.headers, datetime.now(UTC))
-        return error_for(answered.status, complaint, judge=self._transport.shown, model=model, said=said, wait_s=wait_s)
+        wait_s = retry_after_s(response.headers, datetime.now(UTC))
+        return error_for(response.status, complaint, judge=self._transport.shown, model=model, said=said, wait_s=wait_s)
 
 
 def _used(reply: Reply) -> int | None:
@@ -277,10 +277,10 @@ def _with_costs_of(reply: Reply, others: Sequence[Reply]) -> Reply:
     """The reply, with what the answers before it cost; unknown where one is."""
     if not others:
         return reply
-    each = [one.judging for one in (reply, *others)]
+    judgings = [answer.judging for answer in (reply, *others)]
     sums: dict[str, Any] = {}
     for field in ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms"):
-        values = [getattr(judging, field) for judging in each]
+        values = [getattr(judging, field) for judging in judgings]
         sums[field] = None if None in values else sum(values)
     return reply.model_copy(update={"judging": reply.judging.model_copy(update=sums)})
 

@@ -1,4 +1,4 @@
-"""Reading a server's refusals: what it complains of, what that means for us, and when to come back."""
+"""Reading a server's refusals: what is wrong, which of our errors that is, and when to try again."""
 
 import re
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ import orjson
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 
 RETRY_AFTER_LIMIT_S = 3600.0
-"""A server's wish to be left alone is honoured up to an hour."""
+"""Longest wait that a server can ask for, seconds."""
 
 COMPLAINT_LIMIT = 4000
-"""Characters of a server's complaint that are read; far more than any has, except one that echoes the request."""
+"""Characters of an error message that are read; only one that echoes the request is longer."""
 
 _TOO_LONG = re.compile(
     r"context[ _](length|window|size)|maximum context|(prompt|input|request)[\w ]* too (long|large)|too many tokens"
@@ -38,18 +38,18 @@ _NO_MONEY = re.compile(
     r"insufficient_quota|insufficient[ _](balance|credit)|billing|exceeded your current quota", re.IGNORECASE
 )
 _BUDGET = re.compile(r"budget_exceeded|budget has been exceeded|billing_hard_limit", re.IGNORECASE)
-"""LiteLLM says it with a 400 or a 429; a 400 may echo a run, so that it takes more than a word."""
+"""LiteLLM's budgets, with a 400 or a 429; a 400 may echo a run, so one word is not enough."""
 
 
 class Complaint(NamedTuple):
-    """What a server says when it does not answer the question."""
+    """An error body, as far as it could be read."""
 
     message: str = ""
     """One line; may hold anything, so it is scrubbed and cut before anybody reads it."""
     code: str = ""
     """Code and type, in lower case."""
     param: str = ""
-    """The parameter it speaks of, without nesting."""
+    """The parameter that it names, outermost part only."""
 
 
 def read_complaint(raw: bytes) -> Complaint:
@@ -85,7 +85,7 @@ def read_complaint(raw: bytes) -> Complaint:
 
 
 def status_of(complaint: Complaint) -> int:
-    """The HTTP status that an error deserves which came with a 200, from its code; 502 where that tells nothing."""
+    """The HTTP status for an error that came with a 200, from its code; 502 where the code says nothing."""
     named = re.search(r"\b[45]\d\d\b", complaint.code)
     if named:
         return int(named[0])
@@ -95,12 +95,12 @@ def status_of(complaint: Complaint) -> int:
 
 
 def refuses_probabilities(complaint: Complaint) -> bool:
-    """Whether it is about logprobs, which only some models of a server give."""
+    """Whether it is about logprobs, which only some models give."""
     return "logprobs" in complaint.message.lower()
 
 
 def says_tier_is_full(complaint: Complaint) -> bool:
-    """Whether it is only the cheaper tier that has no room now, as OpenAI's flex says it with a 429."""
+    """Whether only the cheaper service tier is full: OpenAI's flex answers 429 then."""
     return "resource_unavailable" in complaint.code or "resource unavailable" in complaint.message.lower()
 
 
@@ -181,7 +181,7 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How long a server asks to be left alone.
+    """How long a server asks us to wait.
 
     `retry-after-ms`, then `Retry-After` (seconds or an HTTP date), then the reset of an OpenAI rate limit that is used
     up (`6m0s`), then `x-ratelimit-reset` (seconds, or the epoch second).

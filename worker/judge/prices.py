@@ -36,8 +36,8 @@ def price(
 ) -> float | None:
     """The price of one call, from the settings, else from the table of genai-prices.
 
-    The table is as old as the installed package and knows list prices only: no discount, no service tier; what one
-    costs is a multiple of them.
+    The table is as old as the installed package and knows list prices only, no discounts; a service tier's price is a
+    multiple of them.
 
     Args:
         model: As requested, with or without its provider (`openai/gpt-5-mini`).
@@ -75,14 +75,14 @@ def _full_price(
 
 
 class _Listed(NamedTuple):
-    """How the table calls a model."""
+    """A model's name and provider in the table of genai-prices."""
 
     name: str
     provider: str | None
 
 
 def _table_price(listed: _Listed, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
-    from genai_prices import Usage, calc_price  # lazily: importing the table costs 0.3 to 0.7 s
+    from genai_prices import Usage, calc_price  # late: importing the table costs 0.3 to 0.7 s
 
     usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached_tokens, output_tokens=output_tokens)
     return float(calc_price(usage, listed.name, provider_id=listed.provider).total_price)
@@ -90,7 +90,7 @@ def _table_price(listed: _Listed, input_tokens: int, cached_tokens: int, output_
 
 @lru_cache(maxsize=512)
 def _listed_as(model: str) -> _Listed | None:
-    """The model's entry: under its own name, else under what follows its provider's."""
+    """The model's entry in the table: under its full name, else without the provider before it."""
     parts = model.split("/")
     for start in range(len(parts)):
         name = "/".join(parts[start:])
@@ -107,8 +107,8 @@ def _listed_as(model: str) -> _Listed | None:
 def _flat_price(listed: _Listed, quarter_hour: int) -> PriceOverride | None:
     """The model's three unit prices, None when they depend on the size of a call or on the number of calls.
 
-    The table takes 0.3 ms a call, a third of what a whole judge call costs us. Its prices by the hour of day change on
-    the half hour, so that none is used longer than a quarter.
+    Looking a price up takes 0.3 ms of CPU, a third of a whole judge call, so it is kept for a quarter of an hour:
+    prices that depend on the hour change on the half hour.
     """
     flat = PriceOverride(
         input_usd_per_mtok=_table_price(listed, MTOK, 0, 0),

@@ -1,4 +1,4 @@
-"""When an answer is worth a second try: a server enforces no form, and what came is not the agreed JSON."""
+"""When a question is asked a second time: the server enforces no form, and the answer is not the agreed JSON."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from worker.records import Reply
 def needs_repair(reply: Reply, schema: Mapping[str, Any]) -> bool:
     """Whether a whole answer to a plain prompt does not satisfy the schema.
 
-    An answer that was cut, refused or filtered would be so again.
+    A cut, refused or filtered answer would come back the same.
     """
     is_plain = reply.judging.params_effective.get("response_format") == "prompt"
     return is_plain and is_whole(reply) and not _is_as_agreed(reply.content or "", schema)
 
 
 def _is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
-    from jsonschema import Draft202012Validator  # a worker has it already; what only asks need not wait for it
+    from jsonschema import Draft202012Validator  # late: importing it takes time, and few answers need it
 
     from worker.core.judging.verdict import json_of
 

@@ -1,21 +1,25 @@
 """A judge whose "not now" is waited out here; and, drawn once, every level at which a question may be asked again.
 
-    level         what brings it here           what happens                                     whose count
-    SDK, wire     nothing                       `max_retries=0`: a failure is told, not repeated   none
-    process       429, or 503 with a            the call waits for another turn in the queue,      MAX_TURNS
-    (here)        `Retry-After` <= 15 s         up to four times; nothing was looked at
-         │ still refused, or failed (5xx, time-out, hang-up)
-         ▼
-    job attempt   another call was answered     back to the ledger, `not_before` with jitter       job.attempt
-    (ledger)      meanwhile: this job's trouble
-         │ nobody was answered: `JudgeHealth.is_down`
-         ▼
-    outage        the judge's trouble           back to the ledger untried; the breaker is open     none: no
-    (breaker)                                   for 5-60 s, then one call tries                    job's fault
+    level        comes here                          what happens                                       counted by
+    SDK          nothing                             `max_retries=0`: a failure is reported at once      -
+    process      429, or 503 with `Retry-After`,     the call waits for another turn in `CallQueue`;     MAX_TURNS
+    (here)       of 15 s at most                     the server has not looked at it, so nothing is
+       |                                             counted against the job
+       | still refused, or failed (5xx, time-out, hang-up)
+       v
+    job attempt  another call is answered meanwhile: back to the ledger with `not_before` and jitter;    job.attempt
+    (ledger)     the trouble is this job's own       after `max_attempts` it fails
+       | nobody is answered (`JudgeHealth.is_down`)
+       v
+    outage       the trouble is the judge's          all jobs back to the ledger untried; the breaker    the breaker's
+    (breaker)                                        is open for 5 to 60 s, then one call tries          openings
 
-A level's count never multiplies another's: a call that waits here has not failed, and a job that an outage sends back
-has not been tried. What is no repetition: the easier form of a question that a server refused (`capabilities`), the
-second question about an answer that was no JSON (`reask`), the full price where the cheap tier is full (`client`).
+Levels do not multiply: a call that waits here has not failed, and a job that an outage sends back was not tried. The
+batch lane has one level of its own, since a file is no call: a batch whose server fails is looked at again after 15 s
+to 15 minutes (`jobs.batch.lane`), its jobs untried.
+
+What is no repetition: the simpler form of a question that a server refused (`capabilities`), the second question after
+an answer that was no JSON (`reask`), and the full price where the cheap tier is full (`client`).
 """
 
 import asyncio
@@ -36,7 +40,7 @@ _WAIT_S = 1.0
 """Where the server does not say how long."""
 
 
-class AtPace(Protocol):
+class QueuedJudge(Protocol):
     """A judge that starts calls as its server allows."""
 
     async def ask(self, question: Question) -> Reply:

@@ -1,11 +1,11 @@
 """A hard quota, known beforehand: what all workers together may ask of one model on one server in a minute.
 
-The pace finds by trying what a server can take; a quota is never tried. It fills like a bucket, a small one: half a
-second's worth can be saved up, or one call's. A call takes one request and the tokens it may cost, and what its answer
-says that it did cost is settled afterwards. Tokens may go into debt by one call, so that a large call waits no longer
-than a small one; requests may not.
+`AdaptiveLimiter` finds by trying what a server can take; a quota is never exceeded to find it. It is a token bucket
+that holds half a second's worth, or one call's. A call takes one request and the tokens that it may cost at most; what
+its answer says it did cost is settled afterwards. Tokens may go into debt by one call, so that a large call waits no
+longer than a small one; requests may not.
 
-Source: Turner 1986 (leaky bucket as a meter); ENGINE D.
+Source: Turner 1986 (leaky bucket as a meter).
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from typing import NamedTuple, Protocol
 from worker.errors import SpotcheckError
 
 BURST_S = 0.5
-"""So much of the quota can be saved up, and one call's at least."""
+"""Seconds of the quota that can be saved up; one call's at least."""
 USED = 0.98
-"""Part of the quota that is used: the way to the server is not always equally long, nor its minute ours."""
+"""Part of the quota that is used: requests take unequal times to arrive, and the server's minute is not ours."""
 SHARE_S = 5.0
-"""How often a process that keeps to its share asks how many share."""
+"""Seconds between two counts of the processes that share a quota."""
 
 
 class Limits(NamedTuple):
@@ -76,7 +76,7 @@ def tokens_of(body: bytes) -> int:
 
 
 class Quota(Protocol):
-    """Whom every call to one model asks first. Never raises: a quota that cannot be asked falls back on a share."""
+    """What every call to one model takes from first. Never raises: out of reach, it falls back on an equal share."""
 
     limits: Limits
 
@@ -91,7 +91,7 @@ class Quota(Protocol):
         """Take what was used beyond what was taken; negative gives back."""
 
     async def close(self) -> None:
-        """Let go of connections, in the loop that opened them; it may be used in another loop then."""
+        """Close connections, in the loop that opened them; the quota may then be used in another loop."""
 
 
 class Bucket:
@@ -157,7 +157,7 @@ class OwnShare:
 
         Args:
             limits: Of all processes together.
-            processes: How many share, this one among them; asked every few seconds, beside the event loop.
+            processes: Counts the processes that share, this one included; called every few seconds in a thread.
             clock: Monotonic seconds.
         """
         self.limits = limits
@@ -170,26 +170,26 @@ class OwnShare:
         """As `Quota.take`."""
         if self._clock() >= self._asked_at + SHARE_S:
             self._asked_at = self._clock()
-            await self._look()
-        return self._mine().take(self._clock(), tokens)
+            await self._count_processes()
+        return self._own_bucket().take(self._clock(), tokens)
 
     async def settle(self, tokens: int, requests: int = 0) -> None:
         """As `Quota.settle`."""
-        self._mine().settle(self._clock(), tokens, requests)
+        self._own_bucket().settle(self._clock(), tokens, requests)
 
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def _look(self) -> None:
+    async def _count_processes(self) -> None:
         try:
             share = max(1, await asyncio.to_thread(self.processes))
-        except SpotcheckError:  # the store does not answer: what was true a moment ago
+        except SpotcheckError:  # the store does not answer: the last count stands
             return
         if share != self._share:
             self._share = share
-            self._mine().refit(self._clock(), self.limits.over(share))
+            self._own_bucket().refit(self._clock(), self.limits.over(share))
 
-    def _mine(self) -> Bucket:
+    def _own_bucket(self) -> Bucket:
         if self._bucket is None:
             self._bucket = Bucket(self.limits.over(self._share))
         return self._bucket

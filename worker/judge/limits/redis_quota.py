@@ -1,7 +1,7 @@
 """A quota that all workers draw on, kept in the Redis that is their broker.
 
-One script takes or says how long to wait, so it is one step for everybody, by the server's clock. Where Redis does not
-answer, each process keeps to its share until it does.
+One Lua script takes from the quota or says how long to wait: one atomic step, by the Redis server's clock. While Redis
+does not answer, each process keeps to its equal share.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ PREFIX = "spotcheck:quota:"
 ANSWER_S = 1.0
 """Longest wait for Redis; redis-py's own default changed from for ever to 5 s."""
 AGAIN_S = 5.0
-"""How long a Redis that did not answer is left alone."""
+"""Seconds after which a Redis that did not answer is asked again."""
 _KEPT_MS = 60_000
-"""A bucket is forgotten so long after it is full."""
+"""Milliseconds after which a full bucket expires."""
 
 _SCRIPT = """
 local time = redis.call('TIME')
@@ -63,7 +63,8 @@ return string.format('%.3f', wait)
 def shared(settings: Settings) -> Callable[[str, Limits, Quota], Quota] | None:
     """What makes quotas that all workers draw on; None where the broker is no Redis.
 
-    It takes what is asked for, like a server and a model, the limits, and what stands in while Redis does not answer.
+    The function takes the name of what is asked (server and model), the limits, and the quota that stands in while
+    Redis does not answer.
     """
     if settings.broker.partition("://")[0] not in ("redis", "rediss"):
         return None
@@ -74,14 +75,14 @@ class RedisQuota:
     """One quota in Redis. Serves one event loop at a time; connected when it is first asked."""
 
     def __init__(self, url: str, what: str, limits: Limits, own: Quota, *, again_s: float = AGAIN_S) -> None:
-        """Name a quota.
+        """Prepare; nothing is connected yet.
 
         Args:
             url: Of the Redis.
-            what: What it is a quota of; the same for every worker that shares it.
+            what: Name of what is asked (server and model); the same for every worker that shares the quota.
             limits: Of all workers together.
             own: Asked while Redis does not answer.
-            again_s: How long it is left alone then.
+            again_s: Seconds after which Redis is asked again then.
         """
         self.limits = limits
         self._url, self._own, self._again_s = url, own, again_s
@@ -89,7 +90,7 @@ class RedisQuota:
         self._fill = [number for side in fills(limits) for number in _in_ms(side)]
         self._client: Redis | None = None
         self._script: Any = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._down_until = -math.inf
         self._is_down = False
 
@@ -107,7 +108,7 @@ class RedisQuota:
 
     async def close(self) -> None:
         """As `Quota.close`."""
-        client, self._client, self._turn = self._client, None, asyncio.Lock()
+        client, self._client, self._lock = self._client, None, asyncio.Lock()
         if client is not None:
             await client.aclose()
 
@@ -115,21 +116,23 @@ class RedisQuota:
         """The script's answer; None where Redis does not give one. One at a time, over one connection."""
         from redis.exceptions import RedisError
 
-        async with self._turn:
+        async with self._lock:
             if time.monotonic() < self._down_until:
                 return None
             try:
                 if self._client is None:
                     self._connect()
-                told = float(await self._script(keys=[self.key], args=[*self._fill, what, requests, tokens, _KEPT_MS]))
+                wait_ms = float(
+                    await self._script(keys=[self.key], args=[*self._fill, what, requests, tokens, _KEPT_MS])
+                )
             except (RedisError, OSError, ValueError, TypeError) as error:
                 self._down_until = time.monotonic() + self._again_s
-                self._tell(type(error).__name__)
+                self._log_change(type(error).__name__)
                 return None
-            self._tell(None)
-            return told
+            self._log_change(None)
+            return wait_ms
 
-    def _tell(self, trouble: str | None) -> None:
+    def _log_change(self, trouble: str | None) -> None:
         """One line when Redis goes, one when it is back."""
         if (trouble is None) is not self._is_down:
             return
@@ -157,5 +160,5 @@ class RedisQuota:
 
 
 def _in_ms(side: Fill) -> tuple[float, float]:
-    """A side as the script wants it; without a limit it does not fill, and nothing is asked of it."""
+    """How one side fills, per millisecond, as the script wants it; zeros without a limit."""
     return (0.0, 0.0) if math.isinf(side.per_s) else (side.per_s / 1000, side.most)

@@ -1,7 +1,7 @@
 """The wire form of OpenAI's decisions: the prompt as input, each criterion a choice among its verdicts.
 
-The answer is a distribution over the verdicts and nothing else, so there is no evidence, and the reason tells the
-probabilities. There is no ladder: the choices are the form of the answer, and a server that has the path has them.
+The answer is a distribution over the verdicts and nothing else, so there is no evidence, and the reason holds the
+probabilities. There are no simpler forms to try: the choices are the form, and a server with this path knows them.
 """
 
 import math
@@ -53,16 +53,16 @@ class DecisionsWire:
         """The answer to a question as JSON in the agreed schema; see `Wire.read`."""
         if not isinstance(body, dict) or not isinstance(body.get("answers"), list):
             raise NoCompletion
-        said = _by_criterion(body["answers"], question.asked)
-        declined = tuple(name for name, answer in said.items() if answer.get("type") == "refusal")
+        answers = _by_criterion(body["answers"], question.asked)
+        declined = tuple(name for name, answer in answers.items() if answer.get("type") == "refusal")
         probabilities = {
-            asked.criterion: found
+            asked.criterion: shares
             for asked in question.asked
-            if (found := _probabilities(said.get(asked.criterion, {}), asked.options)) is not None
+            if (shares := _probabilities(answers.get(asked.criterion, {}), asked.options)) is not None
         }
         verdicts = {
             name: {"evidence": [], "reason": _shown(probabilities.get(name, {})), "verdict": _verdict(answer)}
-            for name, answer in said.items()
+            for name, answer in answers.items()
             if name not in declined
         }
         used = tokens(body.get("usage"), "input_tokens", "input_tokens_details", "output_tokens")
@@ -77,16 +77,16 @@ class DecisionsWire:
 
 
 def _by_criterion(answers: Sequence[Any], asked: Sequence[CriterionQuestion]) -> dict[str, dict[str, Any]]:
-    """The answers in the order of the questions; one that is none, or is named for another question, is left out."""
+    """Answers by criterion, matched by position; those that are no object, or carry another name, are left out."""
     return {
-        one.criterion: answer
-        for one, answer in zip(asked, answers, strict=False)
-        if isinstance(answer, dict) and answer.get("name") in (None, one.criterion)
+        question.criterion: answer
+        for question, answer in zip(asked, answers, strict=False)
+        if isinstance(answer, dict) and answer.get("name") in (None, question.criterion)
     }
 
 
 def _verdict(answer: Mapping[str, Any]) -> str:
-    """The choice, cut; whether it was offered is for the reader to say."""
+    """The choice, cut to 100 characters; the reader of verdicts checks whether it was offered."""
     choice = answer.get("choice") if answer.get("type") == "choice" else None
     return choice[:100].encode("utf-8", "replace").decode() if isinstance(choice, str) else ""
 
@@ -95,15 +95,15 @@ def _probabilities(answer: Mapping[str, Any], options: Mapping[str, str]) -> dic
     """The distribution over the verdicts; None unless it is one over exactly those that were offered."""
     listed = answer.get("probabilities")
     pairs = [
-        (each.get("value"), _probability(each.get("probability")))
-        for each in (listed if isinstance(listed, list) else ())
-        if isinstance(each, dict)
+        (choice.get("value"), _probability(choice.get("probability")))
+        for choice in (listed if isinstance(listed, list) else ())
+        if isinstance(choice, dict)
     ]
-    found = {word: p for word, p in pairs if isinstance(word, str) and p is not None}
-    total = math.fsum(found.values())
-    if len(found) != len(pairs) or found.keys() != options.keys() or not 0.98 <= total <= 1.02:  # they are rounded
+    shares = {word: p for word, p in pairs if isinstance(word, str) and p is not None}
+    total = math.fsum(shares.values())
+    if len(shares) != len(pairs) or shares.keys() != options.keys() or not 0.98 <= total <= 1.02:  # they are rounded
         return None
-    return {word: p / total for word, p in found.items()}
+    return {word: p / total for word, p in shares.items()}
 
 
 def _probability(value: object) -> float | None:

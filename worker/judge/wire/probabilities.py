@@ -1,7 +1,7 @@
 """How probable each verdict was, from the probabilities of the tokens that a judge wrote.
 
-Only what can be told exactly is told: where the tokens do not add up to the answer, where the place of a verdict is
-not certain, or where an alternative that was not taken could have become either of two verdicts, there is nothing.
+A probability is given only where it is exact. It is left out where the tokens do not add up to the answer, where the
+place of a verdict is not certain, and where an alternative token could have become either of two verdicts.
 """
 
 import json
@@ -13,13 +13,13 @@ from itertools import accumulate
 from typing import Any
 
 ALTERNATIVES = 5
-"""Asked for a token; more than there are verdicts on most scales, and the most that some servers give."""
+"""Alternatives asked for at each token: more than most scales have verdicts, and the most that some servers give."""
 UNCLEAR = 0.005
-"""An alternative of less probability may be unclear without harm."""
-LEAST = 0.5
-"""Together the verdicts must be at least this probable; else the tokens say something else."""
-_LONGEST = 12
-"""Tokens of one verdict."""
+"""An ambiguous alternative below this probability is neglected."""
+MIN_TOTAL = 0.5
+"""Together the verdicts must be at least this probable; else the tokens are not about them."""
+_TOKENS = 12
+"""Tokens that one verdict is written in, at most."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 
@@ -49,7 +49,7 @@ def of_verdicts(content: str, listed: object, schema: Mapping[str, Any]) -> dict
         place = start + len(content[:at].encode("utf-8", "surrogatepass"))
         first = bisect_right(starts, place) - 1
         head = stream[starts[first] : place]
-        shares = _shares(listed[first : first + _LONGEST], known[first:], head, options) if verdict in options else {}
+        shares = _shares(listed[first : first + _TOKENS], known[first:], head, options) if verdict in options else {}
         if shares.get(verdict):
             found[criterion] = shares
     return found
@@ -116,14 +116,14 @@ def _shares(listed: Sequence[Any], tokens: Sequence[bytes], head: bytes, options
     found, mass, written = dict.fromkeys(options, 0.0), 1.0, b""
     for token, taken in zip(listed, tokens, strict=False):
         passed_on = None
-        for said, p in _alternatives(token, taken).items():
-            if not said.startswith(head):
+        for text, p in _alternatives(token, taken).items():
+            if not text.startswith(head):
                 continue  # the same place in another spelling, or something else altogether
-            so_far = written + said[len(head) :]
+            so_far = written + text[len(head) :]
             fitting = [option for option, end in ends.items() if end.startswith(so_far) or so_far.startswith(end)]
             if len(fitting) == 1:
                 found[fitting[0]] += mass * p
-            elif fitting and said == taken:
+            elif fitting and text == taken:
                 passed_on = mass * p
             elif fitting and mass * p > UNCLEAR:
                 return {}
@@ -131,18 +131,18 @@ def _shares(listed: Sequence[Any], tokens: Sequence[bytes], head: bytes, options
             break
         mass, written, head = passed_on, written + taken[len(head) :], b""
     total = math.fsum(found.values())
-    return {option: p / total for option, p in found.items()} if LEAST <= total <= 1.01 else {}
+    return {option: p / total for option, p in found.items()} if MIN_TOTAL <= total <= 1.01 else {}
 
 
 def _alternatives(token: Mapping[str, Any], taken: bytes) -> dict[bytes, float]:
-    """What could have stood for a token, with its probability; empty when the list is not one."""
+    """The texts that were possible at a token, with their probabilities; empty when the list cannot be read."""
     top = token.get("top_logprobs")
     found: dict[bytes, float] = {}
-    for each in top if isinstance(top, list) else ():
-        said, p = _bytes(each), _probability(each)
-        if said is None or p is None:
+    for alternative in top if isinstance(top, list) else ():
+        text, p = _bytes(alternative), _probability(alternative)
+        if text is None or p is None:
             return {}
-        found[said] = found.get(said, 0.0) + p
+        found[text] = found.get(text, 0.0) + p
     if taken not in found and (p := _probability(token)) is not None:
         found[taken] = p
     return found if top else {}

@@ -1,6 +1,6 @@
-"""The wire form of a question: which body one backend wants, and how its answers are read; without any transport.
+"""The wire form of a question: the body that a backend wants, and how its answers are read; no transport.
 
-A form does nothing but translate, so the same one serves a single call and a line of a batch.
+A form only translates, so the same one serves a single call and a line of a batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ SCHEMA_REQUEST = "Answer with one JSON object that satisfies this JSON Schema, a
 
 
 class NoCompletion(Exception):
-    """A body is no answer of this backend; what else it is, is for the transport to find out."""
+    """A body is no answer of this backend; the caller finds out what else it is."""
 
 
 class Wire(Protocol):
@@ -31,7 +31,7 @@ class Wire(Protocol):
     path: str
     """Behind the base URL, with its slash."""
     noun: str
-    """What its answers are called."""
+    """What its answers are called in messages to people."""
 
     def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds (`params_effective`)."""
@@ -54,7 +54,7 @@ class Wire(Protocol):
             effective: The parameters that `body` gave with the request.
             latency_ms: How long it took; None where that says nothing, as in a batch.
             price: What a call costs; None leaves the cost unknown.
-            tier: How it was bought, where the answer does not know: `batch`. None leaves it to the answer.
+            tier: The service tier, where the answer does not name it (`batch`); None takes the answer's.
 
         Returns:
             A reply whose content may be anything or None; a count the server did not give, or gave wrong, is None.
@@ -65,7 +65,7 @@ class Wire(Protocol):
 
 
 class TokenUsage(NamedTuple):
-    """Counts of one call; None where the server did not say, or said nonsense."""
+    """Token counts of one call; None where the server gave none, or an impossible one."""
 
     input: int | None
     cached: int | None
@@ -102,7 +102,7 @@ def count(value: object) -> int | None:
 
 
 def label(value: object) -> str | None:
-    """A short word of the server's, on one line; None for anything but a text."""
+    """A short text of the server on one line, at most 200 characters; None for anything else."""
     return one_line(value)[:LABEL_LIMIT] or None if isinstance(value, str) else None
 
 
@@ -116,7 +116,7 @@ def judging(
     price: Price | None,
     tier: str | None,
 ) -> Judging:
-    """How an answer came about; `body` is its outermost object."""
+    """The record of how an answer was made; `body` is its outermost object."""
     served, tier = label(body.get("model")), tier or label(body.get("service_tier"))
     return Judging(
         model_requested=question.model,
@@ -145,7 +145,7 @@ def _cost(requested: str, served: str | None, used: TokenUsage, tier: str | None
 
 
 def with_schema(messages: list[dict[str, str]], schema: Mapping[str, Any]) -> None:
-    """Puts the schema at the end of the last user message, behind everything that could be cached."""
+    """Appends the schema to the last user message, after everything that a server can cache."""
     request = SCHEMA_REQUEST + orjson.dumps(schema, default=dict).decode()
     last = next((message for message in reversed(messages) if message["role"] == "user"), None)
     if last is None:

@@ -1,4 +1,4 @@
-"""The wire form of OpenAI's responses, with the same ladder of forms as chat.completions under other names."""
+"""The wire form of OpenAI's responses: the same forms of answers as chat.completions, under other names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ RESERVED = frozenset(
 """What a rubric's parameters cannot set: it would change what is asked or how the answer arrives."""
 
 PROBABILITIES = {"include": ["message.output_text.logprobs"], "top_logprobs": ALTERNATIVES}
-_UNDER_WAY = ("queued", "in_progress", "cancelled", "failed")
+_NO_ANSWER_YET = ("queued", "in_progress", "cancelled", "failed")
 
 
 class ResponsesWire:
@@ -29,7 +29,7 @@ class ResponsesWire:
     def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds; see `Wire.body`.
 
-        Nothing is left with the server: what a run says is not kept there for later (`store`).
+        The server is told to keep nothing (`store`): it would be the text of a run.
         """
         wanted: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
         wanted |= {LIMIT: question.max_output_tokens, "store": False}
@@ -68,7 +68,7 @@ class ResponsesWire:
         """The answer to a question; see `Wire.read`."""
         if not isinstance(body, dict) or not isinstance(body.get("output"), list):
             raise NoCompletion
-        if body.get("error") or body.get("status") in _UNDER_WAY:
+        if body.get("error") or body.get("status") in _NO_ANSWER_YET:
             raise NoCompletion
         parts = list(_parts(body["output"]))
         texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
@@ -86,7 +86,7 @@ class ResponsesWire:
 
 
 def _parts(output: list[Any]) -> Iterator[dict[str, Any]]:
-    """What the final messages say, text or refusal; not what the model thought or remarked on the way."""
+    """The parts of the final messages, text or refusal; reasoning and commentary are left out."""
     for item in output:
         is_message = isinstance(item, dict) and item.get("type") == "message" and item.get("phase") != "commentary"
         content = item.get("content") if is_message else None
@@ -103,7 +103,7 @@ def _called_with(output: list[Any]) -> str | None:
 
 
 def _finish_reason(body: Mapping[str, Any]) -> str | None:
-    """As chat.completions would have said it."""
+    """The reason in the words of chat.completions."""
     status, details = label(body.get("status")), body.get("incomplete_details")
     if status == "completed":
         return "stop"
