@@ -24,13 +24,13 @@ NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 def test_a_server_that_drips_or_is_silent_is_left_in_time(script: bytes) -> None:
     with raw_server(script, drips=True) as url, HttpClient(timeout_s=0.5) as http:
         answer = http.post(url, b"{}", {})
-    assert (answer.status, answer.said) == (None, "no answer within 0.5 seconds")
+    assert (answer.status, answer.text) == (None, "no answer within 0.5 seconds")
 
 
 def test_an_answer_whose_body_never_ends_is_an_answer() -> None:
     with raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nyes") as url, HttpClient(timeout_s=0.5) as http:
         answer = http.post(url, b"{}", {})
-    assert (answer.status, answer.body, answer.said) == (200, b"yes", "HTTP 200 yes")
+    assert (answer.status, answer.body, answer.text) == (200, b"yes", "HTTP 200 yes")
 
 
 @pytest.mark.parametrize("script", [b"not HTTP at all\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x00" * 100 + b"\r\n\r\n"])
@@ -38,8 +38,8 @@ def test_what_is_no_http_is_one_line(script: bytes) -> None:
     with raw_server(script) as url, HttpClient(timeout_s=2) as http:
         answer = http.post(url, b"{}", {})
     assert answer.status is None
-    assert answer.said
-    assert "\n" not in answer.said
+    assert answer.text
+    assert "\n" not in answer.text
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999/", "gopher://x/", "", "http://\x00/"])

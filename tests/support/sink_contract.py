@@ -74,7 +74,7 @@ class SinkContract:
     def test_a_destination_that_is_busy_gets_it_later_and_says_when(self, status: int) -> None:
         delivery, _ = self.answered(status, {"retry-after": "120"})
         assert (delivery.outcome, delivery.retry_after_s) == ("later", 120)
-        assert f"HTTP {status}" in delivery.said
+        assert f"HTTP {status}" in delivery.text
 
     def test_nobody_there_is_later(self) -> None:
         url = nobody()
@@ -94,7 +94,7 @@ class SinkContract:
         with receiving() as receiver:
             receiver.always = 400
             receiver.text = b"no\x1b[31m\r\nway\n" + b"x" * 100_000
-            said = self.deliver(receiver.url).said
+            said = self.deliver(receiver.url).text
         assert said.startswith("HTTP 400 no [31m way xxx")
         assert len(said) < 200
         assert said.isprintable()

@@ -35,10 +35,10 @@ class HttpAnswer(NamedTuple):
     """The HTTP status; None when there was no answer."""
     body: bytes
     """The beginning of the answer, not unpacked."""
-    said: str
+    text: str
     """The answer, or what went wrong, as one printable line."""
     retry_after_s: float | None = None
-    """What the server asked to wait, seconds, 0 to a day; None when it said nothing."""
+    """What the server asked to wait, seconds, 0 to a day; None when it text nothing."""
 
 
 class HttpClient:
@@ -111,8 +111,8 @@ class HttpClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, ExceptionGroup) as error:
             if status is None:
                 return HttpAnswer(None, b"", self._trouble(error))
-        said = f"HTTP {status} {one_line(answer.decode('utf-8', 'replace'))}".strip()
-        return HttpAnswer(status, answer, said, retry_after_s)
+        text = f"HTTP {status} {one_line(answer.decode('utf-8', 'replace'))}".strip()
+        return HttpAnswer(status, answer, text, retry_after_s)
 
     def _trouble(self, error: Exception) -> str:
         import httpx2

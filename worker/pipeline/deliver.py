@@ -151,8 +151,8 @@ class _Queue:
 
     def _refused(self, held: HeldDestination, message: OutboxMessage, delivery: Delivery) -> HeldDestination:
         with self._store.write() as connection:
-            outbox.mark_failed(connection, message, delivery.said, self._clock())
-        log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.said)
+            outbox.mark_failed(connection, message, delivery.text, self._clock())
+        log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.text)
         return held._replace(state=DestinationState())  # it answers: the next message may fare better
 
     def _later(self, held: HeldDestination, message: OutboxMessage, delivery: Delivery) -> None:
@@ -166,14 +166,14 @@ class _Queue:
         with self._store.write() as connection:
             now = self._clock()
             if is_last:
-                outbox.mark_failed(connection, message, delivery.said, now)
+                outbox.mark_failed(connection, message, delivery.text, now)
             else:
-                outbox.put_off(connection, message, now + timedelta(seconds=message_s), delivery.said)
+                outbox.put_off(connection, message, now + timedelta(seconds=message_s), delivery.text)
             state = DestinationState(failures, now + timedelta(seconds=pause_s))
             destinations.release(connection, held, state)
         if is_last:
-            log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.said)
-        log.warning("%s: %s; trying again later", self._name, delivery.said)
+            log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.text)
+        log.warning("%s: %s; trying again later", self._name, delivery.text)
 
 
 def _attempt(sink: Sink, message: Message) -> Delivery:

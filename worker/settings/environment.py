@@ -103,7 +103,7 @@ def complaint(model: type[Section], error: ValidationError, environ: Mapping[str
     """One line for what pydantic found wrong: the variable or the key, the value, and what is allowed."""
     details = error.errors(include_url=False)
     first = next(
-        (each for each in details if each["type"] == "extra_forbidden"), details[0]
+        (detail for detail in details if detail["type"] == "extra_forbidden"), details[0]
     )  # a typo explains the rest
     path = tuple(str(part) for part in first["loc"])
     variable = variables(model).get(path)

@@ -24,10 +24,10 @@ def listen_address(address: str) -> tuple[str, int] | None:
         >>> listen_address("127.0.0.1:9464"), listen_address("[::1]:9464"), listen_address(":9464")
         (('127.0.0.1', 9464), ('::1', 9464), None)
     """
-    found = re.fullmatch(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<host>[\w.-]{1,253})):(?P<port>[0-9]{1,5})", address)
-    if found is None or not 0 < int(found["port"]) < 65_536:
+    match = re.fullmatch(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<host>[\w.-]{1,253})):(?P<port>[0-9]{1,5})", address)
+    if match is None or not 0 < int(match["port"]) < 65_536:
         return None
-    return found["ipv6"] or found["host"], int(found["port"])
+    return match["ipv6"] or match["host"], int(match["port"])
 
 
 class AlertsSection(Section):

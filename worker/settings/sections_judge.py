@@ -55,12 +55,12 @@ class JudgeQuota(Section):
 
     def of(self, model: str) -> ModelQuota | None:
         """The quota of a model; None without one."""
-        own = self.models.get(model, ModelQuota())
+        quota = self.models.get(model, ModelQuota())
         requests, tokens = (
-            mine if mine is not None else general
-            for mine, general in (
-                (own.requests_per_minute, self.requests_per_minute),
-                (own.tokens_per_minute, self.tokens_per_minute),
+            own if own is not None else general
+            for own, general in (
+                (quota.requests_per_minute, self.requests_per_minute),
+                (quota.tokens_per_minute, self.tokens_per_minute),
             )
         )
         if requests is None and tokens is None:
@@ -115,7 +115,7 @@ class JudgeSection(Section):
     prices: Mapping[str, ModelPrice] = Field(default_factory=dict)
     """Prices by model."""
     tier_prices: Annotated[
-        Mapping[str, Annotated[float, Field(ge=0, le=100)]], AfterValidator(lambda own: {**TIER_PRICES, **own})
+        Mapping[str, Annotated[float, Field(ge=0, le=100)]], AfterValidator(lambda given: {**TIER_PRICES, **given})
     ] = Field(default_factory=dict, validate_default=True)
     """What a service tier costs, as a multiple of the model's price."""
     lane: JudgeLane = "now"
@@ -139,6 +139,6 @@ class JudgeSection(Section):
 
     def is_capped(self, rubric: str) -> bool:
         """Whether scoring by a rubric may not spend whatever it costs."""
-        own = self.budgets.get(rubric, RubricBudget())
-        caps = (self.budget_usd_per_day, self.budget_usd_per_month, own.usd_per_day, own.usd_per_month)
+        budget = self.budgets.get(rubric, RubricBudget())
+        caps = (self.budget_usd_per_day, self.budget_usd_per_month, budget.usd_per_day, budget.usd_per_month)
         return any(cap is not None for cap in caps)

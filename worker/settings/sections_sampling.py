@@ -94,11 +94,11 @@ class SamplingSection(Section):
 
     def policy(self, task_type: str, *, flagged: bool) -> tuple[float, int]:
         """Rate and floor of a stratum."""
-        own = self.task_types.get(task_type, TaskTypeSampling())
-        rate = own.flagged_rate if flagged else own.rate
+        task = self.task_types.get(task_type, TaskTypeSampling())
+        rate = task.flagged_rate if flagged else task.rate
         if rate is None:
             rate = self.flagged_rate if flagged else self.rate
-        return rate, self.floor_per_night if own.floor_per_night is None else own.floor_per_night
+        return rate, self.floor_per_night if task.floor_per_night is None else task.floor_per_night
 
 
 class ScoringSection(Section):

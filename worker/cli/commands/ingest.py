@@ -45,16 +45,16 @@ def ingest(
     """
     registry.check(form)
     for path in paths:
-        _look(path)  # a wrong name is told before anything is taken
+        _check_path(path)  # a wrong name is told before anything is taken
     opened = project(creates=True)
     total = IntakeCounts()
-    sides: list[str] = []
+    side_files: list[str] = []
     for path in paths:
-        tally, side = _file(opened, path, form)
-        total += tally
-        sides += [str(side)] if side else []
+        counts, side = _take_file(opened, path, form)
+        total += counts
+        side_files += [str(side)] if side else []
     if as_json:
-        show_json({**total._asdict(), "rejected_files": sides})
+        show_json({**total._asdict(), "rejected_files": side_files})
     elif any(total):
         say(
             f"{total.accepted:,} accepted, {total.revised:,} revised, {total.duplicate:,} known already, "
@@ -67,29 +67,29 @@ def ingest(
         raise typer.Exit(EXIT_REJECTED)
 
 
-def _file(opened: Project, path: str, form: str) -> tuple[IntakeCounts, Path | None]:
+def _take_file(opened: Project, path: str, form: str) -> tuple[IntakeCounts, Path | None]:
     name = "stdin" if path == "-" else path
     with ExitStack() as stack:
         stream = _open(path, stack)
         if stream.isatty():
             note("reading runs from the terminal; Ctrl-D ends them")
         bar = stack.enter_context(progress(f"ingest {inline(name)}"))
-        rejects = stack.enter_context(_Rejects(path))
+        side_file = stack.enter_context(_SideFile(path))
 
         def on_batch(running: IntakeCounts) -> None:
             bar.set(sum(running), None)
-            rejects.flush()
+            side_file.flush()
 
-        lines = registry.read(stream, form, now=now(), limits=opened.settings.intake)
-        tally = take(opened, lines, now(), on_rejected=rejects.keep, on_batch=on_batch)
-    if rejects.count > _SHOWN:
-        note(f"… and {rejects.count - _SHOWN:,} more")
-    if rejects.count:
-        note(f"{counted(rejects.count, 'rejected line')} kept in {rejects.side}")
-    return tally, rejects.side
+        records = registry.read(stream, form, now=now(), limits=opened.settings.intake)
+        counts = take(opened, records, now(), on_rejected=side_file.keep, on_batch=on_batch)
+    if side_file.count > _SHOWN:
+        note(f"… and {side_file.count - _SHOWN:,} more")
+    if side_file.count:
+        note(f"{counted(side_file.count, 'rejected line')} kept in {side_file.side}")
+    return counts, side_file.side
 
 
-def _look(path: str) -> None:
+def _check_path(path: str) -> None:
     """Complain about a path without opening it: a pipe can be opened only once."""
     if path == "-":
         return
@@ -118,8 +118,8 @@ def _unreadable(path: str, error: Exception) -> SettingsError:
     return SettingsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
-class _Rejects:
-    """The side file, opened at the first rejected line."""
+class _SideFile:
+    """The file beside that keeps what was rejected; opened at the first rejected record."""
 
     def __init__(self, path: str) -> None:
         self.count = 0
@@ -135,27 +135,27 @@ class _Rejects:
         if self._stream is None:
             self._stream = self._open_side()
         line = {"line": rejected.number, "reason": rejected.reason, "file": self._source, **_raw(rejected.raw)}
-        with self._whole():
+        with self._kept_whole():
             self._stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def flush(self) -> None:
         """Put on disk what was rejected so far: what comes from a pipe does not come again."""
         if self._stream is not None:
-            with self._whole():
+            with self._kept_whole():
                 self._stream.flush()
 
-    def __enter__(self) -> "_Rejects":
+    def __enter__(self) -> "_SideFile":
         return self
 
     def __exit__(self, *_: object) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            with self._whole():
+            with self._kept_whole():
                 stream.close()
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """A side file that does not fit is taken away, since repeating the command writes it; a pipe's beginning stays.
+    def _kept_whole(self) -> Iterator[None]:
+        """Remove a side file that the disk has no room for, since repeating the command writes it; a pipe's is kept.
 
         Raises:
             ExportError: There is no room for it.
@@ -189,7 +189,7 @@ class _Rejects:
 
 
 def _raw(raw: bytes) -> dict[str, str]:
-    """A rejected line that nothing is lost of."""
+    """The rejected record as JSON can hold it, without loss: as text, or as base64 where it is no UTF-8."""
     try:
         return {"raw": raw.decode()}
     except UnicodeDecodeError:
@@ -197,7 +197,7 @@ def _raw(raw: bytes) -> dict[str, str]:
 
 
 def _source_of(side: Path) -> str | None:
-    """The file whose rejected lines these are; None when nobody knows."""
+    """The run file whose rejected records a side file holds; None where it does not say."""
     try:
         with side.open("rb") as lines:
             first: Any = orjson.loads(lines.readline())

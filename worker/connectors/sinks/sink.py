@@ -36,7 +36,7 @@ class Delivery(NamedTuple):
     outcome: Literal["taken", "later", "refused"]
     """`later`: the destination is down or busy, it is left alone for a while and then gets the same message again.
     `refused`: it will never take this message; the message is kept as failed, and the next one goes."""
-    said: str
+    text: str
     """What the destination or the network said, one printable line without secrets."""
     retry_after_s: float | None = None
     """What the destination asked to wait, seconds; None when it said nothing."""
@@ -45,10 +45,10 @@ class Delivery(NamedTuple):
     def of(cls, answer: HttpAnswer) -> "Delivery":
         """What an HTTP answer means: 2xx is taken; no answer, 408, 409, 425, 429 and 5xx are later; else refused."""
         if answer.status is not None and 200 <= answer.status < 300:
-            return cls("taken", answer.said)
+            return cls("taken", answer.text)
         if answer.status is None or answer.status >= 500 or answer.status in _LATER:
-            return cls("later", answer.said, answer.retry_after_s)
-        return cls("refused", answer.said)
+            return cls("later", answer.text, answer.retry_after_s)
+        return cls("refused", answer.text)
 
 
 class Sink(Protocol):

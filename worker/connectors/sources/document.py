@@ -30,7 +30,7 @@ _IDS = ("run_id", "agent_version", "session_id", "user_id", "trace_id", "root_sp
 _ROUNDED = 2.0**53
 """From here on a number with a fraction or beyond 64 bits is rounded as it is read: two ids would become one."""
 _ERROR_CHARS = 2_000
-_MOST = {"input_tokens": 1e15, "output_tokens": 1e15, "cost_usd": 1e9, "latency_ms": 1e13}
+_LARGEST = {"input_tokens": 1e15, "output_tokens": 1e15, "cost_usd": 1e9, "latency_ms": 1e13}
 """Beyond this a number is a mistake of the source, and too large for a column or a sum."""
 _STEPS = TypeAdapter(tuple[Step, ...])
 _EXACT: Mapping[str, tuple[type, ...]] = {
@@ -171,17 +171,17 @@ def _step(step: object, index: int, limits: IntakeSection) -> dict[str, Any]:
     kind = fields.get("kind")
     if not isinstance(kind, str) or kind not in _STEP_KINDS:
         fields["kind"] = "other"
-    most = limits.max_result_chars
+    max_chars = limits.max_result_chars
     for key in ("error", "name", "model"):
         value = fields.get(key)
         if not value:
             fields.pop(key, None)
-        elif not isinstance(value, str) or len(value) > most:
-            fields[key] = _text(value, most)[0]
+        elif not isinstance(value, str) or len(value) > max_chars:
+            fields[key] = _text(value, max_chars)[0]
     result = fields.get("result")
-    if result is not None and (not isinstance(result, str) or len(result) > most):
+    if result is not None and (not isinstance(result, str) or len(result) > max_chars):
         whole, _ = _text(result, limits.max_line_bytes)
-        fields["result"], cut = _text(whole, most)
+        fields["result"], cut = _text(whole, max_chars)
         if cut:
             fields["result_size"] = len(whole)
             fields["result_sha"] = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:16]
@@ -213,9 +213,9 @@ def _check_time(run: Run, now: datetime) -> None:
 
 
 def _check_numbers(run: Run) -> None:
-    for name, most in _MOST.items():
+    for name, limit in _LARGEST.items():
         value = getattr(run, name)
-        if value is not None and value > most:
+        if value is not None and value > limit:
             raise IngestError(f"{name} is {value:g}: more than any run can have")
 
 
@@ -226,8 +226,8 @@ def _explain(error: ValidationError) -> str:
         return f"{where} is missing"
     if first["type"] == "timezone_aware":
         return f"{where} {first['input']!r} has no time zone; write it like 2026-11-23T14:02:00Z"
-    found = repr(first["input"])
-    return f"{where} is {found if len(found) <= 60 else found[:57] + '…'}: {first['msg']}"
+    value = repr(first["input"])
+    return f"{where} is {value if len(value) <= 60 else value[:57] + '…'}: {first['msg']}"
 
 
 def _kind(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Outside to store: runs taken in batches, keys and flags decided, rejected lines kept beside."""
+"""Outside to store: runs taken in batches, keys and flags decided, rejected records told."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
@@ -17,11 +17,11 @@ from worker.store.runs.runs import Incoming
 
 BATCH = 1_000
 _BATCH_BYTES = 32_000_000
-"""Held at most, but for one run: a thousand lines of sixteen megabytes each would not fit."""
+"""Largest sum of payloads in a batch, but for one run: a thousand records of sixteen megabytes would not fit."""
 
 
 class IntakeCounts(NamedTuple):
-    """What became of a source's lines."""
+    """What became of a source's records."""
 
     accepted: int = 0
     revised: int = 0
@@ -33,12 +33,12 @@ class IntakeCounts(NamedTuple):
         """Both together."""
         if not isinstance(other, IntakeCounts):
             return NotImplemented
-        return IntakeCounts(*(one + two for one, two in zip(self, other, strict=True)))
+        return IntakeCounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 def take(
     project: Project,
-    lines: Iterable[Accepted | Rejected],
+    records: Iterable[Accepted | Rejected],
     now: datetime,
     *,
     on_rejected: Callable[[Rejected], None],
@@ -48,39 +48,43 @@ def take(
 
     Args:
         project: Where to.
-        lines: From a reader of `ingest`.
+        records: What a source yields.
         now: Time of receipt.
-        on_rejected: Told of each line that is no run.
+        on_rejected: Told of each record that is no run.
         on_batch: Told the running totals after each batch.
 
     Returns:
         The totals.
     """
     references = _references(project)
-    tally = IntakeCounts()
-    touched: set[date] = set()
-    for batch in _batches(lines):
+    counts = IntakeCounts()
+    nights: set[date] = set()
+    for batch in _batches(records):
         accepted = []
-        for line in batch:
-            if isinstance(line, Rejected):
-                on_rejected(line)
-                tally += IntakeCounts(rejected=1)
+        for record in batch:
+            if isinstance(record, Rejected):
+                on_rejected(record)
+                counts += IntakeCounts(rejected=1)
             else:
-                accepted.append(_incoming(project, line.parsed, references))
+                accepted.append(_incoming(project, record.parsed, references))
         if accepted:
             with project.store.write() as connection:
-                tally += IntakeCounts(*runs.take(connection, accepted, now))
+                counts += IntakeCounts(*runs.take(connection, accepted, now))
                 alert_costly_runs(project, connection, accepted, now)
-            _owe(project, {item.night for item in accepted} - touched)
-            touched |= {item.night for item in accepted}
-        on_batch(tally)
-    _owe(project, touched)  # again: figures may have been summed between two batches
-    _decide_late(project, touched, now)
-    return tally
+            batch_nights = {item.night for item in accepted}
+            _note_changed(project, batch_nights - nights)
+            nights |= batch_nights
+        on_batch(counts)
+    _note_changed(project, nights)  # again: figures may have been summed between two batches
+    _decide_late(project, nights, now)
+    return counts
 
 
-def _owe(project: Project, nights: set[date]) -> None:
-    """Apart from the runs' transaction: two that take in the same night would otherwise wait for one another."""
+def _note_changed(project: Project, nights: set[date]) -> None:
+    """Say that the nights' sums are out of date.
+
+    Apart from the runs' transaction: two processes that take in the same night would wait for one another.
+    """
     if nights:
         with project.store.write() as connection:
             operational.mark_stale(connection, nights)
@@ -99,24 +103,24 @@ def _references(project: Project) -> dict[str, Reference | None]:
         return {task: reference_of(row) for task, row in references.latest_references(connection).items()}
 
 
-def _incoming(project: Project, taken: ParsedRun, references: dict[str, Reference | None]) -> Incoming:
-    run = taken.run
+def _incoming(project: Project, parsed: ParsedRun, references: dict[str, Reference | None]) -> Incoming:
+    run = parsed.run
     return Incoming(
         run=run,
-        sha=taken.sha,
-        payload=taken.payload,
+        sha=parsed.sha,
+        payload=parsed.payload,
         night=project.nights.of(run.ended_at),
         sample_key=sample_key(run.run_id),
         flags=flags(run, references.get(run.task_type)),
     )
 
 
-def _batches(lines: Iterable[Accepted | Rejected]) -> Iterator[list[Accepted | Rejected]]:
+def _batches(records: Iterable[Accepted | Rejected]) -> Iterator[list[Accepted | Rejected]]:
     batch: list[Accepted | Rejected] = []
     held = 0
-    for line in lines:
-        batch.append(line)
-        held += len(line.raw) if isinstance(line, Rejected) else len(line.parsed.payload)
+    for record in records:
+        batch.append(record)
+        held += len(record.raw) if isinstance(record, Rejected) else len(record.parsed.payload)
         if len(batch) == BATCH or held > _BATCH_BYTES:
             yield batch
             batch, held = [], 0
