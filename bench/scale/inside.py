@@ -74,8 +74,8 @@ def _score(project: Project) -> dict[str, Any]:
     """Drain every due heuristic in this process."""
     since = time.perf_counter()
     jobs = 0
-    with JobProcessor(project) as desk:
-        while settled := desk.drain_all(LANES, stop=lambda: False).settled:  # a turn ends after a minute
+    with JobProcessor(project) as processor:
+        while settled := processor.drain_all(LANES, stop=lambda: False).settled:  # a turn ends after a minute
             jobs += settled
     return {"jobs": jobs, "s": time.perf_counter() - since}
 

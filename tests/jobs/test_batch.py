@@ -288,8 +288,8 @@ def test_many_processes_at_once_make_one_batch_of_each_job(office: BatchOffice, 
     def work() -> None:
         own = Project(project.settings).open()
         try:
-            with JobProcessor(own) as desk:
-                desk.drain("batch")
+            with JobProcessor(own) as processor:
+                processor.drain("batch")
         except BaseException as error:  # noqa: BLE001 told by the test's own thread
             broken.append(error)
         finally:

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from tests.support.project import MONDAY, PLAIN, document, ingest, states
 from worker.demo.judge.server import Answer, JudgeServer, refused, simulated_verdict
-from worker.jobs.capability_store import remembered, remembering
+from worker.jobs.capability_store import load_plans, plan_writer
 from worker.jobs.processor import JobProcessor
 from worker.judge.capabilities import CapabilityPlan
 from worker.pipeline.draw import draw_night
@@ -30,13 +30,13 @@ def a_project(database_url: str, base_url: str = "http://127.0.0.1:9/v1") -> Pro
 
 def test_a_plan_is_kept_for_a_week_and_for_its_server(database_url: str) -> None:
     project = a_project(database_url)
-    assert remembered(project, NOW) == {}
-    remembering(project)("one", PLAN)
-    remembering(project)("two", CapabilityPlan())
-    assert remembered(project, NOW) == {"one": PLAN, "two": CapabilityPlan()}
-    assert remembered(project, NOW + timedelta(days=8)) == {}
+    assert load_plans(project, NOW) == {}
+    plan_writer(project)("one", PLAN)
+    plan_writer(project)("two", CapabilityPlan())
+    assert load_plans(project, NOW) == {"one": PLAN, "two": CapabilityPlan()}
+    assert load_plans(project, NOW + timedelta(days=8)) == {}
     elsewhere = a_project(database_url, "http://127.0.0.1:10/v1")
-    assert remembered(elsewhere, NOW) == {}
+    assert load_plans(elsewhere, NOW) == {}
     elsewhere.store.close()
     project.store.close()
 
@@ -46,10 +46,10 @@ def test_a_plan_is_kept_for_a_week_and_for_its_server(database_url: str) -> None
 )
 def test_what_another_version_noted_is_passed_over(database_url: str, said: str) -> None:
     project = a_project(database_url)
-    remembering(project)("one", PLAN)
+    plan_writer(project)("one", PLAN)
     with project.store.write() as connection:
         connection.execute(update(core(MetaRow)).where(core(MetaRow).c.key.like("judge_plan%")).values(value=said))
-    assert remembered(project, NOW) == {}
+    assert load_plans(project, NOW) == {}
     project.store.close()
 
 
@@ -69,8 +69,8 @@ def test_the_next_process_does_not_try_what_a_server_cannot_do(database_url: str
             project = a_project(database_url, server.base_url)
             ingest(project, [document(f"case-{number}")])
             draw_night(project, MONDAY, NOW)
-            with JobProcessor(project) as desk:
-                desk.drain_all(["judge"])
+            with JobProcessor(project) as processor:
+                processor.drain_all(["judge"])
             assert states(project) == {"scored": number + 1}
             project.store.close()
     assert asked == ["format", "tool", "format", "prompt", "prompt"]

@@ -137,16 +137,16 @@ def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: TwoJud
         seen.append(account(drawn))
         return False
 
-    with JobProcessor(drawn) as desk:
-        desk.drain("judge", stop=look)
+    with JobProcessor(drawn) as processor:
+        processor.drain("judge", stop=look)
     assert max(one.reserved_usd for one in seen) == pytest.approx(2 * most)
     assert max(one.spent_usd + one.reserved_usd for one in seen) <= 2.5 * most + 1e-9
     assert account(drawn).reserved_usd == pytest.approx(0, abs=1e-9)
     assert account(drawn).spent_usd == pytest.approx(cost(drawn))
     half = PRICED.replace(PRICES, PRICES.partition(f'[judge.prices."{BIG}"]')[0])
     unpriced = judges.project(half.replace("concurrency = 8", "concurrency = 8\nbudget_usd_per_day = 1.0"))
-    with JobProcessor(unpriced) as desk, pytest.raises(SettingsError, match=f"price of '{BIG}' is unknown"):
-        desk.drain("judge")
+    with JobProcessor(unpriced) as processor, pytest.raises(SettingsError, match=f"price of '{BIG}' is unknown"):
+        processor.drain("judge")
 
 
 def test_a_second_judge_that_is_down_costs_no_attempt_and_the_first_is_not_paid_again(judges: TwoJudges) -> None:

@@ -47,8 +47,8 @@ def test_every_call_takes_its_part_of_the_quota_and_settles_what_it_cost(install
     ingest(project, [document(f"case-{number}") for number in range(12)])
     draw_nights(project, [MONDAY])
     made, share = sharing()
-    with JobProcessor(project, share=share) as desk:
-        desk.drain("judge")
+    with JobProcessor(project, share=share) as processor:
+        processor.drain("judge")
     assert states(project) == {"scored": 12}
     (quota,) = made
     assert quota.limits == Limits(6000, 9_000_000)

@@ -29,7 +29,7 @@ DENIED = refused(401, "Incorrect API key provided", code="invalid_api_key")
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A note every few hundredths of a second, and a judge that is asked again at once."""
-    monkeypatch.setattr(rate_report, "NOTE_S", 0.05)
+    monkeypatch.setattr(rate_report, "REPORT_S", 0.05)
     monkeypatch.setattr(health, "REST_S", 0.01)
 
 
@@ -66,8 +66,8 @@ def judged(database_url: str) -> Iterator[Judged]:
 
 
 def test_a_turn_leaves_what_it_saw_and_the_end_of_the_process_takes_its_row_away(judged: Judged) -> None:
-    with JobProcessor(judged.project) as desk:
-        assert desk.drain("judge").settled == RUNS
+    with JobProcessor(judged.project) as processor:
+        assert processor.drain("judge").settled == RUNS
         (said,) = judged.said()
         assert (said.worker, said.model) == (ME, MODEL)
         assert (said.answered, said.refused, said.failed) == (RUNS, 0, 0)
@@ -90,21 +90,21 @@ def test_calls_under_way_are_seen_while_they_are(judged: Judged) -> None:
         return simulated_verdict(request, lambda prompt: 1.0)
 
     judged.server.answer = slow
-    with JobProcessor(judged.project) as desk:
-        assert desk.drain("judge").settled == RUNS
+    with JobProcessor(judged.project) as processor:
+        assert processor.drain("judge").settled == RUNS
     assert seen[0].in_flight == 8
     assert seen[0].waiting <= 3
 
 
 def test_a_judge_that_refuses_us_is_told_with_what_to_do_until_it_answers(judged: Judged) -> None:
     judged.instead = DENIED
-    with JobProcessor(judged.project) as desk:
-        assert desk.drain("judge").refused
+    with JobProcessor(judged.project) as processor:
+        assert processor.drain("judge").refused
         (said,) = judged.said()
         assert said.trouble is not None
         assert "check OPENAI_API_KEY" in said.trouble
         judged.instead = None
-        assert desk.drain("judge").settled == RUNS
+        assert processor.drain("judge").settled == RUNS
         (said,) = judged.said()
         assert (said.trouble, said.answered) == (None, RUNS)
     assert states(judged.project) == {"scored": RUNS}
@@ -115,17 +115,17 @@ def test_the_short_rest_that_an_earlier_turn_left_is_waited_out(
 ) -> None:
     monkeypatch.setattr(health, "REST_S", 0.8)
     judged.instead = DENIED
-    with JobProcessor(judged.project) as desk:
-        assert desk.drain("judge").refused
+    with JobProcessor(judged.project) as processor:
+        assert processor.drain("judge").refused
         judged.instead = None
-        done = desk.drain("judge")
+        done = processor.drain("judge")
     assert (done.settled, done.outage) == (RUNS, None), "a turn that ends at once leaves the work to the next wake-up"
 
 
 def test_what_ended_in_trouble_stays_to_be_read(judged: Judged) -> None:
     judged.instead = DENIED
-    with JobProcessor(judged.project) as desk:
-        desk.drain("judge")
+    with JobProcessor(judged.project) as processor:
+        processor.drain("judge")
     (said,) = judged.said()
     assert said.trouble is not None
 
@@ -135,9 +135,9 @@ def test_a_judge_that_is_left_alone_keeps_the_words_of_its_outage(
 ) -> None:
     monkeypatch.setattr(health, "REST_S", 60.0)
     judged.instead = refused(500, "the disk is full")
-    with JobProcessor(judged.project) as desk:
-        first = desk.drain("judge")
-        again = desk.drain("judge")
+    with JobProcessor(judged.project) as processor:
+        first = processor.drain("judge")
+        again = processor.drain("judge")
         (said,) = judged.said()
     assert "the disk is full" in (first.outage or "")
     assert "left alone" in (again.outage or "")
@@ -147,12 +147,12 @@ def test_a_judge_that_is_left_alone_keeps_the_words_of_its_outage(
 
 
 def test_a_turn_that_asks_nobody_writes_nothing(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
-    with JobProcessor(judged.project) as desk:
-        desk.drain("judge")
+    with JobProcessor(judged.project) as processor:
+        processor.drain("judge")
         before = judged.said()
         written: list[object] = []
         monkeypatch.setattr(rates, "record_rates", lambda *arguments: written.append(arguments))
-        assert desk.drain("judge").settled == 0
+        assert processor.drain("judge").settled == 0
         assert written == []
         assert judged.said() == before
 
@@ -167,8 +167,8 @@ def test_a_store_that_takes_no_note_costs_one_line_and_no_work(
         return simulated_verdict(request, lambda prompt: 1.0)._replace(delay_s=0.3)
 
     judged.server.answer = slow
-    with JobProcessor(judged.project) as desk:
-        assert desk.drain("judge").settled == RUNS
+    with JobProcessor(judged.project) as processor:
+        assert processor.drain("judge").settled == RUNS
     assert len([one for one in caplog.messages if "was not noted" in one]) == 1
 
 
@@ -183,10 +183,10 @@ def test_no_call_is_counted_twice_when_a_note_comes_late(judged: Judged, monkeyp
         note(*arguments)
 
     monkeypatch.setattr(rates, "record_rates", deaf_at_first)
-    with JobProcessor(judged.project) as desk:
-        desk.drain("judge")
+    with JobProcessor(judged.project) as processor:
+        processor.drain("judge")
         ingest(judged.project, (document(f"more-{number}") for number in range(5)))
         draw_night(judged.project, MONDAY, datetime.now(UTC))
-        desk.drain("judge")
+        processor.drain("judge")
     assert len(told) >= 2
     assert judged.ever() == {MODEL: Calls(RUNS + 5, 0, 0)}

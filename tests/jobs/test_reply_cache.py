@@ -29,7 +29,7 @@ from worker.errors import StoreError
 from worker.jobs.judge_loop import drain_judge
 from worker.jobs.processor import JobProcessor
 from worker.jobs.queue import ClaimedBatch, JobQueue
-from worker.jobs.reply_cache import ReplyCache, key_of, packed, unpacked
+from worker.jobs.reply_cache import ReplyCache, key_of, pack, unpack
 from worker.judge.client import ChatJudge
 from worker.judge.retrying import PacedJudge
 from worker.pipeline.reconcile import reconcile
@@ -104,8 +104,8 @@ def test_a_rubric_that_takes_over_an_open_night_asks_only_about_the_rest(
     old = installation.project()
     ingest(old, [document(f"case-{number}", yesterday) for number in range(40)])
     draw_nights(old, [yesterday])
-    with JobProcessor(old) as desk:
-        desk.drain("judge", stop=lambda: len(installation.asked) >= 10)
+    with JobProcessor(old) as processor:
+        processor.drain("judge", stop=lambda: len(installation.asked) >= 10)
     done = states(old)["scored"]
     assert 10 <= done < 40
     new = installation.project(SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
@@ -183,16 +183,16 @@ def test_a_key_stands_for_all_that_is_sent_and_for_nothing_else() -> None:
 def test_a_reply_comes_back_as_it_was_but_for_price_and_time() -> None:
     judging = Judging(model_requested="m", service_tier="batch", input_tokens=9, cost_usd=0.5, latency_ms=7.0)
     reply = Reply(content='{"a": "\u2028\x00"}', finish_reason="stop", judging=judging)
-    body = packed(reply)
+    body = pack(reply)
     assert body is not None
-    found = unpacked(body)
+    found = unpack(body)
     assert found is not None
     free = {"service_tier": CACHED, "cost_usd": 0.0, "latency_ms": 0.0}
     assert found == reply.model_copy(update={"judging": judging.model_copy(update=free)})
-    assert packed(reply.model_copy(update={"content": "lone \ud800"})) is None
+    assert pack(reply.model_copy(update={"content": "lone \ud800"})) is None
     later_version = orjson.dumps(orjson.loads(body) | {"a_field_of_tomorrow": 1})
-    assert unpacked(later_version) is None
-    assert unpacked(b"no JSON") is None
+    assert unpack(later_version) is None
+    assert unpack(b"no JSON") is None
 
 
 # What is not kept, or not given again
@@ -309,8 +309,8 @@ def test_answers_are_kept_with_their_scores_or_not_at_all(
     draw_nights(project, [MONDAY])
     with project.store.write() as connection:
         connection.execute(text("ALTER TABLE answer RENAME TO gone"))
-    with JobProcessor(project) as desk, pytest.raises(StoreError):
-        desk.drain("judge")
+    with JobProcessor(project) as processor, pytest.raises(StoreError):
+        processor.drain("judge")
     assert len(installation.asked) >= 1, "a memory that does not answer keeps nobody from asking"
     assert [one.levelname for one in caplog.records if "kept answers cannot be looked up" in one.message] == ["WARNING"]
     assert states(project) == {"leased": RUNS}

@@ -37,7 +37,7 @@ def project(database_url: str) -> Iterator[Project]:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every turn is noted."""
-    monkeypatch.setattr(trouble, "_NOTE_S", 0.0)
+    monkeypatch.setattr(trouble, "_WRITE_S", 0.0)
 
 
 def noted(project: Project) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def test_a_trouble_is_told_once_by_whoever_meets_it_first_and_its_end_too(projec
     since = noted(project)["since"]
     over = other.after("judge", FINE)
     assert over is not None
-    assert (over.said, over.is_trouble) == ("answers again", False)
+    assert (over.text, over.is_trouble) == ("answers again", False)
     assert over.seconds is not None
     assert one.after("judge", FINE) is None
     assert noted(project)["trouble"] is None
@@ -102,7 +102,7 @@ def test_an_outage_that_becomes_a_refusal_is_told_anew_for_a_person_has_to_act(p
 def test_the_store_keeps_a_servers_words_and_the_log_gets_none(project: Project) -> None:
     news = TroubleLog(project).after("judge", DrainResult(outage=DOWN))
     assert news is not None
-    assert news.said == "the judge at http://h/v1 answers 500"
+    assert news.text == "the judge at http://h/v1 answers 500"
     assert noted(project)["trouble"] == DOWN
 
 

@@ -42,7 +42,7 @@ from tests.support.processes import ProcessShell, environment
 from tests.support.project import document
 from tests.support.servers import free_port
 from worker.errors import JudgeError
-from worker.jobs.capability_store import remembered
+from worker.jobs.capability_store import load_plans
 from worker.judge.capabilities import RUNGS, CapabilityPlan
 from worker.judge.client import ChatJudge
 from worker.project.project import Project
@@ -220,7 +220,7 @@ def test_a_small_night_from_end_to_end(real: Real, tmp_path: Path) -> None:
         assert judged
         assert judged[-1]["state"] == "scored" or judged[-1]["reason"]
 
-    found = remembered(project, datetime.now(UTC))
+    found = load_plans(project, datetime.now(UTC))
     project.store.close()
     assert {model: RUNGS[plan.rung] for model, plan in found.items()} == {real_model_front.MODEL: real.ends_at}
     if real.ends_at == "prompt":

@@ -217,8 +217,8 @@ def test_a_judge_that_changes_in_an_open_night_takes_the_night_over(installation
     old, new = installation.project(), installation.project(SPOTCHECK_JUDGE_MODEL="another-judge")
     ingest(old, [document(f"case-{number}", yesterday) for number in range(40)])
     draw_nights(old, [yesterday])
-    with JobProcessor(old) as desk:
-        desk.drain("judge", stop=lambda: len(installation.asked) >= 10)
+    with JobProcessor(old) as processor:
+        processor.drain("judge", stop=lambda: len(installation.asked) >= 10)
     done = states(old)["scored"]
     assert 10 <= done < 40
     reconcile(new, datetime.now(UTC), lambda lane, due: None)
@@ -255,8 +255,8 @@ def test_an_outage_of_the_judge_costs_no_run_an_attempt_and_all_are_done_when_it
         down = installation.project(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     else:
         installation.instead = lambda case: said[fault]
-    with JobProcessor(down) as desk:
-        done = desk.drain("judge")
+    with JobProcessor(down) as processor:
+        done = processor.drain("judge")
     assert (done.settled, done.retried, done.refused) == (0, 0, None)
     assert done.outage
     assert len(installation.asked) < 40, "it stops asking a judge that answers nobody"
@@ -275,8 +275,8 @@ def test_a_run_that_the_judge_never_answers_is_given_up_alone(installation: Inst
     project = installation.project(PLAIN.replace("heuristics", "max_attempts = 2\nheuristics"))
     ingest(project, [document(f"case-{number}") for number in range(40)])
     draw_nights(project, [MONDAY])
-    with JobProcessor(project) as desk:
-        desk.drain_all(["judge", "heuristic"])
+    with JobProcessor(project) as processor:
+        processor.drain_all(["judge", "heuristic"])
     assert states(project) == {"scored": 39, "failed": 1}
     ((reason,),) = rows(project, select(job.c.reason).where(job.c.state == "failed"))
     assert reason.startswith("judge_unavailable")
@@ -291,8 +291,8 @@ def test_the_last_call_of_a_turn_is_tried_again_in_it_and_waits_for_nobody_to_wa
     project = installation.project(PLAIN.replace("concurrency = 8", "concurrency = 1"))
     ingest(project, [document(f"case-{number}") for number in range(5)])
     draw_nights(project, [MONDAY])
-    with JobProcessor(project) as desk:
-        done = desk.drain("judge")
+    with JobProcessor(project) as processor:
+        done = processor.drain("judge")
     assert (done.settled, done.retried, len(installation.asked)) == (5, 1, 6)
     assert states(project) == {"scored": 5}
 
@@ -391,10 +391,10 @@ def test_a_database_that_hangs_up_again_and_again_costs_no_outcome_and_makes_non
         failures = 0
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with JobProcessor(project) as desk:
+        with JobProcessor(project) as processor:
             for _ in range(100):
                 try:
-                    desk.drain("judge")
+                    processor.drain("judge")
                 except StoreError:  # one line in a worker's log; its leases run out
                     failures += 1
                 if not thread.is_alive() and states(other) == {"scored": 120}:
@@ -402,7 +402,7 @@ def test_a_database_that_hangs_up_again_and_again_costs_no_outcome_and_makes_non
                 time.sleep(0.2)
             is_over.set()
             thread.join()
-            desk.drain("heuristic")
+            processor.drain("heuristic")
         assert hung_up > 0
         assert failures > 0
         assert states(other) == {"scored": 120}

@@ -156,8 +156,8 @@ def advance(project: Project, *, stop: Callable[[], bool] = lambda: False) -> Dr
     """One turn at the batch lane, in a process that was just started."""
     with project.store.write() as connection:
         connection.execute(update(batch).values(look_at=project.store.now(connection)))
-    with JobProcessor(project) as desk:
-        return desk.drain("batch", stop=stop)
+    with JobProcessor(project) as processor:
+        return processor.drain("batch", stop=stop)
 
 
 def lane_states(project: Project) -> Counter[tuple[str, str, str | None]]:

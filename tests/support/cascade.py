@@ -80,8 +80,8 @@ class TwoJudges:
 
 
 def drain(project: Project) -> Any:
-    with JobProcessor(project) as desk:
-        return desk.drain("judge")
+    with JobProcessor(project) as processor:
+        return processor.drain("judge")
 
 
 def aggregates(project: Project, purpose: str) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def draw_nights(project: Project, nights: Iterable[date], rate: float | None = N
 
 
 def wait(project: Project, *, stop: Callable[[], bool] = lambda: False) -> Waited:
-    with JobProcessor(project) as desk:
-        return wait_for_scores(project, desk, lambda lane, due: None, stop=stop)
+    with JobProcessor(project) as processor:
+        return wait_for_scores(project, processor, lambda lane, due: None, stop=stop)
 
 
 def nightly(project: Project, nights: Iterable[date], rate: float | None = None) -> Waited:

@@ -82,9 +82,9 @@ def _log_trouble(lane: str, change: TroubleChange) -> None:
     """Once when it begins, once when it is over, whichever process works at the lane."""
     shown = fields(lane=lane, model=this_process.settings.judge.model, seconds=change.seconds)
     if change.is_trouble:
-        log.error("%s: paused, it is tried again by itself and no job is lost: %s", lane, change.said, extra=shown)
+        log.error("%s: paused, it is tried again by itself and no job is lost: %s", lane, change.text, extra=shown)
     else:
-        log.warning("%s: %s after %.0f s", lane, change.said, change.seconds or 0.0, extra=shown)
+        log.warning("%s: %s after %.0f s", lane, change.text, change.seconds or 0.0, extra=shown)
 
 
 def _note_tick(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""What a judge's server was found to support, kept in the store: another process need not try again."""
+"""What a judge's server was found to support, kept in the store, so that no other process need find it out again."""
 
 import hashlib
 import json
@@ -13,54 +13,53 @@ from worker.store import meta
 
 log = logging.getLogger("spotcheck")
 VALID_DAYS = 7
-"""Servers are updated, and may know more afterwards; what one refuses is found out at once anyway."""
+"""Servers are updated, and may support more afterwards. That one supports less shows at once: it refuses."""
 _KEY = "judge_plan"
 
 
-def remembered(project: Project, now: datetime) -> dict[str, CapabilityPlan]:
-    """Plans by model for the server that is configured; none that is older than a week."""
+def load_plans(project: Project, now: datetime) -> dict[str, CapabilityPlan]:
+    """Plans by `plan_key` for the server that is configured; none that is older than a week."""
     with project.store.read() as connection:
-        said = meta.get_meta(connection, _key(project))
-    found = {}
-    for model, each in _read(said).items():
+        text = meta.get_meta(connection, _key(project))
+    plans = {}
+    for key, fields in _read(text).items():
         try:
-            if now - datetime.fromisoformat(each["at"]) < timedelta(days=VALID_DAYS):
-                found[model] = CapabilityPlan.loaded(each)
+            if now - datetime.fromisoformat(fields["at"]) < timedelta(days=VALID_DAYS):
+                plans[key] = CapabilityPlan.loaded(fields)
         except (KeyError, TypeError, ValueError):
-            continue  # of another version
-    return found
+            continue  # written by another version
+    return plans
 
 
-def remembering(project: Project) -> Callable[[str, CapabilityPlan], None]:
-    """Notes plans as they are found; a store that does not take one costs only a few requests later."""
+def plan_writer(project: Project) -> Callable[[str, CapabilityPlan], None]:
+    """Stores a plan under its `plan_key`. Where the store does not answer, others make a few requests more."""
 
-    def note(model: str, plan: CapabilityPlan) -> None:
+    def write(key: str, plan: CapabilityPlan) -> None:
         try:
             with project.store.write() as connection:
                 now = project.store.now(connection)
-                known = dict(_read(meta.get_meta(connection, _key(project))))
-                known[model] = {**plan.dumped(), "at": now.isoformat()}
-                meta.set_meta(connection, _key(project), json.dumps(known))
+                plans = dict(_read(meta.get_meta(connection, _key(project))))
+                plans[key] = {**plan.dumped(), "at": now.isoformat()}
+                meta.set_meta(connection, _key(project), json.dumps(plans))
         except StoreError as error:
-            log.warning("what %s supports was not noted: %s", model, error)
+            log.warning("what %s supports was not noted: %s", key, error)
 
-    return note
-
-
-def _key(project: Project) -> str:
-    """By server; its address may hold what belongs in no database."""
-    return f"{_KEY}:{server_of(project)}"
+    return write
 
 
 def server_of(project: Project) -> str:
-    """A name for the judge's address that tells nothing of it; 16 hex digits."""
+    """A name for the judge's address, 16 hex digits: the address itself may hold what belongs in no database."""
     address = project.settings.judge.base_url or ""
     return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
-def _read(said: str | None) -> Mapping[str, dict[str, str]]:
+def _key(project: Project) -> str:
+    return f"{_KEY}:{server_of(project)}"
+
+
+def _read(text: str | None) -> Mapping[str, dict[str, str]]:
     try:
-        found = json.loads(said or "{}")
+        plans = json.loads(text or "{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return plans if isinstance(plans, dict) else {}

@@ -125,7 +125,7 @@ async def _score(work: ClaimedJob, run: Run, ask: MeteredAsk | None) -> Settled:
             ask.so_far = cut.so_far
         raise
     outcome = settled(work.job, run, work.scorer.key, scoring)
-    return outcome if ask is None else outcome._replace(answers=ask.kept(scoring))
+    return outcome if ask is None else outcome._replace(answers=ask.to_keep(scoring))
 
 
 def _result(task: "asyncio.Task[Settled]") -> Settled | BaseException:

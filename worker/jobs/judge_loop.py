@@ -294,7 +294,7 @@ def claim_size(wanted_calls: int, calls_per_job: int, *, fewest: int, in_flight:
 def _after_last_attempt(attempt: Attempt, error: JudgeUnavailable) -> Settled:
     """No more tries: a first judge's verdict stands where only the second one gave no answer."""
     work = attempt.work
-    cost = FailedAttemptCost(work.job, 0.0, {}) if attempt.ask is None else attempt.ask.in_vain(error)
+    cost = FailedAttemptCost(work.job, 0.0, {}) if attempt.ask is None else attempt.ask.failed_cost(error)
     if error.so_far is None or work.run is None:
         lost = failed(work.job, f"judge_unavailable: {error}", was_called=False)
         return lost._replace(cost_usd=cost.usd)

@@ -65,7 +65,7 @@ class OutcomeBuffer:
 
     def failed_cost(self, attempt: Attempt, error: BaseException) -> None:
         """Book what an attempt cost that came to nothing, and keep what its calls answered."""
-        cost = None if attempt.ask is None else attempt.ask.in_vain(error)
+        cost = None if attempt.ask is None else attempt.ask.failed_cost(error)
         if cost is not None and (cost.usd or cost.answers):
             self._costs.append(cost)
 

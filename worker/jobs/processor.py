@@ -26,7 +26,7 @@ from types import TracebackType
 
 from worker.errors import JudgeError
 from worker.jobs.batch.lane import BatchLane
-from worker.jobs.capability_store import remembered, remembering
+from worker.jobs.capability_store import load_plans, plan_writer
 from worker.jobs.drain_result import DrainResult, OnProgress, ignore_progress
 from worker.jobs.heuristic_loop import drain_heuristics
 from worker.jobs.in_flight import score_one
@@ -41,7 +41,7 @@ from worker.judge.retrying import PacedJudge
 from worker.project.project import Project
 
 BATCH_S = 60.0
-"""A turn at a lane: long enough to be cheap, short enough to stop soon and to look at the schedule again."""
+"""Length of a turn at a lane: its fixed costs are small beside it, and a process that is told to stop ends soon."""
 
 
 def _never() -> bool:
@@ -63,7 +63,7 @@ class JobProcessor:
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
         self._batches: BatchLane | None = None
-        self._notes = RateReporter(project)
+        self._reporter = RateReporter(project)
         self._answers = ReplyCache(project) if project.settings.judge.answers_days else None
 
     def drain(
@@ -100,7 +100,7 @@ class JobProcessor:
             answers=self._answers,
         )
         if judge is not None:
-            turn = self._notes.beside(turn, judge.queue, queue.scorers.models)
+            turn = self._reporter.report_while(turn, judge.queue, queue.scorers.models)
         return self._loop().run(turn)
 
     def drain_all(
@@ -132,18 +132,18 @@ class JobProcessor:
         return self._batches.advance(budget_s, stop, on_progress)
 
     def _ask_now(self, queue: JobQueue, work: ClaimedJob) -> None:
-        """Score one claimed job here and now, and store what came of it.
+        """Score one claimed job at once, and store what came of it.
 
         Raises:
             JudgeUnavailable, JudgeRefusesUs: The judge answers nobody; the job stays claimed.
         """
         judge = self._judging()
         assert judge is not None
-        asking = MeteredAsk(judge, work.job, self._answers)
+        ask = MeteredAsk(judge, work.job, self._answers)
         try:
-            queue.settle([self._loop().run(score_one(work, asking))])
+            queue.settle([self._loop().run(score_one(work, ask))])
         except JudgeError as error:
-            queue.book([asking.in_vain(error)])
+            queue.book([ask.failed_cost(error)])
             raise
 
     def _loop(self) -> asyncio.Runner:
@@ -163,8 +163,8 @@ class JobProcessor:
                     timeout_s=settings.judge.timeout_s,
                     concurrency=settings.judge.concurrency,
                     price=self.project.prices.price,
-                    remembered=remembered(self.project, datetime.now(UTC)),
-                    on_plan=remembering(self.project),
+                    remembered=load_plans(self.project, datetime.now(UTC)),
+                    on_plan=plan_writer(self.project),
                     quota=quota_of(self.project, self._share),
                 )
             )
@@ -179,7 +179,7 @@ class JobProcessor:
             if self._judge is not None:
                 self._runner.run(self._judge.close())
             self._runner.close()
-            self._notes.gone()
+            self._reporter.end()
         self._runner = self._judge = None
 
     def __enter__(self) -> "JobProcessor":

@@ -1,4 +1,4 @@
-"""The judge's hard quota, where the settings have one: shared through the broker where it can, else in equal parts."""
+"""The judge's hard quota, where the settings have one: shared through the broker if it can, else in equal parts."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from worker.project.project import Project
 from worker.store.queue import workers
 
 Share = Callable[[str, Limits, Quota], Quota]
-"""Makes a quota that all workers draw on, of what and how much; the last stands in while they cannot."""
+"""Makes a quota that all workers draw on: its name, its limits, and the quota that stands in where it cannot be had."""
 
 
 def quota_of(project: Project, share: Share | None) -> Callable[[str], Quota | None]:
@@ -24,11 +24,11 @@ def quota_of(project: Project, share: Share | None) -> Callable[[str], Quota | N
             return workers.working_processes(connection, "judge", project.store.now(connection))
 
     def of(model: str) -> Quota | None:
-        own = project.settings.judge.quota.of(model)
-        if own is None:
+        entry = project.settings.judge.quota.of(model)
+        if entry is None:
             return None
-        limits = Limits(own.requests_per_minute, own.tokens_per_minute)
-        mine = OwnShare(limits, processes)
-        return mine if share is None else share(f"{server_of(project)} {model}", limits, mine)
+        limits = Limits(entry.requests_per_minute, entry.tokens_per_minute)
+        equal_part = OwnShare(limits, processes)
+        return equal_part if share is None else share(f"{server_of(project)} {model}", limits, equal_part)
 
     return of

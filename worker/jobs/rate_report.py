@@ -1,7 +1,7 @@
-"""This process says in the store how fast it asks each model: every few seconds while it works, and when it ends.
+"""How fast this process asks each model: written to the store every few seconds while it works, and when it ends.
 
-Beside the work and never in its way: off the event loop, a second's patience with a store that is busy, and whatever
-goes wrong costs one line in the log.
+It never holds up the work: it writes in a thread, waits a second at most for a store that is busy, and an error is one
+line in the log.
 """
 
 import asyncio
@@ -23,33 +23,33 @@ from worker.store.queue import rates
 from worker.store.queue.rates import Calls, RateReading
 
 log = logging.getLogger("spotcheck")
-NOTE_S = 3.0
+REPORT_S = 3.0
 WINDOW_S = 12.0
-"""Rates are those of so many seconds of work, at most."""
+"""Rates are those of the last seconds of work, so many at most."""
 _PATIENCE_S = 1.0
 
 Queues = Callable[[str], CallQueue]
 
 
 class RateReporter:
-    """What one process has said of its pace, and has still to say."""
+    """Writes the rates, states and troubles of one process's judges to the store."""
 
     def __init__(self, project: Project) -> None:
-        """Say nothing yet."""
+        """Write nothing yet."""
         self._project = project
         self._pid = os.getpid()
         self.worker = f"{socket.gethostname()}:{self._pid}"
-        """As `store.workers` names processes. It is the process that asks: the child of a prefork worker, not its
-        parent, since each child has a pace of its own; the host and the lane tie the two."""
+        """As `store.queue.workers` names processes. It is the process that asks: the child of a prefork worker, not its
+        parent, since each child has a limiter of its own; readers join the two by host and lane."""
         self._counted: defaultdict[str, Calls] = defaultdict(Calls)
         """Calls by model that are in the store already."""
-        self._seen: defaultdict[str, deque[tuple[float, Calls]]] = defaultdict(deque)
-        """What was seen at moments of the last seconds, the oldest first."""
-        self._noted: dict[str, tuple[object, ...]] = {}
-        self._is_store_deaf = False
+        self._history: defaultdict[str, deque[tuple[float, Calls]]] = defaultdict(deque)
+        """Monotonic second and calls until then, of the last seconds; the oldest first."""
+        self._written: dict[str, tuple[object, ...]] = {}
+        self._has_failed = False
 
-    async def beside(self, work: Awaitable[DrainResult], queues: Queues, models: Iterable[str]) -> DrainResult:
-        """Do some work, and say meanwhile and at its end how fast it goes.
+    async def report_while(self, work: Awaitable[DrainResult], queues: Queues, models: Iterable[str]) -> DrainResult:
+        """Do some work, and write meanwhile and at its end how fast it goes.
 
         Args:
             work: A turn at the judge's lane.
@@ -58,63 +58,63 @@ class RateReporter:
         """
         watched = {model: queues(model) for model in models}
         for model, queue in watched.items():
-            self._seen[model] = deque([(time.monotonic(), _calls(queue))])
+            self._history[model] = deque([(time.monotonic(), _calls(queue))])
         is_over = asyncio.Event()
-        noting = asyncio.create_task(self._keep_noting(watched, is_over))
+        reporting = asyncio.create_task(self._keep_reporting(watched, is_over))
         try:
             done = await work
         finally:
             is_over.set()
-            await noting
-        await self._note(watched)
+            await reporting
+        await self._report(watched)
         return done
 
-    def gone(self) -> None:
-        """This process ends: nobody need count it any more. Not said to a store that did not hear the last word."""
-        if not self._noted or self._is_store_deaf or self._pid != os.getpid():
+    def end(self) -> None:
+        """This process ends: its rows are removed, unless the store did not answer the last time."""
+        if not self._written or self._has_failed or self._pid != os.getpid():
             return
         with suppress(StoreError), self._project.store.write(patience_s=_PATIENCE_S) as connection:
             rates.forget_process(connection, self.worker)
 
-    async def _keep_noting(self, queues: dict[str, CallQueue], is_over: asyncio.Event) -> None:
+    async def _keep_reporting(self, queues: dict[str, CallQueue], is_over: asyncio.Event) -> None:
         while not is_over.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(NOTE_S):
+                async with asyncio.timeout(REPORT_S):
                     await is_over.wait()
             if not is_over.is_set():
-                await self._note(queues)
+                await self._report(queues)
 
-    async def _note(self, queues: dict[str, CallQueue]) -> None:
+    async def _report(self, queues: dict[str, CallQueue]) -> None:
         moment = time.monotonic()
-        news = []
+        changed = []
         for model, queue in queues.items():
-            now_so = (_calls(queue), queue.limiter.in_flight, queue.waiting, queue.health.trouble)
-            if now_so != self._noted.get(model, (Calls(), 0, 0, None)) or queue.limiter.in_flight:
-                news.append(model)
-                self._noted[model] = now_so
-            seen = self._seen[model]
-            seen.append((moment, _calls(queue)))
-            while moment - seen[0][0] > WINDOW_S and len(seen) > 2:
-                seen.popleft()
-        if not news:
+            state = (_calls(queue), queue.limiter.in_flight, queue.waiting, queue.health.trouble)
+            if state != self._written.get(model, (Calls(), 0, 0, None)) or queue.limiter.in_flight:
+                changed.append(model)
+                self._written[model] = state
+            history = self._history[model]
+            history.append((moment, _calls(queue)))
+            while moment - history[0][0] > WINDOW_S and len(history) > 2:
+                history.popleft()
+        if not changed:
             return
-        drafts = {model: self._draft(model, queues[model]) for model in news}
-        fresh = {model: _calls(queues[model]).since(self._counted[model]) for model in news}
+        drafts = {model: self._draft(model, queues[model]) for model in changed}
+        fresh = {model: _calls(queues[model]).since(self._counted[model]) for model in changed}
         try:
             await asyncio.to_thread(self._store, drafts, fresh)
-        except Exception as error:  # noqa: BLE001 who only watches must never cost the work
-            if not self._is_store_deaf:
+        except Exception as error:  # noqa: BLE001 a report that fails must not end the work
+            if not self._has_failed:
                 log.warning("how fast the judge is asked was not noted: %s", error)
-            self._is_store_deaf = True
+            self._has_failed = True
             return
-        self._is_store_deaf = False
+        self._has_failed = False
         for model, calls in fresh.items():
             self._counted[model] = Calls(*(a + b for a, b in zip(self._counted[model], calls, strict=True)))
 
     def _draft(self, model: str, queue: CallQueue) -> Callable[[datetime], RateReading]:
         """A reading of now, to be dated by the store's clock."""
         limiter, moment = queue.limiter, time.monotonic()
-        since, before = self._seen[model][0]
+        since, before = self._history[model][0]
         calls = _calls(queue).since(before)
         rest_s = max(limiter.paused_until - queue.clock(), queue.health.left_alone_s)
         trouble = queue.health.trouble

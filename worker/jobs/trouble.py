@@ -1,4 +1,4 @@
-"""What becomes of the turns at a lane: noted for all to see, and told once when trouble begins and when it ends."""
+"""How the turns at each lane ended: kept in the store, and logged once when trouble begins and when it ends."""
 
 import json
 import re
@@ -14,18 +14,18 @@ from worker.store import meta
 from worker.store.health import TURN
 from worker.store.queue import backlog
 
-_NOTE_S = 5.0
+_WRITE_S = 5.0
 _ADVICE = r"; check (?:OPENAI_API_KEY|OPENAI_BASE_URL|its billing|SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL)"
 _THEIR_WORDS = re.compile(
     rf"(?P<ours>.*?): (?:(?<=gave no usable answer: )(?P<kind>\w+))?.*?(?P<advice>{_ADVICE})?", re.DOTALL
 )
-"""What follows the first colon, but for the kind of an exception and our own advice at the end."""
+"""What follows the first colon, apart from an exception's name and our own advice at the end."""
 
 
 class TroubleChange(NamedTuple):
-    """What a log is to say."""
+    """The beginning or the end of trouble, for the log."""
 
-    said: str
+    text: str
     is_trouble: bool
     """Whether it begins; else it is over."""
     seconds: float | None
@@ -33,65 +33,65 @@ class TroubleChange(NamedTuple):
 
 
 class TroubleLog:
-    """What this process has noted of its turns; all note in one place, so that one of them tells."""
+    """Writes to the store how turns ended. All processes share one row a lane, so only one of them logs a change."""
 
     def __init__(self, project: Project) -> None:
-        """Note nothing yet."""
+        """Write nothing yet."""
         self._project = project
-        self._noted: dict[str, tuple[float, str | None]] = {}
+        self._written: dict[str, tuple[float, str | None]] = {}
 
     def after(self, lane: str, done: DrainResult) -> TroubleChange | None:
-        """Note a turn; `spotcheck health` and `up` read it.
+        """Write down how a turn ended; `spotcheck health` and `up` read it.
 
         Args:
             lane: Whose turn.
             done: What it did.
 
         Returns:
-            What begins or ends with it; None where that is known, to whichever process.
+            What began or ended with it; None where a process, this or another, has written that down before.
 
         Raises:
             StoreError: The database does not answer.
         """
-        said = done.refused or done.outage
-        at, before = self._noted.get(lane, (-_NOTE_S, None))
-        if said == before and time.monotonic() < at + _NOTE_S:
+        trouble = done.refused or done.outage
+        at, before = self._written.get(lane, (-_WRITE_S, None))
+        if trouble == before and time.monotonic() < at + _WRITE_S:
             return None
         with self._project.store.write() as connection:
-            news = self._note(connection, lane, done, self._project.store.now(connection))
-        self._noted[lane] = (time.monotonic(), said)
-        return news
+            change = self._write(connection, lane, done, self._project.store.now(connection))
+        self._written[lane] = (time.monotonic(), trouble)
+        return change
 
-    def _note(self, connection: Connection, lane: str, done: DrainResult, now: datetime) -> TroubleChange | None:
-        known = _read(meta.get_meta(connection, f"{TURN}{lane}"))
-        trouble, since, kind = known.get("trouble"), known.get("since"), known.get("kind")
-        said = done.refused or done.outage
-        if said == LEFT_ALONE or (trouble and said is None and self._is_unproven(connection, lane, done, now)):
-            said = trouble  # nobody was asked; where another process was answered meanwhile, that stands
-        elif said is not None:
+    def _write(self, connection: Connection, lane: str, done: DrainResult, now: datetime) -> TroubleChange | None:
+        before = _read(meta.get_meta(connection, f"{TURN}{lane}"))
+        trouble, since, kind = before.get("trouble"), before.get("since"), before.get("kind")
+        text = done.refused or done.outage
+        if text == LEFT_ALONE or (trouble and text is None and self._proves_nothing(connection, lane, done, now)):
+            text = trouble  # nobody was asked; where another process was answered meanwhile, that stands
+        elif text is not None:
             is_new = trouble is None or kind != ("refused" if done.refused else "outage")
             kind = "refused" if done.refused else "outage"
             since = now.isoformat() if is_new else since
-        noted = {"at": now.isoformat(), "trouble": said}
-        if said is not None:
-            noted |= {"since": since, "kind": kind}
-        meta.set_meta(connection, f"{TURN}{lane}", json.dumps(noted))
-        if said is None and trouble:
+        row = {"at": now.isoformat(), "trouble": text}
+        if text is not None:
+            row |= {"since": since, "kind": kind}
+        meta.set_meta(connection, f"{TURN}{lane}", json.dumps(row))
+        if text is None and trouble:
             return TroubleChange("answers again", is_trouble=False, seconds=_seconds(since, now))
-        if said is not None and since != known.get("since"):
-            return TroubleChange(in_short(said), is_trouble=True, seconds=None)
+        if text is not None and since != before.get("since"):
+            return TroubleChange(in_short(text), is_trouble=True, seconds=None)
         return None
 
     @staticmethod
-    def _is_unproven(connection: Connection, lane: str, done: DrainResult, now: datetime) -> bool:
-        """Whether a turn without trouble says nothing: it settled nothing, though jobs wait."""
+    def _proves_nothing(connection: Connection, lane: str, done: DrainResult, now: datetime) -> bool:
+        """Whether a turn without trouble does not show that the judge answers: it settled nothing, though jobs wait."""
         if done.settled:
             return False
         waiting = backlog.lane_backlog(connection, now, lane)
         return waiting.due + waiting.later + waiting.leased > 0
 
 
-def in_short(said: str) -> str:
+def in_short(trouble: str) -> str:
     """A judge's trouble without its server's words, which may be a run's: a log goes further than the database.
 
     Example:
@@ -102,16 +102,16 @@ def in_short(said: str) -> str:
         >>> in_short("the judge says the account has no quota left (402): pay for 'Ann'; check its billing")
         'the judge says the account has no quota left (402); check its billing'
     """
-    found = _THEIR_WORDS.fullmatch(said)
-    if found is None:
-        return said
-    kind = f" ({found['kind']})" if found["kind"] else ""
-    return f"{found['ours']}{kind}{found['advice'] or ''}"
+    parts = _THEIR_WORDS.fullmatch(trouble)
+    if parts is None:
+        return trouble
+    kind = f" ({parts['kind']})" if parts["kind"] else ""
+    return f"{parts['ours']}{kind}{parts['advice'] or ''}"
 
 
-def _read(said: str | None) -> dict[str, Any]:
-    found = json.loads(said) if said else {}
-    return found if isinstance(found, dict) else {}
+def _read(text: str | None) -> dict[str, Any]:
+    row = json.loads(text) if text else {}
+    return row if isinstance(row, dict) else {}
 
 
 def _seconds(since: str | None, now: datetime) -> float | None:

@@ -77,7 +77,7 @@ def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_f
 
 def wait_for_scores(
     project: Project,
-    desk: JobProcessor,
+    processor: JobProcessor,
     wake: Wake,
     *,
     nights: tuple[date, date] | None = None,
@@ -90,7 +90,7 @@ def wait_for_scores(
 
     Args:
         project: Whose ledger.
-        desk: Where to work when nobody else does.
+        processor: Where to work when nobody else does.
         wake: Wakes the workers.
         nights: Only these (bounds included); None for all.
         stop: Asked often; once true, what is in hand is finished or given back.
@@ -110,9 +110,9 @@ def wait_for_scores(
         with project.store.read() as connection:
             helpers = len(workers.live_workers(connection, project.store.now(connection)))
         if not helpers or time.monotonic() - moved_at > 2 * _STALLED_S:
-            done = desk.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
+            done = processor.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
             drained += done
-            silent_s = desk.judge_silent_s()
+            silent_s = processor.judge_silent_s()
             if done.refused or (silent_s is not None and silent_s >= PATIENCE_S):
                 left = open_jobs(project, nights, in_force_only=True)
                 break

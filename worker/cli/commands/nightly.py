@@ -161,11 +161,11 @@ def _wait(opened: Project, wake: Waking) -> Waited:
     stopping = StopRequest()
     with (
         stopping.listening(),
-        JobProcessor(opened, share=redis_quota.shared(opened.settings)) as desk,
+        JobProcessor(opened, share=redis_quota.shared(opened.settings)) as processor,
         progress("score") as bar,
     ):
         return wait_for_scores(
-            opened, desk, wake, stop=stopping, on_wait=bar.set, on_trouble=_TroubleNotice(), on_held=_Waits(opened)
+            opened, processor, wake, stop=stopping, on_wait=bar.set, on_trouble=_TroubleNotice(), on_held=_Waits(opened)
         )
 
 

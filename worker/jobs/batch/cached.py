@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from worker.jobs.outcome import settled
 from worker.jobs.queue import ClaimedJob
-from worker.jobs.reply_cache import is_served, key_of, unpacked
+from worker.jobs.reply_cache import can_reuse, key_of, unpack
 from worker.project.project import Project
 from worker.scorers.rubric.questions import Prepared
 from worker.scorers.rubric.scorer import RubricScorer
@@ -36,7 +36,7 @@ def look_up(project: Project, ready: Sequence[tuple[ClaimedJob, Prepared]]) -> C
     keys: dict[int, list[str]] = {}
     for work, prepared in ready:
         is_repeated = any(question.is_repeated for question in prepared.questions)
-        if judge.answers_days and is_served(work.job) and not is_repeated:
+        if judge.answers_days and can_reuse(work.job) and not is_repeated:
             keys[work.job.pk] = [key_of(server, question) for question in prepared.questions]
     if not keys:
         return CachedJobs({}, {})
@@ -46,7 +46,7 @@ def look_up(project: Project, ready: Sequence[tuple[ClaimedJob, Prepared]]) -> C
     done: dict[int, Settled] = {}
     doubtful: dict[int, Job] = {}
     for work, prepared in ready:
-        kept = [unpacked(bodies[key]) for key in keys.get(work.job.pk, ()) if key in bodies]
+        kept = [unpack(bodies[key]) for key in keys.get(work.job.pk, ()) if key in bodies]
         readable = [reply for reply in kept if reply is not None]
         if len(readable) < len(prepared.questions) or work.run is None:
             continue

@@ -17,22 +17,22 @@ _ID = re.compile(r"\d{1,19}-\d{1,6}-\d{1,9}-\d{1,4}")
 
 
 def custom_id(job: Job, run: Run, index: int) -> str:
-    """What joins an answer to its question: job, try, the run's revision that was shown, and which of its calls."""
+    """The `custom_id` of a call: job, attempt, the revision of the run that was shown, and which of the job's calls."""
     return f"{job.pk}-{job.attempt}-{run.revision}-{index}"
 
 
 def lines_of(job: Job, run: Run, questions: Sequence[Question], wire: Wire, plan: CapabilityPlan) -> bytes:
-    """The lines of one job, each with its end."""
-    made = []
+    """The lines of one job, each ending in a line feed."""
+    lines = []
     for index, question in enumerate(questions):
         body, _ = wire.body(in_batch(question), plan)
         line = {"custom_id": custom_id(job, run, index), "method": "POST", "url": f"/v1{wire.path}"}
-        made.append(orjson.dumps(line | {"body": orjson.Fragment(body)}, option=orjson.OPT_APPEND_NEWLINE))
-    return b"".join(made)
+        lines.append(orjson.dumps(line | {"body": orjson.Fragment(body)}, option=orjson.OPT_APPEND_NEWLINE))
+    return b"".join(lines)
 
 
 def in_batch(question: Question) -> Question:
-    """A question as a batch takes it, which is a tier of its own: none may be asked for beside it."""
+    """A question as a batch takes it. A batch is a service tier of its own, so no other may be named."""
     return question if question.service_tier is None else question.model_copy(update={"service_tier": None})
 
 
@@ -47,9 +47,9 @@ class BatchRowOut(NamedTuple):
 
 
 class BatchOutput:
-    """Rows of downloaded files by `custom_id`; they stay on disk, only their places are held.
+    """Rows of downloaded files by `custom_id`. They stay on disk; only their places are held in memory.
 
-    Of rows with the same id the first counts. Lines that are no rows are counted and passed over.
+    Of rows with the same id the first counts. Lines that are no rows are skipped, and counted in `nonsense`.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -72,8 +72,8 @@ class BatchOutput:
             return None
         number, at, size = place
         self._files[number].seek(at)
-        found = _row(self._files[number].read(size))
-        return None if found is None else found[1]
+        parsed = _row(self._files[number].read(size))
+        return None if parsed is None else parsed[1]
 
     def close(self) -> None:
         """Close the files."""
@@ -90,9 +90,9 @@ class BatchOutput:
                 size += len(rest)
                 if rest.endswith(b"\n"):
                     break
-            found = None if is_long else _row(line)
-            if found is not None:
-                self._places.setdefault(found[0], (number, at, size))
+            parsed = None if is_long else _row(line)
+            if parsed is not None:
+                self._places.setdefault(parsed[0], (number, at, size))
             elif line.strip():
                 self.nonsense += 1
             at += size
@@ -100,16 +100,16 @@ class BatchOutput:
 
 def _row(line: bytes) -> tuple[str, BatchRowOut] | None:
     try:
-        said = orjson.loads(line)
+        row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    identity = said.get("custom_id") if isinstance(said, dict) else None
+    identity = row.get("custom_id") if isinstance(row, dict) else None
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
         return None
-    response = said.get("response")
+    response = row.get("response")
     if not isinstance(response, dict):
         response = {}
     status = response.get("status_code")
     if not isinstance(status, int):
         status = 0
-    return identity, BatchRowOut(status, response.get("body"), said.get("error"))
+    return identity, BatchRowOut(status, response.get("body"), row.get("error"))

@@ -9,7 +9,7 @@ from worker.errors import JudgeError, VerdictUnreadable
 from worker.jobs.batch.file import BatchOutput, BatchRowOut, custom_id, in_batch
 from worker.jobs.outcome import failed, settled, settled_without
 from worker.jobs.queue import ClaimedJob
-from worker.jobs.reply_cache import is_served, kept
+from worker.jobs.reply_cache import answers_to_keep, can_reuse
 from worker.judge.capabilities import CapabilityPlan
 from worker.judge.failures import error_for, read_complaint
 from worker.judge.wire.protocol import NoCompletion, Price, Wire
@@ -108,7 +108,7 @@ def _read_job(work: ClaimedJob, answers: BatchOutput, result: Read, read_row: _R
         (result.wasted if was_billed or replies else result.again).append(job)
         return
     scoring = scorer.reader.read(prepared, replies)
-    answers_kept = kept(server, scoring) if server is not None and is_served(job) else {}
+    answers_kept = answers_to_keep(server, scoring) if server is not None and can_reuse(job) else {}
     outcome = settled(job, run, scorer.key, scoring)
     if scorer.builder.second_questions(prepared, scoring):
         cost_usd = job.reserved_usd if outcome.cost_usd is None else outcome.cost_usd

@@ -1,4 +1,4 @@
-"""Several calls for one score: put together, counted together."""
+"""The calls behind one score: asked together, hashed, and counted as one."""
 
 import asyncio
 import hashlib
@@ -17,8 +17,8 @@ def prompt_hash(messages: Sequence[Message], apart: Sequence[CriterionQuestion] 
         'b963d64220a6c6e1'
     """
     parts: list[Any] = [[message.role, message.content] for message in messages]
-    said = json.dumps([*parts, *apart], separators=(",", ":"))
-    return hashlib.sha256(said.encode("ascii")).hexdigest()[:16]
+    text = json.dumps([*parts, *apart], separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 async def ask_all(ask: Ask, questions: Sequence[Question]) -> list[Reply]:
@@ -26,35 +26,35 @@ async def ask_all(ask: Ask, questions: Sequence[Question]) -> list[Reply]:
     if len(questions) == 1:
         return [await ask(questions[0])]
 
-    async def one(question: Question) -> Reply:  # a task wants a coroutine, and `ask` may give any awaitable
+    async def coroutine(question: Question) -> Reply:  # a task wants a coroutine, and `ask` may give any awaitable
         return await ask(question)
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(question)) for question in questions]
+            tasks = [group.create_task(coroutine(question)) for question in questions]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-def summed(each: Sequence[Judging]) -> Judging:
-    """One account of several calls: sums where all are known, None where one is not.
+def sum_judgings(judgings: Sequence[Judging]) -> Judging:
+    """Several calls as one: sums where all values are known, None where one is not.
 
-    Calls that asked the very same have one prompt hash. They count as kept answers only where all of them are.
+    Calls that asked the same have one prompt hash. They count as kept answers only where all of them are.
     """
-    if len(each) == 1:
-        return each[0]
+    if len(judgings) == 1:
+        return judgings[0]
 
     def total(field: str) -> Any:  # noqa: ANN401 int or float, as the field is
-        values = [getattr(judging, field) for judging in each]
+        values = [getattr(judging, field) for judging in judgings]
         return None if None in values else sum(values)
 
-    served = sorted({judging.model_served for judging in each if judging.model_served})
-    tiers = {judging.service_tier for judging in each}
+    served = sorted({judging.model_served for judging in judgings if judging.model_served})
+    tiers = {judging.service_tier for judging in judgings}
     bought = sorted(tier for tier in tiers - {CACHED} if tier)
-    hashes = list(dict.fromkeys(judging.prompt_hash for judging in each))
+    hashes = list(dict.fromkeys(judging.prompt_hash for judging in judgings))
     fields = ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms")
-    return each[0].model_copy(
+    return judgings[0].model_copy(
         update={field: total(field) for field in fields}
         | {
             "model_served": ", ".join(served) or None,

@@ -16,7 +16,7 @@ MAX_FILES = 500
 
 
 class Folder(NamedTuple):
-    """What lies in one prompts folder, unread as to meaning."""
+    """The texts of one prompts folder, not parsed yet."""
 
     rubrics: Mapping[str, str]
     """Texts of the rubric files, by path."""
@@ -35,7 +35,7 @@ def load(folders: Sequence[Path], *, required: Sequence[Path] = ()) -> dict[str,
     """All rubrics of some folders; a later folder's rubric replaces an earlier one's of the same name.
 
     A rubric includes files of its own folder, then of earlier ones; so a team's own `_shared` file never changes a
-    shipped rubric unnoticed.
+    shipped rubric.
 
     Args:
         folders: In rising order, usually the shipped one and the team's own.
@@ -47,19 +47,19 @@ def load(folders: Sequence[Path], *, required: Sequence[Path] = ()) -> dict[str,
     Raises:
         RubricError: A file is wrong (says file and line), or a required folder is missing.
     """
-    found: dict[str, Rubric] = {}
+    rubrics: dict[str, Rubric] = {}
     includes: dict[str, str] = {}
     for folder in folders:
         if not folder.is_dir():
             if folder in required:
                 raise RubricError(f"there is no prompts folder {str(folder)!r}; create it or change SPOTCHECK_PROMPTS")
             continue
-        lying = read_folder(folder)
-        includes = {**includes, **lying.includes}
-        for path, text in lying.rubrics.items():
+        files = read_folder(folder)
+        includes = {**includes, **files.includes}
+        for path, text in files.rubrics.items():
             rubric = parse(text, path, includes)
-            found[rubric.name] = rubric
-    return dict(sorted(found.items()))
+            rubrics[rubric.name] = rubric
+    return dict(sorted(rubrics.items()))
 
 
 def read_folder(folder: Path) -> Folder:
@@ -69,7 +69,7 @@ def read_folder(folder: Path) -> Folder:
         RubricError: A file is too large, not UTF-8, or lies outside the folder behind a link.
     """
     root = folder.resolve()
-    _insist_on_readable(folder)
+    _check_readable(folder)
     paths = sorted(path for pattern in (f"*{INCLUDE_SUFFIX}", f"*/*{INCLUDE_SUFFIX}") for path in folder.glob(pattern))
     if len(paths) > MAX_FILES:
         raise RubricError(f"{str(folder)!r} holds {len(paths):,} templates; a prompts folder may hold {MAX_FILES:,}")
@@ -89,8 +89,8 @@ def read_folder(folder: Path) -> Folder:
     return Folder(rubrics, includes)
 
 
-def _insist_on_readable(folder: Path) -> None:
-    """A folder that cannot be listed looks like an empty one to `glob`: shipped rubrics would silently stand in."""
+def _check_readable(folder: Path) -> None:
+    """Refuse a folder that cannot be listed: to `glob` it looks empty, and shipped rubrics would be used in silence."""
     try:
         with os.scandir(folder) as entries:
             below = [entry.path for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
@@ -117,5 +117,5 @@ def read_text(path: Path) -> str:
         raise _problem(path, f"cannot be read: {error.strerror}") from None
 
 
-def _problem(path: Path, said: str) -> RubricProblem:
-    return RubricProblem(LintFinding(str(path), 1, 1, "schema", said))
+def _problem(path: Path, text: str) -> RubricProblem:
+    return RubricProblem(LintFinding(str(path), 1, 1, "schema", text))

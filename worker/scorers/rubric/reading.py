@@ -9,7 +9,7 @@ from worker.core.judging.verdict import ShownText, aggregate, read_reply, unscor
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.schema import Criterion
 from worker.records import Judging, Outcome, Question, QuestionAnswer, Reply, Scoring, scored
-from worker.scorers.rubric.calls import summed
+from worker.scorers.rubric.calls import sum_judgings
 from worker.scorers.rubric.questions import Prepared
 
 
@@ -43,7 +43,7 @@ class VerdictReader:
             readings.append((aggregate(self._rubric, outcomes, probabilities), *outcomes))
         return Scoring(
             outcomes=readings[0] if len(readings) == 1 else pool_samples(self._rubric, readings),
-            judging=summed([reply.judging for reply in replies]),
+            judging=sum_judgings([reply.judging for reply in replies]),
             answers=tuple(answers),
         )
 
