@@ -72,7 +72,7 @@ def assert_whole(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["worker.store.runs.runs.take", "worker.store.runs.runs.pack", "worker.cli.commands.ingest._file"]
+    "place", ["worker.store.runs.runs.take", "worker.store.runs.runs.pack", "worker.cli.commands.ingest._take_file"]
 )
 def test_ingest(shell: Shell, ctrl_c: Callable[[str], None], place: str) -> None:
     (shell.folder / "runs.jsonl").write_bytes(lines(*(a_document(f"r-{number}") for number in range(20)), {"bad": 1}))

@@ -189,7 +189,7 @@ def test_a_file_that_vanishes_between_two_is_one_line_and_the_first_is_taken(
         if path == "two.jsonl":
             Path(path).rename("moved.jsonl")
 
-    monkeypatch.setattr(door, "_look", look_and_lose)  # it was there a moment ago
+    monkeypatch.setattr(door, "_check_path", look_and_lose)  # it was there a moment ago
     assert "two.jsonl cannot be read: No such file or directory" in shell.refused("ingest", "one.jsonl", "two.jsonl")
     monkeypatch.undo()
     assert ids(shell) == ["one"]
