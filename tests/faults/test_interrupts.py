@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -40,10 +41,11 @@ def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def arm(place: str) -> None:
         module, _, name = place.rpartition(".")
-        owner: Any = sys.modules.get(module)
-        if owner is None:
+        try:
+            owner: Any = import_module(module)  # commands are imported when they are called
+        except ModuleNotFoundError:  # a class
             outer, _, inner = module.rpartition(".")
-            owner = getattr(sys.modules[outer], inner)
+            owner = getattr(import_module(outer), inner)
         real = getattr(owner, name)
         pressed: list[bool] = []
 
