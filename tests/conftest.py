@@ -33,7 +33,6 @@ _OWN = ("SPOTCHECK_", "OPENAI_", "COLUMNS", "LINES")
 for _name in [name for name in os.environ if name.startswith(_OWN)]:
     del os.environ[_name]  # a developer's settings and terminal must not decide what a test sees
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 URLs = Callable[[], str]
 T = TypeVar("T")
 
@@ -153,14 +152,6 @@ def installation(database_url: str) -> Iterator[Installation]:
         yield made
         made.close()
         assert not judge.requests.failures
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """The folder of real runs and captures."""
-    if not DATA.is_dir():
-        pytest.skip("../shared/data is not here: real runs are not part of the project")
-    return DATA
 
 
 def _a_run(**over: Any) -> Run:

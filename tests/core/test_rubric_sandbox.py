@@ -1,16 +1,15 @@
 """The template language: what it refuses, that its bounds hold, and that nothing of a run can be more than data."""
 
-import gzip
 import json
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support import shared_data
 from tests.support.rubric_scorers import BENIGN_DOCUMENT
 from worker.core.rubric.parse import Rubric, RubricProblem, parse
 from worker.core.rubric.render import Data, document_text, nonce
@@ -28,7 +27,6 @@ criteria:
 """
 SYSTEM = '{% chat role="system" %}Instructions.{% endchat %}\n'
 USER = '{% chat role="user" %}{{ run | fenced }}\nDecide.{% endchat %}\n'
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def load(body: str, **includes: str) -> Rubric:
@@ -212,12 +210,6 @@ ATTACKS = [
 ]
 
 
-def strings() -> list[str]:
-    """The attack strings of the shared data, where it is there."""
-    path = SHARED / "injections.jsonl"
-    return [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
 def assert_it_only_changes_its_own_text(text: str) -> None:
     body = SYSTEM + USER.replace("{{ run", "Data: {{ run")
     document = BENIGN_DOCUMENT | {
@@ -250,14 +242,14 @@ def test_no_text_at_all_changes_anything_but_itself(text: str) -> None:
     assert_it_only_changes_its_own_text(text)
 
 
-@pytest.mark.skipif(not strings(), reason="../shared/data/injections.jsonl is not there")
-def test_no_known_attack_string_changes_anything_but_itself() -> None:
-    for text in strings():
-        assert_it_only_changes_its_own_text(text)
+@pytest.mark.parametrize("kind", shared_data.FOLDERS)
+def test_no_known_attack_string_changes_anything_but_itself(kind: str) -> None:
+    for row in shared_data.rows(kind, "injections"):
+        assert_it_only_changes_its_own_text(row["text"])
 
 
-@pytest.mark.skipif(not (SHARED / "runs.jsonl.gz").exists(), reason="../shared/data/runs.jsonl.gz is not there")
-def test_no_real_output_changes_anything_but_itself() -> None:
-    with gzip.open(SHARED / "runs.jsonl.gz", "rt", encoding="utf-8") as lines:
-        for line in list(lines)[::40]:
-            assert_it_only_changes_its_own_text(json.loads(line)["output"] or "")
+@pytest.mark.parametrize("kind", shared_data.FOLDERS)
+def test_no_output_of_an_agent_changes_anything_but_itself(kind: str) -> None:
+    runs = shared_data.rows(kind, "runs")
+    for row in runs[:: max(1, len(runs) // 58)]:
+        assert_it_only_changes_its_own_text(row["output"] or "")

@@ -3,10 +3,10 @@
 import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
+from tests.support import shared_data
 from worker.core.judging.digest import estimate_tokens
 from worker.core.rubric.lint import lint
 from worker.core.rubric.parse import Rubric
@@ -18,7 +18,6 @@ from worker.scorers.rubric.scorer import RubricScorer
 PROMPTS = shipped_prompts()
 RUBRICS = load([PROMPTS], required=[PROMPTS])
 NAMES = ["groundedness", "safety_of_actions", "task_completion", "tone_and_format", "tool_use"]
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "injections.jsonl"
 
 
 def a_run(text: str) -> Run:
@@ -121,13 +120,18 @@ ATTACKS = [
 ]
 
 
-def strings() -> list[str]:
-    """The attack strings of the shared data, where it is there."""
-    return [json.loads(line)["text"] for line in SHARED.read_text("utf-8").splitlines()] if SHARED.exists() else []
-
-
-@pytest.mark.parametrize("text", [*ATTACKS, *strings()])
+@pytest.mark.parametrize("text", ATTACKS)
 def test_no_attack_changes_a_shipped_prompt_outside_the_data(rubric: Rubric, text: str) -> None:
+    assert_it_stays_in_the_data(rubric, text)
+
+
+@pytest.mark.parametrize("kind", shared_data.FOLDERS)
+def test_no_known_attack_string_changes_a_shipped_prompt_outside_the_data(rubric: Rubric, kind: str) -> None:
+    for row in shared_data.rows(kind, "injections"):
+        assert_it_stays_in_the_data(rubric, row["text"])
+
+
+def assert_it_stays_in_the_data(rubric: Rubric, text: str) -> None:
     scorer = RubricScorer(rubric, "m", b"s", redact=False)
     parts = []
     for run in (a_run(text), a_run("benign")):
