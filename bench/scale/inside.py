@@ -15,12 +15,12 @@ import orjson
 from sqlalchemy import Connection, event
 
 from bench.scale.history import FIRST, NIGHTS
-from worker.cli.commands import trends
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.nightly import due_nights, finish
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
+from worker.queries.trends import TrendsRequest, read_points
 from worker.records.job import LANES
 from worker.settings import read_here
 from worker.store.engine import Store
@@ -111,7 +111,7 @@ def _questions(project: Project) -> dict[str, Any]:
         some_run = runs.list_runs(connection, task_type=None, status=None, since=None, until=None, limit=1)[0]["run_id"]
 
     def trend() -> object:
-        return trends.read(project, by="task_type", scorer=None, task_type=None, weeks=8)
+        return read_points(project, TrendsRequest())
 
     def drift() -> object:
         with project.store.read() as connection:

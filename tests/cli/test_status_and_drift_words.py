@@ -13,8 +13,8 @@ from tests.support.shell import Shell
 from worker.cli.commands.drift import describe
 from worker.cli.output import show_table
 from worker.cli.views import status_counts
+from worker.queries.counts import TERMS, NightCounts
 from worker.records import Drift, Stream
-from worker.store.results.counts import NightCounts
 
 CLOCK = "2026-11-25T12:00Z@9000-01-01T00:00Z x5000"
 TOML = '[sampling]\nrate = 1.0\n[scoring]\nheuristics = ["answer_present"]\n'
@@ -78,9 +78,7 @@ def test_a_table_with_every_term_is_broken_into_whole_columns(
     row = NightCounts("grounded_figures", "1", date(2026, 11, 22), 45_000, *[5_000] * 8)
     tables = status_counts._tables([row, row._replace(scorer="task_completion")], {}, width)
     heads = [column.header for table in tables for column in table.columns]
-    assert [head for head in heads if head != "scorer"] == [
-        status_counts._HEADS.get(term, term) for term in status_counts._TERMS
-    ]
+    assert [head for head in heads if head != "scorer"] == [status_counts._HEADS.get(term, term) for term in TERMS]
     for table in tables:
         widths = [max(len(str(part)) for part in (column.header, *column.cells)) for column in table.columns]
         assert sum(widths) + 2 * (len(widths) - 1) <= width

@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.support.scored_project import ScoredProject
 from worker.cli.views.status_engine import age, answer, parts, usd
 from worker.queries.budgets import BudgetStatus
-from worker.queries.status import EngineStatus, ModelStatus, ScorerSpent
+from worker.queries.status import EngineStatus, ModelStatus, ScorerSpent, WorkerStatus
 from worker.records import ScorerKey
 from worker.settings import Settings
 from worker.store.budget.accounts import AccountBalance
@@ -21,7 +21,7 @@ from worker.store.queue.batches import Batch
 AT = datetime(2026, 11, 25, 14, 2, 5, tzinfo=UTC)
 NOTHING_WAITS = Backlog(0, 0, 0, None, None)
 QUEUE = Backlog(4_204, 12, 98, AT - timedelta(minutes=4), AT + timedelta(seconds=3))
-ALIVE: Any = [{"name": "host:1", "lanes": "judge,control", "pid": 1, "seen_at": AT}]
+ALIVE = [WorkerStatus("host:1", "judge,control", 1, AT)]
 DENIED = "the judge at http://h/v1 refuses the key for model 'gpt-x-mini' (401); check OPENAI_API_KEY"
 HEADS = ("under way", "in line", "most/s", "s/call")
 SETTINGS = Settings.read({}, "[judge]\nbudget_usd_per_day = 5.0\nbudget_usd_per_month = 100\n")

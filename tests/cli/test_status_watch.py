@@ -25,10 +25,10 @@ from tests.support.processes import start, until
 from tests.support.scored_project import ScoredProject
 from tests.support.shell import Shell
 from worker.cli.views import status_watch
-from worker.cli.views.status_counts import count
 from worker.cli.views.status_watch import _LastScreen, _shown
 from worker.errors import StoreError
 from worker.project.project import Project
+from worker.queries.counts import read_counts
 from worker.settings import Settings
 
 WATCH = ("status", "--watch", "--interval", "0.5")
@@ -149,7 +149,7 @@ def test_a_database_that_goes_away_is_told_and_what_was_seen_stays(
         raise StoreError("the server went away")
 
     with monkeypatch.context() as broken:
-        broken.setattr(watched._watcher, "look", away)
+        broken.setattr(watched._status, "read", away)
         watched.look_later(2.0)
         assert "; since then: the server went away" in str(next(watched.parts(80)))
     watched.look_later(2.0)
@@ -165,18 +165,18 @@ def test_dear_looks_are_taken_less_often(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", slept.append)
     watched = _LastScreen(project, None, None)
-    look = watched._watcher.look
+    read = watched._status.read
 
     def dear_look() -> Any:
         clock[0] += 0.5
-        return look()
+        return read()
 
     def dear_count(*arguments: Any) -> Any:
         clock[0] += 3.0
-        return count(*arguments)
+        return read_counts(*arguments)
 
-    monkeypatch.setattr(watched._watcher, "look", dear_look)
-    monkeypatch.setattr(status_watch, "count", dear_count)
+    monkeypatch.setattr(watched._status, "read", dear_look)
+    monkeypatch.setattr(status_watch, "read_counts", dear_count)
     watched.look()
     assert watched.every_s == 60.0
     watched.look_later(2.0)

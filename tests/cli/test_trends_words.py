@@ -9,8 +9,9 @@ from tests.support.documents import a_document, lines
 from tests.support.scored_project import ScoredProject
 from tests.support.shell import Shell
 from worker.cli.views import trends_table
-from worker.cli.views.trends_table import PartialWeek, TableNotes
+from worker.cli.views.trends_table import TableNotes
 from worker.demo.judge.server import MODEL
+from worker.queries.trends import PartialWeek
 
 WEDNESDAY = "2026-11-25T12:00Z@9000-01-01T00:00Z x5000"
 """A clock that stands still in week 48."""
@@ -117,4 +118,4 @@ def test_traffic_is_blamed_only_for_what_it_did(mean: float, raw: float, half_wi
 
 def test_words_of_a_week_that_is_not_whole_fit_80_columns(world: ScoredProject) -> None:
     assert all(len(line) <= 80 for line in world.shell("trends", COLUMNS="80").out.splitlines())
-    assert len(PartialWeek("2026-W48", 6, is_over=False).said) <= 80
+    assert len(PartialWeek("2026-W48", 6, is_over=False).text) <= 80

@@ -33,7 +33,7 @@ from tests.support.project import (
     states,
     wait_is_over,
 )
-from worker.cli.commands.trends import read as trends
+from tests.support.trends import trend_points as trends
 from worker.demo.judge.server import MODEL, Answer, completion, refused
 from worker.errors import SettingsError
 from worker.jobs import judge_loop

@@ -10,7 +10,7 @@ from tests.support.clock_changes import DRAWN_AT
 from tests.support.documents import a_document, lines
 from tests.support.project import document, ingest
 from tests.support.shell import Shell
-from worker.cli.process.live import look, one_line
+from worker.cli.process.live import LiveReader, one_line
 from worker.core.schedule import due_from, last_due
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project
@@ -83,16 +83,17 @@ def project(database_url: str) -> Project:
 def test_the_status_of_up_is_that_of_the_ledger(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPOTCHECK_CLOCK", STANDING)
     now = project.settings.clock.now()
-    first = look(project, None)
+    reader = LiveReader(project)
+    first = reader.read()
     assert first is not None
     assert "none drawn yet; the first tick decides which comes next" in one_line(project.settings, first)
     project.nights.first_tick(now)
-    seen = look(project, first)
+    seen = reader.read()
     assert seen is not None
     assert "2026-11-19 is due now" in one_line(project.settings, seen)
     ingest(project, (document(f"case-{number}", date(2026, 11, 19)) for number in range(7)))
     draw_night(project, date(2026, 11, 19), now)
-    seen = look(project, seen)
+    seen = reader.read()
     assert seen is not None
     said = one_line(project.settings, seen)
     with project.store.read() as connection:
@@ -115,16 +116,17 @@ def test_the_status_of_up_is_that_of_the_ledger(project: Project, monkeypatch: p
 
 def test_a_database_that_is_gone_for_a_while_leaves_the_last_figures_with_the_reason(tmp_path: Path) -> None:
     project = Project(Settings.read({"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path / 'x.db'}"}, TOML)).open()
-    seen = look(project, None)
+    reader = LiveReader(project)
+    seen = reader.read()
     assert seen is not None
     project.store.close()
     for file in tmp_path.glob("x.db*"):
         file.unlink()
     (tmp_path / "x.db").mkdir()
-    after = look(project, seen)
+    after = reader.read()
     assert after is not None
     assert after.error is not None
     assert one_line(project.settings, after).startswith("store: ")
-    assert after.queue == seen.queue
-    assert look(project, None) is None
+    assert after.overview.engine.lanes == seen.overview.engine.lanes
+    assert LiveReader(project).read() is None
     project.store.close()

@@ -15,8 +15,7 @@ from tests.support.ledger import Ledger, given_up, heuristic, judge, outcome
 from tests.support.rates import a_reading, note
 from worker.project.project import Project
 from worker.queries import metrics
-from worker.queries.metrics import REASONS_MOST, TRENDS_MOST, MetricsCollector
-from worker.render.prometheus import render
+from worker.queries.metrics import REASONS_MOST, TRENDS_MOST, MetricsCollector, render
 from worker.settings import Settings
 from worker.store import meta
 from worker.store.budget import accounts

@@ -37,7 +37,7 @@ class House:
             note(self.store, one)
 
     def look(self) -> EngineStatus:
-        return self.watcher.look()
+        return self.watcher.read()
 
     def model(self) -> ModelStatus:
         (only,) = self.look().models
@@ -133,7 +133,7 @@ def test_workers_and_lanes_are_told(house: House) -> None:
     with house.store.write() as connection:
         workers.record_heartbeat(connection, "host:1", ["judge"], 1, house.store.now(connection))
     now = house.look()
-    assert [row["name"] for row in now.workers] == ["host:1"]
+    assert [worker.name for worker in now.workers] == ["host:1"]
     assert set(now.lanes) == {"heuristic", "judge", "batch"}
 
 
@@ -150,7 +150,7 @@ def test_in_a_rehearsal_the_age_of_jobs_is_real_time(store: Store) -> None:
     ledger.add_runs(1)
     ledger.draw([scorer], now=start + 5_000 * timedelta(minutes=9))
     project = Project(Settings.read(environ, TOML), store)
-    assert StatusReader(project).look().lanes["judge"].oldest_at == real + timedelta(minutes=9)
+    assert StatusReader(project).read().lanes["judge"].oldest_at == real + timedelta(minutes=9)
 
 
 def test_looking_again_and_again_reads_scorers_once(house: House) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event
 
 from tests.support import servers, stores
 from tests.support.ledger import NIGHT, NOW, Ledger, heuristic, incoming, small_run
-from worker.cli.commands.trends import read as trends
+from tests.support.trends import trend_points as trends
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.draw import draw_night
 from worker.pipeline.nightly import due_nights, finish, open_jobs
@@ -298,7 +298,7 @@ def _outcomes(project: Project) -> object:
         lambda project: watch(project, NOW),
         open_jobs,
         _status,
-        lambda project: StatusReader(project).look(),
+        lambda project: StatusReader(project).read(),
         _outcomes,
         lambda project: trends(project, by="task_type", scorer=None, task_type=None, weeks=8),
     ],

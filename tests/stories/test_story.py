@@ -40,7 +40,7 @@ from tests.support.project import (
     wait,
     wait_is_over,
 )
-from worker.cli.commands.trends import read as trends
+from tests.support.trends import trend_points as trends
 from worker.core.calendar import nights_between, week_of
 from worker.core.sampling import sample_key
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, refused

@@ -14,8 +14,7 @@ from worker.celery.metrics_server import MetricsServer
 from worker.celery.process import this_process
 from worker.errors import SpotcheckError
 from worker.project.project import Project
-from worker.queries.metrics import MetricsCollector
-from worker.render.prometheus import CONTENT_TYPE
+from worker.queries.metrics import CONTENT_TYPE, MetricsCollector
 from worker.settings import Settings
 from worker.settings.sections_alerts import listen_address
 from worker.store.queue import workers

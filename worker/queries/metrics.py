@@ -6,23 +6,29 @@ either; names are: of task types, scorers, models and lanes. What could grow wit
 is told.
 """
 
+import hashlib
+import re
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import Connection, RowMapping
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection
 
 from worker import __version__
 from worker.core import calendar
 from worker.errors import StoreError
 from worker.project.project import Project
 from worker.queries.status import EngineStatus, StatusReader
-from worker.records import ScorerKey
-from worker.render.prometheus import Family, render
+from worker.queries.trends import points_since
+from worker.records import ScorerKey, TrendPoint
 from worker.store import meta
 from worker.store.health import LAST_TICK
 from worker.store.queue import enrol, progress, rates
@@ -34,11 +40,18 @@ NIGHTS = 14
 TRENDS_MOST, REASONS_MOST, MODELS_MOST = 100, 20, 50
 _OTHER = "other"
 
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+LABEL_CHARS = 120
+"""A longer label value is cut, and ends with a hash of the whole, so that two stay two."""
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_CONTROLS = {code: 0x2400 + code for code in range(32)}
+_CONTROLS |= dict.fromkeys((*range(0x7F, 0xA0), 0x2028, 0x2029), 0xFFFD)
+
 Sample = tuple[Mapping[str, str], float]
 
 
 class MetricsCollector:
-    """The text of one installation; any number of threads may ask."""
+    """The metrics of one installation, read from the store; any number of threads may ask for their text."""
 
     def __init__(self, project: Project, *, alone: AbstractContextManager[object] | None = None) -> None:
         """Nothing is read yet.
@@ -49,25 +62,25 @@ class MetricsCollector:
         """
         self._project = project
         self._alone = alone or nullcontext()
-        self._watcher = StatusReader(project)
+        self._status = StatusReader(project)
         self._making = threading.Lock()
         self._made_at = self._count_at = float("-inf")
         self._text = b""
-        self._counted: list[Family] = []
+        self._counted: list[Metric] = []
 
     def text(self) -> bytes:
         """What to answer, a few seconds old at most. Where the database does not answer, it says so and no more."""
         with self._making:
             if time.monotonic() >= self._made_at + FRESH_S:
                 with self._alone:
-                    self._text = render(self._families())
+                    self._text = render(self._read())
                 self._made_at = time.monotonic()
             return self._text
 
-    def _families(self) -> list[Family]:
+    def _read(self) -> list[Metric]:
         about = [_one("info", "The version that runs.", 1, version=__version__)]
         try:
-            now = self._watcher.look()
+            now = self._status.read()
             with self._project.store.read() as connection:
                 cheap = [
                     *_queue(now),
@@ -86,7 +99,7 @@ class MetricsCollector:
             self._project.store.close()
         return [*about, _one("store_up", _STORE_UP, 1), *cheap, *self._counted]
 
-    def _count(self, connection: Connection, now: EngineStatus) -> list[Family]:
+    def _count(self, connection: Connection, now: EngineStatus) -> list[Metric]:
         since = now.day - timedelta(days=NIGHTS)
         outcomes = progress.outcomes(connection, since)
         keys = {one.pk: one.key for one in enrol.registered(connection)}
@@ -99,25 +112,70 @@ class MetricsCollector:
 _STORE_UP = "Whether the database answers; without it nothing else is told."
 
 
-def _name(name: str) -> str:
-    return f"spotcheck_{name}"
+class _Collected(Collector):
+    """Metrics that are read already, as a registry takes them; its own counters would know this process only."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return (metric for metric in self._metrics if metric.samples)
 
 
-def _one(name: str, help_text: str, value: float, **labels: str) -> Family:
-    return Family(_name(name), "gauge", help_text, [(labels, value)])
+def render(metrics: Iterable[Metric]) -> bytes:
+    r"""The text format of Prometheus, version 0.0.4. A metric without samples is left out.
+
+    Example:
+        >>> print(render([family("jobs", "Open jobs.", [({"lane": 'a"b'}, 2)])]).decode(), end="")
+        # HELP spotcheck_jobs Open jobs.
+        # TYPE spotcheck_jobs gauge
+        spotcheck_jobs{lane="a\"b"} 2.0
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(metrics))
+    return generate_latest(registry)
 
 
-def _family(
-    name: str, help_text: str, samples: Iterable[Sample], kind: Literal["gauge", "counter"] = "gauge"
-) -> Family:
-    return Family(_name(name), kind, help_text, list(samples))
+def _one(name: str, help_text: str, value: float, **labels: str) -> Metric:
+    return family(name, help_text, [(labels, value)])
 
 
-def _left_out(what: str, count: int) -> Family:
+def family(name: str, help_text: str, samples: Iterable[Sample], kind: Literal["gauge", "counter"] = "gauge") -> Metric:
+    """A metric with its series; of two with the same labels the first counts."""
+    name = f"spotcheck_{name}"
+    assert _NAME.fullmatch(name), name
+    assert (kind == "counter") == name.endswith("_total"), name
+    metric = (CounterMetricFamily if kind == "counter" else GaugeMetricFamily)(name, help_text)
+    shown = set()
+    for labels, value in samples:
+        cleaned = {label: clean_label(text) for label, text in labels.items()}
+        if (key := tuple(sorted(cleaned.items()))) not in shown:
+            shown.add(key)
+            metric.add_sample(name, cleaned, value)
+    return metric
+
+
+def clean_label(text: str) -> str:
+    r"""A label's value on one line and at most 120 characters long, whatever a name from outside holds.
+
+    prometheus_client escapes quotes and backslashes, raises UnicodeEncodeError for a lone surrogate, and cuts nothing.
+
+    Example:
+        >>> clean_label("a\nb"), clean_label("\ud800"), len(clean_label("x" * 500))
+        ('a␊b', '?', 120)
+    """
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) > LABEL_CHARS:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        text = f"{text[: LABEL_CHARS - 10]}… {digest}"
+    return text.translate(_CONTROLS)
+
+
+def _left_out(what: str, count: int) -> Metric:
     return _one(f"{what}_left_out", f"So many {what} are not told, for there are too many.", max(0, count))
 
 
-def _queue(now: EngineStatus) -> list[Family]:
+def _queue(now: EngineStatus) -> list[Metric]:
     jobs: Counter[tuple[str, str, str]] = Counter()
     for key, one in now.by_scorer:
         for state in ("due", "later", "leased", "lost"):
@@ -127,16 +185,16 @@ def _queue(now: EngineStatus) -> list[Family]:
         for lane, waiting in now.lanes.items()
     ]
     return [
-        _family(
+        family(
             "queue_jobs",
             "Open jobs: due, waiting out a back-off (later), under way (leased), held by a worker that is gone (lost).",
             (({"lane": lane, "scorer": name, "state": state}, n) for (lane, name, state), n in sorted(jobs.items())),
         ),
-        _family("queue_oldest_due_age_seconds", "Age of the oldest job that could be taken now; 0 without one.", ages),
+        family("queue_oldest_due_age_seconds", "Age of the oldest job that could be taken now; 0 without one.", ages),
     ]
 
 
-def _judge(now: EngineStatus, ever: Mapping[str, rates.Calls]) -> list[Family]:
+def _judge(now: EngineStatus, ever: Mapping[str, rates.Calls]) -> list[Metric]:
     models = now.models[:MODELS_MOST]
     calls = [
         ({"model": model, "outcome": outcome}, getattr(counts, outcome))
@@ -153,26 +211,26 @@ def _judge(now: EngineStatus, ever: Mapping[str, rates.Calls]) -> list[Family]:
     )
     paused = (({"model": one.model}, int(one.trouble is not None)) for one in models)
     return [
-        _family(
+        family(
             "judge_calls_total",
             "Calls that ended: answered, refused with 429, failed without an answer.",
             calls,
             "counter",
         ),
         *(
-            _family(
+            family(
                 name,
                 help_text,
                 (({"model": one.model}, value) for one in models if (value := getattr(one, field)) is not None),
             )
             for name, help_text, field in gauges
         ),
-        _family("judge_paused", "1 while a judge refuses us or answers nobody; `spotcheck status` says why.", paused),
+        family("judge_paused", "1 while a judge refuses us or answers nobody; `spotcheck status` says why.", paused),
         _left_out("models", max(len(now.models), len(ever)) - MODELS_MOST),
     ]
 
 
-def _money(now: EngineStatus, project: Project) -> list[Family]:
+def _money(now: EngineStatus, project: Project) -> list[Metric]:
     judge = project.settings.judge
     accounts = (
         ("spent_today_usd", "What judging cost today, in the schedule's time zone.", "spent_usd"),
@@ -186,7 +244,7 @@ def _money(now: EngineStatus, project: Project) -> list[Family]:
             owner = ("", "") if key is None else (key.name, str(key.spec.get("model") or ""))
             amounts[owner] += getattr(spent, field)
         told = (({"scorer": scorer, "model": model}, usd) for (scorer, model), usd in sorted(amounts.items()))
-        found.append(_family(name, help_text, told))
+        found.append(family(name, help_text, told))
     caps = (("day", judge.budget_usd_per_day), ("month", judge.budget_usd_per_month))
     told = (({"period": period}, usd) for period, usd in caps if usd is not None)
     own = [
@@ -199,30 +257,30 @@ def _money(now: EngineStatus, project: Project) -> list[Family]:
     return [
         *found,
         _one("spent_month_usd", "What judging cost in this calendar month.", now.month.spent_usd),
-        _family("cap_usd", "What it may cost at most; absent without a budget.", told),
-        _family("rubric_spent_month_usd", "What a rubric with a cap of its own cost in this calendar month.", months),
-        _family("rubric_cap_usd", "What one rubric may cost at most; absent without a cap of its own.", own),
+        family("cap_usd", "What it may cost at most; absent without a budget.", told),
+        family("rubric_spent_month_usd", "What a rubric with a cap of its own cost in this calendar month.", months),
+        family("rubric_cap_usd", "What one rubric may cost at most; absent without a cap of its own.", own),
     ]
 
 
-def _batches(now: EngineStatus) -> list[Family]:
+def _batches(now: EngineStatus) -> list[Metric]:
     states = Counter(batch.state for batch in now.batches)
     jobs = Counter[str]()
     for batch in now.batches:
         jobs[batch.state] += batch.jobs
     return [
-        _family("batches", "Batches on their way.", (({"state": state}, n) for state, n in sorted(states.items()))),
-        _family(
+        family("batches", "Batches on their way.", (({"state": state}, n) for state, n in sorted(states.items()))),
+        family(
             "batch_jobs", "Jobs in batches on their way.", (({"state": state}, n) for state, n in sorted(jobs.items()))
         ),
     ]
 
 
-def _processes(now: EngineStatus, last_tick: str | None) -> list[Family]:
-    alive = Counter(lane for row in now.workers for lane in str(row["lanes"]).split(","))
+def _processes(now: EngineStatus, last_tick: str | None) -> list[Metric]:
+    alive = Counter(lane for row in now.workers for lane in row.lanes.split(","))
     lanes = sorted({*alive, *now.lanes, "control"})
     found = [
-        _family("workers_alive", "Workers seen in the last 45 s.", (({"lane": lane}, alive[lane]) for lane in lanes))
+        family("workers_alive", "Workers seen in the last 45 s.", (({"lane": lane}, alive[lane]) for lane in lanes))
     ]
     if last_tick is not None:
         age_s = max(0.0, (now.at - datetime.fromisoformat(last_tick)).total_seconds())
@@ -230,7 +288,7 @@ def _processes(now: EngineStatus, last_tick: str | None) -> list[Family]:
     return found
 
 
-def _outcomes(outcomes: Iterable[progress.Outcomes], keys: Mapping[int, ScorerKey]) -> list[Family]:
+def _outcomes(outcomes: Iterable[progress.Outcomes], keys: Mapping[int, ScorerKey]) -> list[Metric]:
     jobs: Counter[tuple[str, str, str]] = Counter()
     reasons: dict[tuple[str, str], Counter[str]] = {}
     for one in outcomes:
@@ -245,12 +303,12 @@ def _outcomes(outcomes: Iterable[progress.Outcomes], keys: Mapping[int, ScorerKe
         for reason, n in _most(counted, REASONS_MOST)
     ]
     return [
-        _family(
+        family(
             "jobs",
             f"Jobs of the last {NIGHTS} nights, by how they stand.",
             (({"state": state, "lane": lane, "scorer": name}, n) for (state, lane, name), n in sorted(jobs.items())),
         ),
-        _family(
+        family(
             "jobs_by_reason",
             f"Jobs of the last {NIGHTS} nights without a score, by the reason's first words.",
             by_reason,
@@ -266,13 +324,13 @@ def _most(counted: Counter[str], most: int) -> Iterable[tuple[str, int]]:
         yield _OTHER, rest
 
 
-def _trends(connection: Connection) -> list[Family]:
+def _trends(connection: Connection) -> list[Metric]:
     week = trends.newest_week(connection)
     if week is None:
         return []
-    points = trends.points(connection, dimension="task_type", scorer_name=None, task_type=None, since_week=week)
-    aggregate = [point for point in points if point["criterion"] is None and point["mean"] is not None]
-    aggregate.sort(key=lambda point: (point["task_type"] is not None, -point["population"]))
+    points = points_since(connection, week)
+    aggregate = [point for point in points if point.criterion is None and point.mean is not None]
+    aggregate.sort(key=lambda point: (point.task_type is not None, -point.population))
     shown = aggregate[:TRENDS_MOST]
     monday = calendar.nights_of_week(week)[0]
     began = datetime(monday.year, monday.month, monday.day, tzinfo=UTC).timestamp()
@@ -284,7 +342,11 @@ def _trends(connection: Connection) -> list[Family]:
     )
     return [
         *(
-            _family(name, help_text, ((_stream(point), point[field]) for point in shown if point[field] is not None))
+            family(
+                name,
+                help_text,
+                ((_stream(point), value) for point in shown if (value := getattr(point, field)) is not None),
+            )
             for name, help_text, field in said
         ),
         _one("trend_week_timestamp_seconds", "Monday of the week of the means, as midnight UTC.", began),
@@ -292,6 +354,10 @@ def _trends(connection: Connection) -> list[Family]:
     ]
 
 
-def _stream(point: RowMapping) -> Mapping[str, str]:
-    task_type = {} if point["task_type"] is None else {"task_type": point["task_type"]}
-    return {**task_type, "scorer": point["scorer"], "scorer_version": point["scorer_version"]}
+def _told(points: Iterable[TrendPoint], field: str) -> list[Sample]:
+    return [(_stream(point), value) for point in points if (value := getattr(point, field)) is not None]
+
+
+def _stream(point: TrendPoint) -> Mapping[str, str]:
+    task_type = {} if point.task_type is None else {"task_type": point.task_type}
+    return {**task_type, "scorer": point.scorer, "scorer_version": point.scorer_version}

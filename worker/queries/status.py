@@ -8,18 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from worker.project.project import Project
 from worker.queries.budgets import BudgetStatus, budgets
 from worker.records import ScorerKey
 from worker.records.job import LANES
 from worker.store.budget import accounts
-from worker.store.budget.accounts import AccountBalance
+from worker.store.budget.accounts import AccountBalance as AccountBalance  # for those who may not see the store
 from worker.store.queue import batches, enrol, progress, workers
 from worker.store.queue import rates as paces
-from worker.store.queue.backlog import Backlog
-from worker.store.queue.batches import Batch
+from worker.store.queue.backlog import Backlog as Backlog
+from worker.store.queue.backlog import BlockedJobs as BlockedJobs
+from worker.store.queue.batches import Batch as Batch
 from worker.store.queue.progress import OpenJobs
 from worker.store.queue.rates import RateReading
 
@@ -72,8 +73,19 @@ class ScorerSpent(NamedTuple):
     spent: AccountBalance
 
 
+class WorkerStatus(NamedTuple):
+    """A live worker."""
+
+    name: str
+    lanes: str
+    """As in the ledger, separated by commas."""
+    pid: int
+    seen_at: datetime
+    """Its last heartbeat."""
+
+
 class EngineStatus(NamedTuple):
-    """One look."""
+    """The judge engine at one moment: queue, judges, batches, workers, money."""
 
     at: datetime
     """By the store's clock."""
@@ -83,7 +95,8 @@ class EngineStatus(NamedTuple):
     models: list[ModelStatus]
     batches: list[Batch]
     """Those on their way, the oldest first."""
-    workers: Sequence[RowMapping]
+    workers: Sequence[WorkerStatus]
+    """Those whose heartbeat is recent, by name."""
     day: date
     spent: AccountBalance
     """Today, by the schedule's time zone."""
@@ -99,7 +112,7 @@ class EngineStatus(NamedTuple):
 
 
 class StatusReader:
-    """Looks again and again; what does not change is read once."""
+    """Reads the status again and again; what does not change is read once."""
 
     def __init__(self, project: Project) -> None:
         """Nothing is read yet."""
@@ -107,8 +120,8 @@ class StatusReader:
         self._keys: dict[int, ScorerKey] = {}
         self._in_force: list[str] | None = None
 
-    def look(self) -> EngineStatus:
-        """Read how it stands: a dozen small queries in one transaction.
+    def read(self) -> EngineStatus:
+        """The status: a dozen small queries in one transaction.
 
         Raises:
             StoreError: The database does not answer.
@@ -118,9 +131,9 @@ class StatusReader:
             models = (_model(registered.key) for registered, _ in self._project.scorers.register())
             self._in_force = list(dict.fromkeys(model for model in models if model is not None))
         with self._project.store.read() as connection:
-            return self._look(connection, self._in_force)
+            return self._read(connection, self._in_force)
 
-    def _look(self, connection: Connection, in_force: Sequence[str]) -> EngineStatus:
+    def _read(self, connection: Connection, in_force: Sequence[str]) -> EngineStatus:
         at = self._project.store.now(connection)
         day = self._project.nights.of(at)
         open_jobs = [self._in_real_time(one) for one in progress.open_jobs(connection, at)]
@@ -128,7 +141,10 @@ class StatusReader:
         spent = accounts.balances_by_scorer(connection, day)
         of_all, *by_rubric = budgets(self._project, connection)
         open_batches = [one for one in batches.recent_batches(connection, at) if one.state != "done"]
-        alive = workers.live_workers(connection, at)
+        alive = [
+            WorkerStatus._make(row[field] for field in WorkerStatus._fields)
+            for row in workers.live_workers(connection, at)
+        ]
         self._know(connection, {one.scorer_pk for one in open_jobs} | set(spent))
         by_scorer = [(self._keys[one.scorer_pk], one) for one in open_jobs if one.scorer_pk in self._keys]
         spent_by = [ScorerSpent(self._keys.get(pk), one) for pk, one in spent.items() if any(one)]
@@ -158,6 +174,24 @@ class StatusReader:
         if one.oldest_at is None:
             return one
         return one._replace(oldest_at=self._project.settings.clock.real(one.oldest_at))
+
+
+def count_live_workers(project: Project) -> int:
+    """How many workers of all lanes have a recent heartbeat."""
+    with project.store.read() as connection:
+        return len(workers.live_workers(connection, project.store.now(connection)))
+
+
+def is_batch(owner: str) -> bool:
+    """Whether jobs that this owner holds are in a batch, and not with a worker process."""
+    return batches.is_batch(owner)
+
+
+def batch_of(project: Project, owner: str) -> Batch | None:
+    """The batch that holds jobs as this owner; None where it ended some days ago."""
+    with project.store.read() as connection:
+        recent = batches.recent_batches(connection, project.store.now(connection))
+    return next((batch for batch in recent if batch.owner == owner), None)
 
 
 def _lanes(open_jobs: Sequence[OpenJobs]) -> list[str]:

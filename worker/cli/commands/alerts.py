@@ -1,6 +1,6 @@
 """`spotcheck alerts`: what people are told, and what they decide about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -9,12 +9,12 @@ import typer
 from worker.cli.context import now, project
 from worker.cli.options import Json
 from worker.cli.output import counted, say, show_json
-from worker.errors import EXIT_DRIFT, SettingsError
+from worker.errors import EXIT_DRIFT
+from worker.pipeline.decide import decide_alerts
 from worker.project.project import Project
+from worker.queries.findings import list_alerts
 from worker.queries.readiness import learning, untested
 from worker.records import Alert
-from worker.store.results import alerts as store
-from worker.store.results import outbox
 
 MUTE_NIGHTS = 7
 _MOST = 50
@@ -45,54 +45,41 @@ def alerts(
     Examples: spotcheck alerts · spotcheck alerts --acknowledge 3 · spotcheck alerts --mute 3 --nights 14
     """
     opened = project()
-    _decide(opened, acknowledge or (), mute or (), resolve or (), nights)
+    decisions = {"acknowledged": acknowledge or (), "muted": mute or (), "resolved": resolve or ()}
+    if any(decisions.values()):
+        decide_alerts(opened, decisions, muted_until=opened.nights.of(now()) + timedelta(days=nights))
     if send:  # comparing imports numpy, sending an HTTP client; listing does without them
         from worker.pipeline.deliver import deliver
         from worker.pipeline.operations.watch import watch
 
         watch(opened, now())
         deliver(opened, now())
-    with opened.store.read() as connection:
-        found = store.list_alerts(connection, everything=everything, limit=limit)
-        letters = outbox.delivery(connection, [one.alert_id or 0 for one in found])
-        waiting = outbox.waiting(connection)
+    found = list_alerts(opened, everything=everything, limit=limit)
     if as_json:
         listed = [
-            alert_json(one) | {"sent": [dict(row) for row in letters.get(one.alert_id or 0, ())]} for one in found
+            alert_json(alert) | {"sent": [row._asdict() for row in found.deliveries.get(alert.alert_id or 0, ())]}
+            for alert in found.alerts
         ]
-        show_json({"alerts": listed, "outbox": waiting})
+        show_json({"alerts": listed, "outbox": found.outbox})
     else:
-        _tell(opened, found, waiting)
-    if fail_on_drift and any(one.state == "open" for one in found):
+        _show(opened, found.alerts, found.outbox)
+    if fail_on_drift and any(alert.state == "open" for alert in found.alerts):
         raise typer.Exit(EXIT_DRIFT)
 
 
-def _decide(
-    opened: Project, acknowledge: Sequence[int], mute: Sequence[int], resolve: Sequence[int], nights: int
-) -> None:
-    if not (acknowledge or mute or resolve):
-        return
-    until = opened.nights.of(now()) + timedelta(days=nights)
-    with opened.store.write() as connection:
-        at = opened.store.now(connection)
-        for state, numbers in (("acknowledged", acknowledge), ("muted", mute), ("resolved", resolve)):
-            for number in numbers:
-                if not store.decide(connection, [number], state, at, muted_until=until if state == "muted" else None):
-                    raise SettingsError(f"there is no alert {number}; see `spotcheck alerts --all`")
-
-
-def _tell(opened: Project, found: Sequence[Alert], outbox: dict[str, int]) -> None:
-    open_now = sum(1 for one in found if one.urgency == "now" and one.state == "open")
+def _show(opened: Project, found: Sequence[Alert], outbox: Mapping[str, int]) -> None:
+    open_now = sum(1 for alert in found if alert.urgency == "now" and alert.state == "open")
     told = f"{counted(open_now, 'alert')} to look at now" if open_now else "nothing needs you now"
-    rest = sum(1 for one in found if one.urgency == "review")
+    rest = sum(1 for alert in found if alert.urgency == "review")
     missing = None if found else untested(learning(opened))
     say(told + (f", {rest:,} for the weekly review" if rest else "") + (f"; {missing}" if missing else ""))
-    for one in found:
+    for alert in found:
         say()
-        say(f"[{one.alert_id}] {one.urgency.upper():<6} {one.text}")
-        state = one.state if one.state != "muted" or one.muted_until is None else f"muted until {one.muted_until}"
-        finding = "" if one.finding_id is None else f" · finding {one.finding_id}"
-        say(f"    {state} · night {one.night} · told {one.raised_at:%Y-%m-%d %H:%M} UTC{finding}")
+        say(f"[{alert.alert_id}] {alert.urgency.upper():<6} {alert.text}")
+        is_timed = alert.state == "muted" and alert.muted_until is not None
+        state = f"muted until {alert.muted_until}" if is_timed else alert.state
+        finding = "" if alert.finding_id is None else f" · finding {alert.finding_id}"
+        say(f"    {state} · night {alert.night} · told {alert.raised_at:%Y-%m-%d %H:%M} UTC{finding}")
     if outbox.get("queued"):
         say(f"\n{counted(outbox['queued'], 'message')} on the way to the webhook")
     if outbox.get("failed"):
@@ -101,6 +88,6 @@ def _tell(opened: Project, found: Sequence[Alert], outbox: dict[str, int]) -> No
         say("\nnothing is sent anywhere: set SPOTCHECK_WEBHOOK_URL (and SPOTCHECK_WEBHOOK_SECRET) to be told")
 
 
-def alert_json(one: Alert) -> dict[str, Any]:
+def alert_json(alert: Alert) -> dict[str, Any]:
     """An alert as --json shows it."""
-    return one.model_dump(mode="json", exclude={"key"})
+    return alert.model_dump(mode="json", exclude={"key"})

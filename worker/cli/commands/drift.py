@@ -1,6 +1,5 @@
 """`spotcheck drift`: findings, and what a person decides about them."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -10,11 +9,12 @@ from worker.cli.context import now, project
 from worker.cli.options import Json
 from worker.cli.output import counted, inline, say, show_json
 from worker.core.drift import alerting
-from worker.errors import EXIT_DRIFT, SettingsError
+from worker.errors import EXIT_DRIFT
+from worker.pipeline.decide import decide_findings
 from worker.project.project import Project
+from worker.queries.findings import list_findings
 from worker.queries.readiness import learning, untested
 from worker.records import Drift
-from worker.store.results import findings
 
 MUTE_NIGHTS = 7
 
@@ -35,11 +35,11 @@ def drift(
     Examples: spotcheck drift · spotcheck drift --acknowledge 3 · spotcheck drift --accept 3
     """
     opened = project()
-    decided = {"acknowledged": acknowledge, "muted": mute, "accepted": accept}
-    if any(number is not None for number in decided.values()):
-        _decide(opened, decided, nights)
-    with opened.store.read() as connection:
-        found = findings.list_findings(connection, everything=everything)
+    given = {"acknowledged": acknowledge, "muted": mute, "accepted": accept}
+    decisions = {state: number for state, number in given.items() if number is not None}
+    if decisions:
+        decide_findings(opened, decisions, muted_until=opened.nights.of(now()) + timedelta(days=nights))
+    found = list_findings(opened, everything=everything)
     if as_json:
         show_json({"findings": [finding_json(one) for one in found]})
     else:
@@ -61,18 +61,6 @@ def none_found(opened: Project) -> str:
     if missing is None:
         return "no drift found"
     return f"no drift found; {missing}" if known.is_tested else missing
-
-
-def _decide(opened: Project, decided: Mapping[str, int | None], nights: int) -> None:
-    until = opened.nights.of(now()) + timedelta(days=nights)
-    with opened.store.write() as connection:
-        at = opened.store.now(connection)
-        for state, number in decided.items():
-            if number is None:
-                continue
-            muted_until = until if state == "muted" else None
-            if not findings.set_state(connection, number, state, at, muted_until=muted_until):
-                raise SettingsError(f"there is no finding {number}; see `spotcheck drift --all`")
 
 
 def describe(one: Drift) -> list[str]:

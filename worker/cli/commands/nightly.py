@@ -24,10 +24,9 @@ from worker.pipeline.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile, wake_due
 from worker.project.project import Project
+from worker.queries.runs import undrawn_nights
+from worker.queries.status import BlockedJobs, batch_of, is_batch
 from worker.records.sample import StratumDraw
-from worker.store.queue.backlog import BlockedJobs
-from worker.store.queue.batches import is_batch, recent_batches
-from worker.store.runs import runs
 
 Lane = Annotated[
     Literal["now", "batch"] | None,
@@ -134,8 +133,7 @@ def _warn_of_history(opened: Project) -> None:
     start = opened.nights.start()
     if start is None:
         return
-    with opened.store.read() as connection:
-        nights = runs.undrawn_nights(connection, start)
+    nights = undrawn_nights(opened, start)
     if nights:
         told = counted(len(nights), "earlier night")
         verb = "is" if len(nights) == 1 else "are"
@@ -209,9 +207,7 @@ class _Waits:
 
     def _batch(self, owner: str) -> str:
         """Which batch, how far it is, and when it is given up."""
-        with self._opened.store.read() as connection:
-            open_ones = {one.owner: one for one in recent_batches(connection, self._opened.store.now(connection))}
-        one = open_ones.get(owner)
+        one = batch_of(self._opened, owner)
         if one is None:
             return "a batch"
         until = one.deadline_at.astimezone(self._opened.settings.zone).strftime("%d %b %H:%M %Z")

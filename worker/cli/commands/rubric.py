@@ -1,7 +1,6 @@
 """`spotcheck rubric list | lint | preview`: the first half of the prompt engineer's loop. None of it calls a judge."""
 
 import textwrap
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +14,9 @@ from worker.core.rubric.lint import FATAL, lint
 from worker.core.rubric.parse import identity
 from worker.errors import EXIT_USAGE, SettingsError, StoreError
 from worker.project.project import Project
+from worker.queries.rubrics import Escalations, recent_escalations
 from worker.scorers.rubric.files import load, read_folder, read_text, shipped_prompts
 from worker.scorers.rubric.scorer import RubricScorer
-from worker.store import schema
-from worker.store.results.escalations import Escalations, escalations
 
 app = typer.Typer(help="The rubrics in prompts/: list, check, preview.", no_args_is_help=True)
 _HASH = 12
@@ -69,10 +67,7 @@ def _escalations(opened: Project) -> list[Escalations]:
     """Of the last weeks; none where nothing is stored yet."""
     until = opened.nights.of(now())
     try:
-        if schema.state(opened.store) != "current":
-            return []
-        with opened.store.read() as connection:
-            return escalations(connection, until - timedelta(weeks=_WEEKS), until)
+        return recent_escalations(opened, until, weeks=_WEEKS)
     except StoreError as error:  # the rubrics are files, and can be listed all the same
         note(f"how often second judges were asked is not known: {error}")
         return []

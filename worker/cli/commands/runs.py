@@ -6,20 +6,17 @@ from typing import Annotated, get_args
 import typer
 from rich.cells import cell_len
 from rich.table import Table
-from sqlalchemy import RowMapping
 
 from worker.cli.context import project
 from worker.cli.options import Json, Since, Until, near, window
 from worker.cli.output import add_row, columns, note, say, show_json, show_table
 from worker.errors import SettingsError
 from worker.project.project import Project
+from worker.queries.runs import RunSummary, list_runs, stored_runs
 from worker.records import RunStatus
-from worker.store.runs import runs as stored
 
 Source = Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")]
 _STATUSES: tuple[str, ...] = get_args(RunStatus)
-_LOOKED_AT = 2_000
-"""Newest runs whose task types a wrong name is compared with."""
 RunId = Annotated[str, typer.Argument(metavar="RUN_ID")]
 
 
@@ -39,10 +36,9 @@ def runs(
     if status is not None and status not in _STATUSES:
         raise SettingsError(f"--status {status!r} is not known{near(status, _STATUSES)}")
     opened = project()
-    with opened.store.read() as connection:
-        rows = stored.list_runs(connection, task_type=task_type, status=status, since=first, until=last, limit=limit)
+    rows = list_runs(opened, task_type=task_type, status=status, since=first, until=last, limit=limit)
     if as_json:
-        show_json({"runs": [{key: value for key, value in row.items() if key != "pk"} for row in rows]})
+        show_json({"runs": [row._asdict() for row in rows]})
         return
     if not rows:
         say(_nothing(opened, task_type))
@@ -60,13 +56,13 @@ _LEFT_OUT = ("steps", "cost", "flags", "status", "task type")
 """What goes where that is not enough; the id never does, for one that is cut cannot be copied."""
 
 
-def _list(rows: Sequence[RowMapping]) -> None:
+def _list(rows: Sequence[RunSummary]) -> None:
     """One run a line."""
     cells = []
     for row in rows:
-        cost = "" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
-        values = (str(row["night"]), row["run_id"], row["task_type"], row["status"], str(row["steps"]), cost)
-        cells.append(dict(zip(_HEADS, (*values, row["flags"]), strict=True)))
+        cost = "" if row.cost_usd is None else f"${row.cost_usd:.4f}"
+        values = (str(row.night), row.run_id, row.task_type, row.status, str(row.steps), cost)
+        cells.append(dict(zip(_HEADS, (*values, row.flags), strict=True)))
     widths = _widths({name: max(map(cell_len, (name, *(cell[name] for cell in cells)))) for name in _HEADS}, columns())
     table = Table(box=None, header_style="", pad_edge=False)
     for name, width in widths.items():
@@ -113,11 +109,8 @@ def _widths(longest: Mapping[str, int], room: int | None) -> dict[str, int]:
 
 def _nothing(opened: Project, task_type: str | None) -> str:
     """Why a list is empty, and what to do."""
-    with opened.store.read() as connection:
-        span = stored.night_span(connection)
-        newest = stored.list_runs(connection, task_type=None, status=None, since=None, until=None, limit=_LOOKED_AT)
-    if span is None:
+    stored = stored_runs(opened)
+    if stored is None:
         return "no runs; take some in with spotcheck ingest"
-    known = {row["task_type"] for row in newest}
-    hint = "" if task_type is None or task_type in known else near(task_type, known)
-    return f"no run matches; there are runs from {span[0]} to {span[1]}{hint}"
+    hint = "" if task_type is None or task_type in stored.task_types else near(task_type, stored.task_types)
+    return f"no run matches; there are runs from {stored.first} to {stored.last}{hint}"

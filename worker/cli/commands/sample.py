@@ -19,8 +19,8 @@ from worker.pipeline.nightly import over_nights
 from worker.project.project import Project
 from worker.queries import cost as estimate_cost
 from worker.queries.cost import Cost
+from worker.queries.runs import night_span
 from worker.records.sample import StratumDraw
-from worker.store.runs import runs
 
 
 def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_run: bool = False) -> list[date]:
@@ -39,8 +39,7 @@ def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_r
             f"night {first} is not over yet in {opened.settings.schedule.time_zone}; it can be drawn "
             f"from the day after on"
         )
-    with opened.store.read() as connection:
-        span = runs.night_span(connection)
+    span = night_span(opened)
     # nights before the first run hold nothing to draw, and there may be hundreds of thousands of them
     oldest = newest if span is None else min(span[0], newest)
     return list(nights_between(max(first, oldest), min(last, newest))) if last >= oldest else []

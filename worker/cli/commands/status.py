@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.context import project
+from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, window
 from worker.cli.output import columns, say, show_json, show_table
 from worker.cli.views import status_engine
-from worker.cli.views.status_counts import answer, count, count_parts
+from worker.cli.views.status_counts import answer, count_parts
 from worker.errors import SettingsError
+from worker.queries.counts import read_counts
 from worker.queries.status import StatusReader
 
 _INTERVAL_S = 2.0
@@ -40,7 +41,7 @@ def status(
 
         status_watch.run(opened, first, last, interval or _INTERVAL_S, as_json=as_json)
         return
-    counted, engine = count(opened, first, last), StatusReader(opened).look()
+    counted, engine = read_counts(opened, first, last, now()), StatusReader(opened).read()
     if as_json:
         show_json(answer(opened, counted, engine))
         return

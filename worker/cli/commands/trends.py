@@ -4,9 +4,8 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -15,35 +14,18 @@ from worker.cli.files import DISK_FULL, is_full, replacing
 from worker.cli.options import Json, near
 from worker.cli.output import columns, counted, inline, plain, say, show_json
 from worker.cli.views import chart, trends_table
-from worker.cli.views.trends_table import PartialWeek, TableNotes
-from worker.core import calendar
+from worker.cli.views.trends_table import TableNotes
 from worker.core.stats.trend import DIMENSIONS
 from worker.errors import ExportError, SettingsError
 from worker.project.project import Project
+from worker.queries.findings import list_findings
+from worker.queries.trends import MissingScoreReason, TrendsRequest, missing_scores, partial_week, read_points
 from worker.records import TrendPoint
-from worker.store.results import cells, counts, findings
-from worker.store.results import trends as weekly_points
-from worker.store.results.counts import MissingScoreReason
-from worker.store.runs import runs
 
 FIELDS = tuple(TrendPoint.model_fields)
 _PNG = Path("trends.png")
-_WEEK = 7
 _NONE = "no trend yet: take runs in (spotcheck ingest), then score nights (spotcheck nightly --wait)"
 _FORMULA = tuple("=+-@＝＋－＠")  # spreadsheets fold the wide ones
-
-
-class TrendsRequest(NamedTuple):
-    """Which points."""
-
-    by: str
-    scorer: str | None
-    task_type: str | None
-    weeks: int
-
-    def oldest_week(self, newest: date) -> str:
-        """The first week, by the newest night with runs."""
-        return calendar.week_of(calendar.weeks_before(newest, self.weeks - 1))
 
 
 def trends(
@@ -72,19 +54,19 @@ def trends(
     if output is not None and form not in ("csv", "png"):
         raise SettingsError(f"--output is for csv and png, not {form}; redirect the others with >")
     opened = project()
-    asked = TrendsRequest(by, scorer, task_type, weeks)
-    points = read(opened, **asked._asdict())
-    why = _why(_standing(opened, asked).values()) if not points else None
+    request = TrendsRequest(by, scorer, task_type, weeks)
+    points = read_points(opened, request)
+    why = None if points else _why(missing_scores(opened, request).values())
     if not points and not why:
-        _complain_of_names(opened, asked)
+        _check_names(opened, request)
     if form == "json":
-        show_json({"points": points})
+        show_json({"points": [point.model_dump() for point in points]})
         return
     if not criteria:
-        points = [point for point in points if point["criterion"] is None]
+        points = [point for point in points if point.criterion is None]
     try:
         if points or form == "csv":
-            _show(opened, points, form, output, asked)
+            _show(opened, points, form, output, request)
         else:
             say(why or _NONE)
     except BrokenPipeError:
@@ -99,51 +81,30 @@ def trends(
 
 
 def _show(
-    opened: Project, points: Sequence[dict[str, Any]], form: str, output: Path | None, asked: TrendsRequest
+    opened: Project, points: Sequence[TrendPoint], form: str, output: Path | None, request: TrendsRequest
 ) -> None:
+    fields = [point.model_dump() for point in points]
     if form == "csv":
-        _csv(points, output)
+        _csv(fields, output)
     elif form == "png":
         path = output or _PNG
         with replacing(path) as part:
-            chart.draw(points, part, _so_far(opened, points))
+            chart.draw(fields, part, partial_week(opened, points, now()))
         say(str(path))
     else:
-        with opened.store.read() as connection:
-            findings_open = len([one for one in findings.list_findings(connection) if one.state == "open"])
         first = set(opened.settings.scoring.rubrics)
-        ordered = sorted(points, key=lambda point: point["scorer"] not in first)
-        beside = TableNotes(
+        notes = TableNotes(
             opened.settings.schedule.time_zone,
-            findings_open,
-            _so_far(opened, points),
-            {key: _why([one]) for key, one in _standing(opened, asked).items()},
+            sum(1 for finding in list_findings(opened) if finding.state == "open"),
+            partial_week(opened, points, now()),
+            {key: _why([reason]) for key, reason in missing_scores(opened, request).items()},
         )
-        for line in trends_table.lines(ordered, asked.by, columns(), beside):
+        ordered = sorted(fields, key=lambda point: point["scorer"] not in first)
+        for line in trends_table.lines(ordered, request.by, columns(), notes):
             say(line)
 
 
-def _so_far(opened: Project, points: Sequence[dict[str, Any]]) -> PartialWeek | None:
-    """The newest week, where not all of its nights are summarised."""
-    week = max(point["week"] for point in points)
-    monday, sunday = calendar.nights_of_week(week)
-    with opened.store.read() as connection:
-        nights = cells.summarised_nights(connection, monday, sunday)
-    return PartialWeek(week, nights, is_over=opened.nights.last_over(now()) >= sunday) if nights < _WEEK else None
-
-
-def _standing(opened: Project, asked: TrendsRequest) -> dict[tuple[str, str], MissingScoreReason]:
-    """What is open and unscored in the weeks asked for, by name and version of each scorer asked for."""
-    with opened.store.read() as connection:
-        span = runs.night_span(connection)
-        if span is None:
-            return {}
-        since = calendar.nights_of_week(asked.oldest_week(span[1]))[0]
-        found = counts.missing_score_reasons(connection, since=since, task_type=asked.task_type)
-    return {key: one for key, one in found.items() if asked.scorer in (None, key[0])}
-
-
-def _why(found: Collection[MissingScoreReason]) -> str:
+def _why(reasons: Collection[MissingScoreReason]) -> str:
     """Why there is no score, in words; empty when nothing is known.
 
     Example:
@@ -154,51 +115,31 @@ def _why(found: Collection[MissingScoreReason]) -> str:
     """
     waiting: Counter[str] = Counter()
     unscored: Counter[str] = Counter()
-    for one in found:
-        waiting.update(one.waiting)
-        unscored.update(one.unscored)
+    for reason in reasons:
+        waiting.update(reason.waiting)
+        unscored.update(reason.unscored)
     for lane, whom in (("judge", "judge"), ("heuristic", "worker")):
         if count := waiting[lane]:
             return f"{counted(count, 'job')} wait{'s' if count == 1 else ''} for a {whom}: spotcheck score --wait"
     if not unscored:
         return ""
     total = sum(unscored.values())
-    reasons = [reason if len(unscored) == 1 else f"{reason} {count:,}" for reason, count in unscored.most_common()]
-    return f"{counted(total, 'run')} {'is' if total == 1 else 'are'} unscored: {inline(', '.join(reasons))}"
+    parts = [reason if len(unscored) == 1 else f"{reason} {count:,}" for reason, count in unscored.most_common()]
+    return f"{counted(total, 'run')} {'is' if total == 1 else 'are'} unscored: {inline(', '.join(parts))}"
 
 
-def _complain_of_names(opened: Project, asked: TrendsRequest) -> None:
+def _check_names(opened: Project, request: TrendsRequest) -> None:
     """A name that has no points because it is mistyped.
 
     Raises:
         SettingsError: Says what was probably meant.
     """
-    everything = read(opened, **asked._replace(scorer=None, task_type=None)._asdict())
-    for option, field, name in (
-        ("--scorer", "scorer", asked.scorer),
-        ("--task-type", "task_type", asked.task_type),
-    ):
-        known = {point[field] for point in everything if point[field] is not None}
+    everything = read_points(opened, request._replace(scorer=None, task_type=None))
+    for option, field in (("--scorer", "scorer"), ("--task-type", "task_type")):
+        name = getattr(request, field)
+        known = {value for point in everything if (value := getattr(point, field)) is not None}
         if name is not None and known and name not in known:
             raise SettingsError(f"{option} {name!r} has no scores in these weeks{near(name, known)}")
-
-
-def read(opened: Project, *, by: str, scorer: str | None, task_type: str | None, weeks: int) -> list[dict[str, Any]]:
-    """Stored points as `--json` shows them, ending with the newest week that has runs."""
-    with opened.store.read() as connection:
-        span = runs.night_span(connection)
-        if span is None:
-            return []
-        oldest = TrendsRequest(by, scorer, task_type, weeks).oldest_week(span[1])
-        rows = weekly_points.points(
-            connection, dimension=by, scorer_name=scorer, task_type=task_type, since_week=oldest
-        )
-    found = []
-    for row in rows:
-        stored = {field: row[field] for field in FIELDS if field != "coverage"}
-        coverage = row["scored"] / row["sampled"] if row["sampled"] else None
-        found.append(TrendPoint(**stored, coverage=coverage).model_dump())
-    return found
 
 
 def _csv(points: Sequence[dict[str, Any]], output: Path | None) -> None:

@@ -26,7 +26,7 @@ from worker import celery, logs
 from worker.celery import broker
 from worker.cli.context import close, project
 from worker.cli.output import err, note, plain, raw_note
-from worker.cli.process.live import Figures, look, one_line, panel
+from worker.cli.process.live import LiveFigures, LiveReader, one_line, panel
 from worker.cli.process.log_lines import as_log_lines
 from worker.cli.process.run import known_level, ready
 from worker.errors import SpotcheckError
@@ -159,12 +159,13 @@ def _watch(
 ) -> None:
     """Tell how it stands until it is stopped or the worker ends."""
     look_at = line_at = 0.0
-    figures: Figures | None = None
+    figures: LiveFigures | None = None
+    reader = LiveReader(opened)
     while not stopping.is_asked and working.is_alive():
         began = time.monotonic()
         is_line_due = shown is None and not is_quiet and began >= line_at
         if began >= look_at and (shown is not None or is_line_due):
-            figures = look(opened, figures)
+            figures = reader.read()
             look_at = time.monotonic() + max(_LOOK_S, _SHARE * (time.monotonic() - began))
         if figures is not None and shown is not None:
             shown.update(panel(opened.settings, figures), refresh=True)

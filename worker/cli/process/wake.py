@@ -10,7 +10,7 @@ from worker.celery import broker
 from worker.cli.output import counted, note
 from worker.errors import SettingsError
 from worker.project.project import Project
-from worker.store.queue import workers
+from worker.queries.status import count_live_workers
 
 _ANSWER_S = 4.0
 """Longest wait for a broker; the ledger has the work already, so a person need not wait for more."""
@@ -47,8 +47,7 @@ class Waking:
         if not still_open:
             return "no job is open"
         jobs = f"{counted(still_open, 'job')} {'is' if still_open == 1 else 'are'} open"
-        with self._opened.store.read() as connection:
-            alive = len(workers.live_workers(connection, self._opened.store.now(connection)))
+        alive = count_live_workers(self._opened)
         if not alive:
             return f"{jobs}, and no worker is seen alive: start one with spotcheck worker, or add --wait"
         if self._is_up is False:

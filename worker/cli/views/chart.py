@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli.output import inline, plain
-from worker.cli.views.trends_table import PartialWeek
 from worker.errors import SettingsError
+from worker.queries.trends import PartialWeek
 
 _MOST_PANELS = 24
 _COLUMNS = 3
@@ -82,7 +82,7 @@ def _panel(
     label = f"{newest['week'][5:]}  {said}"
     if so_far is not None and so_far.week == newest["week"]:
         axis.plot(x[-1:], [newest["mean"]], color=_INK, marker="o", ms=3.5, mfc="white")
-        label = f"{so_far.said}\n{said}"
+        label = f"{so_far.text}\n{said}"
     axis.text(0.02, 0.05, label, transform=axis.transAxes, fontsize=8, color=_INK)
     axis.set_ylim(0, 1.05)
     axis.set_xlim(-0.5, len(weeks) - 0.5)

@@ -7,25 +7,24 @@ import typer
 from worker.cli.output import counted, inline
 from worker.errors import SettingsError
 from worker.project.project import Project
+from worker.queries.runs import FoundRun, find_runs
 from worker.records import Run
-from worker.store.runs import runs as stored
 
 RunId = Annotated[str, typer.Argument(metavar="RUN_ID")]
 Source = Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")]
 
 
-def find_run(opened: Project, run_id: str, source: str | None) -> tuple[int, Run]:
-    """A run and its key in the store.
+def find_run(opened: Project, run_id: str, source: str | None) -> FoundRun:
+    """The one run with this id.
 
     Raises:
         SettingsError: There is none, or several sources have one of this id.
     """
-    with opened.store.read() as connection:
-        found = stored.find_runs(connection, run_id, source)
+    found = find_runs(opened, run_id, source)
     if not found:
         raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
     if len(found) > 1:
-        names = ", ".join(sorted(run.source for _, run in found))
+        names = ", ".join(sorted(one.run.source for one in found))
         raise SettingsError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
     return found[0]
 

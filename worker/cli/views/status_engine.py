@@ -9,12 +9,9 @@ from rich.table import Table
 from worker.cli.output import inline
 from worker.cli.process.health import NAMES
 from worker.cli.views.columns import tables
-from worker.queries.status import EngineStatus, ModelStatus
+from worker.queries.status import AccountBalance, Backlog, Batch, EngineStatus, ModelStatus
 from worker.records import ScorerKey
 from worker.settings import Settings
-from worker.store.budget.accounts import AccountBalance
-from worker.store.queue.backlog import Backlog
-from worker.store.queue.batches import Batch
 
 Part = str | Table
 _ALWAYS = ("heuristic", "judge")
@@ -42,7 +39,7 @@ def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[P
             yield f"judge {inline(model.model)} asked (429) to be left alone until {_clock(model.resumes_at, settings)}"
     for batch in now.batches:
         yield _batch_line(batch, now.at)
-    names = ", ".join(f"{row['name']} ({_lanes(row['lanes'])})" for row in now.workers)
+    names = ", ".join(f"{worker.name} ({_lanes(worker.lanes)})" for worker in now.workers)
     yield f"workers {names}" if now.workers else "workers none seen alive; start one: spotcheck worker"
     yield from _money_lines(now, settings)
 
@@ -110,7 +107,7 @@ def _trouble_lines(model: ModelStatus, now: EngineStatus) -> Iterator[str]:
     """What is wrong and what to do, then what happens by itself."""
     yield f"PAUSED {inline(model.model)}: {_cut(inline(model.trouble or ''))}"
     since = "" if model.trouble_at is None else f"last tried {age((now.at - model.trouble_at).total_seconds())} ago"
-    if not any("judge" in row["lanes"].split(",") for row in now.workers):
+    if not any("judge" in worker.lanes.split(",") for worker in now.workers):
         then = "no worker is alive to try again"
     elif model.resumes_at is not None:
         then = f"tried again in {age((model.resumes_at - now.at).total_seconds())}"
@@ -202,7 +199,7 @@ def answer(now: EngineStatus, settings: Settings) -> dict[str, Any]:
     return {
         "at": now.at,
         "queue": {lane: waiting._asdict() for lane, waiting in now.lanes.items()},
-        "workers": [{key: row[key] for key in ("name", "lanes", "pid", "seen_at")} for row in now.workers],
+        "workers": [worker._asdict() for worker in now.workers],
         "spend_usd": now.spent.spent_usd,
         "reserved_usd": now.spent.reserved_usd,
         "judge": {

@@ -14,11 +14,13 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from worker.cli.context import now
 from worker.cli.output import columns, note, out, plain, say, show_json, show_table
-from worker.cli.views.status_counts import Counted, answer, count, count_parts
+from worker.cli.views.status_counts import answer, count_parts
 from worker.cli.views.status_engine import Part, parts
 from worker.errors import StoreError
 from worker.project.project import Project
+from worker.queries.counts import CountWindow, read_counts
 from worker.queries.status import EngineStatus, StatusReader
 
 _COUNT_S = 10.0
@@ -57,11 +59,11 @@ class _LastScreen:
     def __init__(self, opened: Project, first: date | None, last: date | None) -> None:
         self.opened = opened
         self._window = (first, last)
-        self._watcher = StatusReader(opened)
+        self._status = StatusReader(opened)
         self._count_at = self._look_s = self._took_s = 0.0
         self.every_s = _COUNT_S
         """Seconds between two counts."""
-        self.counted: Counted
+        self.counted: CountWindow
         self.counted_at: datetime
         self.engine: EngineStatus
         self.error: str | None = None
@@ -69,13 +71,13 @@ class _LastScreen:
     def look(self) -> None:
         """Look at the engine, and at the counts where it is time."""
         began = time.monotonic()
-        self.engine = self._watcher.look()
+        self.engine = self._status.read()
         took_s, before_s = time.monotonic() - began, self._took_s
         self._took_s = took_s
         self._look_s = min(took_s, before_s)  # the first look, or one beside a busy moment, is not what looks cost
         if began >= self._count_at:
             counting = time.monotonic()
-            self.counted, self.counted_at = count(self.opened, *self._window), self.engine.at
+            self.counted, self.counted_at = read_counts(self.opened, *self._window, now()), self.engine.at
             self.every_s = max(_COUNT_S, _SHARE * (time.monotonic() - counting))
             self._count_at = counting + self.every_s
         self.error = None

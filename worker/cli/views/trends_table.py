@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from worker.cli.output import counted, inline
+from worker.queries.trends import PartialWeek
 
 _BARS = "▁▂▃▄▅▆▇█"
 _LOW_COVERAGE = 0.8
@@ -23,25 +24,6 @@ class _TableLine(NamedTuple):
     points: Mapping[str, Mapping[str, Any]]
     tail: str
     newest: Mapping[str, Any]
-
-
-class PartialWeek(NamedTuple):
-    """The newest week, of which not all nights are in."""
-
-    week: str
-    nights: int
-    is_over: bool
-    """Whether the calendar has gone beyond it, so that no more nights will come by themselves."""
-
-    @property
-    def said(self) -> str:
-        """In words.
-
-        Example:
-            >>> PartialWeek("2026-W48", 2, is_over=False).said, PartialWeek("2026-W40", 5, is_over=True).said
-            ('W48 so far: 2 of 7 nights', 'W40: 5 of 7 nights')
-        """
-        return f"{self.week[5:]}{'' if self.is_over else ' so far'}: {self.nights} of 7 nights"
 
 
 class TableNotes(NamedTuple):
@@ -83,7 +65,7 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
     state = f"{counted(is_open, 'finding')} open: spotcheck drift" if is_open else "no finding is open"
     yield f"weekly means to {weeks[-1]} (ISO weeks, {beside.zone}); {state}"
     if beside.so_far is not None:
-        yield beside.so_far.said
+        yield beside.so_far.text
     yield "at the end of a line: 95 % interval and n of its newest week; ! coverage < 80 %"
     if len(shown) < len(weeks):
         yield f"the newest {len(shown)} of {len(weeks)} weeks fit in {width} columns; --format csv has all"

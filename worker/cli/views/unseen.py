@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from worker.cli.options import near
 from worker.cli.output import inline, note
 from worker.project.project import Project
+from worker.queries.runs import task_types
 from worker.records.sample import StratumDraw
-from worker.store.runs import runs
 
 
 def warn_unseen(opened: Project, strata: Sequence[StratumDraw]) -> None:
@@ -21,8 +21,7 @@ def warn_unseen(opened: Project, strata: Sequence[StratumDraw]) -> None:
     seen = {one.stratum.task_type for one in strata}
     if all(name in seen for names in named.values() for name in names):
         return
-    with opened.store.read() as connection:
-        known = runs.task_types(connection)
+    known = task_types(opened)
     for table, names in named.items():
         for name in sorted(set(names) - known) if known else ():
             place = f"[{table}.{inline(name)}]"

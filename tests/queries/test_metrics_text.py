@@ -5,29 +5,30 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.render.prometheus import LABEL_CHARS, Family, render
+from worker.queries.metrics import LABEL_CHARS, family, render
 
 
-def read(*families: Family) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def read(*metrics: Metric) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every sample of a text, by name and labels; the parser insists that the text is valid."""
-    text = render(families).decode()
+    text = render(metrics).decode()
     found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
+    for metric in text_string_to_metric_families(text):
+        for sample in metric.samples:
             key = (sample.name, tuple(sorted(sample.labels.items())))
             assert key not in found, "twice"
             found[key] = sample.value
     return found
 
 
-def gauge(*samples: tuple[dict[str, str], float], name: str = "spotcheck_jobs") -> Family:
-    return Family(name, "gauge", "Jobs.", list(samples))
+def gauge(*samples: tuple[dict[str, str], float], name: str = "jobs") -> Metric:
+    return family(name, "Jobs.", samples)
 
 
 def test_gauges_and_counters_come_back_as_they_were() -> None:
-    calls = Family("spotcheck_calls_total", "counter", "Calls.", [({"model": "m"}, 12), ({"model": "n"}, 2**40)])
+    calls = family("calls_total", "Calls.", [({"model": "m"}, 12), ({"model": "n"}, 2**40)], "counter")
     assert read(gauge(({}, 0.25), ({"lane": "judge", "state": "due"}, 3)), calls) == {
         ("spotcheck_jobs", ()): 0.25,
         ("spotcheck_jobs", (("lane", "judge"), ("state", "due"))): 3.0,
@@ -37,10 +38,10 @@ def test_gauges_and_counters_come_back_as_they_were() -> None:
 
 
 def test_help_and_type_come_first_and_a_help_of_two_lines_stays_one() -> None:
-    text = render([Family("spotcheck_x", "gauge", "One\\\ntwo.", [({}, 1)])]).decode()
-    assert text == "# HELP spotcheck_x One\\\\\\ntwo.\n# TYPE spotcheck_x gauge\nspotcheck_x 1\n"
-    (family,) = text_string_to_metric_families(text)
-    assert family.documentation == "One\\\ntwo."
+    text = render([family("x", "One\\\ntwo.", [({}, 1)])]).decode()
+    assert text == "# HELP spotcheck_x One\\\\\\ntwo.\n# TYPE spotcheck_x gauge\nspotcheck_x 1.0\n"
+    (metric,) = text_string_to_metric_families(text)
+    assert metric.documentation == "One\\\ntwo."
 
 
 def test_a_family_without_samples_is_left_out() -> None:
@@ -66,10 +67,10 @@ HOSTILE = ('"} 1\nspotcheck_jobs{x="', "\\", '\\"', "a\rb", "\x00\x1b[2J", "\ud8
 
 
 def test_hostile_names_add_no_line_and_no_metric() -> None:
-    family = gauge(*(({"task_type": name}, 1) for name in HOSTILE))
-    assert len(render([family]).decode().split("\n")) == 2 + len(HOSTILE) + 1
-    assert {name for name, _ in read(family)} == {"spotcheck_jobs"}
-    assert len(read(family)) == len(HOSTILE)
+    metric = gauge(*(({"task_type": name}, 1) for name in HOSTILE))
+    assert len(render([metric]).decode().split("\n")) == 2 + len(HOSTILE) + 1
+    assert {name for name, _ in read(metric)} == {"spotcheck_jobs"}
+    assert len(read(metric)) == len(HOSTILE)
 
 
 def test_long_names_are_cut_and_stay_two() -> None:
@@ -82,7 +83,7 @@ def test_the_same_series_is_told_once() -> None:
     assert list(read(gauge(({"a": "\x7f"}, 1), ({"a": "\x80"}, 2))).values()) == [1.0]
 
 
-@pytest.mark.parametrize("family", [gauge(name="spotcheck-jobs"), gauge(name="spotcheck_jobs_total")])
-def test_a_wrong_name_is_our_mistake(family: Family) -> None:
+@pytest.mark.parametrize("name", ["jobs-open", "jobs_total", "Jobs"])
+def test_a_wrong_name_is_our_mistake(name: str) -> None:
     with pytest.raises(AssertionError):
-        render([family])
+        gauge(({}, 1), name=name)

@@ -1,0 +1,115 @@
+"""Weekly points of scores, and what must be said beside them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from worker.core import calendar
+from worker.project.project import Project
+from worker.records import TrendPoint
+from worker.store.results import cells, counts, trends
+from worker.store.results.counts import MissingScoreReason as MissingScoreReason  # for those who may not see the store
+from worker.store.runs import runs
+
+_WEEK = 7
+_STORED = tuple(field for field in TrendPoint.model_fields if field != "coverage")
+
+
+class TrendsRequest(NamedTuple):
+    """Which points."""
+
+    by: str = "task_type"
+    """`task_type`, `agent` or `agent_version`."""
+    scorer: str | None = None
+    """Only this scorer; None for all."""
+    task_type: str | None = None
+    weeks: int = 8
+    """So many ISO weeks, ending with the newest that has runs."""
+
+    def oldest_week(self, newest: date) -> str:
+        """The first week, by the newest night with runs."""
+        return calendar.week_of(calendar.weeks_before(newest, self.weeks - 1))
+
+
+class PartialWeek(NamedTuple):
+    """The newest week, of which not all nights are in."""
+
+    week: str
+    nights: int
+    is_over: bool
+    """Whether the calendar has gone beyond it, so that no more nights will come by themselves."""
+
+    @property
+    def text(self) -> str:
+        """In words.
+
+        Example:
+            >>> PartialWeek("2026-W48", 2, is_over=False).text, PartialWeek("2026-W40", 5, is_over=True).text
+            ('W48 so far: 2 of 7 nights', 'W40: 5 of 7 nights')
+        """
+        return f"{self.week[5:]}{'' if self.is_over else ' so far'}: {self.nights} of 7 nights"
+
+
+def read_points(project: Project, request: TrendsRequest) -> list[TrendPoint]:
+    """The points of a request; empty where no run was ever taken in or nothing is summarised yet."""
+    with project.store.read() as connection:
+        span = runs.night_span(connection)
+        if span is None:
+            return []
+        return points_since(
+            connection,
+            request.oldest_week(span[1]),
+            by=request.by,
+            scorer=request.scorer,
+            task_type=request.task_type,
+        )
+
+
+def points_since(
+    connection: Connection, week: str, *, by: str = "task_type", scorer: str | None = None, task_type: str | None = None
+) -> list[TrendPoint]:
+    """Points by scorer and criterion: the overall line first, then by task type and segment; oldest week first.
+
+    Args:
+        connection: A read transaction.
+        week: The first ISO week.
+        by: `task_type`, `agent` or `agent_version`.
+        scorer: Only this one; None for all.
+        task_type: Only this one; None for all.
+    """
+    rows = trends.points(connection, dimension=by, scorer_name=scorer, task_type=task_type, since_week=week)
+    return [
+        TrendPoint(
+            **{field: row[field] for field in _STORED},
+            coverage=row["scored"] / row["sampled"] if row["sampled"] else None,
+        )
+        for row in rows
+    ]
+
+
+def partial_week(project: Project, points: Sequence[TrendPoint], now: datetime) -> PartialWeek | None:
+    """The newest week of these points, where not all of its nights are summarised; None where they are.
+
+    Args:
+        project: Whose points.
+        points: At least one.
+        now: The time by the schedule's clock.
+    """
+    week = max(point.week for point in points)
+    monday, sunday = calendar.nights_of_week(week)
+    with project.store.read() as connection:
+        nights = cells.summarised_nights(connection, monday, sunday)
+    return PartialWeek(week, nights, is_over=project.nights.last_over(now) >= sunday) if nights < _WEEK else None
+
+
+def missing_scores(project: Project, request: TrendsRequest) -> Mapping[tuple[str, str], MissingScoreReason]:
+    """Open jobs and unscored runs in the weeks of a request, by name and version of each scorer that has any."""
+    with project.store.read() as connection:
+        span = runs.night_span(connection)
+        if span is None:
+            return {}
+        since = calendar.nights_of_week(request.oldest_week(span[1]))[0]
+        reasons = counts.missing_score_reasons(connection, since=since, task_type=request.task_type)
+    return {key: reason for key, reason in reasons.items() if request.scorer in (None, key[0])}
