@@ -74,7 +74,7 @@ def test_a_finding_is_told_in_one_line_with_its_unit_and_window() -> None:
     )
     assert alerting.finding_text(one) == (
         "billing, failures of tool issue_refund: 2.1 % → 31.0 % over the last 4 hours (61 runs); "
-        "chance alone: less than once in 50 years"
+        "beyond doubt, chance alone: less than once in 50 years"
     )
 
 

@@ -89,12 +89,12 @@ judge:
         ("{when: [low], to: big}", "x:7: `judge.escalate.when.0`: .*'low_confidence'.*found 'low'"),
         ("{to: big}", "x:7: `judge.escalate`: say `when`: a list of low_confidence, failed_evidence, unknown, unread"),
         ("{when: [unknown]}", "x:7: `judge.escalate`: say `to`: the model to ask then"),
-        ("{when: [unknown], to: big, below: 80}", "x:7: `judge.escalate.below`: input should be less than 1"),
-        ("{when: [unknown], to: big, below: 0.5}", "x:7: `judge.escalate.below`: input should be greater than 0.5"),
+        ("{when: [unknown], to: big, below: 80}", "x:7: `judge.escalate.below`: must be below 1"),
+        ("{when: [unknown], to: big, below: 0.5}", "x:7: `judge.escalate.below`: must be above 0.5"),
         ("{when: [unknown], too: big}", "x:7: `judge.escalate.too` is not a key of a rubric; did you mean `to`"),
         ("{when: [unknown], to: big}\n  model: big", "`judge`: `escalate.to` is 'big', the model that is asked first"),
-        ("{when: [unknown], to: big}\n  samples: 21", "x:8: `judge.samples`: input should be less than or equal to 20"),
-        ("{when: [unknown], to: big}\n  samples: 0", "x:8: `judge.samples`: input should be greater than or equal to"),
+        ("{when: [unknown], to: big}\n  samples: 21", "x:8: `judge.samples`: must be at most 20"),
+        ("{when: [unknown], to: big}\n  samples: 0", "x:8: `judge.samples`: must be at least"),
     ],
 )
 def test_what_is_wrong_in_a_rubric_is_told_with_its_line(written: str, said: str) -> None:

@@ -49,9 +49,9 @@ def test_a_clean_rubric_has_no_findings() -> None:
             10,
             7,
             "static-prefix",
-            "move run.steps below",
+            "run.steps is read above",
         ),
-        ("{{ run | f", "{% if run.error %}x{% endif %}{{ run | f", 13, 7, "static-prefix", "full price"),
+        ("{{ run | f", "{% if run.error %}x{% endif %}{{ run | f", 13, 7, "static-prefix", "prompt cache saves little"),
         ("Decide now.", "", 13, 4, "no-reminder", "add a reminder"),
         ("Decide now.", "{{ run.final_output }}", 14, 8, "unknown-variable", "did you mean run.output?"),
         ('role="system"', 'role="assistant"', 1, 1, "no-system", "no system message"),
@@ -127,3 +127,33 @@ def test_retired_models_are_known_by_family(model: str, old: bool) -> None:
 )
 def test_one_sample_may_be_cold_and_several_warm(judge: str) -> None:
     assert lint(CLEAN.replace("version: 1.0.0", f"version: 1.0.0\njudge: {judge}"), PATH, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("version: 1.0.0", "version: '1'", "`version`: must be three numbers such as 1.0.0, or 1.0.0-rc1; found '1'"),
+        ("version: 1.0.0", "version: 1.0.0\nscale: stars", "`scale`: must be 'binary' or 'ordinal'; found 'stars'"),
+        ("  - id: polite", "  - weight: 0\n    id: polite", "`criteria.0.weight`: must be above 0; found 0"),
+        (
+            "  - id: polite",
+            "  - levels: [1, 2, 3]\n    id: polite",
+            "`criteria.0.levels.0`: must be a mapping of keys to values; found 1",
+        ),
+        ("version: 1.0.0", "version: 1.0.0\nneeds: 3", "`needs`: must be a list; found 3"),
+        ("version: 1.0.0", "version: 1.0.0\ntrace: {budget_tokens: x}", "must be a whole number; found 'x'"),
+    ],
+)
+def test_a_wrong_value_is_explained_without_the_terms_of_a_validation_library(old: str, new: str, message: str) -> None:
+    assert message in lint(CLEAN.replace(old, new, 1), PATH, {})[0].message
+
+
+def test_too_many_criteria_are_counted() -> None:
+    criteria = "".join(
+        f"  - {{id: c{number}, question: Is it?, pass_when: It is so in the run.}}\n" for number in range(63)
+    )
+    front, _, rest = CLEAN.partition("criteria:\n")
+    text = f"{front}criteria:\n{criteria}---\n{rest.partition('---')[2].lstrip()}"
+    assert [found.message for found in lint(text, PATH, {})] == [
+        "`criteria`: may have at most 12 entries; found 63 entries"
+    ]

@@ -19,7 +19,8 @@ def tally(**over: int) -> ScorerCounts:
 
 def test_a_drop_is_told_as_a_team_lead_would_say_it() -> None:
     assert told(change())[0] == (
-        "Quality of refund fell from 91 % to 72 % since Tue 10 Nov (n 150; chance alone: less than once in 50 years)."
+        "Quality of refund fell from 91 % to 72 % since Tue 10 Nov "
+        "(n 150; beyond doubt, chance alone: less than once in 50 years)."
     )
 
 

@@ -152,7 +152,7 @@ def test_the_overall_line_is_held_at_its_mix(fresh: Store) -> None:
 def test_the_strangers_headline() -> None:
     assert told(since(0.75))[0] == (
         "Quality of refund fell from 93 % to 75 % [71–79 %] since Tue 10 Nov (n 640; found on one night: 53 %, n 25; "
-        "chance alone: once a year, and it has stayed: 75 % over the 26 nights since)."
+        "weak evidence, chance alone: once a year, and it has stayed: 75 % over the 26 nights since)."
     )
 
 

@@ -6,7 +6,7 @@ Whatever came from outside stands in a code span: there it makes no link, no pic
 import re
 from collections.abc import Iterable, Sequence
 
-from worker.core.drift.alerting import rarity
+from worker.core.drift.alerting import evidence
 from worker.core.report import story
 from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import counted, day, dollars, percent
@@ -73,7 +73,7 @@ def _finding(change: Change, report: Report) -> Iterable[str]:
     one = change.drift
     today = report.window.until if report.window else one.found_night
     said = [f"finding {one.finding_id}", f"found {day(one.found_night)}", f"n {story.scored_behind(change):,}"]
-    said += [story.raised_by(change), f"chance alone: {rarity(one.chance_per_year)}", story.persistence(change)]
+    said += [story.raised_by(change), evidence(one.chance_per_year), story.persistence(change)]
     said += ["" if one.state == "open" else one.state]
     why = "; ".join(part for part in said if part)
     yield f"- {_sentence(story.headline(change, report.primary))} since {story.since_day(one, today)} ({why})"

@@ -22,6 +22,8 @@ TAIL_SHARE = 0.005
 MIN_RUNS_FOR_TAIL = 400
 """With fewer runs in the past its 99.5th percentile is unreliable."""
 _MOST_LEVEL = 1e-4
+BEYOND_DOUBT_PER_YEAR, CLEAR_PER_YEAR = 0.05, 0.5
+"""A finding that chance shows at most once in 20 years is called beyond doubt, at most once in 2 years clear."""
 SPEND_Z = 4.0
 _SPEND_MAD_FLOOR = 0.08
 _FEWEST_WEEKS = 3
@@ -200,6 +202,21 @@ def rarity(per_year: float) -> str:
     return f"once in {years:.0f} years" if years >= 2 else "once a year"
 
 
+def evidence(per_year: float) -> str:
+    """How strong a finding is, in words, and how often chance alone shows it.
+
+    Example:
+        >>> evidence(0.02), evidence(0.25)
+        ('beyond doubt, chance alone: less than once in 50 years', 'clear, chance alone: once in 4 years')
+        >>> evidence(1.8)
+        'weak evidence, chance alone: 1.8 times a year'
+    """
+    strength = "clear" if per_year <= CLEAR_PER_YEAR else "weak evidence"
+    if per_year <= BEYOND_DOUBT_PER_YEAR:
+        strength = "beyond doubt"
+    return f"{strength}, chance alone: {rarity(per_year)}"
+
+
 def window_text(drift: Drift) -> str:
     """The window of a finding in words: `last 3 nights`, `last 4 hours`."""
     size, unit = (drift.window_nights, "night") if drift.window_hours is None else (drift.window_hours, "hour")
@@ -216,5 +233,5 @@ def finding_text(drift: Drift) -> str:
     before, after = format_level(drift.kind, drift.before), format_level(drift.kind, drift.after)
     return (
         f"{where}, {stream_title(drift.stream.scorer)}: {before} → {after} "
-        f"over the {window_text(drift)} ({drift.scored:,} runs); chance alone: {rarity(drift.chance_per_year)}"
+        f"over the {window_text(drift)} ({drift.scored:,} runs); {evidence(drift.chance_per_year)}"
     )

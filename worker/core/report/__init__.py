@@ -1,1 +1,1 @@
-"""The weekly review as records and sentences; pure."""
+"""The weekly review: its records, its sentences and its number formats."""

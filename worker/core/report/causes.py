@@ -1,4 +1,4 @@
-"""Findings that one cause may have given: told together, under the first of them."""
+"""Grouping findings that may have the same cause, so that the report shows them as one."""
 
 from collections.abc import Sequence
 
@@ -9,54 +9,54 @@ _SETTLED = ("recovered", "accepted")
 
 
 def group_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Say of each finding which other it is a part of.
+    """Set `part_of` of each finding that probably has the same cause as another.
 
-    The overall line moves with each large task type, and an aggregate with its criteria. Such two are one where their
-    windows share a night and both went the same way. Nothing is left out, and the order stays.
+    The overall line moves with each large task type, and an aggregate with its criteria. Two such findings are grouped
+    where their windows share a night and both moved in the same direction.
 
     Args:
         changes: Findings in any order.
 
     Returns:
-        The same, each with the number of the finding under which it is told; None for those that lead.
+        The same findings in the same order; `part_of` is the number of the leading finding, None for leading ones.
     """
     leads: list[Drift] = []
     part_of: dict[int | None, int | None] = {}
-    for one in sorted((change.drift for change in changes), key=_order):
-        lead = next((lead for lead in leads if _is_one(lead, one)), None)
+    for drift in sorted((change.drift for change in changes), key=_order):
+        lead = next((lead for lead in leads if _has_same_cause(lead, drift)), None)
         if lead is None:
-            leads.append(one)
+            leads.append(drift)
         else:
-            part_of[one.finding_id] = lead.finding_id
+            part_of[drift.finding_id] = lead.finding_id
     return tuple(change._replace(part_of=part_of.get(change.drift.finding_id)) for change in changes)
 
 
 def parts_of(lead: Change, changes: Sequence[Change]) -> list[Change]:
-    """The findings that are told under another."""
+    """The findings grouped under another."""
     number = lead.drift.finding_id
     return [change for change in changes if number is not None and change.part_of == number]
 
 
 def lead_changes(changes: Sequence[Change]) -> list[Change]:
-    """The findings that are told by themselves."""
+    """The findings that are shown by themselves."""
     return [change for change in changes if change.part_of is None]
 
 
-def _order(one: Drift) -> tuple[bool, bool, bool, float]:
-    """What is open first, a task type before the overall line, an aggregate before its criteria, then the surest."""
-    return one.state in _SETTLED, one.stream.task_type is None, one.stream.criterion is not None, -one.z
+def _order(drift: Drift) -> tuple[bool, bool, bool, float]:
+    """Sort key: open findings first, task types before the overall line, aggregates before criteria, then higher z."""
+    return drift.state in _SETTLED, drift.stream.task_type is None, drift.stream.criterion is not None, -drift.z
 
 
-def _is_one(lead: Drift, one: Drift) -> bool:
-    first, second = lead.stream, one.stream
+def _has_same_cause(lead: Drift, other: Drift) -> bool:
+    first, second = lead.stream, other.stream
     if (first.scorer, first.scorer_version) != (second.scorer, second.scorer_version):
         return False
-    if (lead.after < lead.before) != (one.after < one.before):
+    if (lead.after < lead.before) != (other.after < other.before):
         return False
-    if lead.since > one.found_night or one.since > lead.found_night:
+    if lead.since > other.found_night or other.since > lead.found_night:
         return False
-    if lead.state in _SETTLED and one.state not in _SETTLED:
-        return False  # what is open must not hide under what is over
+    if lead.state in _SETTLED and other.state not in _SETTLED:
+        return False  # an open finding must not be hidden under one that is over
     is_whole = second.task_type is None and first.task_type is not None and first.criterion == second.criterion
     is_same = first.task_type == second.task_type and first.criterion != second.criterion
     return is_whole or is_same

@@ -1,4 +1,4 @@
-"""Numbers as people read them: percent, dollars, days, counts."""
+"""Formats of numbers in reports: percent, dollars, days, counts, intervals, p values."""
 
 import math
 from datetime import date
@@ -8,7 +8,7 @@ Unit = Literal["share", "usd", "count"]
 
 
 def percent(share: float, *, digits: int | None = None) -> str:
-    """A share 0..1 in percent; near 0 and 100 with a digit more, so that 0.4 % is not told as 0.
+    """A share 0..1 in percent; near 0 and 100 with a further digit, so that 0.4 % is not shown as 0 %.
 
     Example:
         >>> percent(0.724), percent(0.031), percent(0.004), percent(0.0), percent(1.0), percent(0.9996)
@@ -23,7 +23,7 @@ def percent(share: float, *, digits: int | None = None) -> str:
 
 
 def dollars(usd: float) -> str:
-    """US dollars with as many digits as tell something.
+    """US dollars with two significant digits below $1, cents up to $1,000, whole dollars above.
 
     Example:
         >>> [dollars(usd) for usd in (0.0, 0.000914, 0.0214, 0.34, 1.836, 41.5, 1204.4)]
@@ -51,7 +51,7 @@ def amount(value: float, unit: Unit) -> str:
 
 
 def from_to(before: float, after: float, unit: Unit) -> tuple[str, str]:
-    """Two figures told with enough digits that they differ.
+    """Two figures with enough digits that they differ.
 
     Example:
         >>> from_to(0.912, 0.721, "share"), from_to(0.9741, 0.9738, "share"), from_to(0.021, 0.0344, "usd")
@@ -67,7 +67,7 @@ def from_to(before: float, after: float, unit: Unit) -> tuple[str, str]:
 
 
 def interval_text(low: float, high: float, unit: Unit) -> str:
-    """The ends of an interval, as they stand behind a figure.
+    """An interval in brackets, as shown after a figure.
 
     Example:
         >>> interval_text(0.714, 0.787, "share"), interval_text(0.0158, 0.0171, "usd")
@@ -78,14 +78,14 @@ def interval_text(low: float, high: float, unit: Unit) -> str:
 
 
 def day(night: date, *, year: bool = False) -> str:
-    """A day as people say it.
+    """A date with its weekday.
 
     Example:
         >>> day(date(2026, 11, 10)), day(date(2026, 11, 10), year=True)
         ('Tue 10 Nov', 'Tue 10 Nov 2026')
     """
-    said = f"{night:%a} {night.day} {night:%b}"
-    return f"{said} {night.year}" if year else said
+    text = f"{night:%a} {night.day} {night:%b}"
+    return f"{text} {night.year}" if year else text
 
 
 def counted(number: int, noun: str) -> str:
@@ -99,7 +99,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p value with the digits that matter.
+    """A p value with two to four digits.
 
     Example:
         >>> p_value(0.00001), p_value(0.00041), p_value(0.034), p_value(1.0)

@@ -1,4 +1,4 @@
-"""The weekly review as records: all that a page, a ticket or a terminal shows of it, gathered at one moment."""
+"""The records of the weekly review: everything that the page, the Markdown text and the terminal show."""
 
 from datetime import date, datetime
 from typing import Literal, NamedTuple
@@ -10,28 +10,28 @@ from worker.records import Alert, Drift, Estimate
 
 LOW_COVERAGE = 0.8
 MIN_LATER_NIGHTS = 3
-"""Nights after a finding below which it is not said whether it has stayed."""
+"""Least number of nights after a finding from which the report says whether the change has stayed."""
 CLEAR_RATIO = 1.5
-"""How many times as far as its interval reaches a level must lie from the old one, which has an error of its own: were
-it learned from as many nights, both together would scatter by a root of two more."""
+"""A level is clearly different from the old one if it is further away than this times the half-width of its interval.
+More than 1, because the old level has an error too: with as many nights both together scatter by √2 more."""
 RECOVERED_BELOW = 0.25
-"""Part of the found change below which it is made up for: the rule by which `flow.follow` lets a finding go."""
+"""A finding has recovered when less than this part of its change is left; as in `pipeline.follow`."""
 GOOD_FROM = 0.5
-"""A run counts as good from this score of the primary rubric on."""
+"""A run counts as good from this score (0..1) of the primary rubric on."""
 LEARN_NIGHTS = 14
-"""Nights with runs before anything is tested for a change."""
+"""Nights with runs that a stream needs before it is tested for a change."""
 
 StreamState = Literal["tested", "young", "unscored", "elsewhere"]
 
 
 class OutsideName(str):
-    """A name from outside inside a sentence: each form of the report shows it as data in its own way."""
+    """A name from outside within a sentence, which each output format must escape in its own way."""
 
     __slots__ = ()
 
 
 Sentence = tuple[str, ...]
-"""Pieces in their order; those that came from outside are `Name`."""
+"""Pieces of text in order; names from outside are `OutsideName`."""
 
 
 class Window(NamedTuple):
@@ -48,23 +48,23 @@ class Window(NamedTuple):
     runs: int
     """Ended runs of the window."""
     nights_over: int | None = None
-    """Nights of the window that are over, where it still runs; None for one that is over."""
+    """Nights of the window that are over; None when the whole window is over."""
 
     @property
     def so_far(self) -> str:
-        """How much of a window that still runs is over: `2 of 7 nights so far`; empty for one that is over."""
+        """`2 of 7 nights so far` for a window that is not over yet; else empty."""
         if self.nights_over is None:
             return ""
         return f"{self.nights_over} of {counted((self.until - self.since).days + 1, 'night')} so far"
 
     @property
     def week_so_far(self) -> str:
-        """The same where the window is a week: how much of its weekly points is there."""
+        """As `so_far` where the window is a whole week; else empty."""
         return self.so_far if self.since.weekday() == 0 and (self.until - self.since).days == 6 else ""
 
     @property
     def title(self) -> str:
-        """Its name in a sentence, with how much of it is over where it still runs."""
+        """The window's name for a sentence, with `so_far` where it is not over."""
         return f"{self.label} ({self.so_far})" if self.so_far else self.label
 
 
@@ -73,7 +73,7 @@ class WeekPoint(NamedTuple):
 
     week: str
     series: str
-    """The scorer's version, with its judge's fingerprint."""
+    """The series id: version, with 8 hex of the fingerprint."""
     population: int
     sampled: int
     scored: int
@@ -82,21 +82,21 @@ class WeekPoint(NamedTuple):
     low: float | None
     high: float | None
     raw_mean: float | None = None
-    """Overall line only: at this week's own mix."""
+    """Overall line only: the mean at this week's own mix."""
 
     @property
     def coverage(self) -> float | None:
-        """Scored of sampled, 0..1; None when nothing was sampled."""
+        """Scored share of the sampled runs, 0..1; None when nothing was sampled."""
         return self.scored / self.sampled if self.sampled else None
 
     @property
     def is_thin(self) -> bool:
-        """Whether too little of the sample was scored to trust the point."""
+        """Whether the coverage is below 80 %."""
         return self.coverage is not None and self.coverage < LOW_COVERAGE
 
 
 class Mark(NamedTuple):
-    """Something that happened on a night of a stream."""
+    """An event on a night of a stream, shown as a vertical line."""
 
     night: date
     kind: Literal["version", "series", "finding"]
@@ -105,13 +105,13 @@ class Mark(NamedTuple):
 
 
 class StreamChart(NamedTuple):
-    """What one small picture shows: a task type (None: all, at the fixed mix) and a scorer, all its series."""
+    """One small chart: a task type (None: all, at the fixed mix) and a scorer, with all its series."""
 
     task_type: str | None
     scorer: str
     is_rubric: bool
     points: tuple[WeekPoint, ...]
-    """Oldest week first; at most one a week and series."""
+    """Oldest week first; at most one for each week and series."""
     marks: tuple[Mark, ...]
     nights: int
     """Nights with scores so far."""
@@ -119,17 +119,17 @@ class StreamChart(NamedTuple):
 
     @property
     def newest(self) -> WeekPoint | None:
-        """The newest week that has a score."""
+        """The newest week with a score; None without any."""
         return next((point for point in reversed(self.points) if point.mean is not None), None)
 
 
 class RunRef(NamedTuple):
-    """A run to look up."""
+    """A run to read."""
 
     run_id: str
     source: str
     figure: float | None
-    """What it was chosen by: the score, the dollars or the steps; None where a status decided."""
+    """The value it was chosen by: score, US dollars or steps; None where it was chosen by its status."""
 
 
 class LevelSince(NamedTuple):
@@ -138,10 +138,10 @@ class LevelSince(NamedTuple):
     whole: Estimate
     """All nights from the first of the finding's window to the last of the report's."""
     later: Estimate
-    """Only the nights after it was found: the window that raised the alarm was the worst of many, and exaggerates.
-    The interval is of what lies behind those runs, to be compared with the old level."""
+    """Only the nights after it was found. The window that raised the alarm was the most extreme of many and exaggerates
+    the change. The interval is of the underlying level, for comparison with the old one."""
     nights: int
-    """Of those after it was found, the ones with scores or runs."""
+    """Nights after it was found that have scores or runs."""
 
 
 class Change(NamedTuple):
@@ -151,20 +151,21 @@ class Change(NamedTuple):
     is_new: bool
     """Found in this window."""
     differs: Contrasts
-    """What sets the bad runs of its window and the four weeks before apart."""
+    """Facts associated with the bad runs of its window and of the four weeks before."""
     bad_means: str
-    """What makes a run bad here, in words: `scored below 0.5`, `errored`."""
+    """What counts as bad here, in words: `scored below 0.5`, `errored`."""
     worst: tuple[RunRef, ...]
     since: LevelSince | None = None
-    """None where it is not known, or the finding has recovered."""
+    """None where it is unknown, or the finding has recovered."""
     part_of: int | None = None
-    """The finding under which it is told, as one cause may have given both; None for one that stands by itself."""
+    """Number of the finding that it is grouped under, as both may have the same cause; None for one shown by itself."""
 
     @property
     def size(self) -> Estimate | None:
-        """The level since, where that is what to tell; None where the finding's own window must do.
+        """The level since the finding, to be shown in place of the finding's own window.
 
-        That is so where the nights since lie on the other side of the old level: a drop to more than before is none.
+        None where it is unknown or lies on the other side of the old level: a drop to more than before would make no
+        sense.
         """
         mean = None if self.since is None else self.since.whole.mean
         if self.since is None or mean is None or self.part_left(mean) <= 0:
@@ -173,10 +174,11 @@ class Change(NamedTuple):
 
     @property
     def has_stayed(self) -> bool | None:
-        """Whether the nights after it was found show the change without those that raised the alarm.
+        """Whether the nights after it was found show the change by themselves, without those that raised the alarm.
 
-        They do where the old level lies clearly outside of their interval, and a quarter of the change is left: over
-        many runs a change too small to matter is seen too. None where they are too few to say, or it is not clear.
+        True where the old level lies clearly outside their interval and at least a quarter of the change is left; the
+        second condition matters because with many runs tiny changes are significant too. None where there are too few
+        nights, or it is not clear.
         """
         if self.since is None or self.since.nights < MIN_LATER_NIGHTS:
             return None
@@ -190,13 +192,13 @@ class Change(NamedTuple):
         return True if away >= CLEAR_RATIO * reach else None
 
     def part_left(self, level: float) -> float:
-        """How much of the found change is left at a level: 1 for all of it, 0 or less for none."""
-        found = self.drift.after - self.drift.before
-        return (level - self.drift.before) / found if found else 0.0
+        """The part of the found change that is left at a level: 1 for all of it, 0 or less for none."""
+        change = self.drift.after - self.drift.before
+        return (level - self.drift.before) / change if change else 0.0
 
 
 class TaskTypeOutcome(NamedTuple):
-    """How the ended runs of a task type came out. Statuses are counted; good is estimated from the sample."""
+    """The outcomes of the ended runs of a task type. Statuses are counted; good is estimated from the sample."""
 
     task_type: str | None
     """None: all task types."""
@@ -205,7 +207,7 @@ class TaskTypeOutcome(NamedTuple):
     errored: int
     incomplete: int
     good: Estimate
-    """Share of the completed runs that are good, weighted back to all of them."""
+    """Good share of all completed runs, estimated from the sample, 0..1."""
 
     @property
     def runs(self) -> int:
@@ -214,7 +216,7 @@ class TaskTypeOutcome(NamedTuple):
 
 
 class WeekFigure(NamedTuple):
-    """One operational figure of one week over all ended runs; no runs give None."""
+    """One operational figure of one week over all ended runs; value, low and high are None without runs."""
 
     week: str
     n: int
@@ -223,11 +225,11 @@ class WeekFigure(NamedTuple):
     low: float | None
     high: float | None
     total: float = 0.0
-    """US dollars or steps in all."""
+    """Sum, in US dollars or steps."""
 
 
 class OperationalWeeks(NamedTuple):
-    """Cost, errors and tools of one task type, week by week, oldest first."""
+    """Cost, errors, aborts, steps and tool failures of one task type, by week, oldest first."""
 
     task_type: str
     runs: int
@@ -237,11 +239,11 @@ class OperationalWeeks(NamedTuple):
     aborts: tuple[WeekFigure, ...]
     steps: tuple[WeekFigure, ...]
     tools: tuple[tuple[str, tuple[WeekFigure, ...]], ...]
-    """By tool: the failed share of its calls, averaged over the runs that used it."""
+    """By tool: the failed share of its calls, 0..1, averaged over the runs that used it."""
 
 
 class ScorerCounts(NamedTuple):
-    """The counts of one scorer over the window; `ended` is the sum of all that follow it."""
+    """The counts of one scorer over the window; `ended` is the sum of the counts after it."""
 
     scorer: str
     series: str
@@ -256,23 +258,23 @@ class ScorerCounts(NamedTuple):
     shed: int
     pending: int
     reasons: tuple[tuple[str, str, int], ...]
-    """State, reason, runs; for unscored, failed and shed, most first."""
+    """State, reason, runs of unscored, failed and skipped (shed) runs; most first."""
 
     @property
     def coverage(self) -> float | None:
-        """Scored of what was drawn for it, 0..1; None when nothing was."""
+        """Scored share of the runs drawn for it, 0..1; None when none were."""
         drawn = self.scored + self.unscored + self.failed + self.shed + self.pending
         return self.scored / drawn if drawn else None
 
 
 class JudgeUsage(NamedTuple):
-    """What one judge model cost in the window."""
+    """What one judge model was used for in the window, and what it cost."""
 
     model: str
-    """As the server named itself; as requested where it did not."""
+    """As the server names it; as requested where it does not."""
     verdicts: int
     priced: int
-    """Verdicts whose cost is known; the others are not in the dollars."""
+    """Verdicts of known cost; `cost_usd` is theirs."""
     cost_usd: float
     input_tokens: int
     output_tokens: int
@@ -283,64 +285,65 @@ class Sensitivity(NamedTuple):
 
     task_type: str | None
     drop: float | None
-    """0..1: so many more failed runs among those of the last nights; None where none would have been."""
+    """Additional failed share of the runs of the last nights, 0..1; None where no drop would have been found."""
 
 
 class UntestedStream(NamedTuple):
-    """A stream of the primary rubric for which no smallest drop is told."""
+    """A stream of the primary rubric without a smallest drop, and why."""
 
     task_type: str | None
     reason: str
 
 
 class SampleSummary(NamedTuple):
-    """What was sampled, whether it adds up, and what it cost."""
+    """What was sampled and scored, whether the counts add up, and what it cost."""
 
     tallies: tuple[ScorerCounts, ...]
     reconciles: bool
     judged: tuple[JudgeUsage, ...]
-    """By model, most verdicts first."""
+    """By judge model, most verdicts first."""
     sensitivity: tuple[Sensitivity, ...]
-    """Of the primary rubric's streams that were tested and have no finding; overall first."""
+    """For the primary rubric's streams that were tested and have no finding; overall line first."""
     untold: tuple[UntestedStream, ...]
-    """The others of the primary rubric, with the reason; in the same order."""
+    """The other streams of the primary rubric, in the same order."""
     sensitivity_nights: int
     false_alarms_per_year: float
 
     @property
     def judging_usd(self) -> float | None:
-        """What judging cost, US dollars, where it is known; None where no verdict has a known price."""
-        if self.judged and not any(one.priced for one in self.judged):
+        """Known cost of judging, US dollars; None where no verdict has a known cost, 0 without verdicts."""
+        if self.judged and not any(model.priced for model in self.judged):
             return None
-        return sum(one.cost_usd for one in self.judged)
+        return sum(model.cost_usd for model in self.judged)
 
 
 class Report(NamedTuple):
-    """All of it."""
+    """The whole weekly review."""
 
     window: Window | None
     """None for a store without runs."""
     task_type: str | None
-    """Where the report is about one task type only."""
+    """The only task type of the report; None for all."""
     sentences: tuple[Sentence, ...]
-    """One to three, the most important first."""
+    """One to three sentences, the most important first."""
     primary: str | None
-    """The rubric that decides what is good; None where no rubric is in force or has scores."""
+    """The rubric that decides what a good run is; None where no rubric is active or has scores."""
     streams: tuple[StreamChart, ...]
     """Rubrics first, streams with findings first in each."""
     changes: tuple[Change, ...]
-    """Newest first; those of the window, and older ones that are not settled."""
+    """Findings of the window, and older ones that are still open; newest first."""
     alerts: tuple[Alert, ...]
-    """What else was told in the window: dear runs, a day's spend; those told now first."""
+    """Other alerts of the window (costly runs, a day's spend); those of urgency `now` first."""
     groups: tuple[TaskTypeOutcome, ...]
     """All task types together first, then those with most runs."""
     operations: tuple[OperationalWeeks, ...]
     common: Contrasts
+    """Facts associated with bad runs in the whole window."""
     reading: ReadingList
     sampled: SampleSummary
     made_at: datetime
     store: str
-    """Without its password."""
+    """The database URL without its password."""
     time_zone: str
     version: str
-    """Spotcheck's."""
+    """Spotcheck's version."""

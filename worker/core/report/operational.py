@@ -1,4 +1,4 @@
-"""What runs cost, how many erred and which tools failed, week by week, from the figures of all ended runs."""
+"""Weekly cost, errors, steps and tool failures, from the operational figures of all ended runs."""
 
 import math
 from collections import defaultdict
@@ -10,43 +10,43 @@ from worker.core.report.model import OperationalWeeks, WeekFigure
 from worker.core.stats.intervals import interval
 
 _WIDTH = math.log(1.05)
-"""Of a bucket of `core.pulse`, on the log scale."""
+"""Width of a bucket of `core.drift.operational` on the log scale."""
 _FEWEST = 10
-"""Runs below which a mean of dollars or steps is shown without an interval."""
+"""With fewer runs a mean of dollars or steps is shown without an interval."""
 _Z95 = 1.959964
 
 
 def weekly_operations(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[str]) -> tuple[OperationalWeeks, ...]:
-    """Sum nightly figures up by week.
+    """Sum nightly figures by week.
 
-    These are counts of all ended runs, not of a sample: the interval says how far the rate behind them may lie from
-    what one week happened to show.
+    They count all ended runs, not a sample; the interval is of the underlying rate, of which one week is an
+    observation.
 
     Args:
         figures: Each with the ISO week of its night, in any order.
-        weeks: The weeks wanted, oldest first.
+        weeks: The weeks to return, oldest first.
 
     Returns:
-        One a task type, those with most runs in the newest week first; empty without figures. A week without runs
-        has n = 0 and None.
+        One for each task type, those with most runs in the newest week first; empty without figures. A week without
+        runs has n = 0 and None.
     """
     sums: dict[str, dict[tuple[str, str], dict[str, list[Nightly]]]] = defaultdict(lambda: defaultdict(dict))
-    for week, one in figures:
-        sums[one.task_type][one.measure, one.subject].setdefault(week, []).append(one)
-    found = [_of_task(task_type, measures, weeks) for task_type, measures in sums.items()]
-    return tuple(sorted(found, key=lambda one: (-one.runs, one.task_type)))
+    for week, figure in figures:
+        sums[figure.task_type][figure.measure, figure.subject].setdefault(week, []).append(figure)
+    result = [_of_task(task_type, measures, weeks) for task_type, measures in sums.items()]
+    return tuple(sorted(result, key=lambda weeks_of_task: (-weeks_of_task.runs, weeks_of_task.task_type)))
 
 
 def _of_task(
     task_type: str, measures: dict[tuple[str, str], dict[str, list[Nightly]]], weeks: Sequence[str]
 ) -> OperationalWeeks:
     def rates(measure: str, subject: str = "") -> tuple[WeekFigure, ...]:
-        own = measures.get((measure, subject), {})
-        return tuple(_rate(week, own.get(week, ())) for week in weeks)
+        by_week = measures.get((measure, subject), {})
+        return tuple(_rate(week, by_week.get(week, ())) for week in weeks)
 
     def means(measure: str) -> tuple[WeekFigure, ...]:
-        own = measures.get((measure, ""), {})
-        return tuple(_mean(week, own.get(week, ())) for week in weeks)
+        by_week = measures.get((measure, ""), {})
+        return tuple(_mean(week, by_week.get(week, ())) for week in weeks)
 
     errors = rates("errors")
     tools = sorted(subject for measure, subject in measures if measure == "tool")
@@ -57,32 +57,32 @@ def _of_task(
 
 
 def _rate(week: str, nights: Sequence[Nightly]) -> WeekFigure:
-    n, so = sum(one.n for one in nights), sum(one.s for one in nights)
+    n, hits = sum(night.n for night in nights), sum(night.s for night in nights)
     if not n:
         return WeekFigure(week, 0, None, None, None)
-    share = min(1.0, so / n)
-    return WeekFigure(week, n, share, *interval(share, n), total=so)
+    share = min(1.0, hits / n)
+    return WeekFigure(week, n, share, *interval(share, n), total=hits)
 
 
 def _mean(week: str, nights: Sequence[Nightly]) -> WeekFigure:
-    n, total = sum(one.n for one in nights), sum(one.total for one in nights)
+    n, total = sum(night.n for night in nights), sum(night.total for night in nights)
     if not n:
         return WeekFigure(week, 0, None, None, None)
     mean = total / n
     if n < _FEWEST:
         return WeekFigure(week, n, mean, None, None, total)
-    squares = sum(_squares(one.histogram) for one in nights if one.histogram is not None)
+    squares = sum(_squares(night.histogram) for night in nights if night.histogram is not None)
     margin = _Z95 * math.sqrt(max(0.0, squares / n - mean * mean) / n)
     return WeekFigure(week, n, mean, max(0.0, mean - margin), mean + margin, total)
 
 
 def _squares(histogram: Histogram) -> float:
-    """Sum of the squares of what is in the buckets, each taken at its middle: within 5 %."""
+    """Sum of the squares of a histogram's values, each taken at the middle of its bucket: within 5 %."""
     return sum(count * bucket_middle(key) ** 2 for key, count in histogram.items())
 
 
 def bucket_middle(bucket: int) -> float:
-    """The value in the middle of a bucket of `core.pulse`, on the log scale.
+    """The middle of a bucket of `core.drift.operational`, on the log scale.
 
     Example:
         >>> bucket_middle(ZERO_BUCKET), round(bucket_middle(22), 2)

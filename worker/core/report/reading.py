@@ -1,4 +1,4 @@
-"""Runs to read."""
+"""The records of the reading list: runs shortened for a person to read."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Excerpt(NamedTuple):
 
 
 class StepLine(NamedTuple):
-    """One step, abridged."""
+    """One step, shortened."""
 
     seq: int
     kind: str
@@ -25,7 +25,7 @@ class StepLine(NamedTuple):
 
 
 class ScoreLine(NamedTuple):
-    """What one scorer says of a run; unscored has a reason and no value."""
+    """The score of one scorer for a run; an unscored one has a reason and no value."""
 
     scorer: str
     criterion: str | None
@@ -51,7 +51,7 @@ class RunToRead(NamedTuple):
     flags: tuple[str, ...]
     error: Excerpt | None
     input: Excerpt | None
-    """None where it was not recorded, or is pruned."""
+    """None where it was not recorded, or was pruned."""
     output: Excerpt | None
     steps: tuple[StepLine, ...]
     """The first and the last, in order."""
@@ -59,17 +59,17 @@ class RunToRead(NamedTuple):
     scores: tuple[ScoreLine, ...]
     """Rubrics first, each aggregate before its criteria."""
     value: float | None
-    """What it is ranked by: the primary rubric's score, else the heuristics' mean."""
+    """The value it is ranked by: the primary rubric's score, else the heuristics' mean; None where it has none."""
     unscored: str
     """Why there is no value; empty where there is one."""
 
 
 class ReadingList(NamedTuple):
-    """Runs to read."""
+    """The runs of a report for a person to read."""
 
     random: tuple[RunToRead, ...]
-    """A uniform random subset of all ended runs of the window: those of the smallest sample keys."""
+    """A uniform random subset of all ended runs of the window: those with the smallest sample keys."""
     worst: tuple[RunToRead, ...]
-    """The lowest scores, without those that stand among the random ones."""
+    """The runs with the lowest scores, without those among the random ones."""
     worst_by: str | None
     """The scorer that ranks them; `heuristics` for their mean; None when nothing was scored."""

@@ -1,14 +1,15 @@
-"""What a team lead can repeat in a meeting: one to three sentences, each with its n and how rarely chance shows it."""
+"""The sentences of the report: what has changed, with n and how rare it is by chance, or that nothing has."""
 
 from collections.abc import Sequence
 from datetime import date
 
-from worker.core.drift.alerting import rarity, stream_title
+from worker.core.drift.alerting import evidence, stream_title
 from worker.core.report.causes import lead_changes, parts_of
 from worker.core.report.formatting import Unit, amount, counted, day, from_to, interval_text, percent
 from worker.core.report.model import (
     LEARN_NIGHTS,
     LOW_COVERAGE,
+    RECOVERED_BELOW,
     Change,
     OperationalWeeks,
     OutsideName,
@@ -24,7 +25,7 @@ _MOST = 3
 _QUALITY = ("agent", "judge", "mix")
 _LIVING = ("open", "acknowledged", "muted")
 _FAR_DAYS = 300
-"""From so far away a day is told with its year."""
+"""Days further away than this are shown with their year."""
 
 
 def unit_of(scorer: str) -> Unit:
@@ -47,31 +48,31 @@ def sentences(
     """The report in one to three sentences, the most important first.
 
     Args:
-        window: What the report is about; None for a store without runs.
+        window: The nights of the report; None for a store without runs.
         streams: Every stream of scores.
-        changes: The findings.
+        changes: The findings, grouped by `causes.group_changes`.
         tallies: The counts of the window.
         operations: Cost, errors and tools by week.
-        primary: The rubric that decides what is good; None where there is none.
-        figures: Operational streams that are tested: cost, errors, steps, tools.
+        primary: The rubric that decides what a good run is; None where there is none.
+        figures: Number of operational streams that are tested: cost, errors, steps, tools.
         sensitivity: The smallest drops that would have been found.
-        nights: Over how many nights those would have had to last.
+        nights: How many nights those drops would have lasted.
     """
     if window is None:
         return (("No runs yet: take some in with spotcheck ingest.",),)
     if not window.runs:
         return ((f"No run ended in {window.label}.",),)
-    told = [_moved(change, streams, operations, primary, window) for change in _top(changes)]
+    moved = [_moved(change, streams, operations, primary, window) for change in _top(changes)]
     gaps = _gaps(tallies, primary, window)
-    if told:
-        rest = _rest(streams, changes, figures, len(told))
+    if moved:
+        rest = _rest(streams, changes, figures, len(moved))
     else:
         rest = _calm(window, streams, changes, primary, figures, sensitivity, nights)
-    return (*told[: _MOST - 1 - len(gaps[:1])], *gaps[:1], *rest)[:_MOST]
+    return (*moved[: _MOST - 1 - len(gaps[:1])], *gaps[:1], *rest)[:_MOST]
 
 
 def _top(changes: Sequence[Change]) -> list[Change]:
-    """At most two to tell: of quality and of operations one each, where both changed."""
+    """At most two findings for the sentences: one of quality and one of operations where both changed."""
     ranked = sorted(lead_changes(changes), key=lambda change: _rank(change, changes))
     quality = [change for change in ranked if change.drift.kind in _QUALITY]
     others = [change for change in ranked if change.drift.kind not in _QUALITY]
@@ -81,68 +82,76 @@ def _top(changes: Sequence[Change]) -> list[Change]:
 
 
 def _rank(change: Change, changes: Sequence[Change]) -> tuple[bool, bool, bool, float]:
-    """What a review is for comes first: what is open, what is new."""
-    one = change.drift
-    is_echo = one.stream.task_type is None and any(  # the overall line, moved by a task type that is told by name
-        other.drift.stream.task_type is not None and other.drift.stream.scorer == one.stream.scorer for other in changes
+    """Sort key: open and new findings first, then those that are no echo of another, then higher z."""
+    drift = change.drift
+    is_echo = (
+        drift.stream.task_type is None
+        and any(  # the overall line, moved by a task type with a finding of its own
+            other.drift.stream.task_type is not None and other.drift.stream.scorer == drift.stream.scorer
+            for other in changes
+        )
     )
-    return one.state not in ("open", "muted") and not change.is_new, not change.is_new, is_echo, -one.z
+    return drift.state not in ("open", "muted") and not change.is_new, not change.is_new, is_echo, -drift.z
 
 
 def headline(change: Change, primary: str | None) -> Sentence:
-    """What moved, where, from what to what: to the mean of all nights since, where there are more than the found ones.
+    """What moved, where, and from what to what: to the mean since the finding, or else to that of its window.
 
     Args:
         change: The finding.
-        primary: The rubric that is called quality.
+        primary: The rubric that is called "quality".
 
     Returns:
-        Pieces of a sentence without its end.
+        The pieces of a sentence, without its end.
     """
-    one, size = change.drift, change.size
-    unit = unit_of(one.stream.scorer)
-    before, after = from_to(one.before, one.after if size is None or size.mean is None else size.mean, unit)
-    verb = "fell" if one.after < one.before else "rose"
-    of_runs = " of runs" if one.stream.scorer in ("error_rate", "abort_rate", "completion_rate") else ""
-    return (*_subject(one, primary), f" {verb} from {before} to {after}{_between(size, unit)}{of_runs}")
+    drift, size = change.drift, change.size
+    unit = unit_of(drift.stream.scorer)
+    before, after = from_to(drift.before, drift.after if size is None or size.mean is None else size.mean, unit)
+    verb = "fell" if drift.after < drift.before else "rose"
+    of_runs = " of runs" if drift.stream.scorer in ("error_rate", "abort_rate", "completion_rate") else ""
+    return (*_subject(drift, primary), f" {verb} from {before} to {after}{_between(size, unit)}{of_runs}")
 
 
-def _between(one: Estimate | None, unit: Unit) -> str:
-    return "" if one is None or one.low is None or one.high is None else f" {interval_text(one.low, one.high, unit)}"
+def _between(estimate: Estimate | None, unit: Unit) -> str:
+    return (
+        ""
+        if estimate is None or estimate.low is None or estimate.high is None
+        else f" {interval_text(estimate.low, estimate.high, unit)}"
+    )
 
 
 def scored_behind(change: Change) -> int:
-    """How many runs the size in the headline is made of."""
+    """How many runs the new level in the headline is estimated from."""
     return change.drift.scored if change.size is None else change.size.n
 
 
-def alarm_window(one: Drift) -> str:
+def alarm_window(drift: Drift) -> str:
     """The window that raised the alarm: `on one night`, `over 3 nights`, `over 4 hours`."""
-    if one.window_hours is not None:
-        return f"over {counted(one.window_hours, 'hour')}"
-    return "on one night" if one.window_nights == 1 else f"over {counted(one.window_nights, 'night')}"
+    if drift.window_hours is not None:
+        return f"over {counted(drift.window_hours, 'hour')}"
+    return "on one night" if drift.window_nights == 1 else f"over {counted(drift.window_nights, 'night')}"
 
 
 def raised_by(change: Change) -> str:
-    """What the alarm was raised by, in small print; empty where the headline tells just that.
+    """The window and level that raised the alarm; empty where the headline shows just these.
 
     Example:
         "found on one night: 53 %, n 25".
     """
-    one = change.drift
-    is_all = change.since is not None and not change.since.nights and one.window_hours is None
+    drift = change.drift
+    is_all = change.since is not None and not change.since.nights and drift.window_hours is None
     if change.size is None or is_all:
         return ""
-    level = from_to(one.before, one.after, unit_of(one.stream.scorer))[1]
-    return f"found {alarm_window(one)}: {level}, n {one.scored:,}"
+    level = from_to(drift.before, drift.after, unit_of(drift.stream.scorer))[1]
+    return f"found {alarm_window(drift)}: {level}, n {drift.scored:,}"
 
 
 def persistence(change: Change, *, is_short: bool = False) -> str:
-    """Whether the nights after the alarm show the change by themselves; empty where they are too few to say.
+    """Whether the nights after the alarm show the change by themselves; empty where that is not clear.
 
     Args:
         change: The finding.
-        is_short: Without the interval where it has stayed: beside a headline that has one.
+        is_short: Whether the interval is left out where the change has stayed, beside a headline that has one.
 
     Example:
         "it has stayed: 75 % [71–79 %] over the 26 nights since".
@@ -155,34 +164,35 @@ def persistence(change: Change, *, is_short: bool = False) -> str:
         level += _between(later, unit)
     if change.has_stayed:
         return f"it has stayed: {level} over the {counted(change.since.nights, 'night')} since"
-    return f"the {counted(change.since.nights, 'night')} since do not show it: {level}"
+    clearly = " clearly" if change.part_left(change.since.later.mean) >= RECOVERED_BELOW else ""
+    return f"the {counted(change.since.nights, 'night')} since do not show it{clearly}: {level}"
 
 
 def also_seen_in(change: Change, changes: Sequence[Change]) -> Sentence:
-    """Where else one cause was seen, each with its number and size; empty where nowhere."""
-    found: list[OutsideName | str] = []
+    """The findings grouped under one, each with its place, levels and number; empty where there are none."""
+    pieces: list[OutsideName | str] = []
     for part in parts_of(change, changes):
-        one = part.drift
+        drift = part.drift
         where: OutsideName | str = (
-            "all task types" if one.stream.task_type is None else OutsideName(one.stream.task_type)
+            "all task types" if drift.stream.task_type is None else OutsideName(drift.stream.task_type)
         )
-        if one.stream.task_type == change.drift.stream.task_type:
-            where = OutsideName(one.stream.criterion or one.stream.scorer)
+        if drift.stream.task_type == change.drift.stream.task_type:
+            where = OutsideName(drift.stream.criterion or drift.stream.scorer)
         size = part.size
-        unit = unit_of(one.stream.scorer)
-        before, after = from_to(one.before, one.after if size is None or size.mean is None else size.mean, unit)
-        state = "" if one.state == "open" else f", {one.state}"
-        found += [
-            ", " if found else "",
+        unit = unit_of(drift.stream.scorer)
+        before, after = from_to(drift.before, drift.after if size is None or size.mean is None else size.mean, unit)
+        state = "" if drift.state == "open" else f", {drift.state}"
+        pieces += [
+            ", " if pieces else "",
             where,
-            f" ({before} to {after}{_between(size, unit)}; finding {one.finding_id}{state})",
+            f" ({before} to {after}{_between(size, unit)}; finding {drift.finding_id}{state})",
         ]
-    return tuple(piece for piece in found if piece)
+    return tuple(piece for piece in pieces if piece)
 
 
-def since_day(one: Drift, today: date) -> str:
-    """The first night of a finding's window, with its year where that is long ago."""
-    return day(one.since, year=abs((today - one.since).days) > _FAR_DAYS)
+def since_day(drift: Drift, today: date) -> str:
+    """The first night of a finding's window, with its year where it is long ago."""
+    return day(drift.since, year=abs((today - drift.since).days) > _FAR_DAYS)
 
 
 def _moved(
@@ -192,25 +202,27 @@ def _moved(
     primary: str | None,
     window: Window,
 ) -> Sentence:
-    one = change.drift
-    rare, after = f"chance alone: {rarity(one.chance_per_year)}", persistence(change, is_short=True)
+    drift = change.drift
+    rare, after = evidence(drift.chance_per_year), persistence(change, is_short=True)
     if after:
         rare += f", {'and' if change.has_stayed else 'but'} {after}"
-    said = [f"n {scored_behind(change):,}", raised_by(change), rare]
-    if one.state in _LIVING:
+    parts = [f"n {scored_behind(change):,}", raised_by(change), rare]
+    if drift.state in _LIVING:
         now = _now(change, streams) or _now_in_all_runs(change, operations)
-        said.append(
+        parts.append(
             f"{now}, {window.week_so_far}" if window.week_so_far and now.startswith(window.weeks[-1][5:]) else now
         )
-    why = "; ".join(part for part in said if part)
-    settled = {"recovered": " and has recovered", "accepted": ", accepted as the new level"}.get(one.state, "")
-    return (*headline(change, primary), f" since {since_day(one, window.until)}{settled} ({why}).")
+    why = "; ".join(part for part in parts if part)
+    settled = {"recovered": " and has recovered", "accepted": ", accepted as the new level"}.get(drift.state, "")
+    return (*headline(change, primary), f" since {since_day(drift, window.until)}{settled} ({why}).")
 
 
-def _subject(one: Drift, primary: str | None) -> Sentence:
-    """What moved, and where."""
-    where = OutsideName(one.stream.task_type) if one.stream.task_type is not None else "all task types at the same mix"
-    scorer = one.stream.scorer
+def _subject(drift: Drift, primary: str | None) -> Sentence:
+    """What moved and where, as the beginning of a sentence."""
+    where = (
+        OutsideName(drift.stream.task_type) if drift.stream.task_type is not None else "all task types at the same mix"
+    )
+    scorer = drift.stream.scorer
     kind, _, tool = scorer.partition(":")
     if kind == "tool_failure":
         return "Failures of tool ", OutsideName(tool), " in ", where
@@ -223,14 +235,14 @@ def _subject(one: Drift, primary: str | None) -> Sentence:
     }.get(scorer)
     if named is None:
         named = ("Quality of ",) if scorer == primary else (OutsideName(stream_title(scorer)), " of ")
-    return (*(("The judge's view: ",) if one.kind == "judge" else ()), *named, where)
+    return (*(("The judge's view: ",) if drift.kind == "judge" else ()), *named, where)
 
 
 def _now(change: Change, streams: Sequence[StreamChart]) -> str:
-    """The level of the newest week, where the sentence does not say as much already."""
+    """The level of the newest week; empty where the sentence's new level agrees with it."""
     key = change.drift.stream
-    own = next((s for s in streams if (s.task_type, s.scorer) == (key.task_type, key.scorer)), None)
-    newest = None if own is None else own.newest
+    stream_chart = next((s for s in streams if (s.task_type, s.scorer) == (key.task_type, key.scorer)), None)
+    newest = None if stream_chart is None else stream_chart.newest
     if newest is None or newest.mean is None or newest.low is None or newest.high is None:
         return ""
     if not _is_news(change, newest.low, newest.high):
@@ -240,14 +252,21 @@ def _now(change: Change, streams: Sequence[StreamChart]) -> str:
 
 
 def _now_in_all_runs(change: Change, operations: Sequence[OperationalWeeks]) -> str:
-    """The same for cost, errors, steps and tools."""
+    """As `_now`, for cost, errors, steps and tools."""
     key = change.drift.stream
-    own = next((each for each in operations if each.task_type == key.task_type), None)
-    if own is None:
+    weeks_of_task = next(
+        (task_operations for task_operations in operations if task_operations.task_type == key.task_type), None
+    )
+    if weeks_of_task is None:
         return ""
     kind, _, tool = key.scorer.partition(":")
-    weeks = {"error_rate": own.errors, "abort_rate": own.aborts, "cost_per_run": own.cost, "steps_per_run": own.steps}
-    figures = dict(own.tools).get(tool, ()) if tool else weeks.get(kind, ())
+    weeks = {
+        "error_rate": weeks_of_task.errors,
+        "abort_rate": weeks_of_task.aborts,
+        "cost_per_run": weeks_of_task.cost,
+        "steps_per_run": weeks_of_task.steps,
+    }
+    figures = dict(weeks_of_task.tools).get(tool, ()) if tool else weeks.get(kind, ())
     newest = next((figure for figure in reversed(figures) if figure.value is not None), None)
     if newest is None or newest.value is None or not _is_news(change, newest.low, newest.high):
         return ""
@@ -255,7 +274,7 @@ def _now_in_all_runs(change: Change, operations: Sequence[OperationalWeeks]) -> 
 
 
 def _is_news(change: Change, low: float | None, high: float | None) -> bool:
-    """Whether the newest week differs from all nights since, or those are not told."""
+    """Whether the newest week differs from the level since the finding, or there is no such level."""
     mean = None if change.size is None else change.size.mean
     if mean is None:
         return True
@@ -263,49 +282,51 @@ def _is_news(change: Change, low: float | None, high: float | None) -> bool:
 
 
 def _gaps(tallies: Sequence[ScorerCounts], primary: str | None, window: Window) -> list[Sentence]:
-    """What was not seen, where that is too much to keep quiet about."""
-    own = [tally for tally in tallies if tally.scorer == primary] if primary else []
-    scored = sum(tally.scored for tally in own)
-    drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in own)
+    """A sentence about low coverage of the primary rubric, with the most frequent reason; empty from 80 % on."""
+    primary_counts = [tally for tally in tallies if tally.scorer == primary] if primary else []
+    scored = sum(tally.scored for tally in primary_counts)
+    drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in primary_counts)
     if not drawn or scored >= LOW_COVERAGE * drawn:
         return []
     reasons: dict[str, int] = {}
-    for tally in own:
+    for tally in primary_counts:
         for state, reason, count in tally.reasons:
             reasons[reason or state] = reasons.get(reason or state, 0) + count
         reasons["still waiting"] = reasons.get("still waiting", 0) + tally.pending
-    most = max(reasons, key=lambda reason: reasons[reason], default="")
-    count = reasons.get(most, 0)
-    why = (", most often: ", OutsideName(most.replace("_", " ")), f" ({count:,})") if count else ()
+    most_frequent = max(reasons, key=lambda reason: reasons[reason], default="")
+    count = reasons.get(most_frequent, 0)
+    why = (", most often: ", OutsideName(most_frequent.replace("_", " ")), f" ({count:,})") if count else ()
     if not scored:
-        said = f"Nothing is known of the quality in {window.title}: none of {drawn:,} sampled runs has a score"
+        text = f"Nothing is known of the quality in {window.title}: none of {drawn:,} sampled runs has a score"
     else:
-        said = f"Only {percent(scored / drawn, digits=0)} of {drawn:,} sampled runs have a score of quality"
-    return [(said, *why, ".")]
+        text = f"Only {percent(scored / drawn, digits=0)} of {drawn:,} sampled runs have a score of quality"
+    return [(text, *why, ".")]
 
 
 def _tested(streams: Sequence[StreamChart], changes: Sequence[Change]) -> tuple[int, int]:
-    """Streams that were tested and show no change; and those too young to be tested."""
+    """How many streams were tested and show no change, and how many are too young to be tested."""
     moved = {
         (change.drift.stream.task_type, change.drift.stream.scorer)
         for change in changes
         if change.drift.state in _LIVING
     }
-    still = [one for one in streams if (one.task_type, one.scorer) not in moved and one.state == "tested"]
-    return len(still), sum(one.state == "young" for one in streams)
+    still = [
+        stream for stream in streams if (stream.task_type, stream.scorer) not in moved and stream.state == "tested"
+    ]
+    return len(still), sum(stream.state == "young" for stream in streams)
 
 
 def _count(tested: int, figures: int) -> str:
-    said = [counted(tested, "stream") + " of scores" if tested else ""]
-    said.append(f"{figures:,} of cost, errors, steps and tools" if figures else "")
-    return " and ".join(part for part in said if part)
+    parts = [counted(tested, "stream") + " of scores" if tested else ""]
+    parts.append(f"{figures:,} of cost, errors, steps and tools" if figures else "")
+    return " and ".join(part for part in parts if part)
 
 
-def _rest(streams: Sequence[StreamChart], changes: Sequence[Change], figures: int, told: int) -> list[Sentence]:
+def _rest(streams: Sequence[StreamChart], changes: Sequence[Change], figures: int, shown_count: int) -> list[Sentence]:
     tested, young = _tested(streams, changes)
     operational = sum(change.drift.kind not in _QUALITY and change.drift.state in _LIVING for change in changes)
     count = _count(tested, max(0, figures - operational))
-    more = len(lead_changes(changes)) - told
+    more = len(lead_changes(changes)) - shown_count
     if not count:
         return [(f"{counted(more, 'more finding')} below.",)] if more else []
     start = f"{counted(more, 'more finding')} below; everything" if more else "Everything"
@@ -322,24 +343,27 @@ def _calm(
     sensitivity: Sequence[Sensitivity],
     nights: int,
 ) -> list[Sentence]:
-    """Nothing happened; and what would have been seen if it had."""
+    """The sentences for a window without a finding: what was tested, and which drop would have been found."""
     tested, young = _tested(streams, changes)
     level = _level(streams, primary)
     count = _count(tested, figures)
     if not count:
-        known = max((one.nights for one in streams), default=0)
-        why = f"{known} of {LEARN_NIGHTS} nights are learned" if known else "nothing has a score yet"
-        said = f"Too early to tell a change in {window.title}: {why}."
-        return [(said,), *([(level,)] if level else [])]
-    said = f"Nothing changed beyond chance in {window.title}: {count}."
+        nights_learned = max((stream.nights for stream in streams), default=0)
+        why = f"{nights_learned} of {LEARN_NIGHTS} nights are learned" if nights_learned else "nothing has a score yet"
+        text = f"Too early to tell a change in {window.title}: {why}."
+        return [(text,), *([(level,)] if level else [])]
+    text = f"Nothing changed beyond chance in {window.title}: {count}."
     if young:
-        said += f" {counted(young, 'more stream')} {'is' if young == 1 else 'are'} too young to test."
-    return [(said,), *([(level,)] if level else []), *_would_have(sensitivity, nights)]
+        text += f" {counted(young, 'more stream')} {'is' if young == 1 else 'are'} too young to test."
+    return [(text,), *([(level,)] if level else []), *_would_have(sensitivity, nights)]
 
 
 def _level(streams: Sequence[StreamChart], primary: str | None) -> str:
-    own = [one for one in streams if one.scorer == primary]
-    best = next((one for one in own if one.task_type is None), own[0] if len(own) == 1 else None)
+    primary_streams = [stream for stream in streams if stream.scorer == primary]
+    best = next(
+        (stream for stream in primary_streams if stream.task_type is None),
+        primary_streams[0] if len(primary_streams) == 1 else None,
+    )
     newest = None if best is None else best.newest
     if newest is None or newest.mean is None or newest.low is None or newest.high is None:
         return ""
@@ -351,8 +375,8 @@ def _level(streams: Sequence[StreamChart], primary: str | None) -> str:
 
 
 def _would_have(sensitivity: Sequence[Sensitivity], nights: int) -> list[Sentence]:
-    overall = next((one.drop for one in sensitivity if one.task_type is None), None)
-    single = sorted(one.drop for one in sensitivity if one.task_type is not None and one.drop is not None)
+    overall = next((entry.drop for entry in sensitivity if entry.task_type is None), None)
+    single = sorted(entry.drop for entry in sensitivity if entry.task_type is not None and entry.drop is not None)
     if overall is None and not single:
         return (
             [(f"It is early: no drop over the last {nights} nights would have been found yet.",)] if sensitivity else []

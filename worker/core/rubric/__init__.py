@@ -1,1 +1,1 @@
-"""Rubric files, pure: front matter, template sandbox, rendering, lint."""
+"""Rubric files: front matter, template sandbox, rendering and lint."""

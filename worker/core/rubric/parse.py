@@ -1,4 +1,4 @@
-"""A rubric: one file in `prompts/`, read, checked and identified. `scorers.rubric_files` reads the disk, not this."""
+"""Parsing and identifying a rubric from the text of its file; `scorers.rubric.files` reads the files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ __all__ = ["SUFFIX", "Criterion", "LintFinding", "Rubric", "RubricProblem", "can
 
 
 class Rubric(FrontMatter):
-    """A rubric that loads: its front matter, its text, and what it includes."""
+    """A valid rubric: its front matter, its text, and the texts it includes."""
 
     path: str
-    """The file that won, where several folders have one of this name."""
+    """The file it was read from; where several folders have one of this name, the first in order."""
     source: str
-    """The whole file in canonical form; what is hashed is what is rendered."""
+    """The whole file in canonical form, which is both hashed and rendered."""
     includes: Mapping[str, str]
     """Canonical texts of the files it includes, directly or not, by their name in the prompts folder."""
 
     @property
     def threshold(self) -> float:
-        """The aggregate from which a run passes."""
+        """The aggregate (0..1) from which on a run passes."""
         return self.passing.threshold
 
     def compiled(self) -> RubricTemplate:
-        """The body, ready to render; keep it, for compiling costs milliseconds."""
+        """The compiled body; keep it, since compiling takes milliseconds."""
         return RubricTemplate(split_file(self.source, self.path)[1], self.path, self.includes, self.model_dump())
 
 
@@ -45,7 +45,7 @@ def parse(text: str, path: str, includes: Mapping[str, str] | None = None) -> Ru
         The rubric, with only those includes that it uses.
 
     Raises:
-        RubricProblem: Wrong in any way; says file and line.
+        RubricProblem: The file is not valid; its message has file and line.
     """
     source = canonical(text)
     texts = {name: canonical(content) for name, content in (includes or {}).items()}
@@ -65,12 +65,12 @@ def parse(text: str, path: str, includes: Mapping[str, str] | None = None) -> Ru
 
 
 def identity(rubric: Rubric, includes: Mapping[str, str] | None = None) -> str:
-    """The machine identity of a rubric: SHA-256 hex over its canonical file and those of its includes.
+    """The hash of a rubric: SHA-256 hex over its canonical file and those of its includes.
 
-    The same text with other line ends, a BOM or trailing blanks is the same rubric; any other change is another one.
+    Other line ends, a BOM or trailing blanks do not change it; every other change does.
 
     Args:
-        rubric: As `parse` gives it.
+        rubric: As `parse` returns it.
         includes: Texts to use in place of those it was parsed with; only the names it includes matter.
     """
     texts = {name: canonical((includes or rubric.includes)[name]) for name in rubric.includes}

@@ -1,4 +1,4 @@
-"""What is wrong with a rubric, and where."""
+"""Findings in a rubric file, and the error that carries one."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ SUFFIX = ".rubric.md.j2"
 
 
 class LintFinding(NamedTuple):
-    """One thing that is wrong, or better changed, in a rubric file."""
+    """One error or piece of advice about a rubric file; as text `path:line:column  message`."""
 
     path: str
     line: int
@@ -21,7 +21,7 @@ class LintFinding(NamedTuple):
 
 
 def name_problem(name: str, path: str) -> LintFinding | None:
-    """What is wrong with a rubric file's name, which must be `<name>.rubric.md.j2`; None when it is right."""
+    """The finding for a file that is not named `<name>.rubric.md.j2`; None when the name is right."""
     file = path.replace("\\", "/").rpartition("/")[2]
     if not file.endswith(SUFFIX) or file == name + SUFFIX:
         return None
@@ -29,7 +29,7 @@ def name_problem(name: str, path: str) -> LintFinding | None:
 
 
 class RubricProblem(RubricError):
-    """A rubric file is wrong at a known place; `finding` says where."""
+    """A rubric file is not valid; `finding` says what and where."""
 
     def __init__(self, finding: LintFinding, others: int = 0) -> None:
         more = f" (and {others} more; see `spotcheck rubric lint`)" if others else ""

@@ -1,4 +1,4 @@
-"""A rubric's prompt for many runs: what is the same for all is rendered once."""
+"""Rendering a rubric's prompt for many runs; the part that is the same for all is rendered once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from worker.records import Message
 
 
 class _Around(NamedTuple):
-    """The text of a prompt without the run."""
+    """A rendered prompt without the run."""
 
     messages: tuple[Message, ...]
     at: int
@@ -16,23 +16,23 @@ class _Around(NamedTuple):
     before: str
     after: str
     size: int
-    """Characters of it all."""
+    """Characters of all messages without the run."""
     keys: tuple[str, ...]
 
 
 class Prompt:
-    """One call's prompt, over and over.
+    """Renders the prompt of one call for many runs.
 
-    Where a template reads nothing of the run but its document, a prompt is the same text around another document; so
-    the template is run for the first run only, which is ten times cheaper. The messages are the same either way.
+    Where a template uses nothing of the run but its fenced document, prompts differ in the document only. Then the
+    template is rendered for the first run only, which is ten times cheaper; the messages are the same either way.
     """
 
     def __init__(self, template: RubricTemplate, criteria: Sequence[Mapping[str, Any]]) -> None:
-        """Prepare.
+        """Keep the template; nothing is rendered yet.
 
         Args:
-            template: The rubric's.
-            criteria: What this call asks.
+            template: The rubric's compiled template.
+            criteria: The criteria of this call, as `RubricTemplate.render` takes them.
         """
         self._template, self._criteria = template, criteria
         self._around: _Around | None = None
@@ -53,7 +53,7 @@ class Prompt:
         rendered = self._template.render(data, self._criteria)
         if around is None and self._template.is_plain:
             opened, closed = (fence.format(nonce=data.nonce) for fence in (FENCE_OPEN, FENCE_CLOSE))
-            at = next(index for index, one in enumerate(rendered.messages) if opened in one.content)
+            at = next(index for index, message in enumerate(rendered.messages) if opened in message.content)
             before, _, rest = rendered.messages[at].content.partition(opened)
             inside, _, after = rest.partition(closed)
             size = rendered.size - len(opened) - len(inside) - len(closed)

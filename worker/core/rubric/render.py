@@ -1,16 +1,15 @@
-"""Rendering a rubric to messages, within bounds that hold whatever the template says.
+"""Rendering a rubric to messages, with limits on time, memory and size that no template can exceed.
 
 Jinja's sandbox keeps a template from reaching Python, but not from being expensive: `'a' * 200000000`, `9 ** 9 ** 9`
-or three nested `range(10**9)` are all legal in it. So, on top of the reduced language of `rubric_template`:
+and three nested `range(10**9)` are all legal in it. So, in addition to the reduced language of `core.rubric.sandbox`:
 
 * `*`, `+`, `%` and `**` go through `_Environment.call_binop`, which bounds the size of operands and results;
 * `range`, `join` and everything else that can multiply are our own, bounded versions;
-* a `_Budget` counts loop turns, the characters of intermediate results and those of the output;
-* each message is rendered as a stream, and between two pieces, and at each turn of a loop, the clock is looked at.
+* `_RenderLimits` counts loop iterations and the characters of intermediate results and of the output;
+* each message is rendered as a stream, and the clock is checked between pieces and in loops.
 
-Every step between two looks at the clock is bounded, so the time limit holds without signals or threads: it works
-in any thread, and nothing has to be killed. The clock only decides whether rendering is given up; it never
-changes what is rendered.
+Every step between two checks of the clock is bounded, so the time limit holds without signals or threads. The clock
+only decides whether rendering is stopped; it never changes what is rendered.
 """
 
 import hashlib
@@ -35,69 +34,72 @@ MAX_OUTPUT_CHARS = 400_000
 MAX_WORK_CHARS = 4_000_000
 """Characters of all intermediate results of one rendering."""
 MAX_TURNS = 20_000
-"""Turns of all loops of one rendering."""
+"""Iterations of all loops of one rendering."""
 MAX_RENDER_S = 2.0
 _BUDGET = "spotcheck budget"
-"""A key of the context that no template can spell, for it holds a space."""
+"""A key of the template context that no template can name, since it contains a space."""
 FENCE_OPEN, FENCE_CLOSE = "<<<RUN {nonce}>>>", "<<<END RUN {nonce}>>>"
 
 _UNSAFE = re.compile(
     "[<>&\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
-"""What may not stand raw in a document: fence and markup characters, controls, line separators, invisible and
-text-turning characters, lone surrogates. JSON escapes lose nothing."""
+"""Characters that are escaped in a document: fence and markup characters, controls, line separators, invisible and
+direction-changing characters, lone surrogates. JSON escapes keep the value unchanged."""
 
 
 class Data(NamedTuple):
-    """A run, ready to stand in a prompt."""
+    """A run, prepared for a prompt."""
 
     document: Mapping[str, Any]
-    """As `digest` made it, secrets already redacted; the keys are `rubric_template.RUN_FIELDS`."""
+    """The digest's document with secrets redacted; the keys are `core.rubric.sandbox.RUN_FIELDS`."""
     nonce: str
     lines: Mapping[str, str] | None = None
-    """As `document_lines` writes the document; None where nobody has written it yet."""
+    """`document_lines` of the document, where they exist already; None otherwise."""
 
 
 def nonce(secret: bytes, source: str, run_id: str, revision: int, asks: str) -> str:
-    """The word that marks where run data begins and ends: unguessable, and the same for the same prompt.
+    """The word in the fences around run data: unpredictable for an agent, and the same for the same prompt.
 
     Args:
-        secret: The installation's secret; without it no agent can know the word.
-        source: With `run_id` and `revision`, the run.
-        run_id: See `source`.
-        revision: See `source`.
-        asks: What is asked about it: a hash of the prompt without the run.
+        secret: The installation's secret, without which the word cannot be computed.
+        source: Source of the run.
+        run_id: Id of the run.
+        revision: Revision of the run.
+        asks: A hash of the prompt without the run.
+
+    Returns:
+        16 hex digits of an HMAC-SHA256.
 
     Example:
         >>> nonce(b"secret", "jsonl", "r-1", 1, "ab")
         '22181b6bba5b9b85'
     """
-    said = json.dumps(["spotcheck:fence:v1", source, run_id, revision, asks]).encode("ascii")
-    return hmac.new(secret, said, hashlib.sha256).hexdigest()[:16]
+    message = json.dumps(["spotcheck:fence:v1", source, run_id, revision, asks]).encode("ascii")
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()[:16]
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=True, default=str)
-"""Kept: `json.dumps` with options makes one a call, which costs more than most of these values."""
+"""Kept, because `json.dumps` with options makes a new encoder for each call, at more cost than encoding most values."""
 
 
 def json_text(value: object) -> str:
-    r"""One JSON value on one line, in which no text can look like markup, a fence or a new line.
+    r"""A JSON value on one line, in which no string can look like markup, a fence or a line break.
 
     Example:
         >>> json_text({"output": "</run>\u2028<<<END"})
         '{"output": "\\u003c/run\\u003e\\u2028\\u003c\\u003c\\u003cEND"}'
     """
-    if value is None or type(value) is int:  # most fields; the encoder would be made anew for each
+    if value is None or type(value) is int:  # most fields, without the encoder
         return "null" if value is None else str(value)
     text = _ENCODER.encode(value)
     if text.isascii() and "<" not in text and ">" not in text and "&" not in text and "\x7f" not in text:
-        return text  # a look at each, which costs a tenth of the pattern's
+        return text  # these checks cost a tenth of the pattern's search
     return _UNSAFE.sub(_escape, text)
 
 
-def _escape(found: re.Match[str]) -> str:
-    point = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    point = ord(match[0])
     if point < 0x10000:
         return f"\\u{point:04x}"
     point -= 0x10000
@@ -105,7 +107,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def document_text(document: Mapping[str, Any]) -> str:
-    """A run's document as JSON: one line a field, one line a step, so that a judge can find its way.
+    """A run's document as JSON, with one line for each field and each step, for readability.
 
     Example:
         >>> print(document_text({"status": "completed", "steps": [{"step": 0}, {"step": 1}]}))
@@ -121,19 +123,19 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 
 def document_lines(document: Mapping[str, Any]) -> dict[str, str]:
-    """The text of each field, with its name; `join_document` makes one document of them, or of some."""
+    """The JSON text of each field with its name, by field; `join_document` makes one document of them."""
     lines = {}
     for key, value in document.items():
         if isinstance(value, list) and value:
-            shown = "[\n" + ",\n".join(json_text(row) for row in value) + "\n]"
+            value_text = "[\n" + ",\n".join(json_text(row) for row in value) + "\n]"
         else:
-            shown = json_text(value)
-        lines[key] = f"{_name(key)}: {shown}"
+            value_text = json_text(value)
+        lines[key] = f"{_name(key)}: {value_text}"
     return lines
 
 
 def join_document(lines: Iterable[str]) -> str:
-    """One JSON document of fields that `document_lines` wrote."""
+    """One JSON document of texts from `document_lines`."""
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
@@ -143,38 +145,38 @@ def _name(key: str) -> str:
 
 
 class _TooMuch(Exception):
-    """The template does more than a prompt needs."""
+    """A template exceeds a limit."""
 
 
 _TURNS_A_LOOK = 16
 
 
 class _RenderLimits:
-    """What one rendering may still use."""
+    """The remaining limits of one rendering."""
 
     def __init__(self, data: Data, clock: Callable[[], float]) -> None:
         self.data, self.clock = data, clock
         self.deadline = clock() + MAX_RENDER_S
         self.turns, self.work = MAX_TURNS, MAX_WORK_CHARS
         self.fenced: tuple[str, ...] | None = None
-        """The fields that stand between the fences; None until they do."""
+        """The fields that were rendered between the fences; None before."""
 
-    def look(self) -> None:
-        """Give up when the time is over."""
+    def check_clock(self) -> None:
+        """Stop rendering when the time limit is exceeded."""
         if self.clock() > self.deadline:
             raise _TooMuch(f"rendering takes longer than {MAX_RENDER_S:g} s")
 
-    def turn(self) -> None:
-        """Count one turn of a loop; the clock is a system call, and is looked at every few turns."""
+    def count_turn(self) -> None:
+        """Count an iteration of a loop; the clock, a system call, is only read every few iterations."""
         self.turns -= 1
         if self.turns < 0:
             raise _TooMuch(f"loops of more than {MAX_TURNS:,} turns")
         if self.turns % _TURNS_A_LOOK == 0:
-            self.look()
+            self.check_clock()
 
 
 def _bounded(operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 any value of a template
-    """The result of an operator, refused before it is computed when it would be large."""
+    """The result of an operator; refused before it is computed when it could be large."""
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
     if operator == "**":
         if not numbers or abs(left) > 1000 or not 0 <= right <= 6:
@@ -227,7 +229,7 @@ def _spend(context: Context, result: object) -> None:
 
 
 def _finalize(value: object) -> str:
-    """What is printed: text and numbers only, so that no dict is printed by mistake."""
+    """The text of a printed value: strings and numbers only, so that no dict is printed by mistake."""
     if isinstance(value, Undefined):
         return str(value)  # StrictUndefined says which name is not there
     if isinstance(value, str | int | float):
@@ -247,13 +249,13 @@ def _range(*bounds: int) -> range:
 def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
     budget: _RenderLimits = context[_BUDGET]
     for item in items:
-        budget.turn()
+        budget.count_turn()
         yield item
 
 
 @pass_context
 def _fenced(context: Context, run: object, *keys: str) -> str:
-    """The run, or some of its fields, as one JSON document between fences. Once in a prompt."""
+    """The filter `fenced`: the run, or some of its fields, as one JSON document between fences; once in a prompt."""
     budget: _RenderLimits = context[_BUDGET]
     if run is not budget.data.document or budget.fenced is not None:
         raise _TooMuch("the run may stand once in a prompt, as {{ run | fenced }}")
@@ -262,7 +264,7 @@ def _fenced(context: Context, run: object, *keys: str) -> str:
 
 
 def fenced_text(data: Data, keys: Sequence[str]) -> str:
-    """The run between its fences, with these fields and what says what is missing; all fields where none is named."""
+    """The run between its fences: the named fields and `elided`; all fields where none is named."""
     lines = document_lines(data.document) if data.lines is None else data.lines
     shown = [line for key, line in lines.items() if not keys or key in keys or key == "elided"]
     opened, closed = (fence.format(nonce=data.nonce) for fence in (FENCE_OPEN, FENCE_CLOSE))
@@ -311,23 +313,23 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 
 
 class Rendered(NamedTuple):
-    """A prompt."""
+    """A rendered prompt."""
 
     messages: tuple[Message, ...]
     size: int
-    """Characters, with the white space around them."""
+    """Characters, with surrounding white space."""
     keys: tuple[str, ...]
-    """The fields of the run that were asked for; none for all."""
+    """The fields of the run in it; empty for all."""
 
 
 def _is_plain(tree: nodes.Template) -> bool:
-    """Whether the run is read by `run | fenced` alone."""
-    fenced = {id(one.node) for one in tree.find_all(nodes.Filter) if one.name == "fenced"}
+    """Whether the run is used in `run | fenced` only."""
+    fenced = {id(filter_node.node) for filter_node in tree.find_all(nodes.Filter) if filter_node.name == "fenced"}
     return all(id(name) in fenced for name in tree.find_all(nodes.Name) if name.name == "run")
 
 
 class RubricTemplate:
-    """A rubric's body, compiled; made once, rendered for each run, from any thread."""
+    """A compiled rubric body: made once, rendered for each run, in any thread."""
 
     def __init__(self, body: str, path: str, includes: Mapping[str, str], rubric: Mapping[str, Any]) -> None:
         self.path = path
@@ -336,7 +338,7 @@ class RubricTemplate:
         try:
             self.template: Template = environment.from_string(body)
             self.is_plain = all(_is_plain(environment.parse(source)) for source in (body, *includes.values()))
-            """Whether nothing of the run but its document decides what the prompt says."""
+            """Whether prompts differ in the run's document only."""
         except (TemplateError, RecursionError, MemoryError, SyntaxError) as error:
             line = getattr(error, "lineno", None) or 1
             raise RubricProblem(LintFinding(path, line, 1, "syntax", f"cannot be compiled: {error}")) from None
@@ -347,16 +349,16 @@ class RubricTemplate:
         """The messages for one run.
 
         Args:
-            data: The run; it enters the prompt where the template says `{{ run | fenced }}`.
-            criteria: What is asked: dicts of id, question, pass_when, required, weight and levels.
-            clock: Seconds; only decides when to give up. CPU time of this thread by default: a machine that is busy
-                with other work must not cost a run its score.
+            data: The run; it is placed where the template has `{{ run | fenced }}`.
+            criteria: The criteria asked: dicts of id, question, pass_when, required, weight and levels.
+            clock: Returns seconds, for the time limit only. By default the CPU time of this thread, so that a run is
+                not left unscored because the machine is busy.
 
         Returns:
-            One message a chat block, without those that are empty.
+            One message for each chat block that is not empty.
 
         Raises:
-            RubricProblem: The template reads what is not there, or does more than a prompt needs.
+            RubricProblem: The template uses a value that does not exist, or exceeds a limit.
         """
         budget = _RenderLimits(data, clock)
         context = self.template.new_context(
@@ -374,7 +376,7 @@ class RubricTemplate:
                     if size > MAX_OUTPUT_CHARS:
                         raise _TooMuch(f"more than {MAX_OUTPUT_CHARS:,} characters of output")
                     if len(pieces) % _TURNS_A_LOOK == 0:
-                        budget.look()
+                        budget.check_clock()
                     pieces.append(piece)
                 if text := "".join(pieces).strip():
                     messages.append(Message(role_of(name), text))  # type: ignore[arg-type]  # ROLES are its values
@@ -385,7 +387,7 @@ class RubricTemplate:
         return Rendered(tuple(messages), size, budget.fenced)
 
     def _finding(self, error: Exception, running: Iterator[str]) -> LintFinding:
-        """The error at the template's line, read from the compiled code: where it raised, or where it stands."""
+        """The error with the template's line, found by way of the compiled code."""
         path, line, trace = self.path, 1, error.__traceback__
         if (frame := getattr(running, "gi_frame", None)) is not None:
             line = self.template.get_corresponding_lineno(frame.f_lineno)

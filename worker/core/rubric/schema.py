@@ -1,4 +1,4 @@
-"""The front matter of a rubric file: what may stand there, and where in the file it stands wrong."""
+"""The schema of a rubric's front matter."""
 
 import re
 from collections.abc import Mapping
@@ -32,10 +32,10 @@ _RESERVED_PARAMS = frozenset(
 
 
 class Level(Record):
-    """One step of an ordinal scale."""
+    """One level of an ordinal scale."""
 
     label: str = Field(pattern=_ID)
-    """What the judge answers."""
+    """The judge's verdict for this level."""
     when: str = Field(min_length=1, max_length=1000)
     """The anchor: what a run on this level looks like."""
 
@@ -46,11 +46,11 @@ class Criterion(Record):
     id: str = Field(pattern=_ID)
     question: str = Field(min_length=1, max_length=1000)
     weight: float = Field(default=1.0, gt=0, le=1000)
-    """Share in the aggregate, relative to the other criteria."""
+    """Weight in the aggregate, relative to the other criteria."""
     required: bool = False
-    """Whether failing it fails the run, whatever the others say."""
+    """Whether failing it fails the run, whatever the other criteria are."""
     pass_when: str | None = Field(default=None, min_length=1, max_length=2000)
-    """When the answer is pass; must be given on a binary scale."""
+    """When the verdict is pass; required on a binary scale."""
     levels: tuple[Level, ...] = ()
     """Ordinal scale only: 3 to 5 levels, worst first; their values are spread evenly over 0..1."""
 
@@ -63,7 +63,7 @@ class Criterion(Record):
 
 
 class AppliesTo(Record):
-    """Which runs form the population; an empty list means all."""
+    """Which runs the rubric applies to; an empty list means all."""
 
     task_types: tuple[str, ...] = ()
     statuses: tuple[RunStatus, ...] = ("completed",)
@@ -71,35 +71,35 @@ class AppliesTo(Record):
 
 
 class Aggregate(Record):
-    """How code, not the judge, makes one value of the criteria's."""
+    """How one value is computed from the criteria; by code, not by the judge."""
 
     method: Literal["weighted_mean"] = "weighted_mean"
     required_fail: Literal["fail"] = "fail"
     """A required criterion on its lowest verdict makes the aggregate 0."""
     unknown: Literal["exclude"] = "exclude"
-    """A criterion the judge could not decide does not count, neither for nor against."""
+    """A criterion that the judge could not decide is left out of the mean."""
 
 
 class Passing(Record):
-    """When the aggregate is called a pass."""
+    """When the aggregate is a pass."""
 
     threshold: float = Field(default=0.5, gt=0, le=1)
     on: Literal["p_pass", "value"] = "p_pass"
-    """`p_pass` where the judge's server gives probabilities, the weighted mean everywhere else."""
+    """What is compared with the threshold: `p_pass` (the mean where the server gives no probabilities), or the mean."""
 
 
 Doubt = Literal["low_confidence", "failed_evidence", "unknown", "unreadable"]
 
 
 class Escalate(Record):
-    """When a second, better judge is asked; what it says counts where it can be read."""
+    """When a second, better judge is called; its verdict counts where it can be read."""
 
     when: tuple[Doubt, ...] = ()
     """`low_confidence`: neither clearly a pass nor clearly a fail, where samples or the server's probabilities tell;
     `failed_evidence`: a quote does not occur in the run; `unknown`: a criterion is undecided; `unreadable`: the answer
     is cut, refused or not as asked."""
     to: str | None = Field(default=None, min_length=1)
-    """The model to ask then, at the same address."""
+    """The second model, at the same address."""
     below: float = Field(default=0.8, gt=0.5, lt=1)
     """Confidence is low while the probability of a pass lies between 1 - below and below."""
 
@@ -113,7 +113,7 @@ class Escalate(Record):
 
 
 class RubricJudge(Record):
-    """Which judge, and how it is asked."""
+    """Which judge is called, and how."""
 
     backend: Backend = "chat"
     """`chat` is what every server speaks; `responses` and `decisions` are OpenAI's newer forms."""
@@ -123,15 +123,15 @@ class RubricJudge(Record):
     """Sampling parameters such as temperature; a server may refuse some."""
     max_output_tokens: int = Field(default=1200, ge=64, le=32_000)
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
-    """How calls are bought; `flex` costs half and may take minutes, so give it a longer `judge.timeout_s`."""
+    """Requested service tier; `flex` costs half and may take minutes, so give it a longer `judge.timeout_s`."""
     probabilities: bool = False
-    """Ask how probable each verdict was (`p_pass`); makes answers many times larger. `decisions` tells it anyway."""
+    """Request the probability of each verdict (`p_pass`); answers get many times larger. `decisions` has it anyway."""
     repair: bool | None = None
-    """Ask once more when an answer is not the agreed JSON and the server enforces none; twice the money is reserved
-    for it. None: the setting `judge.repair` decides."""
+    """Ask once more when an answer is not the agreed JSON and the server enforces none; twice the cost is reserved.
+    None: the setting `judge.repair` decides."""
     samples: int = Field(default=1, ge=1, le=20)
-    """How often the same question is asked, where the server gives no probabilities; odd numbers leave no ties, and
-    most of what more samples bring is there by 5. The temperature must not be 0."""
+    """How often the same question is asked, where the server gives no probabilities. Odd numbers avoid ties; more than
+    5 add little. The temperature must not be 0."""
     escalate: Escalate | None = None
 
     @model_validator(mode="after")
@@ -158,11 +158,11 @@ class RubricJudge(Record):
 
 
 class Trace(Record):
-    """How much of the run the judge sees."""
+    """How much of the run the judge is shown."""
 
     budget_tokens: int = Field(default=6000, ge=500, le=60_000)
     keep: tuple[str, ...] = ("errors", "writes", "quoted", "first:1", "last:3")
-    """Steps that keep more detail: errors, writes, quoted, first:N, last:N."""
+    """Kinds of steps that keep more of their text: errors, writes, quoted, first:N, last:N."""
 
     @field_validator("keep")
     @classmethod
@@ -195,12 +195,12 @@ class FrontMatter(Record):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,59}$")
     version: str = Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
-    """Semantic version; trends start a new series with each."""
+    """Semantic version; a new version starts a new series."""
     description: str = ""
     owner: str = ""
     applies_to: AppliesTo = AppliesTo()
     needs: tuple[Need, ...] = ("run.input", "run.output")
-    """A run without one of these is unscored(missing:…), and no call is made."""
+    """A run without one of these is unscored (`missing:…`) without a call."""
     scale: Literal["binary", "ordinal"] = "binary"
     mode: Literal["joint", "per_criterion"] = "joint"
     """One call for all criteria, or one call for each."""
