@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from worker.demo.command import live
+from worker.demo.command import replay_into
 from worker.demo.history import COST_RISE, MIX_SHIFT, QUALITY_DROP, TOOL_FAILURE, History
 
 LAST = date(2026, 11, 22)
@@ -54,7 +54,7 @@ def one(seed: int, last: date) -> dict[str, Any]:
     """One seed in this process."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        answer = live(Path(folder), History(seed, last))
+        answer = replay_into(Path(folder), History(seed, last))
     used = resource.getrusage(resource.RUSAGE_SELF)
     answer |= {"seconds": time.monotonic() - began, "cpu_s": used.ru_utime + used.ru_stime}
     return answer

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.documents import a_document, lines
 from tests.support.shell import Shell
-from worker.demo import tell
-from worker.demo.folder import call
+from worker.demo import summary
+from worker.demo.folder import spotcheck_command
 
 CLOCK = "2026-11-25T12:00Z@9000-01-01T00:00Z x5000"
 TOML = '[sampling]\nrate = 1.0\n[scoring]\nrubrics = []\nheuristics = ["answer_present"]\n'
@@ -110,7 +110,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def steps(started: str, python: str) -> list[str]:
     said: list[str] = []
     answer = {"folder": "spotcheck-demo", "planted": [], "example_run": "r-1"}
-    tell.next_steps(answer, [], call(Path("spotcheck-demo"), started, python), said.append)
+    summary.print_next_steps(answer, [], spotcheck_command(Path("spotcheck-demo"), started, python), said.append)
     return [line.strip() for line in said if line.startswith("    ")]
 
 

@@ -150,7 +150,7 @@ def test_a_wrong_value_is_explained_without_the_terms_of_a_validation_library(ol
 
 def test_too_many_criteria_are_counted() -> None:
     criteria = "".join(
-        f"  - {{id: c{number}, question: Is it?, pass_when: It is so in the run.}}\n" for number in range(63)
+        f'  - {{id: c{number}, question: "Is it?", pass_when: It is so in the run.}}\n' for number in range(63)
     )
     front, _, rest = CLEAN.partition("criteria:\n")
     text = f"{front}criteria:\n{criteria}---\n{rest.partition('---')[2].lstrip()}"

@@ -1,1 +1,1 @@
-"""The demo: a made-up team, and the simulated judge that reads its runs."""
+"""The demo: made-up runs of a team, a simulated judge, and the replay of both through the product."""

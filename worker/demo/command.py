@@ -1,8 +1,8 @@
-"""`spotcheck demo`: eight weeks of a made-up team, lived through night by night, in one folder, without a key.
+"""`spotcheck demo`: eight made-up weeks, replayed night by night in a folder of their own, without a key.
 
-Everything is real but the runs, the clock and the judge: the same ingest, draw, Celery worker (in this process), openai
-client over HTTP, ledger, trends, drift and alerts. The judge is simulated: a loopback server that knows the made-up
-truth, with noise.
+Only the runs, the clock and the judge are simulated. Ingest, draw, Celery worker (in this process), openai client over
+HTTP, job queue, trends, drift and alerts are the product's own. The judge is a loopback server that knows the truth of
+each made-up run and adds noise.
 """
 
 import logging
@@ -23,13 +23,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from worker.demo import folder as place
-from worker.demo import tell
+from worker.demo import summary
 from worker.demo.findings import RUBRIC
 from worker.demo.history import QUALITY_DROP, WEEKS, History
-from worker.demo.judge.opinion import judge
+from worker.demo.judge.opinion import simulated_judge
 from worker.demo.judge.server import JudgeServer
 from worker.demo.outcome import outcome
-from worker.demo.replay import Progress, morning_after, replay, working
+from worker.demo.replay import Progress, morning_after, replay, worker_thread
 from worker.project.project import Project
 from worker.queries.report.gather import ReportRequest, gather
 from worker.render import html as report_html
@@ -55,32 +55,32 @@ def demo(
     began = time.monotonic()
     last = datetime.now(UTC).date() - timedelta(days=1)
     try:
-        answer = live(folder, History(seed, last))
+        answer = replay_into(folder, History(seed, last))
         answer["seconds"] = round(time.monotonic() - began, 1)
         if as_json:
             typer.echo(orjson.dumps(answer, default=str, option=orjson.OPT_INDENT_2).decode())
         else:
-            _tell(answer)
+            _print_answer(answer)
     except KeyboardInterrupt:
         _words.print(f"interrupted; {folder} holds half a history, `spotcheck demo` makes it anew", markup=False)
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def live(folder: Path, history: History) -> dict[str, Any]:
-    """Live through a history in a folder.
+def replay_into(folder: Path, history: History) -> dict[str, Any]:
+    """Replay a history into a folder.
 
     Args:
-        folder: A new one, an empty one, or one that a demo made.
-        history: Told night by night.
+        folder: A new or empty folder, or one of an earlier demo.
+        history: The history to replay.
 
     Returns:
-        The answer of `--json`, but for the seconds it took.
+        The answer of `--json`, without `seconds`.
 
     Raises:
-        SettingsError: The folder is not a demo's.
+        SettingsError: The folder holds something else.
     """
     text = place.prepare(folder, history.seed, history.nights[-1])
-    with JudgeServer(judge(history.truths)) as server:
+    with JudgeServer(simulated_judge(history.truths)) as server:
         settings = Settings.read(
             {
                 "SPOTCHECK_DATABASE_URL": f"sqlite:///{(folder / place.DATABASE).resolve()}",
@@ -92,9 +92,9 @@ def live(folder: Path, history: History) -> dict[str, Any]:
         )
         project = Project(settings).open()
         try:
-            with _bar(len(history.nights)) as on_night, working(settings):
-                found = replay(project, history, on_night)
-            answer = outcome(project, history, found)
+            with _bar(len(history.nights)) as on_night, worker_thread(settings):
+                findings = replay(project, history, on_night)
+            answer = outcome(project, history, findings)
             answer |= {"runs": on_night.runs, "sampled": on_night.sampled, "folder": str(folder)}
             answer["example_run"] = _example(project, history)
             answer["report"] = _report(project, folder, history.nights[-1])
@@ -104,7 +104,7 @@ def live(folder: Path, history: History) -> dict[str, Any]:
 
 
 class _OnNight:
-    """Shows how far the replay is, and remembers it."""
+    """Shows the progress of the replay and keeps its counts."""
 
     def __init__(self, bars: Bars, nights: int) -> None:
         self._bars = bars
@@ -113,12 +113,12 @@ class _OnNight:
 
     def __call__(self, done: Progress) -> None:
         self.runs, self.sampled = done.runs, done.sampled
-        said = f"{done.night:%d %b}  {done.runs:,} runs, {done.sampled:,} judged"
-        self._bars.update(self._task, completed=done.nights, description=said)
+        text = f"{done.night:%d %b}  {done.runs:,} runs, {done.sampled:,} drawn"
+        self._bars.update(self._task, completed=done.nights, description=text)
 
 
 class _Log(logging.Handler):
-    """Shows what the product logs, its alerts above all, above the progress bar."""
+    """Prints the product's log lines, such as alerts, above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _words.print(f"  {record.getMessage()}", markup=False)
@@ -126,27 +126,27 @@ class _Log(logging.Handler):
 
 @contextmanager
 def _bar(nights: int) -> Iterator[_OnNight]:
-    """A progress bar on stderr, and the alerts as they come; without a terminal only the alerts."""
-    _words.print(f"living through {WEEKS} made-up weeks, night by night, with a simulated judge …")
+    """A progress bar and the alerts on stderr; without a terminal only the alerts."""
+    _words.print(f"replaying {WEEKS} made-up weeks, night by night, with a simulated judge …")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    log, shown = logging.getLogger("spotcheck"), _Log(logging.WARNING)
+    log, handler = logging.getLogger("spotcheck"), _Log(logging.WARNING)
     before = log.propagate, log.level
     log.propagate = False
-    log.setLevel(logging.WARNING)  # Celery sets the root's to ERROR
-    log.addHandler(shown)
+    log.setLevel(logging.WARNING)  # Celery sets the root logger's level to ERROR
+    log.addHandler(handler)
     try:
         with Bars(*columns, console=_words, transient=True, disable=not _words.is_terminal) as bars:
             yield _OnNight(bars, nights)
     finally:
-        log.removeHandler(shown)
+        log.removeHandler(handler)
         log.propagate = before[0]
         log.setLevel(before[1])
 
 
 def _example(project: Project, history: History) -> str | None:
-    """A run that the judge failed after quality fell: the one to read first; None when there is none."""
-    drop = next(one for one in history.planted if one.what == QUALITY_DROP)
-    rubrics = [each.pk for each, _ in project.scorers.register() if each.key.name == RUBRIC]
+    """Id of the lowest scored run after the planted quality drop; None when there is none."""
+    drop = next(planted for planted in history.planted if planted.what == QUALITY_DROP)
+    rubrics = [scorer.pk for scorer, _ in project.scorers.register() if scorer.key.name == RUBRIC]
     with project.store.read() as connection:
         worst = stored.lowest_scored(connection, drop.night, history.nights[-1], rubrics, drop.task_type, 1)
         names = stored.identities(connection, [pk for pk, _ in worst])
@@ -154,38 +154,40 @@ def _example(project: Project, history: History) -> str | None:
 
 
 def _report(project: Project, folder: Path, last: date) -> str:
-    """Write the weekly review of the newest week, as `spotcheck report --html` would; where it lies."""
+    """Write the weekly review of the newest week, as `spotcheck report --html` does; returns its path."""
     path = folder / place.REPORT
-    found = gather(project, ReportRequest(), morning_after(last))
-    page = report_html.render(found, is_redacted=project.settings.scoring.redact)
+    report = gather(project, ReportRequest(), morning_after(last))
+    page = report_html.render(report, is_redacted=project.settings.scoring.redact)
     path.write_text(page, encoding="utf-8")
     return str(path)
 
 
-def _tell(answer: dict[str, Any]) -> None:
+def _print_answer(answer: dict[str, Any]) -> None:
     say = Console(highlight=False, soft_wrap=True, emoji=False).print
 
     def line(text: str = "") -> None:
         say(text, markup=False)
 
-    line(f"{answer['runs']:,} runs, {answer['sampled']:,} drawn and judged, in {answer['seconds']:.0f} s")
+    line(f"{answer['runs']:,} runs, {answer['sampled']:,} drawn for scoring, in {answer['seconds']:.0f} s")
     line()
     line(f"$ spotcheck trends --scorer {RUBRIC}")
     line(_trends(Path(answer["folder"])))
     line()
-    tell.findings(answer, line)
+    summary.print_findings(answer, line)
     line()
-    tell.traffic(answer["mix"], line)
-    tell.ledger(answer, line)
+    summary.print_mix(answer["mix"], line)
+    summary.print_counts(answer, line)
     line()
-    tell.next_steps(answer, place.elsewhere(os.environ), place.call(Path(answer["folder"])), line)
+    summary.print_next_steps(
+        answer, place.overriding_variables(os.environ), place.spotcheck_command(Path(answer["folder"])), line
+    )
 
 
 def _trends(folder: Path) -> str:
-    """What the command prints there: the same process that a reader would start, without this shell's settings."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("SPOTCHECK_", "OPENAI_"))}
+    """Output of `spotcheck trends` in the folder, run as a separate process without this shell's settings."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("SPOTCHECK_", "OPENAI_"))}
     if sys.stdout.isatty():
-        mine["COLUMNS"] = str(Console().width)
+        environ["COLUMNS"] = str(Console().width)
     command = [sys.executable, "-m", "worker", "trends", "--scorer", RUBRIC]
-    done = subprocess.run(command, cwd=folder, env=mine, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
     return (done.stdout or done.stderr).rstrip()

@@ -1,4 +1,4 @@
-"""Eight made-up weeks of a shop's support and research agents: the traffic, the releases, and four planted changes."""
+"""The made-up history: eight weeks of a shop's support and research agents, with releases and four planted changes."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -16,19 +16,19 @@ TOOL_FAILURE: Final = "tool failure"
 COST_RISE: Final = "cost rise"
 What = Literal["quality drop", "mix shift", "tool failure", "cost rise"]
 JUDGE_NOISE = 0.02
-"""How often the simulated judge is wrong, either way."""
+"""Probability that the simulated judge is wrong, in either direction."""
 DROP = 0.20 / (1 - 2 * JUDGE_NOISE)
-"""How much rarer good runs become, so that the judge, with its noise, sees 20 points."""
+"""Drop of the share of good runs; with the judge's noise its scores drop by 20 points."""
 GROWTH = 6.0
-"""How many times its runs a task type has after the mix shift."""
+"""Factor on the traffic of a task type after the mix shift."""
 FAILING = 0.3
-"""Share of a tool's calls that fail after it broke."""
+"""Share of a tool's calls that fail after the planted failure."""
 DEARER = 1.45
-"""Cost per run after the rise, times that before."""
+"""Factor on the cost of a run after the planted rise."""
 _SHAKY, _SHAKY_WORSE = 0.03, 0.25
-"""Share of runs whose tool calls time out and are made again, and how much rarer good ones are among them."""
+"""Share of runs with tool calls that time out and are repeated, and by how much fewer of these are good."""
 _EMPTY = 0.006
-"""Share of runs that end in an opener instead of an answer."""
+"""Share of runs whose output is only an opener."""
 _CANARY = 0.15
 _OPENERS = ("Let me look into this for you.", "One moment please.", "Sure, I will check that.", "I'll take a look.")
 _ERRORS = ("model overloaded (529) after 3 tries", "tool runner crashed", "context window exceeded", "rate limit (429)")
@@ -37,21 +37,21 @@ _HOURS = {
     "support-bot": (1, 1, 0, 0, 1, 2, 5, 9, 14, 18, 20, 19, 16, 15, 15, 14, 13, 14, 16, 19, 20, 16, 9, 4),
     "scout": (0, 0, 0, 0, 0, 0, 2, 8, 18, 24, 26, 24, 14, 18, 24, 22, 18, 10, 4, 2, 1, 1, 0, 0),
 }
-"""How much of a day's traffic comes in each hour."""
+"""By agent, relative traffic in each hour of the day."""
 _WEEKDAYS = (1.12, 1.04, 1.0, 0.98, 1.0, 1.0, 1.0)
 
 
 class Task(NamedTuple):
-    """One kind of work."""
+    """One task type of the made-up team."""
 
     agent: str
     runs: float
-    """On a usual weekday."""
+    """Mean runs on a weekday."""
     weekend: float
     """Traffic of a Saturday or Sunday, as a share of a weekday's."""
     quality: float
     """Share of good runs."""
-    tell: Callable[[Draft, date, str | None], None]
+    scenario: Callable[[Draft, date, str | None], None]
     faults: tuple[Fault, ...]
     usage: Usage
 
@@ -77,7 +77,7 @@ TASKS: Mapping[str, Task] = {
     ),
 }  # fmt: skip
 _DROPS = {"refund": "promised", "billing": "promised", "product_question": "generic"}
-"""Where quality may fall, and the fault that spreads there: one that no heuristic sees."""
+"""Task types whose quality may fall, with the fault that gets frequent: one that no heuristic detects."""
 _TOOLS = {
     "order_status": ("carrier.track", "503 Service Unavailable: carrier gateway"),
     "product_question": ("inventory.lookup", "connection reset by inventory-api after 0.2 s"),
@@ -86,30 +86,30 @@ _HARD = ("supplier_research", "sales_report")
 
 
 class Planted(NamedTuple):
-    """A change that the history holds, from a night on."""
+    """A change planted in the history, from a night on."""
 
     what: What
     task_type: str
     night: date
     size: str
-    """In words."""
+    """The size in words."""
     tool: str | None = None
 
 
 class Truth(NamedTuple):
-    """What the simulated judge knows of a run."""
+    """The truth about a run, for the simulated judge."""
 
     fault: Fault | None
-    """None when the run is good."""
+    """None for a good run."""
     quote: str
-    """The beginning of its answer."""
+    """The beginning of its output."""
 
 
 class History:
-    """A team's eight weeks, told night by night. The same seed and last night tell the same history."""
+    """The runs of eight weeks, generated night by night. The same seed and last night give the same history."""
 
     def __init__(self, seed: int, last: date, *, scale: float = 1.0) -> None:
-        """Decide what is planted and where; no run is made yet.
+        """Decide what is planted and where; runs are made by `night`.
 
         Args:
             seed: Any number.
@@ -120,7 +120,7 @@ class History:
         self.first = last - timedelta(days=NIGHTS - 1)
         self.nights = [self.first + timedelta(days=offset) for offset in range(NIGHTS)]
         self.truths: dict[str, Truth] = {}
-        """By ticket, of the nights told so far."""
+        """By ticket, for the nights generated so far."""
         rng = random.Random(f"spotcheck demo {seed}")  # noqa: S311 made-up data
         self._planted = _plan(rng, self.nights)
         self._releases = _release(rng, self.nights, self._planted[QUALITY_DROP].night)
@@ -129,10 +129,10 @@ class History:
     @property
     def planted(self) -> list[Planted]:
         """The four changes, oldest first."""
-        return sorted(self._planted.values(), key=lambda one: one.night)
+        return sorted(self._planted.values(), key=lambda planted: planted.night)
 
     def night(self, night: date) -> Iterator[dict[str, Any]]:
-        """The runs of a night, in the order in which they ended, as documents of `spotcheck.run/1`."""
+        """The runs of a night in the order of their end, as documents of `spotcheck.run/1`."""
         offset = (night - self.first).days
         rng = random.Random(f"spotcheck demo {self.seed} {offset}")  # noqa: S311 made-up data
         self._ticket = 200_000 + 2_000 * offset + rng.randrange(300)
@@ -143,9 +143,9 @@ class History:
         return iter(sorted(runs, key=lambda run: str(run["ended_at"])))
 
     def holds(self, what: What, task_type: str, night: date) -> bool:
-        """Whether a planted change is in force for a task type on a night."""
-        one = self._planted[what]
-        return one.task_type == task_type and night >= one.night
+        """Whether a planted change affects a task type on a night."""
+        planted = self._planted[what]
+        return planted.task_type == task_type and night >= planted.night
 
     def _volume(self, rng: random.Random, night: date, task_type: str, task: Task) -> int:
         usual = self.scale * task.runs * _WEEKDAYS[night.weekday()]
@@ -155,7 +155,7 @@ class History:
         return max(0, round(rng.gauss(usual, usual**0.5)))
 
     def _runs(self, rng: random.Random, night: date, task_type: str, task: Task) -> list[dict[str, Any]]:
-        """One request: a run, and where that one broke, perhaps a second try soon after."""
+        """The runs of one request: one, or after an error often a second attempt some minutes later."""
         self._ticket += 1
         ended = _some_time(rng, night, task.agent)
         draft, fault = self._draft(rng, night, task_type, task)
@@ -191,7 +191,7 @@ class History:
         return [cut, run | times | {"ended_at": again.isoformat(timespec="milliseconds")}]
 
     def _draft(self, rng: random.Random, night: date, task_type: str, task: Task) -> tuple[Draft, Fault | None]:
-        """Told by the task type's scenario, with the fault that it was given."""
+        """A run's content from the task type's scenario, and its fault, if any."""
         broken = self._planted[TOOL_FAILURE]
         outage = None
         if self.holds(TOOL_FAILURE, task_type, night):
@@ -200,17 +200,17 @@ class History:
         draft = Draft(rng, f"FH-{self._ticket}", outage, retry=0.4 if is_shaky else 0.0)
         fault = None
         if rng.random() > task.quality - (_SHAKY_WORSE if is_shaky else 0.0):
-            fault = rng.choices(task.faults, [one.weight for one in task.faults])[0]
+            fault = rng.choices(task.faults, [candidate.weight for candidate in task.faults])[0]
         elif self.holds(QUALITY_DROP, task_type, night) and rng.random() < DROP / task.quality:
-            fault = next(one for one in task.faults if one.name == _DROPS[task_type])
-        task.tell(draft, night, fault.name if fault else None)
+            fault = next(candidate for candidate in task.faults if candidate.name == _DROPS[task_type])
+        task.scenario(draft, night, fault.name if fault else None)
         if rng.random() < _EMPTY:
             draft.answered = rng.choice(_OPENERS)
             fault = Fault("empty", "There is no answer, only the announcement of one.")
         return draft, fault
 
     def _version(self, rng: random.Random, night: date, agent: str) -> str:
-        """The newest release; while it is a canary, mostly the one before."""
+        """The newest release; while it is a canary, usually the one before it."""
         version = ""
         for since, canary_nights, released in self._releases[agent]:
             if night >= since and (night >= since + timedelta(days=canary_nights) or rng.random() < _CANARY):
@@ -219,7 +219,7 @@ class History:
 
 
 def _cut(rng: random.Random, run: Mapping[str, Any], status: str) -> dict[str, Any]:
-    """The run as it would look had it ended early: fewer steps, no answer, a share of the cost."""
+    """The run as if it had ended early: fewer steps, no output, part of the cost."""
     run_id = f"{run['run_id'][:9]}{rng.getrandbits(32):08x}"
     kept = [dict(step) for step in run["steps"][: rng.randrange(1, len(run["steps"]))]]
     if status == "errored":
@@ -233,14 +233,14 @@ def _cut(rng: random.Random, run: Mapping[str, Any], status: str) -> dict[str, A
 
 
 def _some_time(rng: random.Random, night: date, agent: str) -> datetime:
-    """A moment of the day, when people write to this agent."""
+    """A random time of the day, following the agent's hourly traffic."""
     hour = rng.choices(range(24), _HOURS[agent])[0]
     began = datetime(night.year, night.month, night.day, hour, tzinfo=UTC)
     return began + timedelta(milliseconds=rng.randrange(3_600_000))
 
 
 def _plan(rng: random.Random, nights: list[date]) -> dict[What, Planted]:
-    """Which task type each change meets, and when; no task type meets two."""
+    """Which task type each change is planted in, and when; no task type gets two."""
     dropped = rng.choice(sorted(_DROPS))
     failing = rng.choice([task_type for task_type in sorted(_TOOLS) if task_type != dropped])
     grown = rng.choice(_HARD)
@@ -258,16 +258,16 @@ def _plan(rng: random.Random, nights: list[date]) -> dict[What, Planted]:
 
 
 class Release(NamedTuple):
-    """A version of an agent, from a night on."""
+    """A version of an agent, in use from a night on."""
 
     since: date
     canary_nights: int
-    """Nights during which few runs get it."""
+    """Nights in which only few runs use it."""
     version: str
 
 
 def _release(rng: random.Random, nights: list[date], dropped: date) -> dict[str, list[Release]]:
-    """Versions roll out now and then; the one that quality falls with goes to everybody at once."""
+    """The releases of each agent; the one that quality falls with has no canary nights."""
     start = nights[0]
     return {
         "support-bot": [

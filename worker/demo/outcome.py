@@ -1,11 +1,11 @@
-"""What a demo came to: found beside planted, the mix, the counts, the judge's bill; as one answer for machines."""
+"""The result of a demo as plain values: planted and found changes, the mix, the counts, the cost of judging."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from worker.core.calendar import week_of
-from worker.demo.findings import RUBRIC, Found, found_json, matched, planted_json
+from worker.demo.findings import RUBRIC, Found, found_json, match_findings, planted_json
 from worker.demo.history import MIX_SHIFT, History, Planted
 from worker.project.project import Project
 from worker.records import Drift
@@ -15,38 +15,38 @@ _TERMS = ("ended", "filtered", "before_start", "sampled_out", "scored", "unscore
 
 
 def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[str, Any]:
-    """Everything a demo says at its end.
+    """The answer of `spotcheck demo --json`.
 
     Args:
-        project: Whose store holds the replayed history.
-        history: What was planted.
-        found: Every finding of the replay.
+        project: The project of the replayed history.
+        history: The history with its planted changes.
+        found: All findings of the replay.
     """
-    told = matched(found, history.planted)
+    matches = match_findings(found, history.planted)
     first, last = history.nights[0], history.nights[-1]
     with project.store.read() as connection:
-        registered = [each for each, _ in project.scorers.register()]
+        registered = [scorer for scorer, _ in project.scorers.register()]
         rows = counts.night_counts(connection, first, last, registered, project.nights.start())
         judged = report.judging_costs(connection, first, last)
         raised = alerts.list_alerts(connection, everything=True)
         points = trends.points(connection, dimension="task_type", scorer_name=RUBRIC, task_type=None, since_week=None)
-    judging = [each._asdict() for each in judged]
-    shift = next(one for one in history.planted if one.what == MIX_SHIFT)
+    judging = [usage._asdict() for usage in judged]
+    shift = next(entry for entry in history.planted if entry.what == MIX_SHIFT)
     return {
-        "planted": [planted_json(one, told) for one in history.planted],
-        "found": [found_json(one) for one in told],
-        "false_alarms": sum(1 for one in told if one.planted is None),
+        "planted": [planted_json(entry, matches) for entry in history.planted],
+        "found": [found_json(entry) for entry in matches],
+        "false_alarms": sum(1 for entry in matches if entry.planted is None),
         "reconciles": all(row.reconciles for row in rows),
         "counts": {term: sum(getattr(row, term) for row in rows if row.scorer == RUBRIC) for term in _TERMS},
         "scorers": len({row.scorer for row in rows}),
-        "mix": mix([dict(point) for point in points], shift, told),
-        "alerts": [one.model_dump(mode="json", include=_OF_ALERT) for one in raised if one.finding_id is None],
+        "mix": mix_effect([dict(point) for point in points], shift, matches),
+        "alerts": [entry.model_dump(mode="json", include=_OF_ALERT) for entry in raised if entry.finding_id is None],
         "judge": {
             "is_simulated": True,
-            "calls": sum(each["verdicts"] for each in judging),
-            "input_tokens": sum(each["input_tokens"] for each in judging),
-            "output_tokens": sum(each["output_tokens"] for each in judging),
-            "cost_usd": round(sum(each["cost_usd"] for each in judging), 4),
+            "calls": sum(usage["verdicts"] for usage in judging),
+            "input_tokens": sum(usage["input_tokens"] for usage in judging),
+            "output_tokens": sum(usage["output_tokens"] for usage in judging),
+            "cost_usd": round(sum(usage["cost_usd"] for usage in judging), 4),
         },
         "weeks": {"since": first, "until": last},
     }
@@ -55,13 +55,13 @@ def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[
 _OF_ALERT = {"kind", "urgency", "task_type", "subject", "text", "night"}
 
 
-def mix(points: Sequence[Mapping[str, Any]], shift: Planted, told: Sequence[Found]) -> dict[str, Any]:
-    """How far the overall line moved by itself and at the same mix, around a traffic shift.
+def mix_effect(points: Sequence[Mapping[str, Any]], shift: Planted, matches: Sequence[Found]) -> dict[str, Any]:
+    """How far the overall line moved around the mix shift, at its own mix and at the reference mix.
 
     Returns:
-        Means 0..1 as they came (`raw_…`) and at the reference mix (`same_mix_…`), over the whole weeks before the shift
-        and those after it; None where there are no scores. `alarms` are quality alarms after the shift that no planted
-        change explains.
+        Means 0..1 at each week's own mix (`raw_…`) and at the reference mix (`same_mix_…`), over the whole weeks before
+        and after the shift; None without scores. `alarms` counts quality alarms after the shift that no planted change
+        explains.
     """
     overall = [point for point in points if point["task_type"] is None and point["criterion"] is None]
     week = week_of(shift.night)
@@ -73,14 +73,14 @@ def mix(points: Sequence[Mapping[str, Any]], shift: Planted, told: Sequence[Foun
     if answer["raw_before"] is not None and answer["raw_after"] is not None:
         answer["moved"] = answer["raw_after"] - answer["raw_before"]
         answer["explained"] = answer["moved"] - (answer["same_mix_after"] - answer["same_mix_before"])
-    answer["alarms"] = sum(1 for one in told if _is_alarm_on(one, shift.night))
+    answer["alarms"] = sum(1 for match in matches if _is_alarm_on(match, shift.night))
     return answer
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
-def _is_alarm_on(one: Found, since: date) -> bool:
-    return one.planted is None and one.drift.kind in ("agent", "mix") and one.drift.found_night >= since
+def _is_alarm_on(match: Found, since: date) -> bool:
+    return match.planted is None and match.drift.kind in ("agent", "mix") and match.drift.found_night >= since

@@ -1,7 +1,7 @@
-"""Eight weeks in minutes, the way they would have gone: each night's runs taken in, drawn, scored, compared, watched.
+"""Replaying a history: for each night its runs are ingested, drawn, scored, summarised and compared.
 
-Everything is the product's own: intake, draw, ledger, Celery tasks in a worker of this process, the openai client over
-HTTP, trends, scan and alerts. Only the clock is made up: it says the morning after the night in hand.
+Everything is the product's own: intake, draw, job queue, Celery tasks in a worker of this process, the openai client
+over HTTP, trends, drift scan and alerts. Only the clock is simulated: it shows the morning after the replayed night.
 """
 
 import io
@@ -33,37 +33,39 @@ from worker.settings import Settings
 from worker.store.results import cells
 
 _LOOK_S = 0.5
-"""The ledger is looked at this often even when no task says that it ended."""
+"""The job queue is checked at least this often, even when no task signals its end."""
 _STUCK_S = 60.0
 
 
 class Progress(NamedTuple):
-    """How far the replay is."""
+    """The progress of a replay after a night."""
 
     night: date
     nights: int
-    """Done, this one included."""
+    """Nights replayed so far."""
     runs: int
+    """Runs ingested so far."""
     sampled: int
+    """Runs drawn so far."""
     found: list[Drift]
-    """In this night."""
+    """Findings of this night."""
 
 
 def replay(project: Project, history: History, on_night: Callable[[Progress], None]) -> list[Drift]:
-    """Live through a history, from its first night to its last.
+    """Replay a history from its first night to its last.
 
     Args:
-        project: An empty one; a worker must run for it (`working`).
-        history: Whose nights.
-        on_night: Told after each.
+        project: An empty project; a worker must run for it (`worker_thread`).
+        history: The history.
+        on_night: Called after each night.
 
     Returns:
-        Everything that was found, oldest first.
+        All findings, oldest first.
     """
-    found: list[Drift] = []
+    findings: list[Drift] = []
     runs = sampled = 0
-    project.nights.is_replaying = True  # stored, and nothing sent anywhere
-    scored = _Scored()
+    project.nights.is_replaying = True  # alerts are stored and not sent
+    scored = _NightScored()
     with scored.listening():
         for count, night in enumerate(history.nights, start=1):
             morning = morning_after(night)
@@ -74,40 +76,40 @@ def replay(project: Project, history: History, on_night: Callable[[Progress], No
             sampled += sum(stratum.sampled for stratum in draw_night(project, night, morning))
             scored.wait(project, night)
             new = finish(project, morning) + watch(project, morning).found
-            found += new
+            findings += new
             on_night(Progress(night, count, runs, sampled, new))
-    return found
+    return findings
 
 
 def morning_after(night: date) -> datetime:
-    """When a night is drawn: two in the morning of the day after it, or now where that is still to come."""
+    """When a night is drawn: 02:00 UTC of the day after it, or now if that is in the future."""
     usual = datetime(night.year, night.month, night.day, 2, tzinfo=UTC) + timedelta(days=1)
     return min(usual, datetime.now(UTC))
 
 
-class _Scored:
-    """Waits until the worker has resolved every job, without asking the ledger all the time."""
+class _NightScored:
+    """Waits until the worker has resolved all jobs of a night, without polling the database continuously."""
 
     def __init__(self) -> None:
         self._ended = threading.Event()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear of tasks that end in this process."""
-        signals.task_postrun.connect(self._hear)
+        """Subscribe to the ends of Celery tasks in this process."""
+        signals.task_postrun.connect(self._on_task_end)
         try:
             yield
         finally:
-            signals.task_postrun.disconnect(self._hear)
+            signals.task_postrun.disconnect(self._on_task_end)
 
-    def _hear(self, **_: object) -> None:
+    def _on_task_end(self, **_: object) -> None:
         self._ended.set()
 
     def wait(self, project: Project, night: date) -> None:
         """Wake the worker and wait until it has resolved the jobs of a night.
 
         Raises:
-            SpotcheckError: Nothing was resolved for a minute: the judge of the demo is gone.
+            SpotcheckError: No job was resolved for a minute.
         """
         left, moved_at = _open_jobs(project, night), time.monotonic()
         wake_due(project, celery.wake)
@@ -131,11 +133,11 @@ def _refuse(rejected: Rejected) -> None:
 
 
 @contextmanager
-def working(settings: Settings) -> Iterator[None]:
-    """A Celery worker for all lanes in a thread of this process, on the in-process broker."""
+def worker_thread(settings: Settings) -> Iterator[None]:
+    """Run a Celery worker for all lanes in a thread of this process, on the in-memory broker."""
     celery.use(settings)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")  # nothing but the demo runs in it
+        warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")  # the worker runs demo tasks only
         worker = celery.app.Worker(
             pool="solo",
             concurrency=1,

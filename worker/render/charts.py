@@ -1,4 +1,4 @@
-"""The report's pictures as inline SVG, without script, font or image: everything that came from outside is escaped."""
+"""The charts of the HTML report as inline SVG, without scripts, fonts or images; all values are escaped."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,14 +13,14 @@ from worker.core.report.model import Mark, StreamChart, TaskTypeOutcome, WeekFig
 _WIDTH, _HEIGHT = 320, 152
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 20
 _LABEL_PX, _LABEL_CHARS = 6, 12
-"""About the width of a character, and how many of a version are shown; its title has all of it."""
+"""Approximate width of a character, and how many characters of a label are shown; its tooltip has the whole text."""
 _FINDING_Y, _ROW_PX = 9, 11
-"""The row of the findings' labels; the next below is the versions', and those above are for what has no room there."""
+"""Vertical position of the labels of findings; versions stand one row below, and overlapping labels move up a row."""
 _WEEK_PX = 30
-"""Room for the name of a week."""
+"""Width reserved for the name of a week."""
 _FLOORS = (0.5, 0.4, 0.2, 0.0)
-"""Where an axis may begin, so that its middle is a round number; it shows at least the upper half, lest a wobble near
-100 % look like a cliff."""
+"""Possible lower ends of an axis, chosen so that its middle is a round number. An axis shows at least 50–100 %, so that
+small variations near 100 % do not look large."""
 
 HATCH = Markup(
     '<svg class="defs" width="0" height="0" aria-hidden="true" focusable="false"><defs>'
@@ -32,32 +32,39 @@ HATCH = Markup(
     '<rect class="errored-fill" width="5" height="5"/><path class="errored-line" d="M0 2.5H5"/></pattern>'
     "</defs></svg>"
 )
-"""The patterns that all pictures of a page share."""
+"""SVG patterns shared by all charts of a page."""
 
 _SAID = {"finding": "finding", "version": "first seen: version", "series": "new series of the scorer:"}
 
 
 class Axis(NamedTuple):
-    """What the pictures of one scorer share."""
+    """The vertical axis shared by the charts of one scorer; values 0..1."""
 
     low: float
     high: float
 
     def y(self, value: float) -> float:
-        """Where a value stands."""
+        """The vertical position of a value, in pixels."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
 
 def axis_of(streams: Iterable[StreamChart]) -> Axis:
-    """One axis for all pictures of a scorer: up to 100 %, down to the lowest interval, at least the upper half."""
+    """One axis for all charts of a scorer: up to 100 %, down to the lowest interval, and at most from 50 %."""
     lows = [point.low for stream in streams for point in stream.points if point.low is not None]
     lowest = min(lows, default=0.0)
     return Axis(next((floor for floor in _FLOORS if floor <= lowest), 0.0), 1.0)
 
 
 def panel(stream: StreamChart, weeks: Sequence[str], axis: Axis, name: str) -> Markup:
-    """One stream: weekly means with their intervals, versions, new series and findings as vertical marks."""
+    """The chart of one stream: weekly means with intervals; versions, new series and findings as vertical lines.
+
+    Args:
+        stream: The stream.
+        weeks: ISO weeks shown, oldest first; at least one.
+        axis: The vertical axis.
+        name: Name of the task type, for screen readers.
+    """
     places = {week: (place + 0.5) / len(weeks) for place, week in enumerate(weeks)}
     points = [point for point in stream.points if point.week in places]
     marks, top = _marks(stream.marks, weeks)
@@ -75,20 +82,20 @@ def _x(place: float) -> float:
 
 
 def _grid(axis: Axis) -> Markup:
-    found = []
+    lines = []
     for value in (axis.low, (axis.low + axis.high) / 2, axis.high):
         y = axis.y(value)
-        found.append(
+        lines.append(
             Markup('<path class="grid" d="M{} {:.1f}H{}"/><text class="tick" x="{}" y="{:.1f}">{}</text>').format(
                 _LEFT, y, _WIDTH - _RIGHT, _LEFT - 5, y + 3.5, percent(value, digits=0)
             )
         )
-    return Markup().join(found)
+    return Markup().join(lines)
 
 
 def _thin(points: Sequence[WeekPoint], places: dict[str, float], weeks: int) -> Markup:
     width = (_WIDTH - _LEFT - _RIGHT) / weeks
-    found = [
+    areas = [
         Markup('<rect class="thin" x="{:.1f}" y="{}" width="{:.1f}" height="{}"><title>{}</title></rect>').format(
             _x(places[point.week]) - width / 2,
             _TOP,
@@ -99,53 +106,53 @@ def _thin(points: Sequence[WeekPoint], places: dict[str, float], weeks: int) -> 
         for point in points
         if point.is_thin
     ]
-    return Markup().join(found)
+    return Markup().join(areas)
 
 
 def _lines(points: Sequence[WeekPoint], weeks: Sequence[str]) -> list[list[WeekPoint]]:
-    """Neighbouring weeks of one series: a gap or a new series breaks the line."""
-    found: list[list[WeekPoint]] = []
+    """Groups of consecutive weeks of one series: a gap or a new series breaks the line."""
+    lines: list[list[WeekPoint]] = []
     place = {week: number for number, week in enumerate(weeks)}
     by_series: dict[str, list[WeekPoint]] = {}
     for point in points:
         if point.mean is not None:
             by_series.setdefault(point.series, []).append(point)
-    for own in by_series.values():
-        for point in own:
-            last = found[-1][-1] if found else None
+    for series_points in by_series.values():
+        for point in series_points:
+            last = lines[-1][-1] if lines else None
             if last is not None and last.series == point.series and place[last.week] + 1 == place[point.week]:
-                found[-1].append(point)
+                lines[-1].append(point)
             else:
-                found.append([point])
-    return found
+                lines.append([point])
+    return lines
 
 
 def _line(line: Sequence[WeekPoint], places: dict[str, float], axis: Axis) -> list[Markup]:
-    known = [
+    coordinates = [
         (_x(places[point.week]), axis.y(point.mean), axis.y(point.low), axis.y(point.high), point)
         for point in line
         if point.mean is not None and point.low is not None and point.high is not None
     ]
-    if not known:
+    if not coordinates:
         return []
-    if len(known) == 1:
-        x, _, low, high, _ = known[0]
-        found = [Markup('<path class="bar" d="M{:.1f} {:.1f}V{:.1f}"/>').format(x, low, high)]
+    if len(coordinates) == 1:
+        x, _, low, high, _ = coordinates[0]
+        shapes = [Markup('<path class="bar" d="M{:.1f} {:.1f}V{:.1f}"/>').format(x, low, high)]
     else:
-        upper = " ".join(f"{x:.1f},{high:.1f}" for x, _, _, high, _ in known)
-        lower = " ".join(f"{x:.1f},{low:.1f}" for x, _, low, _, _ in reversed(known))
-        middle = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _, _ in known)
-        found = [
+        upper = " ".join(f"{x:.1f},{high:.1f}" for x, _, _, high, _ in coordinates)
+        lower = " ".join(f"{x:.1f},{low:.1f}" for x, _, low, _, _ in reversed(coordinates))
+        middle = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _, _ in coordinates)
+        shapes = [
             Markup('<polygon class="band" points="{} {}"/>').format(upper, lower),
             Markup('<polyline class="mean" points="{}"/>').format(middle),
         ]
-    for x, y, _, _, point in known:
-        found.append(
+    for x, y, _, _, point in coordinates:
+        shapes.append(
             Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.6"><title>{}</title></circle>').format(
                 x, y, point_text(point)
             )
         )
-    return found
+    return shapes
 
 
 def _missing(point: WeekPoint, places: dict[str, float]) -> Markup:
@@ -156,13 +163,13 @@ def _missing(point: WeekPoint, places: dict[str, float]) -> Markup:
 
 
 def _marks(marks: Sequence[Mark], weeks: Sequence[str]) -> tuple[list[Markup], int]:
-    """Vertical lines, each with a label; and the top of the picture, which grows where labels need more rows."""
+    """Vertical lines with labels, and the chart's top, which moves up where labels need more rows."""
     first = calendar.nights_of_week(weeks[0])[0]
     lines: list[Markup] = []
     labels: list[Markup] = []
     taken: dict[int, list[tuple[float, float]]] = defaultdict(list)
     highest = _FINDING_Y
-    for mark in sorted(marks, key=lambda one: (one.kind != "finding", one.night)):
+    for mark in sorted(marks, key=lambda event: (event.kind != "finding", event.night)):
         place = ((mark.night - first).days + 0.5) / (7 * len(weeks))
         if not 0 <= place <= 1:
             continue
@@ -176,19 +183,19 @@ def _marks(marks: Sequence[Mark], weeks: Sequence[str]) -> tuple[list[Markup], i
             y -= _ROW_PX
         taken[y].append((start, start + wide))
         highest = min(highest, y)
-        said = f"{day(mark.night)}: {_SAID[mark.kind]} {mark.text}"
+        title = f"{day(mark.night)}: {_SAID[mark.kind]} {mark.text}"
         lines.append(
             Markup('<g><title>{}</title><path class="{}" d="M{:.1f} {}V{}"/></g>').format(
-                said, mark.kind, x, min(_TOP - 3, y + 3), _HEIGHT - _BOTTOM
+                title, mark.kind, x, min(_TOP - 3, y + 3), _HEIGHT - _BOTTOM
             )
         )
         labels.append(
             Markup(
                 '<g><title>{}</title><rect class="behind" x="{:.1f}" y="{}" width="{}" height="{}"/>'
                 '<text class="{}-label" x="{:.1f}" y="{}">{}</text></g>'
-            ).format(said, start, y - 8, wide, _ROW_PX - 1, mark.kind, start, y, short)
+            ).format(title, start, y - 8, wide, _ROW_PX - 1, mark.kind, start, y, short)
         )
-    return [*lines, *labels], highest - _FINDING_Y  # labels last: no line crosses one
+    return [*lines, *labels], highest - _FINDING_Y  # labels come last, so that no line covers one
 
 
 def _weeks(weeks: Sequence[str]) -> Markup:
@@ -203,7 +210,7 @@ def _weeks(weeks: Sequence[str]) -> Markup:
 
 
 def point_text(point: WeekPoint) -> str:
-    """A point in words: the mean with its interval and n."""
+    """A point as text: the mean with its interval and n."""
     if point.mean is None or point.low is None or point.high is None:
         return f"{point.week}: nothing scored"
     low, high = percent(point.low, digits=0).removesuffix(" %"), percent(point.high, digits=0)
@@ -212,7 +219,7 @@ def point_text(point: WeekPoint) -> str:
 
 
 def _said(stream: StreamChart, points: Sequence[WeekPoint], name: str) -> str:
-    """The whole picture for those who cannot see it."""
+    """The whole chart as text, for screen readers."""
     marks = [
         f"{mark.kind} {mark.text} from {day(mark.night)}"
         if mark.kind == "finding"
@@ -227,25 +234,25 @@ _PARTS = ("good", "poor", "unjudged", "aborted", "errored", "incomplete")
 
 
 def shares_of(group: TaskTypeOutcome) -> dict[str, float]:
-    """How a task type's runs came out, as shares of all its runs that sum to 1; empty without runs."""
+    """The outcomes of a task type as shares of all its runs, which sum to 1; empty without runs."""
     if not group.runs:
         return {}
     good = group.good.mean
     completed = group.completed / group.runs
-    found = dict.fromkeys(_PARTS, 0.0) | {
+    shares = dict.fromkeys(_PARTS, 0.0) | {
         "aborted": group.aborted / group.runs,
         "errored": group.errored / group.runs,
         "incomplete": group.incomplete / group.runs,
     }
     if good is None:
-        found["unjudged"] = completed
+        shares["unjudged"] = completed
     else:
-        found |= {"good": completed * good, "poor": completed * (1 - good)}
-    return found
+        shares |= {"good": completed * good, "poor": completed * (1 - good)}
+    return shares
 
 
 def outcome_bar(group: TaskTypeOutcome) -> Markup:
-    """The outcome groups of a task type as one bar; the figures stand beside it in the table."""
+    """The outcomes of a task type as one bar; the figures are in the table beside it."""
     x, parts = 0.0, []
     for name, share in shares_of(group).items():
         if share > 0:
@@ -261,13 +268,13 @@ def outcome_bar(group: TaskTypeOutcome) -> Markup:
 
 
 def spark(figures: Sequence[WeekFigure]) -> Markup:
-    """A line of weeks from 0 up, the newest marked; nothing where no week has a figure."""
-    known = [(place, one.value) for place, one in enumerate(figures) if one.value is not None]
-    if not known:
+    """A small line chart by week, from 0 up, with the newest week marked; empty where no week has a figure."""
+    values = [(place, figure.value) for place, figure in enumerate(figures) if figure.value is not None]
+    if not values:
         return Markup()
-    highest = max(value for _, value in known) or 1.0
+    highest = max(value for _, value in values) or 1.0
     step = 84 / max(1, len(figures) - 1)
-    points = [(3 + place * step, 21 - 18 * value / highest) for place, value in known]
+    points = [(3 + place * step, 21 - 18 * value / highest) for place, value in values]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     x, y = points[-1]
     return Markup(

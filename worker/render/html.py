@@ -1,7 +1,7 @@
-"""The report as one HTML file that asks nobody for anything: no script, no font, no picture from outside.
+"""The report as one self-contained HTML file, without scripts and without anything loaded from outside.
 
-Jinja2 escapes every value; in the whole page control characters and marks that turn the direction of a text are made
-visible. Its policy allows its own style, named by its hash, and nothing else.
+Jinja2 escapes every value; control characters and direction marks are made visible in the whole page. Its content
+security policy allows its own style sheet, by hash, and nothing else.
 """
 
 import base64
@@ -26,7 +26,7 @@ from worker.render import charts
 
 _HERE = Path(__file__).parent
 _MOST_RUBRIC_PANELS, _MOST_PANELS = 80, 24
-"""Pictures of one rubric, and of one heuristic, on a page; those with findings and most runs come first."""
+"""Most charts of one rubric, and of one heuristic; those with findings and most runs come first."""
 _GLIMPSE_CHARS = 90
 _ORDERS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _ORDERS |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
@@ -59,11 +59,11 @@ class _ScorerCharts(NamedTuple):
 
 
 def render(report: Report, *, is_redacted: bool = True) -> str:
-    """The page.
+    """The report as an HTML page.
 
     Args:
-        report: As `flow.report` gathers it.
-        is_redacted: Whether secrets in its texts are blanked; the page says so.
+        report: As `queries.report.gather` returns it.
+        is_redacted: Whether secrets in its texts were replaced; the page says so.
     """
     style = (_HERE / "report.css").read_text(encoding="utf-8")
     moved = {
@@ -87,7 +87,7 @@ def render(report: Report, *, is_redacted: bool = True) -> str:
         reasons=[(one.scorer, *reason) for one in report.sampled.tallies for reason in one.reasons],
         is_redacted=is_redacted,
     )
-    return clean(html)  # the whole page: nothing that any part of it lets through gives an order
+    return clean(html)  # the whole page, so that no control character gets through any part of it
 
 
 def _policy(style: str) -> str:
@@ -96,7 +96,7 @@ def _policy(style: str) -> str:
 
 
 def clean(text: str) -> str:
-    r"""Text that only shows: control characters as signs, marks that turn the direction of what follows as `�`.
+    r"""The text with control characters as visible symbols, and direction marks as `�`.
 
     Example:
         >>> clean("a\x00b\u202ec")
@@ -164,7 +164,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
 
 
 def no_breaks(text: str) -> str:
-    r"""Numbers that do not part from their sign at the end of a line.
+    r"""The text with no-break spaces between a number and its sign or word.
 
     Example:
         >>> no_breaks("from 91 % to 72 % (n 150)")
@@ -173,31 +173,31 @@ def no_breaks(text: str) -> str:
     return _LOOSE.sub(_FIXED, text)
 
 
-def _interval(one: Any) -> str:  # noqa: ANN401 anything with low and high
-    return "" if one.low is None or one.high is None else _span(one.low, one.high)
+def _interval(estimate: Any) -> str:  # noqa: ANN401 anything with low and high
+    return "" if estimate.low is None or estimate.high is None else _span(estimate.low, estimate.high)
 
 
 def _span(low: float, high: float) -> str:
     return f"[{percent(low, digits=0).removesuffix(' %')}–{percent(high, digits=0)}]"
 
 
-def _between(one: WeekFigure, unit: Any) -> str:  # noqa: ANN401 a Unit
-    if one.low is None or one.high is None:
+def _between(figure: WeekFigure, unit: Any) -> str:  # noqa: ANN401 a Unit
+    if figure.low is None or figure.high is None:
         return ""
     if unit == "share":
-        return f"[{percent(one.low).removesuffix(' %')}–{percent(one.high)}]"
-    return f"[{amount(one.low, unit)}–{amount(one.high, unit)}]"
+        return f"[{percent(figure.low).removesuffix(' %')}–{percent(figure.high)}]"
+    return f"[{amount(figure.low, unit)}–{amount(figure.high, unit)}]"
 
 
 def _other(good: Estimate) -> Estimate:
-    """The share that is not good."""
+    """The complement of the good share, with its interval."""
     if good.mean is None or good.low is None or good.high is None:
         return good
     return good._replace(mean=1 - good.mean, low=1 - good.high, high=1 - good.low)
 
 
 def _of_completed(group: TaskTypeOutcome, share: Estimate) -> str:
-    """The interval of a share of the completed runs, as a share of all runs."""
+    """The interval of a share of the completed runs, converted to a share of all runs."""
     if share.low is None or share.high is None or not group.runs:
         return ""
     completed = group.completed / group.runs
@@ -205,7 +205,7 @@ def _of_completed(group: TaskTypeOutcome, share: Estimate) -> str:
 
 
 def _level(value: float, scorer: str) -> str:
-    """What a run was chosen by: its score, or its dollars or steps."""
+    """The value that a run was chosen by: score, dollars or steps."""
     unit = story.unit_of(scorer)
     return f"score {value:.2f}" if unit == "share" else dollars(value) if unit == "usd" else f"{value:.0f} steps"
 
@@ -216,8 +216,8 @@ def _glimpse(text: str) -> str:
 
 
 def _remark(stream: StreamChart) -> str:
-    """What a reader must know beside the picture."""
-    said = {
+    """Notes under a chart: why it is not tested, low coverage, a different mix, an old figure."""
+    state_note = {
         "tested": "",
         "young": f"{counted(stream.nights, 'night')} with scores: too few to test for a change",
         "unscored": "nothing scored yet",
@@ -225,8 +225,8 @@ def _remark(stream: StreamChart) -> str:
     }[stream.state]
     newest = stream.newest
     if newest is None or newest.mean is None:
-        return said
-    parts = [said] if said else []
+        return state_note
+    parts = [state_note] if state_note else []
     if newest.is_thin:
         parts.append(
             f"coverage {percent(newest.coverage or 0.0, digits=0)}: {counted(newest.unscored, 'run')} unscored"
@@ -242,33 +242,37 @@ def _groups(streams: Sequence[StreamChart], moved: set[tuple[str | None, str]]) 
     by_scorer: dict[str, list[StreamChart]] = {}
     for stream in streams:
         by_scorer.setdefault(stream.scorer, []).append(stream)
-    found = []
-    for scorer, own in by_scorer.items():
-        with_scores = [stream for stream in own if stream.newest is not None]
-        most = _MOST_RUBRIC_PANELS if own[0].is_rubric else _MOST_PANELS
-        shown = with_scores[:most]
-        is_moved = any((stream.task_type, stream.scorer) in moved for stream in own)
-        found.append(
+    groups = []
+    for scorer, scorer_streams in by_scorer.items():
+        with_scores = [stream for stream in scorer_streams if stream.newest is not None]
+        max_panels = _MOST_RUBRIC_PANELS if scorer_streams[0].is_rubric else _MOST_PANELS
+        shown = with_scores[:max_panels]
+        is_moved = any((stream.task_type, stream.scorer) in moved for stream in scorer_streams)
+        groups.append(
             _ScorerCharts(
                 scorer,
-                own[0].is_rubric,
+                scorer_streams[0].is_rubric,
                 is_moved,
-                _said(own, with_scores, moved),
+                _summary_of(scorer_streams, with_scores, moved),
                 shown,
                 len(with_scores) - len(shown),
                 charts.axis_of(shown),
             )
         )
-    return found
+    return groups
 
 
-def _said(own: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved: set[tuple[str | None, str]]) -> str:
+def _summary_of(
+    scorer_streams: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved: set[tuple[str | None, str]]
+) -> str:
     if not with_scores:
-        unscored = sum(point.unscored for stream in own if stream.task_type is not None for point in stream.points)
+        unscored = sum(
+            point.unscored for stream in scorer_streams if stream.task_type is not None for point in stream.points
+        )
         return f"nothing scored ({unscored:,} unscored)"
     parts = [counted(len(with_scores), "stream")]
-    changed = sum((stream.task_type, stream.scorer) in moved for stream in own)
-    young = sum(stream.state == "young" for stream in own)
+    changed = sum((stream.task_type, stream.scorer) in moved for stream in scorer_streams)
+    young = sum(stream.state == "young" for stream in scorer_streams)
     if changed:
         parts.append(f"{changed} changed")
     if young:
@@ -280,17 +284,21 @@ def _said(own: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved:
 
 
 def _tools(report: Report) -> list[tuple[str, str, Sequence[WeekFigure]]]:
-    """Tools with a failed call in the newest week, those that surely fail most first: three runs tell little."""
-    found = [
-        (one.task_type, tool, weeks)
-        for one in report.operations
-        for tool, weeks in one.tools
+    """Tools with a failed call in the newest week, by the lower limit of their failure rate, highest first."""
+    failing = [
+        (weeks_of_task.task_type, tool, weeks)
+        for weeks_of_task in report.operations
+        for tool, weeks in weeks_of_task.tools
         if weeks and weeks[-1].value
     ]
-    return sorted(found, key=lambda item: (-(item[2][-1].low or 0.0), -item[2][-1].n, item[1], item[0]))
+    return sorted(failing, key=lambda item: (-(item[2][-1].low or 0.0), -item[2][-1].n, item[1], item[0]))
 
 
 def _terms(tallies: Sequence[ScorerCounts]) -> list[tuple[str, str]]:
-    """The terms that some scorer has; at a phone's width there is no room for columns of noughts."""
+    """The columns of the reconciliation that are not 0 for all scorers, to save width on a phone."""
     always = ("ended", "scored", "unscored")
-    return [(term, head) for term, head in _TERMS if term in always or any(getattr(one, term) for one in tallies)]
+    return [
+        (term, head)
+        for term, head in _TERMS
+        if term in always or any(getattr(scorer_counts, term) for scorer_counts in tallies)
+    ]

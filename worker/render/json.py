@@ -1,4 +1,4 @@
-"""The report for machines. The schema is stable: fields are added, never renamed or taken away.
+"""The report as JSON. The schema is stable: fields are added, never renamed or removed.
 
     {"window": null | {"since", "until", "label", "weeks": [...], "nights", "runs",
                        "nights_over": null | NUMBER},
@@ -30,10 +30,10 @@
                  "no_smallest_drop": [{"task_type", "reason"}], "false_alarms_per_year"},
      "made_at", "store", "time_zone", "version"}
 
-A task type of null is the overall line. `good` and `poor` are shares of all ended runs; a `null` was not judged,
-which is not 0. `nights_over` is set where the window still runs. `before` and `after` of a finding are as it was
-found; `level` is the mean of all nights since, and `level_later` of the `nights_later` after it was found, all null
-where it has recovered. One with `part_of` is told under that other finding, as one cause may have given both. LEVEL is
+A task type of null is the overall line. `good` and `poor` are shares of all ended runs; null means not judged, which
+is not 0. `nights_over` is set while the window is not over. `before` and `after` of a finding are those of its own
+window; `level` is the mean of all nights since, and `level_later` of the `nights_later` after it was found, all null
+where it has recovered. One with `part_of` is grouped under that finding, as both may have one cause. LEVEL is
 {"n", "mean", "low", "high"}; FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name",
 "task_type", "bad_with", "n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type",
 "status", "agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}:
@@ -69,32 +69,32 @@ def as_json(report: Report) -> dict[str, Any]:
         "task_type": report.task_type,
         "sentences": ["".join(sentence) for sentence in report.sentences],
         "primary": report.primary,
-        "streams": [_stream(one) for one in report.streams],
-        "findings": [_finding(one, report.primary) for one in report.changes],
-        "alerts": [_alert(one) for one in report.alerts],
-        "cost": [_upkeep(one) for one in report.operations],
-        "outcomes": [_group(one) for one in report.groups],
+        "streams": [_stream(stream) for stream in report.streams],
+        "findings": [_finding(change, report.primary) for change in report.changes],
+        "alerts": [_alert(alert) for alert in report.alerts],
+        "cost": [_operations(weeks) for weeks in report.operations],
+        "outcomes": [_group(group) for group in report.groups],
         "common": {
             "runs": report.common.runs,
             "bad": report.common.bad,
             "compared_facts": report.common.looked_at,
-            "found": [_contrast(one) for one in report.common.found],
+            "found": [_contrast(contrast) for contrast in report.common.found],
             "nearest": None if report.common.nearest is None else _contrast(report.common.nearest),
         },
         "reading": {
             "worst_by": report.reading.worst_by,
-            "random": [_run(one) for one in report.reading.random],
-            "worst": [_run(one) for one in report.reading.worst],
+            "random": [_run(run) for run in report.reading.random],
+            "worst": [_run(run) for run in report.reading.worst],
         },
         "sampled": {
             "reconciles": report.sampled.reconciles,
-            "scorers": [_tally(one) for one in report.sampled.tallies],
-            "judges": [one._asdict() for one in report.sampled.judged],
+            "scorers": [_scorer_counts(counts) for counts in report.sampled.tallies],
+            "judges": [usage._asdict() for usage in report.sampled.judged],
             "smallest_drop": [
-                {"task_type": one.task_type, "drop": one.drop, "nights": report.sampled.sensitivity_nights}
-                for one in report.sampled.sensitivity
+                {"task_type": entry.task_type, "drop": entry.drop, "nights": report.sampled.sensitivity_nights}
+                for entry in report.sampled.sensitivity
             ],
-            "no_smallest_drop": [one._asdict() for one in report.sampled.untold],
+            "no_smallest_drop": [stream._asdict() for stream in report.sampled.untold],
             "false_alarms_per_year": report.sampled.false_alarms_per_year,
         },
         "made_at": report.made_at.isoformat(),
@@ -104,19 +104,19 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _stream(one: StreamChart) -> dict[str, Any]:
+def _stream(stream: StreamChart) -> dict[str, Any]:
     points = []
-    for point in one.points:
+    for point in stream.points:
         fields = point._asdict() | {"coverage": point.coverage}
         points.append({"week": fields.pop("week"), "scorer_version": fields.pop("series")} | fields)
     return {
-        "task_type": one.task_type,
-        "scorer": one.scorer,
-        "rubric": one.is_rubric,
-        "state": one.state,
-        "nights": one.nights,
+        "task_type": stream.task_type,
+        "scorer": stream.scorer,
+        "rubric": stream.is_rubric,
+        "state": stream.state,
+        "nights": stream.nights,
         "points": points,
-        "marks": [mark._asdict() | {"night": str(mark.night)} for mark in one.marks],
+        "marks": [mark._asdict() | {"night": str(mark.night)} for mark in stream.marks],
     }
 
 
@@ -136,31 +136,31 @@ def _finding(change: Change, primary: str | None) -> dict[str, Any]:
         "bad_means": change.bad_means,
         "compared_runs": change.differs.runs,
         "compared_facts": change.differs.looked_at,
-        "differs": [_contrast(one) for one in change.differs.found],
+        "differs": [_contrast(contrast) for contrast in change.differs.found],
         "worst": [ref._asdict() for ref in change.worst],
     }
 
 
-def _level(one: Estimate) -> dict[str, Any]:
-    return {"n": one.n, "mean": one.mean, "low": one.low, "high": one.high}
+def _level(estimate: Estimate) -> dict[str, Any]:
+    return {"n": estimate.n, "mean": estimate.mean, "low": estimate.low, "high": estimate.high}
 
 
-def _alert(one: Alert) -> dict[str, Any]:
+def _alert(alert: Alert) -> dict[str, Any]:
     fields = ("alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id")
-    return one.model_dump(mode="json", include=set(fields))
+    return alert.model_dump(mode="json", include=set(fields))
 
 
-def _contrast(one: Contrast) -> dict[str, Any]:
-    fields = one._asdict()
+def _contrast(contrast: Contrast) -> dict[str, Any]:
+    fields = contrast._asdict()
     fields["p_corrected"] = fields.pop("p")
     return fields
 
 
-def _figure(one: WeekFigure) -> dict[str, Any]:
-    return {"n": one.n, "value": one.value, "low": one.low, "high": one.high, "total": one.total}
+def _figure(figure: WeekFigure) -> dict[str, Any]:
+    return {"n": figure.n, "value": figure.value, "low": figure.low, "high": figure.high, "total": figure.total}
 
 
-def _upkeep(one: OperationalWeeks) -> dict[str, Any]:
+def _operations(operations: OperationalWeeks) -> dict[str, Any]:
     weeks = [
         {
             "week": cost.week,
@@ -169,28 +169,30 @@ def _upkeep(one: OperationalWeeks) -> dict[str, Any]:
             "aborts": _figure(aborts),
             "steps": _figure(steps),
         }
-        for cost, errors, aborts, steps in zip(one.cost, one.errors, one.aborts, one.steps, strict=True)
+        for cost, errors, aborts, steps in zip(
+            operations.cost, operations.errors, operations.aborts, operations.steps, strict=True
+        )
     ]
     tools = [
-        {"tool": tool, "weeks": [{"week": each.week} | _figure(each) for each in figures]}
-        for tool, figures in one.tools
+        {"tool": tool, "weeks": [{"week": figure.week} | _figure(figure) for figure in figures]}
+        for tool, figures in operations.tools
     ]
-    return {"task_type": one.task_type, "weeks": weeks, "tools": tools}
+    return {"task_type": operations.task_type, "weeks": weeks, "tools": tools}
 
 
-def _group(one: TaskTypeOutcome) -> dict[str, Any]:
-    shares = shares_of(one)
-    completed = one.completed / one.runs if one.runs else 0.0
-    low, high = ((None if each is None else completed * each) for each in (one.good.low, one.good.high))
-    is_judged = one.good.mean is not None
+def _group(group: TaskTypeOutcome) -> dict[str, Any]:
+    shares = shares_of(group)
+    completed = group.completed / group.runs if group.runs else 0.0
+    low, high = ((None if limit is None else completed * limit) for limit in (group.good.low, group.good.high))
+    is_judged = group.good.mean is not None
     return {
-        "task_type": one.task_type,
-        "runs": one.runs,
-        "completed": one.completed,
-        "aborted": one.aborted,
-        "errored": one.errored,
-        "incomplete": one.incomplete,
-        "judged": one.good.n,
+        "task_type": group.task_type,
+        "runs": group.runs,
+        "completed": group.completed,
+        "aborted": group.aborted,
+        "errored": group.errored,
+        "incomplete": group.incomplete,
+        "judged": group.good.n,
         "good": shares["good"] if is_judged else None,
         "good_low": low,
         "good_high": high,
@@ -198,15 +200,15 @@ def _group(one: TaskTypeOutcome) -> dict[str, Any]:
     }
 
 
-def _run(one: RunToRead) -> dict[str, Any]:
+def _run(run: RunToRead) -> dict[str, Any]:
     return {
-        "run_id": one.run_id,
-        "source": one.source,
-        "task_type": one.task_type,
-        "status": one.status,
-        "agent_version": one.agent_version,
-        "score": one.value,
-        "unscored": one.unscored or None,
+        "run_id": run.run_id,
+        "source": run.source,
+        "task_type": run.task_type,
+        "status": run.status,
+        "agent_version": run.agent_version,
+        "score": run.value,
+        "unscored": run.unscored or None,
         "scores": [
             {
                 "scorer": line.scorer,
@@ -215,20 +217,20 @@ def _run(one: RunToRead) -> dict[str, Any]:
                 "reason": line.reason,
                 "rationale": None if line.rationale is None else line.rationale.text,
             }
-            for line in one.scores
+            for line in run.scores
         ],
     }
 
 
-def _tally(one: ScorerCounts) -> dict[str, Any]:
-    fields = one._asdict()
+def _scorer_counts(scorer_counts: ScorerCounts) -> dict[str, Any]:
+    fields = scorer_counts._asdict()
     reasons = [{"state": state, "reason": reason, "count": count} for state, reason, count in fields.pop("reasons")]
     fields.pop("is_rubric")
     return (
         {"scorer": fields.pop("scorer"), "scorer_version": fields.pop("series")}
         | fields
         | {
-            "coverage": one.coverage,
+            "coverage": scorer_counts.coverage,
             "reasons": reasons,
         }
     )

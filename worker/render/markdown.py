@@ -1,6 +1,6 @@
-"""The report as Markdown that fits a chat message or a ticket: sentences, findings, a table, the worst runs.
+"""The report as Markdown for a chat message or a ticket: sentences, findings, a table, the worst runs.
 
-Whatever came from outside stands in a code span: there it makes no link, no picture, no mention and no HTML.
+Text from outside is put into code spans, where it cannot become a link, an image, a mention or HTML.
 """
 
 import re
@@ -34,7 +34,7 @@ def render(report: Report) -> str:
         lines += [line for change in changes[:_FINDINGS] for line in _finding(change, report)]
         lines += _more(len(changes) - _FINDINGS, "more finding")
     if report.alerts:
-        lines += ["", "**Also told**", ""]
+        lines += ["", "**Other alerts**", ""]
         lines += [f"- {day(one.night)}: {code(one.text, 200)}" for one in report.alerts[:_RUNS]]
         lines += _more(len(report.alerts) - _RUNS, "more alert")
     if report.groups:
@@ -50,7 +50,7 @@ def render(report: Report) -> str:
     return "\n".join([*lines, "", _foot(report)]) + "\n"
 
 
-def code(text: str, most: int = _NAME_CHARS) -> str:
+def code(text: str, max_chars: int = _NAME_CHARS) -> str:
     r"""Text from outside as a code span, on one line, fit for a table cell.
 
     Example:
@@ -58,8 +58,8 @@ def code(text: str, most: int = _NAME_CHARS) -> str:
         ('`a\\|b`', '`` x`y ``', '` `')
     """
     flat = " ".join(text.translate(_ORDERS).split())
-    if len(flat) > most:
-        flat = flat[: most - 1] + "…"
+    if len(flat) > max_chars:
+        flat = flat[: max_chars - 1] + "…"
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
     padded = f" {flat} " if len(fence) > 1 else flat or " "
     return fence + padded.replace("|", "\\|") + fence
@@ -70,28 +70,31 @@ def _sentence(pieces: Sentence) -> str:
 
 
 def _finding(change: Change, report: Report) -> Iterable[str]:
-    one = change.drift
-    today = report.window.until if report.window else one.found_night
-    said = [f"finding {one.finding_id}", f"found {day(one.found_night)}", f"n {story.scored_behind(change):,}"]
-    said += [story.raised_by(change), evidence(one.chance_per_year), story.persistence(change)]
-    said += ["" if one.state == "open" else one.state]
-    why = "; ".join(part for part in said if part)
-    yield f"- {_sentence(story.headline(change, report.primary))} since {story.since_day(one, today)} ({why})"
+    drift = change.drift
+    today = report.window.until if report.window else drift.found_night
+    parts = [f"finding {drift.finding_id}", f"found {day(drift.found_night)}", f"n {story.scored_behind(change):,}"]
+    parts += [story.raised_by(change), evidence(drift.chance_per_year), story.persistence(change)]
+    parts += ["" if drift.state == "open" else drift.state]
+    why = "; ".join(part for part in parts if part)
+    yield f"- {_sentence(story.headline(change, report.primary))} since {story.since_day(drift, today)} ({why})"
     also = story.also_seen_in(change, report.changes)
     if also:
         yield f"  - also seen in: {_sentence(also)}"
-    for each in change.differs.found[:1]:
-        where = f"{code(each.task_type)}, " if one.stream.task_type is None and each.task_type is not None else ""
+    for contrast in change.differs.found[:1]:
+        where = (
+            f"{code(contrast.task_type)}, " if drift.stream.task_type is None and contrast.task_type is not None else ""
+        )
         yield (
-            f"  - {where}{each.kind} {code(each.name)}: {percent(each.share_with)} of {each.n_with:,} runs "
-            f"{_plain(change.bad_means)}, of {each.n_without:,} others {percent(each.share_without)}"
+            f"  - {where}{contrast.kind} {code(contrast.name)}: "
+            f"{percent(contrast.share_with)} of {contrast.n_with:,} runs {_plain(change.bad_means)}, "
+            f"of {contrast.n_without:,} others {percent(contrast.share_without)}"
         )
     if change.worst:
         yield "  - read: " + ", ".join(code(ref.run_id) for ref in change.worst)
 
 
 def _plain(means: str) -> str:
-    """What makes a run bad; it may name a tool, which is from outside."""
+    """What counts as bad, with the name of a tool, which is from outside, as a code span."""
     start, sep, tool = means.partition(" call of ")
     return f"{start}{sep}{code(tool)}" if sep else means
 
@@ -109,10 +112,10 @@ def _table(groups: Sequence[TaskTypeOutcome], operations: Sequence[OperationalWe
     for group in groups[:_ROWS]:
         shares = shares_of(group)
         name = "**all**" if group.task_type is None else code(group.task_type)
-        known = group.good.mean is not None
-        good, poor = (percent(shares[part], digits=0) if known else "not judged" for part in ("good", "poor"))
-        own = by_task.get(group.task_type) if group.task_type is not None else None
-        cost = own.cost[-1].value if own is not None and own.cost else None
+        is_judged = group.good.mean is not None
+        good, poor = (percent(shares[part], digits=0) if is_judged else "not judged" for part in ("good", "poor"))
+        weeks_of_task = by_task.get(group.task_type) if group.task_type is not None else None
+        cost = weeks_of_task.cost[-1].value if weeks_of_task is not None and weeks_of_task.cost else None
         cells = (
             *(name, f"{group.runs:,}", good, poor, percent(shares["aborted"]), percent(shares["errored"])),
             *(f"{group.good.n:,}", "–" if cost is None else dollars(cost)),
@@ -127,12 +130,12 @@ def _ranking(report: Report) -> str:
 
 
 def _foot(report: Report) -> str:
-    primary = [one for one in report.sampled.tallies if one.scorer == report.primary]
-    scored = sum(one.scored for one in primary)
-    drawn = scored + sum(one.unscored + one.failed + one.shed + one.pending for one in primary)
-    said = [f"{scored:,} of {drawn:,} sampled runs scored" if drawn else "nothing judged"]
-    said.append("counts add up" if report.sampled.reconciles else "**COUNTS DO NOT ADD UP**")
+    primary = [counts for counts in report.sampled.tallies if counts.scorer == report.primary]
+    scored = sum(counts.scored for counts in primary)
+    drawn = scored + sum(counts.unscored + counts.failed + counts.shed + counts.pending for counts in primary)
+    parts = [f"{scored:,} of {drawn:,} sampled runs scored" if drawn else "nothing judged"]
+    parts.append("counts add up" if report.sampled.reconciles else "**COUNTS DO NOT ADD UP**")
     usd = report.sampled.judging_usd
-    said.append("judging cost is unknown" if usd is None else f"judging cost {dollars(usd)}")
-    said.append(f"{report.sampled.false_alarms_per_year:g} false alarms a year allowed")
-    return "_" + " · ".join(said) + "_" if report.sampled.reconciles else " · ".join(said)
+    parts.append("judging cost is unknown" if usd is None else f"judging cost {dollars(usd)}")
+    parts.append(f"{report.sampled.false_alarms_per_year:g} false alarms a year allowed")
+    return "_" + " · ".join(parts) + "_" if report.sampled.reconciles else " · ".join(parts)

@@ -19,7 +19,7 @@ _REQUIREMENTS = {
     "string_type": "must be text",
     "string_too_short": "must not be empty",
     "string_too_long": "may have at most {max_length:,} characters",
-    "too_short": "must have at least {min_length} entries",
+    "too_short": "must have at least {min_length}",
     "too_long": "may have at most {max_length} entries",
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",

@@ -1,1 +1,1 @@
-"""The made-up team and its runs."""
+"""The scenarios of the made-up agents: what customers ask, which tools are called, what is answered."""

@@ -1,4 +1,4 @@
-"""Two kinds of support work without a parcel: advice about goods, and invoices."""
+"""Two task types of the support agent: questions about products, and billing."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -65,7 +65,7 @@ _GENERIC = (
 
 
 def product_question(draft: Draft, night: date, fault: str | None) -> None:
-    """Somebody wants to know whether something fits a purpose."""
+    """Scenario: a customer asks whether a product suits a purpose."""
     rng, who, item = draft.rng, customer(draft.rng), draft.rng.choice(PRODUCTS)
     rival = rng.choice([each for each in PRODUCTS if each.kind == item.kind and each is not item] or [item])
     facts: dict[str, Any] = {
@@ -142,7 +142,7 @@ _ANNOUNCED = (
 
 
 def billing(draft: Draft, night: date, fault: str | None) -> None:
-    """Somebody disputes a charge."""
+    """Scenario: a customer disputes a charge."""
     rng, who = draft.rng, customer(draft.rng)
     facts: dict[str, Any] = {
         "invoice": f"INV-{rng.randrange(100_000, 999_999)}",

@@ -1,4 +1,4 @@
-"""A run in the making: what was asked, the steps, what was answered, and what, if anything, is wrong with it."""
+"""The draft of a run that a scenario fills: input, steps and output; and its tokens, cost and times."""
 
 import random
 from collections.abc import Mapping
@@ -16,44 +16,44 @@ _UNFOUNDED = (
     " We have done it this way since 2014.",
     " Our office is open until 18:30.",
 )
-"""Figures that no step vouches for: now and then an agent adds one, to good answers and bad."""
+"""Sentences with a figure that no step supports; agents sometimes add one, in good runs and bad."""
 _USD_PER_MTOK = {_LARGE: (2.5, 10.0), _SMALL: (0.8, 3.2)}
-"""What the made-up agents' models cost: tokens in, tokens out."""
+"""Prices of the made-up agents' models, by model: input and output tokens."""
 
 
 class Fault(NamedTuple):
-    """What makes a run bad, as an honest reader would put it."""
+    """A fault that makes a run bad, with the reason a judge would give."""
 
     name: str
     reason: str
     criterion: str = "outcome"
-    """The criterion of the rubric task_completion that fails first."""
+    """The criterion of the rubric task_completion that fails."""
     weight: float = 1.0
-    """How common it is among the faults of its task type."""
+    """Relative frequency among the faults of its task type."""
 
 
 class Outage(NamedTuple):
-    """A tool that fails more often than it should."""
+    """A tool that fails in part of its calls."""
 
     tool: str
     share: float
-    """Of its calls."""
+    """Failed share of its calls, 0..1."""
     error: str
 
 
 class Usage(NamedTuple):
-    """What drives cost and time."""
+    """Parameters of a task type's token use."""
 
     prompt: int
     """Tokens of the first model call."""
     spread: float
-    """Standard deviation of the logarithm of a run's appetite for tokens."""
+    """Standard deviation of the logarithm of a run's token use."""
     is_large: bool = False
-    """Whether the large model does the work."""
+    """Whether the large model is used."""
 
 
 class DraftUsage(NamedTuple):
-    """What a run read, wrote and cost."""
+    """Tokens read and written by a run, and its cost."""
 
     read: int
     wrote: int
@@ -61,7 +61,7 @@ class DraftUsage(NamedTuple):
 
 
 class Draft:
-    """Collects a run's steps while a scenario tells it."""
+    """Collects a run's steps while a scenario runs."""
 
     def __init__(self, rng: random.Random, ticket: str, outage: Outage | None = None, retry: float = 0.0) -> None:
         """Begin a run.
@@ -81,11 +81,11 @@ class Draft:
         self._retry = retry
 
     def think(self, said: str) -> None:
-        """A model call that decides what to do next."""
+        """Add a model call that decides what to do next."""
         self.steps.append({"kind": "model", "name": "plan", "result": said})
 
     def call(self, tool: str, arguments: Mapping[str, Any], result: object) -> bool:
-        """A tool call; False when the tool is down, so that the scenario may take another way."""
+        """Add a tool call. Returns False when the tool failed, so that the scenario may use another one."""
         step = {"kind": "tool", "name": tool, "arguments": dict(arguments)}
         if self._outage is not None and tool == self._outage.tool and self.rng.random() < self._outage.share:
             self.steps.append(step | {"error": self._outage.error})
@@ -99,7 +99,7 @@ class Draft:
         return True
 
     def close(self, answered: str) -> None:
-        """The last model call, which writes the answer."""
+        """Add the last model call, which writes the output."""
         self.steps.append({"kind": "model", "name": "answer"})
         said = self.rng.choice(_UNFOUNDED) if self.rng.random() < _UNFOUNDED_SHARE else ""
         self.answered = answered + said if not answered.endswith(("}", "`")) else answered

@@ -1,4 +1,4 @@
-"""Two kinds of support work around an order: refunds, and where a parcel is."""
+"""Two task types of the support agent: refunds, and the status of an order."""
 
 import random
 from datetime import date, timedelta
@@ -69,12 +69,12 @@ _PROMISED = (
 
 
 def order_number(rng: random.Random) -> str:
-    """As the shop numbers its orders."""
+    """A random order number in the shop's format."""
     return f"{rng.randrange(100, 200)}-{rng.randrange(10_000, 99_999)}"
 
 
 def refund(draft: Draft, night: date, fault: str | None) -> None:
-    """Somebody wants money back."""
+    """Scenario: a customer wants a refund."""
     rng, who, item = draft.rng, customer(draft.rng), draft.rng.choice(PRODUCTS)
     order, method = order_number(rng), rng.choice(("card", "card", "PayPal account", "gift balance"))
     trouble, reason = rng.choice(_OTHER_TROUBLE)
@@ -158,7 +158,7 @@ _VAGUE = (
 
 
 def order_status(draft: Draft, night: date, fault: str | None) -> None:
-    """Somebody waits for a parcel."""
+    """Scenario: a customer asks where a parcel is."""
     rng, who, item = draft.rng, customer(draft.rng), draft.rng.choice(PRODUCTS)
     shipped = night - timedelta(days=rng.randrange(2, 7))
     facts: dict[str, Any] = {
@@ -193,7 +193,7 @@ def order_status(draft: Draft, night: date, fault: str | None) -> None:
 
 
 def _follow_parcel(draft: Draft, facts: dict[str, Any], item: Product) -> None:
-    """Order, carrier and warehouse; with the carrier's tool down, the warehouse knows enough."""
+    """Look up order, carrier and warehouse; when the carrier's tool fails, the warehouse's data are enough."""
     found = {"order": facts["order"], "sku": item.sku, "parcel": facts["parcel"], "carrier": facts["carrier"]}
     placed = {"promised": facts["due"].isoformat(), "shipped": facts["shipped"].isoformat()}
     draft.call("orders.get", {"order": facts["order"]}, found | placed)

@@ -1,4 +1,4 @@
-"""The research agent's two kinds of work: comparing suppliers on the web, and figures from the shop's own data."""
+"""Two task types of the research agent: comparing suppliers on the web, and reports from the shop's sales data."""
 
 import random
 from datetime import date, timedelta
@@ -40,7 +40,7 @@ SALES_SCHEMA: dict[str, Any] = {
         "summary": {"type": "string"},
     },
 }
-"""What a sales report must look like; the scorer `valid_json` holds every one to it."""
+"""JSON Schema of a sales report; the scorer `valid_json` checks every report against it."""
 
 _GOODS = (
     ("20D ripstop nylon", "m"),
@@ -75,7 +75,7 @@ _NOTES = (
 
 
 def supplier_research(draft: Draft, night: date, fault: str | None) -> None:
-    """Somebody in purchasing wants suppliers compared."""
+    """Scenario: purchasing wants suppliers compared."""
     rng = draft.rng
     good, unit = rng.choice(_GOODS)
     names = rng.sample(SUPPLIERS, 3)
@@ -157,7 +157,7 @@ _SQL = "SELECT {view}, SUM(net_usd) FROM sales WHERE iso_week = '{week}'{where} 
 
 
 def sales_report(draft: Draft, night: date, fault: str | None) -> None:
-    """Somebody wants figures from the shop's own data."""
+    """Scenario: somebody wants figures from the shop's sales data."""
     rng = draft.rng
     view, names = rng.choice(_VIEWS)
     week = week_of(night - timedelta(days=7))

@@ -1,4 +1,4 @@
-"""What the made-up shop talks about: people, goods, carriers, suppliers, and the ways in which customers write."""
+"""The vocabulary of the made-up runs: people, products, carriers, suppliers, and the style of customers' messages."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ CARRIERS = ("PostNova", "ParcelWay", "BlueVan", "Kestrel Express", "Nordpak")
 
 
 class Product(NamedTuple):
-    """Something the shop sells."""
+    """A product of the shop."""
 
     name: str
     sku: str
     price: float
-    """US dollars."""
+    """Price, US dollars."""
     kind: str
     spec: Mapping[str, str]
 
@@ -79,7 +79,7 @@ SUPPLIERS = (
 
 
 class Customer(NamedTuple):
-    """Somebody who writes."""
+    """A customer."""
 
     name: str
     email: str
@@ -87,7 +87,7 @@ class Customer(NamedTuple):
 
 
 def customer(rng: random.Random) -> Customer:
-    """Somebody, with an address that a judge must never see."""
+    """A random customer; the e-mail address must be redacted before a judge sees the run."""
     first, last = rng.choice(FIRST), rng.choice(LAST)
     host = rng.choice(("mail.example", "post.example", "inbox.example"))
     return Customer(f"{first} {last}", f"{first}.{last}{rng.randrange(100)}@{host}".lower(), rng.choice(CITIES))
@@ -111,7 +111,7 @@ _CHATTY = (("please", "pls"), ("you", "u"), ("because", "cos"), ("thanks", "thx"
 
 
 def message(rng: random.Random, ticket: str, subject: str, sentences: Sequence[str], who: Customer) -> str:
-    """What a customer sent, as the helpdesk hands it on: an e-mail, a chat line or a form.
+    """A customer's message as the helpdesk forwards it: an e-mail, a chat line or a form.
 
     Args:
         rng: Decides channel and manners.
@@ -152,7 +152,7 @@ _ANSWER_BYE = (
 
 
 def reply(rng: random.Random, who: Customer, sentences: Sequence[str]) -> str:
-    """What the support agent answers, with or without manners."""
+    """The support agent's answer, with or without a polite form."""
     opened = rng.choice(_ANSWER_HELLO).format(first=who.name.split()[0])
     closed = rng.choice(_ANSWER_BYE)
     return f"{opened}\n\n{' '.join(part for part in (*sentences, closed) if part)}"

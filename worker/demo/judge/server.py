@@ -1,4 +1,4 @@
-"""A simulated judge: a loopback server that speaks the chat-completions wire protocol, for the demo and for tests."""
+"""A simulated judge: a loopback server with the chat-completions wire protocol, for the demo and for tests."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ from worker.demo.judge.wire import MODEL, Answer, Answerer, completion, refused
 __all__ = ["MODEL", "Answer", "Answerer", "JudgeServer", "completion", "refused", "simulated_verdict"]
 
 Elsewhere = Callable[[str, str, Mapping[str, str], bytes], Answer | None]
-"""Method, path with query, headers and body to an answer."""
+"""Answers requests to other paths: called with method, path with query, headers and body; None gives a 404."""
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 16 * 1024 * 1024
 
@@ -31,16 +31,16 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Requests:
-    """What the server has seen since it started."""
+    """Counts of requests since the server started."""
 
     count: int = 0
     by_path: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
     max_in_flight: int = 0
     connections: int = 0
-    """Opened altogether."""
+    """Connections opened so far."""
     failures: list[BaseException] = field(default_factory=list)
-    """What the answerer raised; the client got a 500."""
+    """Exceptions raised by the answerer; the client got status 500."""
 
 
 class JudgeServer:
@@ -53,11 +53,11 @@ class JudgeServer:
     """
 
     def __init__(self, answer: Answerer, *, port: int = 0, path: str = "/v1/chat/completions") -> None:
-        """Prepare a server; port 0 takes any free one. Questions come to `path` alone."""
+        """Prepare a server; port 0 takes a free one. Judge requests are answered at `path` only."""
         self.answer = answer
         self.path = path
         self.elsewhere: Elsewhere = lambda method, path, headers, body: None
-        """Answers what comes to another path; None for a 404."""
+        """Answers requests to other paths; None gives a 404."""
         self.port = port
         self.requests = Requests()
         self.open: set[_Connection] = set()
@@ -67,7 +67,7 @@ class JudgeServer:
 
     @property
     def base_url(self) -> str:
-        """The address to give to a client; known once started."""
+        """The base URL for clients; valid after the start."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def start(self) -> None:
@@ -77,7 +77,7 @@ class JudgeServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Hang up on everybody and wait until every answer under way has ended."""
+        """Close all connections and wait until all answers in progress have ended."""
         if self._server is None:
             return
         self._server.close()
@@ -85,7 +85,7 @@ class JudgeServer:
         for connection in tuple(self.open):
             connection.hang_up()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while self.open:  # connection_lost comes with the next turn of the loop
+        while self.open:  # connection_lost is called in the next iteration of the event loop
             await asyncio.sleep(0)
         await self._server.wait_closed()
         self._server = None
@@ -124,7 +124,7 @@ class JudgeServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection: requests are answered in the order in which they came."""
+    """One keep-alive connection; requests are answered in order."""
 
     def __init__(self, server: JudgeServer) -> None:
         self.server = server
@@ -162,7 +162,7 @@ class _Connection(asyncio.Protocol):
             self._next()
 
     def hang_up(self) -> None:
-        """Close at once; what has not been sent is lost."""
+        """Close the connection at once; unsent data is lost."""
         if self.task is not None:
             self.task.cancel()
         self._transport.abort()
@@ -194,11 +194,11 @@ class _Connection(asyncio.Protocol):
             self._handle(method, path, headers, body)
 
     def _handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
-        seen = self.server.requests
-        seen.count += 1
-        seen.by_path[path] += 1
-        seen.in_flight += 1
-        seen.max_in_flight = max(seen.max_in_flight, seen.in_flight)
+        requests = self.server.requests
+        requests.count += 1
+        requests.by_path[path] += 1
+        requests.in_flight += 1
+        requests.max_in_flight = max(requests.max_in_flight, requests.in_flight)
         self._busy = True
         keep = headers.get("connection", "").lower() != "close"
         answer = self._answer(method, path, headers, body)
@@ -217,7 +217,7 @@ class _Connection(asyncio.Protocol):
         self.task = None
         self._answered()
         if inspect.iscoroutine(answer):
-            answer.close()  # a task cancelled before its first step never awaited it
+            answer.close()  # a task that is cancelled before its first step never awaits it
         if not task.cancelled():
             self._next()
 
@@ -282,7 +282,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _read_head(head: bytes) -> tuple[str, str, dict[str, str]]:
-    """Method, path and headers; an empty method when it is no HTTP/1 request."""
+    """Method, path and headers; an empty method when it is not an HTTP/1 request."""
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):

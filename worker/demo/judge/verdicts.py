@@ -1,4 +1,4 @@
-"""Verdicts without a judge: a valid answer to whatever schema is asked for."""
+"""Simulated verdicts: a valid answer to any JSON schema, passing with a given probability."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -12,18 +12,18 @@ DEPTH_LIMIT = 20  # of a schema that refers to itself
 
 
 def simulated_verdict(request: Mapping[str, Any], p_pass_of: Callable[[str], float]) -> Answer:
-    """A valid answer to whatever JSON schema is asked for, passing with the probability that the caller knows.
+    """A valid answer to the JSON schema of a request, passing with a given probability.
 
     Deterministic: the same prompt always gets the same verdict, in every process and order.
 
     Args:
-        request: The JSON of a chat-completions request. Without a schema in `response_format` or of a tool, one that
-            ends the last message is used; without any, the answer is `{"verdict": …}`.
+        request: The JSON of a chat-completions request. The schema is that of `response_format` or of the first tool,
+            else one on the last line of the last message; without any, the answer is `{"verdict": …}`.
         p_pass_of: Probability 0..1 that a prompt (all messages, joined by newlines) deserves a pass.
 
     Example:
-        >>> asked = {"messages": [{"role": "user", "content": "Is it done?"}]}
-        >>> simulated_verdict(asked, lambda prompt: 1.0).body["choices"][0]["message"]["content"]
+        >>> request = {"messages": [{"role": "user", "content": "Is it done?"}]}
+        >>> simulated_verdict(request, lambda prompt: 1.0).body["choices"][0]["message"]["content"]
         '{"verdict":"pass"}'
     """
     contents = [message.get("content") for message in request.get("messages", ()) if isinstance(message, dict)]
@@ -38,8 +38,8 @@ def simulated_verdict(request: Mapping[str, Any], p_pass_of: Callable[[str], flo
 
 def _asked_schema(request: Mapping[str, Any], texts: list[str]) -> Mapping[str, Any]:
     form = request.get("response_format")
-    if isinstance(form, dict) and isinstance(asked := form.get("json_schema"), dict):
-        schema = asked.get("schema")
+    if isinstance(form, dict) and isinstance(json_schema := form.get("json_schema"), dict):
+        schema = json_schema.get("schema")
         if isinstance(schema, dict):
             return schema
     function = _asked_function(request)
@@ -47,11 +47,11 @@ def _asked_schema(request: Mapping[str, Any], texts: list[str]) -> Mapping[str, 
         return dict(function["parameters"])
     tail = texts[-1].rpartition("\n")[2] if texts else ""
     try:
-        found = orjson.loads(tail)
+        value = orjson.loads(tail)
     except orjson.JSONDecodeError:
-        found = None
+        value = None
     default = {"type": "object", "properties": {"verdict": {"enum": ["pass", "fail"]}}}
-    return found if isinstance(found, dict) and "properties" in found else default
+    return value if isinstance(value, dict) and "properties" in value else default
 
 
 def _asked_function(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -63,7 +63,7 @@ def _asked_function(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _fill(schema: object, root: Mapping[str, Any], *, passes: bool, depth: int = 0) -> object:
-    """A value that satisfies the schema, as far as judges' schemas go."""
+    """A value that satisfies the schema, for the parts of JSON Schema that judges' schemas use."""
     if not isinstance(schema, dict) or depth > DEPTH_LIMIT:
         return None
     if "const" in schema:
@@ -85,12 +85,12 @@ def _fill(schema: object, root: Mapping[str, Any], *, passes: bool, depth: int =
 
 
 def _inner(schema: Mapping[str, Any], root: Mapping[str, Any]) -> object:
-    """The schema that this one stands for: behind a reference, or the first alternative that is not null."""
+    """The schema behind a `$ref`, or the first alternative that is not null; None for a plain schema."""
     if "$ref" in schema:
-        found: Any = root
+        target: Any = root
         for part in str(schema["$ref"]).removeprefix("#").split("/")[1:]:
-            found = found.get(part, {}) if isinstance(found, dict) else {}
-        return found
+            target = target.get(part, {}) if isinstance(target, dict) else {}
+        return target
     for key in ("anyOf", "oneOf", "allOf"):
         options = [option for option in schema.get(key, ()) if option != {"type": "null"}]
         if options:
@@ -99,10 +99,10 @@ def _inner(schema: Mapping[str, Any], root: Mapping[str, Any]) -> object:
 
 
 def _choose(options: list[Any], passes: bool) -> object:
-    """Pass or fail where they are offered; else an end of the scale, since levels go from worst to best."""
-    wanted = "pass" if passes else "fail"
-    if wanted in options:
-        return wanted
+    """`pass` or `fail` where they are offered; else the last or the first option, since levels go from worst up."""
+    verdict = "pass" if passes else "fail"
+    if verdict in options:
+        return verdict
     levels = [option for option in options if option not in ("unknown", None)] or options
     return levels[-1] if passes else levels[0]
 

@@ -1,4 +1,4 @@
-"""The chat-completions wire protocol, as a server speaks it: answers, errors and completions in OpenAI's shapes."""
+"""Server side of the chat-completions wire protocol: answers, errors and completions in OpenAI's JSON shapes."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -9,18 +9,18 @@ CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; a simulation needs n
 
 
 class Answer(NamedTuple):
-    """What the server sends back, faults included."""
+    """An HTTP answer of the server, possibly with a fault."""
 
     status: int = 200
     headers: Mapping[str, str] = MappingProxyType({})
     body: Mapping[str, Any] | bytes = b""
     """A mapping is sent as JSON."""
     delay_s: float = 0.0
-    """Wait before the first byte."""
+    """Seconds before the first byte."""
     cut: bool = False
-    """Promise the whole body, send half of it, hang up."""
+    """Announce the whole body, send half of it and close the connection."""
     endless_every_s: float | None = None
-    """Repeat the body for ever with this pause; 0 is as fast as the client reads, None sends it once."""
+    """Repeat the body for ever with this pause in seconds; 0 for as fast as the client reads; None sends it once."""
 
 
 Answerer = Callable[[dict[str, Any], Mapping[str, str]], Answer | Awaitable[Answer]]
@@ -28,7 +28,7 @@ Answerer = Callable[[dict[str, Any], Mapping[str, str]], Answer | Awaitable[Answ
 
 
 def refused(status: int, message: str, *, code: str | None = None, param: str | None = None) -> Answer:
-    """An error in the shape that OpenAI gives it."""
+    """An error answer in OpenAI's JSON shape."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return Answer(status, body={"error": {"message": message, "type": kind, "param": param, "code": code}})
 
@@ -42,9 +42,9 @@ def completion(
     refusal: str | None = None,
     tool: str | None = None,
 ) -> Answer:
-    """A chat completion with this content, as the arguments of a call of `tool` where one is named.
+    """A chat completion with this content, or with a call of `tool` that has the content as its arguments.
 
-    Tokens are counted as characters / 4.
+    Tokens are estimated as characters / 4.
     """
     tokens_in = len(prompt) // CHARS_PER_TOKEN
     tokens_out = len(content) // CHARS_PER_TOKEN if isinstance(content, str) else 0

@@ -1,4 +1,4 @@
-"""A demo's outcome in words, for a terminal of 80 columns or more."""
+"""Printing the result of a demo, for a terminal of at least 80 columns."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -7,38 +7,38 @@ from typing import Any
 
 Say = Callable[[str], object]
 
-_MOST_ALERTS = 3
+_MAX_ALERTS = 3
 _UNITS: Mapping[str, Callable[[float], str]] = {
     "agent": lambda value: f"{value:.2f}",
     "cost": lambda value: f"${value:.4f}",
     "steps": lambda value: f"{value:.1f} steps",
 }
 _KEPT = (
-    ("filtered", "not the rubric's to judge"),
+    ("filtered", "filtered out (the rubric judges completed runs)"),
     ("before_start", "before the start"),
     ("sampled_out", "not drawn"),
     ("scored", "scored"),
     ("unscored", "unscored"),
     ("failed", "failed"),
-    ("shed", "shed"),
+    ("shed", "skipped for budget"),
     ("pending", "pending"),
 )
 
 
-def findings(answer: Mapping[str, Any], say: Say) -> None:
-    """Planted beside found, in the order of the nights."""
-    for one in answer["planted"]:
-        say(f"planted  {one['what']} in {one['task_type']} from {_day(one['night'])}: {one['size']}")
-        say(f"  found  {_answer(one, answer)}")
-    unmatched = [one for one in answer["found"] if one["what"] == "false alarm"]
-    for one in unmatched:
-        where = one["task_type"] or "all task types, same mix"
-        say(f"FALSE ALARM: {one['scorer']} in {where} on {one['night']}, {_moved(one)}")
-    more = len(answer["found"]) - len(unmatched) - sum(1 for one in answer["planted"] if one["found"])
+def print_findings(answer: Mapping[str, Any], say: Say) -> None:
+    """Print each planted change with the finding that shows it, then false alarms and other alerts."""
+    for planted in answer["planted"]:
+        say(f"planted  {planted['what']} in {planted['task_type']} from {_day(planted['night'])}: {planted['size']}")
+        say(f"  found  {_answer(planted, answer)}")
+    unmatched = [finding for finding in answer["found"] if finding["what"] == "false alarm"]
+    for finding in unmatched:
+        where = finding["task_type"] or "all task types, same mix"
+        say(f"FALSE ALARM: {finding['scorer']} in {where} on {finding['night']}, {_moved(finding)}")
+    more = len(answer["found"]) - len(unmatched) - sum(1 for planted in answer["planted"] if planted["found"])
     also = f"; {more} more findings of the same changes" if more > 0 else ""
     say(f"false alarms: {answer['false_alarms'] or 'none'}{also}")
-    for one in answer["alerts"][:_MOST_ALERTS]:
-        say(f"also told: {one['text']}")
+    for alert in answer["alerts"][:_MAX_ALERTS]:
+        say(f"other alert: {alert['text']}")
 
 
 def _answer(planted: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
@@ -47,18 +47,17 @@ def _answer(planted: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
         return "no quality alarm, as it should be" if not alarms else f"{alarms} QUALITY ALARMS"
     if not planted["found"]:
         return "NOT FOUND"
-    same_night = [
-        one for one in answer["found"] if (one["what"], one["night"]) == (planted["what"], planted["found_night"])
-    ]
-    seen = min(same_night, key=lambda one: one["task_type"] is None)
+    key = (planted["what"], planted["found_night"])
+    same_night = [finding for finding in answer["found"] if (finding["what"], finding["night"]) == key]
+    first = min(same_night, key=lambda finding: finding["task_type"] is None)
     nights = "the first night" if planted["nights"] == 1 else f"night {planted['nights']}"
-    where = "" if seen["task_type"] else " in the overall line"
-    return f"{_day(seen['night'])}, {nights}{where}: {_moved(seen)}"
+    where = "" if first["task_type"] else " in the overall line"
+    return f"{_day(first['night'])}, {nights}{where}: {_moved(first)}"
 
 
-def _moved(one: Mapping[str, Any]) -> str:
-    show = _UNITS.get(one["kind"], _percent)
-    return f"{show(one['before'])} → {show(one['after'])}"
+def _moved(finding: Mapping[str, Any]) -> str:
+    show = _UNITS.get(finding["kind"], _percent)
+    return f"{show(finding['before'])} → {show(finding['after'])}"
 
 
 def _percent(value: float) -> str:
@@ -69,8 +68,8 @@ def _day(night: date) -> str:
     return f"{night:%a %d %b}"
 
 
-def traffic(mix: Mapping[str, Any], say: Say) -> None:
-    """What the shift did to the overall line, and what of it is traffic."""
+def print_mix(mix: Mapping[str, Any], say: Say) -> None:
+    """Print how far the mix shift moved the overall line, and how much of that is the mix."""
     if mix["moved"] is None:
         return
     moved, explained = (100 * mix[name] for name in ("moved", "explained"))
@@ -81,8 +80,8 @@ def traffic(mix: Mapping[str, Any], say: Say) -> None:
     say(f"    {mix['task_type']} grew, and mix explains {explained:+.0f} of {moved:+.0f} points")
 
 
-def ledger(answer: Mapping[str, Any], say: Say) -> None:
-    """The reconciliation, and the judge's bill."""
+def print_counts(answer: Mapping[str, Any], say: Say) -> None:
+    """Print the reconciliation of all runs, and the cost of judging."""
     counted, judge = answer["counts"], answer["judge"]
     terms = " + ".join(f"{counted[term]:,} {words}" for term, words in _KEPT if counted[term])
     verdict = "every run is accounted for" if answer["reconciles"] else "COUNTS DO NOT RECONCILE"
@@ -92,21 +91,24 @@ def ledger(answer: Mapping[str, Any], say: Say) -> None:
         f"judging (simulated): {judge['calls']:,} calls, {judge['input_tokens'] / 1e6:.1f} M tokens in, "
         f"{judge['output_tokens'] / 1e6:.1f} M out; ${judge['cost_usd']:.2f} at the example price"
     )
+    without_call = counted["scored"] + counted["unscored"] - judge["calls"]
+    if without_call > 0:
+        say(f"    {without_call:,} more runs were scored without a call: their output is no answer")
 
 
-def next_steps(answer: Mapping[str, Any], shadowing: Sequence[str], call: str, say: Say) -> None:
-    """Where to look, and what would lead away from there.
+def print_next_steps(answer: Mapping[str, Any], shadowing: Sequence[str], call: str, say: Say) -> None:
+    """Print the commands to try next.
 
     Args:
-        answer: The demo's.
-        shadowing: Variables of this shell that would lead elsewhere.
-        call: How `spotcheck` is started in the demo's folder.
-        say: Takes a line.
+        answer: The demo's answer.
+        shadowing: Environment variables that would override the folder's settings.
+        call: The command that starts Spotcheck in the demo's folder.
+        say: Prints a line.
     """
     if answer.get("report"):
         say(f"the weekly review: {answer['report']}")
     say(f"look around:  cd {shlex.quote(answer['folder'])}")
-    worst = next((one for one in answer["planted"] if one["what"] == "quality drop"), None)
+    worst = next((planted for planted in answer["planted"] if planted["what"] == "quality drop"), None)
     say(f"    {call} drift")
     if worst is not None:
         say(f"    {call} runs --task-type {worst['task_type']} --since {worst['night']}")
