@@ -2,8 +2,8 @@
 
 A refusal (429) says that calls start too often. So the bound is what was admitted, and a little less; while little is
 refused it grows again, slowly around what was too much and faster away from it. Servers also refuse for reasons that no
-rate changes (one call in twenty, always): where slowing down to half has not helped, the bound grows again, and such a
-share of refusals is accepted for half a minute.
+rate changes (one call in ten, always): where slowing down to two fifths has not helped, the bound grows again, and such
+a share of refusals is accepted for half a minute.
 
 Source: Chiu & Jain 1989 (additive increase, multiplicative decrease); the shape of the growth is CUBIC's (RFC 9438).
 """
@@ -15,13 +15,15 @@ MIN_RATE = 0.05
 """Calls a second that are always tried."""
 CUT = 0.97
 """The bound after too much was refused, of the rate that was admitted."""
-SLOWEST = 0.5
-"""Cuts in a row go down to this part of the rate at which they began."""
-USELESS_RANGE = (0.67, 1.2)
-"""Cuts down to the slowest that leave this part of the refusals were useless: those do not depend on the rate."""
-ACCEPT_S, ACCEPT_FACTOR = 30.0, 1.5
-"""Seconds for which so many times those refusals are then accepted; more, and it is the rate after all: that of all
-processes together."""
+SLOWEST = 0.4
+"""Cuts go down to this part of the rate at which they began."""
+ALIKE = 1.5
+"""Shares of refusals are alike up to this factor. Cuts down to the slowest were useless where the share is still like
+that before them: the refusals do not depend on the rate."""
+SLOWEST_CUTS = 4
+"""Cuts at the slowest that leave another share than before: the limit is lower than that, and cuts begin anew."""
+ACCEPT_S = 30.0
+"""Seconds for which a share like it is then accepted; more, and it is the rate after all: of all processes together."""
 FAST_STEP, SLOW_STEP = 1.25, 1.01
 """Growth with every window: far from what was too much, and close to it."""
 BURST_S = 0.1
@@ -54,7 +56,7 @@ def chance(share: float, calls: float) -> float:
 
 
 class _Cuts(NamedTuple):
-    """Where cuts in a row began."""
+    """Where cuts began: the bound has not been back there since."""
 
     admitted: float
     """Calls a second that were admitted then."""
@@ -73,6 +75,7 @@ class RateBound:
         self._credit, self._credited_at = 1.0, 0.0
         self._too_much: float | None = None
         self._cuts: _Cuts | None = None
+        self._cuts_at_slowest = 0
         self._accept_until, self._accepted = 0.0, 0.0
 
     def free(self, now: float) -> float:
@@ -123,13 +126,18 @@ class RateBound:
             self._cuts = _Cuts(admitted, refused)
         slowest = SLOWEST * self._cuts.admitted
         self.per_s = max(MIN_RATE, slowest, CUT * self._too_much)
-        low, high = (factor * self._cuts.refused for factor in USELESS_RANGE)
-        if self.per_s == slowest and low < refused < high:
-            self._accept_until, self._accepted = now + ACCEPT_S, self._cuts.refused
+        if self.per_s > slowest:
+            self._cuts_at_slowest = 0
+        elif self._cuts.refused / ALIKE < refused < self._cuts.refused * ALIKE:
+            self._accept_until, self._accepted, self._cuts_at_slowest = now + ACCEPT_S, self._cuts.refused, 0
+        else:
+            self._cuts_at_slowest += 1
+        if self._cuts_at_slowest == SLOWEST_CUTS:
+            self._cuts, self._cuts_at_slowest = None, 0
 
     def _acceptable(self, calls: int) -> float:
         """The share of refusals up to which growing has changed nothing, chance included."""
-        return max(ACCEPT_FACTOR * self._accepted, self._accepted + chance(self._accepted, calls))
+        return max(ALIKE * self._accepted, self._accepted + chance(self._accepted, calls))
 
     def grow(self, started: float) -> None:
         """Few calls were refused: a little more may start, if the bound is what holds them.
@@ -137,6 +145,9 @@ class RateBound:
         Args:
             started: Calls a second that were started.
         """
-        self._cuts = None
-        if self.per_s is not None and started > 0.7 * self.per_s:
+        if self.per_s is None:
+            return
+        if self._cuts is not None and self.per_s >= self._cuts.admitted:
+            self._cuts = None  # not sooner: chance has quiet windows too, and each would make the slowest slower
+        if started > 0.7 * self.per_s:
             self.per_s = min(self.per_s * step(self.per_s, self._too_much), self._max_per_s)
