@@ -60,7 +60,7 @@ def stream(rng: np.random.Generator, case: Case, hours: int) -> tuple[Floats, Fl
 
 
 def look(n: Floats, s: Floats, streams: float, allowed: float) -> scan.Finding | None:
-    """One look at the newest hour, as `flow.watch` does it."""
+    """One look at the newest hour, as `pipeline.operations.watch` does it."""
     n, s = n[-HOURS.reach :], s[-HOURS.reach :]
     hours = np.arange(len(n)) % 24
     settled = len(n) - HOURS.lag

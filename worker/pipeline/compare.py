@@ -35,7 +35,7 @@ def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
 
     Streams are the aggregates of every scorer by task type, and at the fixed mix over all task types where there are
     several; never the raw overall line, which any change of traffic moves. They share half of the project's false
-    alarms, rubrics twice as much as heuristics; the other half is `flow.watch`'s.
+    alarms, rubrics twice as much as heuristics; the other half belongs to `pipeline.operations.watch`.
 
     Returns:
         New findings.

@@ -1,6 +1,7 @@
-"""`spotcheck health`: does the ledger move? For engines that ask every half minute, so it imports next to nothing.
+"""`spotcheck health`: whether due jobs are worked on and the scheduler ticks.
 
-It follows the work, not the process: a worker that is up and deaf is ill, one whose judge is down is not.
+Container engines call it every half minute, so it imports very little. It checks the work, not the process: a worker
+that runs but takes no jobs is unhealthy; one whose judge is down is not.
 """
 
 import json
@@ -18,7 +19,7 @@ from worker.store.health import StoreHealth
 LANES = {"judge": "judge", "heuristics": "heuristic", "control": "control", "beat": None}
 """What may be asked about, and the name that workers serve it under."""
 NAMES = {lane: name for name, lane in LANES.items() if lane is not None} | {"batch": "batches"}
-"""The lanes of the ledger as people see them, here and everywhere."""
+"""Names of the lanes in commands and messages, by lane."""
 MINUTES = 5.0
 TICK_S = 60.0
 _TICKS, _TICKS_LEAST_S = 3, 15.0
@@ -36,15 +37,15 @@ class LaneVerdict(NamedTuple):
 
 
 def check(environ: Mapping[str, str], lanes: Sequence[str], minutes: float = MINUTES) -> list[LaneVerdict]:
-    """Look at the ledger.
+    """Check the lanes against the database.
 
     Args:
-        environ: Where the database's address and a rehearsal's clock stand.
+        environ: Has the database's address and a rehearsal's clock.
         lanes: Of `LANES`.
-        minutes: Due work that nobody touches for so long is a worker's ill health.
+        minutes: A lane is unhealthy when its due jobs were not touched for so long.
 
     Returns:
-        One answer a lane; all unhealthy when the database does not answer.
+        One verdict for each lane; all unhealthy when the database does not answer.
 
     Raises:
         SettingsError: A variable is wrong.

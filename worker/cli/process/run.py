@@ -105,10 +105,12 @@ def health(
     lane: Annotated[
         list[str] | None, typer.Option("--lane", help="judge, heuristics, control or beat; may be repeated; else all.")
     ] = None,
-    minutes: Annotated[int, typer.Option("--minutes", min=1, help="So long may due work lie untouched.")] = 5,
+    minutes: Annotated[
+        int, typer.Option("--minutes", min=1, help="Unhealthy when due jobs were not touched for so long.")
+    ] = 5,
     as_json: Json = False,
 ) -> None:
-    """Say whether the ledger moves: exit 0, or 1 with the reason. Light: an engine may ask every half minute.
+    """Check that due jobs are worked on: exit 0, or 1 with the reason. Cheap enough for a container's health check.
 
     Unhealthy is a lane without a live worker, or with due jobs that nobody leased, renewed or resolved for five
     minutes; and beat, when no tick was handled for three. A judge that is down is degraded and exits 0: a restart of

@@ -23,7 +23,7 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
     """The review.
 
     Args:
-        report: As `flow.report` gathers it.
+        report: As `queries.report.gather` returns it.
         width: Columns there are; None for a pipe, which gets every name whole.
     """
     wide = min(max(width or _WIDTH, _NARROWEST), _WIDEST)

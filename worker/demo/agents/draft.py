@@ -110,17 +110,17 @@ def priced(draft: Draft, usage: Usage, factor: float) -> DraftUsage:
 
     Args:
         draft: Whose steps are filled in.
-        usage: The task type's appetite.
-        factor: On all tokens; 1 is as usual.
+        usage: Parameters of the task type.
+        factor: Factor on all tokens; 1 for usual.
 
     Returns:
         Tokens in, tokens out and US dollars of the whole run. The dollars are heavy-tailed: one run in eighty reads
         something very long.
     """
     rng = draft.rng
-    appetite = factor * rng.lognormvariate(0.0, usage.spread)
+    token_factor = factor * rng.lognormvariate(0.0, usage.spread)
     if rng.random() < 0.0125:
-        appetite *= rng.paretovariate(1.6) + 1
+        token_factor *= rng.paretovariate(1.6) + 1
     model = _LARGE if usage.is_large else _SMALL
     usd_in, usd_out = _USD_PER_MTOK[model]
     tokens_in = tokens_out = 0
@@ -128,8 +128,8 @@ def priced(draft: Draft, usage: Usage, factor: float) -> DraftUsage:
     for index, step in enumerate(draft.steps):
         if step["kind"] != "model":
             continue
-        read = int(appetite * (usage.prompt + 260 * index))
-        wrote = int(appetite * rng.uniform(60, 240)) + 8
+        read = int(token_factor * (usage.prompt + 260 * index))
+        wrote = int(token_factor * rng.uniform(60, 240)) + 8
         step |= {"model": model, "input_tokens": read, "output_tokens": wrote}
         tokens_in, tokens_out = tokens_in + read, tokens_out + wrote
         cost += (read * usd_in + wrote * usd_out) / 1e6

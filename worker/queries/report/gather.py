@@ -42,7 +42,7 @@ MOST_ALERTS = 20
 MOST_FACTS = 20_000
 """Scored runs looked at for what the bad ones have in common; beyond it those with the smallest keys."""
 FEWEST_RUNS = 50
-"""Runs below which an operational stream is not looked at (`flow.watch`)."""
+"""With fewer runs an operational stream is not tested; as in `pipeline.operations.watch`."""
 
 
 class ReportRequest(NamedTuple):

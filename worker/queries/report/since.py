@@ -28,7 +28,7 @@ MEASURES: Mapping[str, Measure] = {
     "cost_per_run": "cost",
     "steps_per_run": "steps",
 }
-"""What `flow.watch` reads each stream of all ended runs off."""
+"""Scorer names of the streams that `pipeline.operations.watch` tests over all ended runs."""
 _BEFORE_NIGHTS = 112
 """Nights before a finding that tell how much the stream's nights scatter."""
 Series = Mapping[tuple[str, str], int]
