@@ -74,6 +74,6 @@ def test_every_servers_shape_of_an_error_is_read(raw: bytes, expected: Complaint
 @given(st.binary(), st.integers(200, 599))
 def test_no_body_breaks_the_reading(raw: bytes, status: int) -> None:
     complaint = read_complaint(raw)
-    error = error_for(status, complaint, judge="here", model="m", said=complaint.message, wait_s=None)
+    error = error_for(status, complaint, judge="here", model="m", message=complaint.message, wait_s=None)
     assert isinstance(error, JudgeError)
     assert "\n" not in str(error)

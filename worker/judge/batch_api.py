@@ -54,7 +54,7 @@ class BatchStatus(NamedTuple):
     output_file_id: str | None
     error_file_id: str | None
     input_file_id: str | None
-    said: str | None
+    message: str | None
     """What the server says went wrong with the whole batch; may be shown."""
 
     @property
@@ -65,7 +65,7 @@ class BatchStatus(NamedTuple):
     @property
     def is_too_much(self) -> bool:
         """Whether the server took none of it, since too many tokens wait there already."""
-        return self.state == "failed" and _TOO_MUCH.search(self.said or "") is not None
+        return self.state == "failed" and _TOO_MUCH.search(self.message or "") is not None
 
 
 class BatchServer:
@@ -99,7 +99,7 @@ class BatchServer:
             JudgeUnavailable, JudgeRefusesUs: As for a question.
         """
         with path.open("rb") as file, self._errors_of(missing=NoBatchLane):
-            said = (
+            response = (
                 self._connected()
                 .with_options(timeout=FILE_S)
                 .post(
@@ -110,10 +110,10 @@ class BatchServer:
                     options={"headers": {"Content-Type": "multipart/form-data"}},
                 )
             )
-        found = _identity(_document(said).get("id"))
-        if found is None:
+        file_id = _identity(_document(response).get("id"))
+        if file_id is None:
             raise JudgeUnavailable(f"the judge at {self._shown} took a file and gave it no id")
-        return found
+        return file_id
 
     def create(self, file_id: str, endpoint: str, name: str) -> BatchStatus:
         """Start a batch over a file.
@@ -134,17 +134,17 @@ class BatchServer:
             "metadata": {"spotcheck": name},
         }
         with self._errors_of(missing=NoBatchLane):
-            said = self._connected().post("/batches", cast_to=_response(), body=body)
-        return self._status(_document(said))
+            response = self._connected().post("/batches", cast_to=_response(), body=body)
+        return self._status(_document(response))
 
     def find(self, file_id: str) -> BatchStatus | None:
         """The batch that was made of a file, among the server's newest; None when there is none, or no list."""
         try:
             with self._errors_of(missing=BatchGone):
-                said = self._get("/batches", {"limit": _LISTED})
+                response = self._get("/batches", {"limit": _LISTED})
         except (BatchGone, VerdictUnreadable):
             return None  # a server without a list
-        listed = _document(said).get("data")
+        listed = _document(response).get("data")
         mine = (
             [batch for batch in listed if isinstance(batch, dict) and batch.get("input_file_id") == file_id]
             if isinstance(listed, list)
@@ -160,8 +160,8 @@ class BatchServer:
             JudgeUnavailable, JudgeRefusesUs: As for a question.
         """
         with self._errors_of(missing=BatchGone):
-            said = self._get(f"/batches/{_in_path(batch_id)}")
-        return self._status(_document(said))
+            response = self._get(f"/batches/{_in_path(batch_id)}")
+        return self._status(_document(response))
 
     def cancel(self, batch_id: str) -> BatchStatus:
         """Ask for a batch to end; what it has answered stays answered, and billed.
@@ -170,8 +170,8 @@ class BatchServer:
             BatchGone, JudgeUnavailable, JudgeRefusesUs: As for `poll`.
         """
         with self._errors_of(missing=BatchGone):
-            said = self._connected().post(f"/batches/{_in_path(batch_id)}/cancel", cast_to=_response())
-        return self._status(_document(said))
+            response = self._connected().post(f"/batches/{_in_path(batch_id)}/cancel", cast_to=_response())
+        return self._status(_document(response))
 
     def download(self, file_id: str, path: Path) -> None:
         """Store a file of answers.
@@ -233,33 +233,33 @@ class BatchServer:
         except openai.APIStatusError as error:
             status, raw = error.response.status_code, _body(error.response)
             complaint = read_complaint(raw)
-            said = scrubbed(complaint.message, self._key) or "without a word"
+            message = scrubbed(complaint.message, self._key) or "without a word"
             if status in _NO_LANE:
-                raise missing(f"the judge at {self._shown} answers {status}: {said}") from None
+                raise missing(f"the judge at {self._shown} answers {status}: {message}") from None
             wait_s = retry_after_s(error.response.headers, datetime.now(UTC))
             raise error_for(
-                status, complaint, judge=self._shown, model="of a batch", said=said, wait_s=wait_s
+                status, complaint, judge=self._shown, model="of a batch", message=message, wait_s=wait_s
             ) from None
         except (openai.OpenAIError, httpx2.HTTPError, OSError, ValueError) as error:
             why = scrubbed(described(causes_of(error)[-1]), self._key)
             raise JudgeUnavailable(f"the judge at {self._shown} gave no usable answer: {why}") from None
 
-    def _status(self, said: dict[str, Any]) -> BatchStatus:
-        batch_id, counts = _identity(said.get("id")), said.get("request_counts")
+    def _status(self, document: dict[str, Any]) -> BatchStatus:
+        batch_id, counts = _identity(document.get("id")), document.get("request_counts")
         if batch_id is None:
             raise JudgeUnavailable(f"the judge at {self._shown} speaks of a batch without an id")
         completed = counts.get("completed") if isinstance(counts, dict) else None
         return BatchStatus(
             batch_id=batch_id,
-            state=one_line(str(said.get("status")))[:40],
+            state=one_line(str(document.get("status")))[:40],
             completed=completed if isinstance(completed, int) and 0 <= completed < 1 << 31 else 0,
-            output_file_id=_identity(said.get("output_file_id")),
-            error_file_id=_identity(said.get("error_file_id")),
-            input_file_id=_identity(said.get("input_file_id")),
-            said=self._said(said.get("errors")),
+            output_file_id=_identity(document.get("output_file_id")),
+            error_file_id=_identity(document.get("error_file_id")),
+            input_file_id=_identity(document.get("input_file_id")),
+            message=self._message(document.get("errors")),
         )
 
-    def _said(self, errors: object) -> str | None:
+    def _message(self, errors: object) -> str | None:
         data = errors.get("data") if isinstance(errors, dict) else None
         first = data[0] if isinstance(data, list) and data else None
         if not isinstance(first, dict):
@@ -284,10 +284,10 @@ def _body(response: "httpx2.Response") -> bytes:
 def _document(response: "httpx2.Response") -> dict[str, Any]:
     """The answer as an object; whatever it is instead has nothing in it."""
     try:
-        found = orjson.loads(response.content[:ROW_LIMIT])
+        document = orjson.loads(response.content[:ROW_LIMIT])
     except orjson.JSONDecodeError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _identity(value: object) -> str | None:

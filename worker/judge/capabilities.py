@@ -43,13 +43,15 @@ class CapabilityPlan(NamedTuple):
         return {"rung": RUNGS[self.rung], "refused": sorted(self.refused), "limits": list(self.limits)}
 
     @classmethod
-    def loaded(cls, said: Mapping[str, Any]) -> "CapabilityPlan":
+    def loaded(cls, document: Mapping[str, Any]) -> "CapabilityPlan":
         """From `dumped`.
 
         Raises:
             ValueError, KeyError, TypeError: It is none of ours.
         """
-        return cls(RUNGS.index(said["rung"]), frozenset(map(str, said["refused"])), tuple(map(str, said["limits"])))
+        return cls(
+            RUNGS.index(document["rung"]), frozenset(map(str, document["refused"])), tuple(map(str, document["limits"]))
+        )
 
     def joined(self, other: Self) -> "CapabilityPlan":
         """The plan that avoids what either of two had to avoid."""

@@ -78,7 +78,7 @@ class ChatJudge:
             price: What a call costs, in US dollars; None leaves the cost unknown.
             user_agent: The User-Agent header.
             remembered: What the server was found to support, by `plan_key`, when it was last asked.
-            on_plan: Told what it is found to support now, where that is something new.
+            on_plan: Called with the key and the plan when a model is found to support something new.
             quota: What a model may be asked by all workers together; None without such a limit. Closed with the judge.
 
         Raises:
@@ -255,16 +255,18 @@ class ChatJudge:
             raise self._error(model, response._replace(status=status_of(complaint)), complaint)
         what = f"something that is no {wire.noun}" if body is not None else "something that is not JSON"
         start = self._transport.scrubbed(response.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
-        said = f"the judge at {self._transport.shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
+        message = f"the judge at {self._transport.shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"
         is_page = response.raw.lstrip()[:1] == b"<" or "html" in response.headers.get("content-type", "")
         if is_page and not self._plans:  # a judge that answered before has a proxy in trouble before it
-            raise JudgeRefusesUs(said)
-        raise JudgeUnavailable(said, is_for_all=not self._plans)
+            raise JudgeRefusesUs(message)
+        raise JudgeUnavailable(message, is_for_all=not self._plans)
 
     def _error(self, model: str, response: HttpResponse, complaint: Complaint) -> JudgeError:
-        said = self._transport.scrubbed(complaint.message) or "without a word"
+        message = self._transport.scrubbed(complaint.message) or "without a word"
         wait_s = retry_after_s(response.headers, datetime.now(UTC))
-        return error_for(response.status, complaint, judge=self._transport.shown, model=model, said=said, wait_s=wait_s)
+        return error_for(
+            response.status, complaint, judge=self._transport.shown, model=model, message=message, wait_s=wait_s
+        )
 
 
 def _used(reply: Reply) -> int | None:

@@ -129,17 +129,17 @@ def described(error: BaseException) -> str:
 
 
 def error_for(
-    status: int, complaint: Complaint, *, judge: str, model: str, said: str, wait_s: float | None
+    status: int, complaint: Complaint, *, judge: str, model: str, message: str, wait_s: float | None
 ) -> JudgeError:
     """What to raise for an answer that is no completion.
 
     Args:
         status: HTTP status.
-        complaint: What the server said, as it said it.
+        complaint: The error body, unscrubbed.
         judge: The server's address as it may be shown.
         model: The model that was asked.
-        said: The complaint's message as it may be shown.
-        wait_s: When to come back, where the server said so.
+        message: The complaint's message as it may be shown.
+        wait_s: Seconds that the server asks us to wait; None where it does not say.
     """
     about = f"{complaint.code} {complaint.message}"
     # OpenAI says 403 where a model may not be asked for logprobs, with the very key that may ask it anything else
@@ -151,30 +151,30 @@ def error_for(
     is_broke = (status == 429 and _NO_MONEY.search(about)) or ((is_rejected or status == 429) and _BUDGET.search(about))
     if status == 402 or is_broke:
         return JudgeRefusesUs(
-            f"the judge at {judge} says the account has no quota left ({status}): {said}; check its billing"
+            f"the judge at {judge} says the account has no quota left ({status}): {message}; check its billing"
         )
     if status == 404 or (is_rejected and (complaint.param == "model" or _NO_SUCH_MODEL.search(about))):
         return JudgeRefusesUs(
-            f"the judge at {judge} does not know model {model!r}, or is not at this address ({status}): {said};"
+            f"the judge at {judge} does not know model {model!r}, or is not at this address ({status}): {message};"
             " check SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL"
         )
     if 300 <= status < 400 or status == 405:
         return JudgeRefusesUs(f"the judge is not at {judge} ({status}); check OPENAI_BASE_URL")
     is_too_long = (is_rejected or status == 429) and _TOO_LONG.search(about)
     if status == 413 or is_too_long or (status == 500 and "exceed_context_size" in complaint.code):
-        return VerdictUnreadable(f"too long for model {model!r} at {judge}: {said}", reason="too_long")
+        return VerdictUnreadable(f"too long for model {model!r} at {judge}: {message}", reason="too_long")
     if status in (408, 409, 425, 429) or status >= 500 or status < 300:
         # a 503 that says when to come back is a 429 by another name
         is_refusal = status == 429 or (status in (503, 529) and wait_s is not None)
         return JudgeUnavailable(
-            f"the judge at {judge} answers {status}: {said}",
+            f"the judge at {judge} answers {status}: {message}",
             retry_after_s=wait_s,
             is_for_all=status == 429,
             is_refusal=is_refusal,
         )
     if _FILTERED.search(about):
-        return VerdictUnreadable(f"the judge at {judge} will not read this run: {said}", reason="content_filter")
-    return VerdictUnreadable(f"the judge at {judge} answers {status}: {said}", reason="bad_request")
+        return VerdictUnreadable(f"the judge at {judge} will not read this run: {message}", reason="content_filter")
+    return VerdictUnreadable(f"the judge at {judge} answers {status}: {message}", reason="bad_request")
 
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
@@ -228,17 +228,22 @@ def _seconds_or_date(text: str | None, now: datetime) -> float | None:
     try:
         at = parsedate_to_datetime(text)
         return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
-    except (ValueError, TypeError, IndexError, OverflowError):  # the last three for dates that nobody tested email with
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        OverflowError,
+    ):  # the last three: dates that the email package does not survive
         return None
 
 
 def used_up_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds until an allowance that is used up is filled again; None while something of each remains."""
+    """Seconds until a used-up rate limit resets; None while something of each limit is left."""
     return max(filter(None, (_used_up(headers, kind) for kind in ("requests", "tokens"))), default=None)
 
 
 def _used_up(headers: Mapping[str, str], kind: str) -> float | None:
-    """Seconds to the reset of one limit; None while something of it remains."""
+    """Seconds to the reset of one limit; None while something of it is left."""
     text = headers.get(f"x-ratelimit-reset-{kind}", "")
     match = _DURATION.fullmatch(text)
     if not text or match is None or headers.get(f"x-ratelimit-remaining-{kind}", "0") != "0":

@@ -110,15 +110,15 @@ class JudgeTransport:
         except openai.APIStatusError as error:
             response = error.response
         except TimeoutError:
-            said = f"the judge at {self.shown} gave no answer within {self.timeout_s:g} s"
-            raise JudgeUnavailable(said, is_for_all=not is_proven) from None
+            message = f"the judge at {self.shown} gave no answer within {self.timeout_s:g} s"
+            raise JudgeUnavailable(message, is_for_all=not is_proven) from None
         except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._told(error, is_proven) from None
+            raise self._error(error, is_proven) from None
         return HttpResponse(
             response.status_code, response.headers, response.content, (time.perf_counter() - started) * 1000
         )
 
-    def _told(self, error: Exception, is_proven: bool) -> JudgeUnavailable | JudgeRefusesUs:
+    def _error(self, error: Exception, is_proven: bool) -> JudgeUnavailable | JudgeRefusesUs:
         """What kept an answer from coming, as one of our errors."""
         import aiohttp
 
@@ -126,11 +126,11 @@ class JudgeTransport:
 
         causes = causes_of(error)
         if any(isinstance(cause, aiohttp.ServerTimeoutError) for cause in causes):
-            said = (
+            message = (
                 f"the judge at {self.shown} gave no usable answer: "
                 f"no connection within {CONNECT_S:g} s; http:// or https://?"
             )
-            return JudgeUnavailable(said, is_for_all=True)
+            return JudgeUnavailable(message, is_for_all=True)
         cause = causes[-1]
         if _is_wrong_tls(cause):
             why = self.scrubbed(str(cause))

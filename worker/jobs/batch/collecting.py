@@ -54,7 +54,7 @@ class BatchCollector:
                 self._store(read_answers(work, rows, self._wire, plan, self._price, self._keeps_of))
                 held.pause()
             unread = f"{rows.nonsense} lines of its answers could not be read" if rows.nonsense else None
-        trouble = status.said or unread
+        trouble = status.message or unread
         held.record(state="done", done_at=held.now(), trouble=trouble, **status_fields(status))
         row = held.row
         log.info(

@@ -129,7 +129,7 @@ def _reader(wire: Wire, plan: CapabilityPlan, price: Price) -> _Reader:
             return None  # never asked: expired, cancelled
         complaint = read_complaint(orjson.dumps(row.body, default=str))
         return error_for(
-            row.status, complaint, judge="the batch lane", model=question.model, said="see the batch", wait_s=None
+            row.status, complaint, judge="the batch lane", model=question.model, message="see the batch", wait_s=None
         )
 
     return read

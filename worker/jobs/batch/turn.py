@@ -172,6 +172,6 @@ class BatchTurn:
         assert self.row.batch_id is not None
         status = self._server.poll(self.row.batch_id)
         if status.is_too_much:
-            self.shrink(status.said or "too much", _TOO_MUCH_WAIT_S, **status_fields(status))
+            self.shrink(status.message or "too much", _TOO_MUCH_WAIT_S, **status_fields(status))
         else:
             self._collector.collect(status)

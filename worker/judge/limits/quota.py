@@ -39,7 +39,7 @@ class Fill(NamedTuple):
     """How one of a bucket's two sides fills."""
 
     per_s: float
-    most: float
+    capacity: float
     """What can be saved up; of tokens, what the last call took if that is more."""
 
 
@@ -53,7 +53,7 @@ def fills(limits: Limits) -> tuple[Fill, Fill]:
 
     Example:
         >>> fills(Limits(requests_per_minute=600))[0]
-        Fill(per_s=9.734666666666667, most=5.0)
+        Fill(per_s=9.734666666666667, capacity=5.0)
     """
     return _fill(limits.requests_per_minute), _fill(limits.tokens_per_minute)
 
@@ -61,8 +61,8 @@ def fills(limits: Limits) -> tuple[Fill, Fill]:
 def _fill(per_minute: float | None) -> Fill:
     if per_minute is None:
         return NO_LIMIT
-    most = max(1.0, BURST_S * per_minute / 60)
-    return Fill(USED * max(per_minute - (most - 1), per_minute / 2) / 60, most)
+    capacity = max(1.0, BURST_S * per_minute / 60)
+    return Fill(USED * max(per_minute - (capacity - 1), per_minute / 2) / 60, capacity)
 
 
 def tokens_of(body: bytes) -> int:
@@ -106,7 +106,7 @@ class Bucket:
     def __init__(self, limits: Limits) -> None:
         """Begin with one request, and the tokens that can be saved up."""
         self._requests_fill, self._tokens_fill = fills(limits)
-        self._requests, self._tokens = 1.0, self._tokens_fill.most
+        self._requests, self._tokens = 1.0, self._tokens_fill.capacity
         self._call = 0
         """Tokens that the last call took."""
         self._at = -math.inf
@@ -143,8 +143,8 @@ class Bucket:
             self._keep(self._requests + earned[0], self._tokens + earned[1])
 
     def _keep(self, requests: float, tokens: float) -> None:
-        self._requests = min(self._requests_fill.most, requests)
-        self._tokens = min(max(self._tokens_fill.most, self._call), tokens)
+        self._requests = min(self._requests_fill.capacity, requests)
+        self._tokens = min(max(self._tokens_fill.capacity, self._call), tokens)
 
 
 class OwnShare:

@@ -141,8 +141,8 @@ class RedisQuota:
         if trouble is None:
             log.warning("quota: %s answers again; all workers draw on one quota", shown)
         else:
-            said = "quota: %s does not answer (%s); each process keeps to its share until it does"
-            log.warning(said, shown, trouble)
+            message = "quota: %s does not answer (%s); each process keeps to its share until it does"
+            log.warning(message, shown, trouble)
 
     def _connect(self) -> None:
         from redis.asyncio import Redis
@@ -161,4 +161,4 @@ class RedisQuota:
 
 def _in_ms(side: Fill) -> tuple[float, float]:
     """How one side fills, per millisecond, as the script wants it; zeros without a limit."""
-    return (0.0, 0.0) if math.isinf(side.per_s) else (side.per_s / 1000, side.most)
+    return (0.0, 0.0) if math.isinf(side.per_s) else (side.per_s / 1000, side.capacity)

@@ -24,15 +24,15 @@ class ChatWire:
 
     def body(self, question: Question, plan: CapabilityPlan) -> tuple[bytes, dict[str, Any]]:
         """The JSON of one request, and the parameters it holds; see `Wire.body`."""
-        wanted: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
+        requested: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
         limit = next((name for name in plan.limits if name not in plan.refused), None)
         if limit is not None:
-            wanted[limit] = question.max_output_tokens
+            requested[limit] = question.max_output_tokens
         if question.service_tier is not None:
-            wanted["service_tier"] = question.service_tier
+            requested["service_tier"] = question.service_tier
         if question.wants_probabilities and plan.refused.isdisjoint(PROBABILITIES):
-            wanted |= PROBABILITIES
-        params = {name: value for name, value in wanted.items() if name not in plan.refused}
+            requested |= PROBABILITIES
+        params = {name: value for name, value in requested.items() if name not in plan.refused}
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
         rung = RUNGS[plan.rung]
         body: dict[str, Any] = {"model": question.model, "messages": messages, **params}

@@ -37,32 +37,32 @@ def of_verdicts(content: str, listed: object, schema: Mapping[str, Any]) -> dict
         exactly are left out.
     """
     tokens = [_bytes(token) for token in listed] if isinstance(listed, list) else []
-    known = [token for token in tokens if token is not None]
-    raw, stream = content.encode("utf-8", "surrogatepass"), b"".join(known)
-    start = stream.find(raw) if raw and len(known) == len(tokens) else -1
+    readable = [token for token in tokens if token is not None]
+    raw, stream = content.encode("utf-8", "surrogatepass"), b"".join(readable)
+    start = stream.find(raw) if raw and len(readable) == len(tokens) else -1
     if not isinstance(listed, list) or start < 0 or stream.find(raw, start + 1) >= 0:
         return {}
-    starts = list(accumulate((len(token) for token in known), initial=0))[:-1]
-    offered, found = _offered(schema), {}
+    starts = list(accumulate((len(token) for token in readable), initial=0))[:-1]
+    offered, result = _offered(schema), {}
     for criterion, (verdict, at) in _verdicts(content).items():
         options = offered.get(criterion, ())
         place = start + len(content[:at].encode("utf-8", "surrogatepass"))
         first = bisect_right(starts, place) - 1
         head = stream[starts[first] : place]
-        shares = _shares(listed[first : first + _TOKENS], known[first:], head, options) if verdict in options else {}
+        shares = _shares(listed[first : first + _TOKENS], readable[first:], head, options) if verdict in options else {}
         if shares.get(verdict):
-            found[criterion] = shares
-    return found
+            result[criterion] = shares
+    return result
 
 
 def _offered(schema: Mapping[str, Any]) -> dict[str, Sequence[str]]:
     """The verdicts of each criterion."""
-    found: dict[str, Sequence[str]] = {}
+    offered: dict[str, Sequence[str]] = {}
     for criterion, inner in (schema.get("properties") or {}).items():
         verdict = (inner.get("properties") or {}).get("verdict") or {}
         if isinstance(verdict.get("enum"), list | tuple):
-            found[criterion] = verdict["enum"]
-    return found
+            offered[criterion] = verdict["enum"]
+    return offered
 
 
 def _verdicts(content: str) -> dict[str, tuple[str, int]]:
@@ -96,8 +96,8 @@ def _members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
 
 
 def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    spaces = _SPACE.match(text, at)
+    return spaces.end() if spaces else at
 
 
 def _shares(listed: Sequence[Any], tokens: Sequence[bytes], head: bytes, options: Sequence[str]) -> dict[str, float]:
@@ -113,7 +113,7 @@ def _shares(listed: Sequence[Any], tokens: Sequence[bytes], head: bytes, options
         options: What could be written.
     """
     ends = {option: f'{option}"'.encode() for option in options}
-    found, mass, written = dict.fromkeys(options, 0.0), 1.0, b""
+    shares, mass, written = dict.fromkeys(options, 0.0), 1.0, b""
     for token, taken in zip(listed, tokens, strict=False):
         passed_on = None
         for text, p in _alternatives(token, taken).items():
@@ -122,7 +122,7 @@ def _shares(listed: Sequence[Any], tokens: Sequence[bytes], head: bytes, options
             so_far = written + text[len(head) :]
             fitting = [option for option, end in ends.items() if end.startswith(so_far) or so_far.startswith(end)]
             if len(fitting) == 1:
-                found[fitting[0]] += mass * p
+                shares[fitting[0]] += mass * p
             elif fitting and text == taken:
                 passed_on = mass * p
             elif fitting and mass * p > UNCLEAR:
@@ -130,22 +130,22 @@ def _shares(listed: Sequence[Any], tokens: Sequence[bytes], head: bytes, options
         if passed_on is None:
             break
         mass, written, head = passed_on, written + taken[len(head) :], b""
-    total = math.fsum(found.values())
-    return {option: p / total for option, p in found.items()} if MIN_TOTAL <= total <= 1.01 else {}
+    total = math.fsum(shares.values())
+    return {option: p / total for option, p in shares.items()} if MIN_TOTAL <= total <= 1.01 else {}
 
 
 def _alternatives(token: Mapping[str, Any], taken: bytes) -> dict[bytes, float]:
     """The texts that were possible at a token, with their probabilities; empty when the list cannot be read."""
     top = token.get("top_logprobs")
-    found: dict[bytes, float] = {}
+    alternatives: dict[bytes, float] = {}
     for alternative in top if isinstance(top, list) else ():
         text, p = _bytes(alternative), _probability(alternative)
         if text is None or p is None:
             return {}
-        found[text] = found.get(text, 0.0) + p
-    if taken not in found and (p := _probability(token)) is not None:
-        found[taken] = p
-    return found if top else {}
+        alternatives[text] = alternatives.get(text, 0.0) + p
+    if taken not in alternatives and (p := _probability(token)) is not None:
+        alternatives[taken] = p
+    return alternatives if top else {}
 
 
 def _bytes(token: object) -> bytes | None:

@@ -31,13 +31,13 @@ class ResponsesWire:
 
         The server is told to keep nothing (`store`): it would be the text of a run.
         """
-        wanted: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
-        wanted |= {LIMIT: question.max_output_tokens, "store": False}
+        requested: dict[str, Any] = {name: value for name, value in question.params.items() if name not in RESERVED}
+        requested |= {LIMIT: question.max_output_tokens, "store": False}
         if question.service_tier is not None:
-            wanted["service_tier"] = question.service_tier
+            requested["service_tier"] = question.service_tier
         if question.wants_probabilities and plan.refused.isdisjoint(PROBABILITIES):
-            wanted |= PROBABILITIES
-        params = {name: value for name, value in wanted.items() if name not in plan.refused}
+            requested |= PROBABILITIES
+        params = {name: value for name, value in requested.items() if name not in plan.refused}
         # `system`, not OpenAI's newer `developer`: servers that render a chat template know no other
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
         rung = RUNGS[plan.rung]
