@@ -80,6 +80,7 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
         yield f"{title:<{name_width + 2}}{heads}".rstrip()
         for line in block:
             yield from _told(line, shown, name_width, has_bars=has_bars)
+    yield from _new_series(points)
     if unscored:
         yield ""
     for scorer, count in unscored.items():
@@ -97,6 +98,25 @@ def _scored(points: Sequence[dict[str, Any]], by: str) -> Iterator[_TableLine]:
         if newest is not None:
             interval = f"[{_short(newest['low'])}–{_short(newest['high'])}]"
             yield _TableLine(name, known, f"{interval} n {newest['scored']:,} of {newest['population']:,}", newest)
+
+
+def _new_series(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for each scorer whose newest series took over from another in the weeks shown."""
+    weeks: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for point in points:
+        if point["criterion"] is None and point["mean"] is not None:
+            weeks[point["scorer"]][point["scorer_version"]].append(point["week"])
+    said = []
+    for scorer, of_series in weeks.items():
+        if len(of_series) > 1:
+            earlier, newest = sorted(of_series, key=lambda series: (max(of_series[series]), min(of_series[series])))[
+                -2:
+            ]
+            begins = min(week for week in of_series[newest] if week >= min(of_series[earlier]))
+            said.append(f"{inline(scorer)}: {newest} since {begins[5:]}, not compared with {earlier}")
+    if said:
+        yield ""
+        yield from said
 
 
 def _name(point: Mapping[str, Any], by: str) -> str:
