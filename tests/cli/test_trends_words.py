@@ -131,8 +131,12 @@ def test_words_of_a_week_that_is_not_whole_fit_80_columns(world: ScoredProject) 
     ],
 )
 def test_a_series_that_took_over_is_told_in_one_line(weeks: dict[str, list[str]], said: list[str]) -> None:
-    known = {"task_type": None, "segment": None, "scorer": "s", "criterion": None, "population": 100, "sampled": 50}
-    known |= {"scored": 50, "unscored": 0, "coverage": 1.0, "mean": 0.8, "low": 0.7, "high": 0.9, "raw_mean": 0.8}
-    points = [{**known, "scorer_version": name, "week": f"2026-{week}"} for name, of in weeks.items() for week in of]
+    known = {"task_type": None, "segment": None, "scorer": "s", "criterion": None, "mean": 0.8, "low": 0.7, "high": 0.9}
+    counted = {"raw_mean": 0.8, "population": 100, "sampled": 50, "scored": 50, "unscored": 0, "coverage": 1.0}
+    points = [
+        {**known, **counted, "scorer_version": name, "week": f"2026-{week}"}
+        for name, of in weeks.items()
+        for week in of
+    ]
     shown = trends_table.lines(points, "task_type", 80, TableNotes("UTC", 0, None, {}))
     assert [line for line in shown if "not compared" in line] == said

@@ -146,6 +146,11 @@ def test_a_broken_scorer_is_one_line_in_commands_and_stops_no_other_scorer_of_a_
                 "spotcheck: spotcheck.toml: scoring.custom.refunded: shop_scorers cannot be imported: "
                 "ModuleNotFoundError: No module named 'nowhere_at_all'\n"
             )
+        status = opened.spotcheck("status", "--since", night(1), "--until", night(1), "--json")
+        assert status.returncode == 0, "what only reads goes on"
+        assert status.stderr.count("shop_scorers cannot be imported") == 1
+        counted = orjson.loads(status.stdout)["scorers"]
+        assert [row["pending"] for row in counted if row["scorer"] == "refunded"] == [6]
         log = opened.folder / "worker.log"
         with worker(opened, log):
             until(lambda: opened.states().get(("answer_present", "scored")) == 12, "the other scorer goes on")

@@ -36,6 +36,7 @@ def status(
     if interval is not None and not watch:
         raise SettingsError("--interval belongs to --watch")
     opened = project()
+    opened.scorers.leaves_out_broken = True  # it only reads
     if watch:
         from worker.cli.views import status_watch  # a live screen that most looks do without
 
