@@ -144,7 +144,7 @@ class _Queue:
             now = self._clock()
             outbox.sent(connection, message, now)
             if held.state.failures >= _OUTAGE:
-                outbox.make_due(connection, self._name, now, beyond=now + timedelta(seconds=LEASE_S))
+                outbox.make_due(connection, self._name, now)
         if held.state.failures:
             log.info("%s: takes messages again", self._name)
         return held._replace(state=DestinationState())

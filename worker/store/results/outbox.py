@@ -85,16 +85,12 @@ def mark_failed(connection: Connection, message: OutboxMessage, said: str, now: 
     _of_attempt(connection, message, {"state": "failed", "said": said[:500], "done_at": now})
 
 
-def make_due(connection: Connection, destination: str, now: datetime, *, beyond: datetime) -> None:
+def make_due(connection: Connection, destination: str, now: datetime) -> None:
     """Messages that were put off while their destination was down are due now, so that they leave in their order.
 
-    Args:
-        connection: A writing transaction.
-        destination: The sink's name.
-        now: The time.
-        beyond: Only those that would wait until later than this: nobody's lease lasts so long.
+    For whoever holds the destination (`destinations.acquire`): nobody else has a message of it in hand.
     """
-    where = (outbox.c.destination == destination, outbox.c.state == "queued", outbox.c.not_before > beyond)
+    where = (outbox.c.destination == destination, outbox.c.state == "queued", outbox.c.not_before > now)
     connection.execute(update(outbox).where(*where).values(not_before=now))
 
 
