@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from worker.core.drift.alerting import evidence, kind_word
+from worker.core.drift.alerting import kind_word, strength
 from worker.core.report import story
 from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import amount, counted, day, dollars, p_value, percent
@@ -138,7 +138,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         "day_year": lambda night: day(night, year=True),
         "clock": clock,
         "p": lambda p: p_value(p).replace(" ", _FIXED),
-        "evidence": evidence,
+        "strength": strength,
         "glimpse": _glimpse,
         "panel": panel,
         "remark": _remark,

@@ -6,7 +6,7 @@ Text from outside is put into code spans, where it cannot become a link, an imag
 import re
 from collections.abc import Iterable, Sequence
 
-from worker.core.drift.alerting import evidence
+from worker.core.drift.alerting import strength
 from worker.core.report import story
 from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import counted, day, dollars, percent
@@ -73,7 +73,7 @@ def _finding(change: Change, report: Report) -> Iterable[str]:
     drift = change.drift
     today = report.window.until if report.window else drift.found_night
     parts = [f"finding {drift.finding_id}", f"found {day(drift.found_night)}", f"n {story.scored_behind(change):,}"]
-    parts += [story.raised_by(change), evidence(drift.chance_per_year), story.persistence(change)]
+    parts += [story.raised_by(change), strength(drift.chance_per_year), story.persistence(change)]
     parts += ["" if drift.state == "open" else drift.state]
     why = "; ".join(part for part in parts if part)
     yield f"- {_sentence(story.headline(change, report.primary))} since {story.since_day(drift, today)} ({why})"

@@ -79,7 +79,7 @@ def describe(one: Drift) -> list[str]:
         f"[{one.finding_id}] {what}  {where} · {figure}   {before} → {after} over {over} to {one.found_night} "
         f"(n {one.scored}){state}"
     )
-    return [head, f"    since {one.since} · {alerting.evidence(one.chance_per_year)}"]
+    return [head, f"    since {one.since} · {alerting.strength(one.chance_per_year)}"]
 
 
 def finding_json(one: Drift) -> dict[str, Any]:

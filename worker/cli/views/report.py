@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from worker.cli.output import counted
-from worker.core.drift.alerting import evidence, kind_word
+from worker.core.drift.alerting import kind_word, strength
 from worker.core.report import story
 from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import day, dollars, p_value, percent
@@ -70,7 +70,7 @@ def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
         f"{kind_word(one.kind).upper()}  {said} since {story.since_day(one, today)}", wide, f"[{one.finding_id}] "
     )
     found = story.raised_by(change) or f"found {story.alarm_window(one)}"
-    rare = evidence(one.chance_per_year)
+    rare = strength(one.chance_per_year)
     parts = [f"n {story.scored_behind(change):,}", f"{found} ({day(one.found_night)})", rare, story.persistence(change)]
     parts += ["" if one.state == "open" else one.state]
     yield from _wrapped(" · ".join(part for part in parts if part), wide, "    ")

@@ -202,19 +202,19 @@ def rarity(per_year: float) -> str:
     return f"once in {years:.0f} years" if years >= 2 else "once a year"
 
 
-def evidence(per_year: float) -> str:
+def strength(per_year: float) -> str:
     """How strong a finding is, in words, and how often chance alone shows it.
 
     Example:
-        >>> evidence(0.02), evidence(0.25)
+        >>> strength(0.02), strength(0.25)
         ('beyond doubt, chance alone: less than once in 50 years', 'clear, chance alone: once in 4 years')
-        >>> evidence(1.8)
+        >>> strength(1.8)
         'weak evidence, chance alone: 1.8 times a year'
     """
-    strength = "clear" if per_year <= CLEAR_PER_YEAR else "weak evidence"
+    word = "clear" if per_year <= CLEAR_PER_YEAR else "weak evidence"
     if per_year <= BEYOND_DOUBT_PER_YEAR:
-        strength = "beyond doubt"
-    return f"{strength}, chance alone: {rarity(per_year)}"
+        word = "beyond doubt"
+    return f"{word}, chance alone: {rarity(per_year)}"
 
 
 def window_text(drift: Drift) -> str:
@@ -233,5 +233,5 @@ def finding_text(drift: Drift) -> str:
     before, after = format_level(drift.kind, drift.before), format_level(drift.kind, drift.after)
     return (
         f"{where}, {stream_title(drift.stream.scorer)}: {before} → {after} "
-        f"over the {window_text(drift)} ({drift.scored:,} runs); {evidence(drift.chance_per_year)}"
+        f"over the {window_text(drift)} ({drift.scored:,} runs); {strength(drift.chance_per_year)}"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from worker.core.drift.alerting import evidence, stream_title
+from worker.core.drift.alerting import stream_title, strength
 from worker.core.report.causes import lead_changes, parts_of
 from worker.core.report.formatting import Unit, amount, counted, day, from_to, interval_text, percent
 from worker.core.report.model import (
@@ -203,7 +203,7 @@ def _moved(
     window: Window,
 ) -> Sentence:
     drift = change.drift
-    rare, after = evidence(drift.chance_per_year), persistence(change, is_short=True)
+    rare, after = strength(drift.chance_per_year), persistence(change, is_short=True)
     if after:
         rare += f", {'and' if change.has_stayed else 'but'} {after}"
     parts = [f"n {scored_behind(change):,}", raised_by(change), rare]

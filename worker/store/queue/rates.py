@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.store.tables import PaceRow, core
+from worker.store.tables import RateRow, core
 
-pace = core(PaceRow)
+pace = core(RateRow)
 ALL_PROCESSES = ""
 """Worker name of the rows with the totals."""
 KEEP = timedelta(days=1)

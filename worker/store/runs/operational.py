@@ -10,9 +10,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from worker.core.drift.operational import OperationalFigure, RunFigures
 from worker.store.insert import insert_ignore
-from worker.store.tables import NightRow, PulseNightRow, PulseRow, RunRow, core
+from worker.store.tables import FigureNightRow, FigureRow, NightRow, RunRow, core
 
-run, pulse, pulse_night, night_table = (core(row) for row in (RunRow, PulseRow, PulseNightRow, NightRow))
+run, pulse, pulse_night, night_table = (core(row) for row in (RunRow, FigureRow, FigureNightRow, NightRow))
 _CHUNK = 5_000
 
 

@@ -5,7 +5,7 @@ from worker.store.tables.queue import BatchRow as BatchRow
 from worker.store.tables.queue import CutRow as CutRow
 from worker.store.tables.queue import EnrolmentRow as EnrolmentRow
 from worker.store.tables.queue import JobRow as JobRow
-from worker.store.tables.queue import PaceRow as PaceRow
+from worker.store.tables.queue import RateRow as RateRow
 from worker.store.tables.queue import ScorerRow as ScorerRow
 from worker.store.tables.queue import SpendRow as SpendRow
 from worker.store.tables.queue import WorkerRow as WorkerRow
@@ -17,11 +17,11 @@ from worker.store.tables.result import OutboxRow as OutboxRow
 from worker.store.tables.result import ScoreRow as ScoreRow
 from worker.store.tables.result import TrendRow as TrendRow
 from worker.store.tables.run import DrawRow as DrawRow
+from worker.store.tables.run import FigureNightRow as FigureNightRow
+from worker.store.tables.run import FigureRow as FigureRow
 from worker.store.tables.run import MetaRow as MetaRow
 from worker.store.tables.run import NightRow as NightRow
 from worker.store.tables.run import PayloadRow as PayloadRow
-from worker.store.tables.run import PulseNightRow as PulseNightRow
-from worker.store.tables.run import PulseRow as PulseRow
 from worker.store.tables.run import ReferenceRow as ReferenceRow
 from worker.store.tables.run import RunRow as RunRow
 from worker.store.tables.run import SampleRow as SampleRow

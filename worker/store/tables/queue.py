@@ -157,7 +157,7 @@ class AnswerRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
-class PaceRow(SQLModel, table=True):
+class RateRow(SQLModel, table=True):
     """The last report of one worker process on its request rate to one model."""
 
     __tablename__: ClassVar[Any] = "pace"

@@ -137,7 +137,7 @@ class ReferenceRow(SQLModel, table=True):
     latency_log_mad: float | None = None
 
 
-class PulseNightRow(SQLModel, table=True):
+class FigureNightRow(SQLModel, table=True):
     """Whether the operational figures of a night are up to date, and compared."""
 
     __tablename__: ClassVar[Any] = "pulse_night"
@@ -151,7 +151,7 @@ class PulseNightRow(SQLModel, table=True):
     """When the whole night was compared with its past; None before."""
 
 
-class PulseRow(SQLModel, table=True):
+class FigureRow(SQLModel, table=True):
     """One operational figure of one task type, over all ended runs of a night or of an hour."""
 
     __tablename__: ClassVar[Any] = "pulse"
