@@ -347,7 +347,7 @@ def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: St
     assert {each["task_type"] for each in points(store, task_type="refund")} == {"refund"}
     assert {each["week"] for each in points(store, since_week="2026-W10")} == {"2026-W47"}
     assert [each["segment"] for each in points(store, dimension="agent")] == ["x", "x"]
-    assert points(store)[0]["scorer_version"] == "1"
+    assert points(store)[0]["scorer_version"] == "1+a-1"
     assert points(store, scorer_name="b")[0]["kind"] == "judge"
 
 
