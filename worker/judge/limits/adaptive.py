@@ -9,7 +9,7 @@ more. After each window
     more than chance refused            calls a second bounded   (429: too often; see `rate_bound`)
     more than half refused              bound halved, and a pause for as long as the server asked
 
-A refusal now and then is no limit: a server that refuses one call in twenty at any rate is asked on at full speed.
+A refusal now and then is no limit: a server that refuses one call in ten at any rate is asked on at speed.
 Obeying `Retry-After` at a fixed concurrency is not enough: a hundred waiters come back for the one free token.
 
 Pure: time is an argument, and nothing waits here; `CallQueue` does. A server that answers nobody is `JudgeHealth`'s.
@@ -32,7 +32,7 @@ STORM = 0.5
 CUT = 0.7
 WINDOW_S, MAX_WINDOW_S, WINDOW_CALLS = 0.25, 20.0, 48
 MEMORY_CALLS = 200
-"""Calls of earlier windows that a share of refusals too small for one window is seen in."""
+"""Calls over which a share of refusals is seen that is too small for one window."""
 MAX_PAUSE_S = 60.0
 READY_S = 0.4
 """Calls are made ready for so long ahead."""
@@ -72,6 +72,34 @@ class _Window:
         return self.failed / ended > FAILED_OK + chance(FAILED_OK, ended)
 
 
+class _Refusals:
+    """Shares of refusals since the last cut, over windows: a small one is seen in many calls only."""
+
+    def __init__(self) -> None:
+        self._calls = self._refused = 0.0
+        """Since the last cut; the older ones count half."""
+
+    def are_too_many(self, calls: int, refused: int, fewest: int) -> bool:
+        """Whether a window, or all since the last cut together, show more than is accepted and more than chance does.
+
+        Args:
+            calls: That began in the window.
+            refused: Of them.
+            fewest: Refusals that show anything.
+        """
+        if self._calls > MEMORY_CALLS:
+            self._calls, self._refused = self._calls / 2, self._refused / 2
+        self._calls, self._refused = self._calls + calls, self._refused + refused
+        are_too_many = any(
+            some >= fewest and some / count > REFUSED_OK + chance(REFUSED_OK, count)
+            for count, some in ((calls, refused), (self._calls, self._refused))
+            if count
+        )
+        if are_too_many:
+            self._calls = self._refused = 0.0
+        return are_too_many
+
+
 class AdaptiveLimiter:
     """How many calls of one process may be under way, and start, towards one model on one server.
 
@@ -102,8 +130,7 @@ class AdaptiveLimiter:
         self._too_many: float | None = None
         """The limit at which too much failed last."""
         self._window = _Window(0, None)
-        self._memory = (0.0, 0.0)
-        """Calls, and those refused, since the last cut; the older count half."""
+        self._refusals = _Refusals()
         self._answered = self._refused = self._failed = self._others = 0
 
     @property
@@ -137,17 +164,14 @@ class AdaptiveLimiter:
         """
         limit = int(self.limit)
         if self.rate is None:
-            return limit + self._ready()
+            return limit + _ready_calls(limit, self.latency_s)
         return min(limit + 1 + limit // 4, math.ceil(self.rate * (self.latency_s + 0.5)) + 1)
 
     def min_claim(self) -> int:
         """Calls that one should want before more are fetched, at least 1: each time costs the same."""
-        return max(1, 2 * self._ready() // 3 if self.rate is None else self.held_calls() // 5)
-
-    def _ready(self) -> int:
-        limit = int(self.limit)
-        soon = 0 if not self.latency_s else min(limit, int(READY_S * limit / self.latency_s))
-        return 1 + max(limit // 4, soon)
+        if self.rate is not None:
+            return max(1, self.held_calls() // 5)
+        return max(1, 2 * _ready_calls(int(self.limit), self.latency_s) // 3)
 
     def begins(self, now: float) -> int:
         """A call starts.
@@ -220,7 +244,7 @@ class AdaptiveLimiter:
         if not is_enough and not is_storm and span_s < MAX_WINDOW_S:
             return
         span_s = max(span_s, WINDOW_S, self.latency_s)
-        if self._is_refused_too_often(window.begun, share):
+        if self._refusals.are_too_many(window.begun, window.refused, MIN_REFUSED if self._is_growing_fast else 0):
             self._is_growing_fast = False
             admitted = (window.begun - window.refused) / span_s
             before = self.rate or self.limit / max(WINDOW_S, self.latency_s)
@@ -239,17 +263,8 @@ class AdaptiveLimiter:
             self.limit = min(float(self.max_in_flight), self.limit * factor)
         self._window = _Window(window.number + 1, max(now, self.paused_until))
 
-    def _is_refused_too_often(self, calls: int, share: float) -> bool:
-        """Whether this window, or those since the last cut together, show more refusals than are accepted."""
-        if self._memory[0] > MEMORY_CALLS:
-            self._memory = (self._memory[0] / 2, self._memory[1] / 2)
-        begun, refused = self._memory = (self._memory[0] + calls, self._memory[1] + share * calls)
-        fewest = MIN_REFUSED if self._is_growing_fast else 0
-        is_too_often = any(
-            many >= fewest and many / count > REFUSED_OK + chance(REFUSED_OK, count)
-            for count, many in ((calls, share * calls), (begun, refused))
-            if count
-        )
-        if is_too_often:
-            self._memory = (0.0, 0.0)
-        return is_too_often
+
+def _ready_calls(limit: int, latency_s: float) -> int:
+    """Calls to have ready beside those under way: see `held_calls`."""
+    soon = 0 if not latency_s else min(limit, int(READY_S * limit / latency_s))
+    return 1 + max(limit // 4, soon)

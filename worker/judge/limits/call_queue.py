@@ -158,11 +158,12 @@ class CallQueue:
         while self._waiters and self.free_slots() > 0:
             self.admit_next()
         if self._waiters and self._timer is None and (wait_s := self.resumes_in_s()) is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(wait_s, _MIN_TIMER_S), self._admit_on_time)
 
-    def _admit_on_time(self) -> None:
-        self._timer = None
-        self._admit()
+            def on_time() -> None:
+                self._timer = None
+                self._admit()
+
+            self._timer = asyncio.get_running_loop().call_later(max(wait_s, _MIN_TIMER_S), on_time)
 
 
 class _QuotaQueue:

@@ -103,7 +103,7 @@ class RateBound:
             before: Calls a second that were tried.
             admitted: Calls a second that were not refused.
         """
-        self._cuts = None
+        self._cuts, self._cuts_at_slowest = None, 0
         self.per_s = max(MIN_RATE, before / 2, min(admitted, before))
 
     def cut(self, now: float, before: float, admitted: float, refused: float, calls: int) -> None:
