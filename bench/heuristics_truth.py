@@ -98,7 +98,7 @@ def row(name: str, task_type: str, known: Sequence[Known]) -> Row:
     context = Context(reference=reference([one.run for one in known]))
     pairs = []
     for one in known:
-        value = SCORERS[name].look(one.run.for_scorer(), context).value
+        value = SCORERS[name].evaluate(one.run.for_scorer(), context).value
         if value is not None:
             pairs.append((value, one.truth))
     return Row(name, task_type, pairs, len(known) - len(pairs))

@@ -26,6 +26,15 @@ WRONG = [
     ('[scoring]\nrubrics = ["task_complete"]', "did you mean task_completion?"),
     ('[scoring]\nrubrics = ["../../etc/passwd"]', "scoring.rubrics: '../../etc/passwd' is not known"),
     ('[scoring]\nheuristics = ["completed", "completed"]', "'completed' stands twice"),
+    (
+        '[scoring.custom]\nmine = "no_such_module:f"',
+        "scoring.custom.mine: no_such_module cannot be imported: ModuleNotFou",
+    ),
+    ('[scoring.custom]\nmine = "f"', "scoring.custom.mine is 'f': write it like \"package.module:function\""),
+    ('[scoring.custom]\ncompleted = "m:f"', "scoring.custom.completed: there is a built-in heuristic of that name"),
+    ('[scoring.custom]\ntask_completion = "textwrap:dedent"', "'task_completion': there is a rubric of that name"),
+    ("[scoring.custom]\nmine = 3", "scoring.custom.mine is 3: Input should be a valid string"),
+    ("[scoring.settings.completed]\na = 1", "scoring.settings.completed: completed has no settings"),
     ('[scoring.schemas.refund]\ntype = "strng"', "scoring.schemas.refund.type: 'strng' is not valid"),
     (
         '[scoring.schemas.refund.properties.id]\npattern = "["',

@@ -14,15 +14,15 @@ def a_run(status: RunStatus, **over: str) -> Run:
 
 
 def test_a_completed_run_passes() -> None:
-    assert Completed().look(a_run("completed"), Context()).label == "pass"
+    assert Completed().evaluate(a_run("completed"), Context()).label == "pass"
 
 
 @pytest.mark.parametrize("status", ["aborted", "errored", "incomplete"])
 def test_every_other_end_fails(status: RunStatus) -> None:
-    outcome = Completed().look(a_run(status), Context())
+    outcome = Completed().evaluate(a_run(status), Context())
     assert (outcome.value, outcome.label, outcome.rationale) == (0.0, "fail", status)
 
 
 def test_the_rationale_says_why_it_ended() -> None:
-    outcome = Completed().look(a_run("aborted", stop_reason="max_steps"), Context())
+    outcome = Completed().evaluate(a_run("aborted", stop_reason="max_steps"), Context())
     assert outcome.rationale == "aborted: max_steps"

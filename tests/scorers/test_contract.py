@@ -52,7 +52,7 @@ class FewSteps:
     def __init__(self, settings: Limits):
         self.settings = settings
 
-    def look(self, run, context):
+    def evaluate(self, run, context):
         return len(run.steps) <= self.settings.steps
 '''
 NAMES = (*BUILT_IN, "mentions_input", "few_steps")
@@ -214,7 +214,7 @@ class TestEveryHeuristic:
             nested = [nested]
         step = Step.model_construct(seq=0, kind="tool", name="n", arguments=nested, result="[" * 20_000, error=None)
         run = a_run(input="x", output="[" * 20_000, task_type="recursive").model_copy(update={"steps": (step,)})
-        outcome = scorer.look(run, CONTEXTS[2])
+        outcome = scorer.evaluate(run, CONTEXTS[2])
         assert (outcome.value is None) != (outcome.reason is None)
         while isinstance(nested, list):  # taken apart by hand: the interpreter frees deep nesting recursively
             nested = nested.pop()

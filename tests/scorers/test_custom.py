@@ -48,7 +48,7 @@ def outcome(site: Path, name: str, body: str) -> Outcome:
     """What a function of this body says of a run."""
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     write_module(site, name, f"from worker.records import Outcome, scored, unscored\ndef mine(run):\n{lines}\n")
-    return made(f"{name}:mine").look(RUN, Context())
+    return made(f"{name}:mine").evaluate(RUN, Context())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ class Named(Heuristic):
     parameters = {"words": 3}
     applies_to = RunFilter(task_types=("t",))
 
-    def look(self, run, context):
+    def evaluate(self, run, context):
         return scored(1.0, rationale=str(context.reference))
 
 
@@ -217,7 +217,7 @@ def factories(site: Path) -> Path:
 @pytest.mark.parametrize("name", ["of_dataclass", "of_model", "of_dict"])
 def test_a_factory_gets_its_table_in_the_type_it_asks_for(factories: Path, name: str) -> None:
     one, none = made(f"factories:{name}", {"most": 1}), made(f"factories:{name}", {"most": 0})
-    assert (one.look(RUN, Context()).value, none.look(RUN, Context()).value) == (1.0, 0.0)
+    assert (one.evaluate(RUN, Context()).value, none.evaluate(RUN, Context()).value) == (1.0, 0.0)
     assert one.key.fingerprint != none.key.fingerprint
     assert one.key == made(f"factories:{name}", {"most": 1}).key
 
@@ -232,7 +232,7 @@ def test_a_class_and_an_instance_of_the_heuristic_protocol_are_scorers(factories
     assert (scorer.key.name, scorer.key.version, scorer.applies_to) == ("mine", "7", RunFilter(task_types=("t",)))
     assert scorer.key.spec["parameters"] == {"words": 3}
     assert "code" not in scorer.key.spec
-    assert scorer.look(RUN, Context()).rationale == "None"
+    assert scorer.evaluate(RUN, Context()).rationale == "None"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_class_and_an_instance_of_the_heuristic_protocol_are_scorers(factories
         ("factories:lat", None, "has no lat; did you mean later?"),
         ("factories", None, "is 'factories': write it like \"package.module:function\""),
         ("../x:f", None, 'write it like "package.module:function"'),
-        ("factories:NUMBER", None, "NUMBER is int; a scorer is a function of a run, or has look()"),
+        ("factories:NUMBER", None, "NUMBER is int; a scorer is a function of a run, or has evaluate()"),
         ("factories:later", None, "later is async; a scorer is a plain function"),
         ("factories:of_two", None, "of_two must take one argument, the run"),
         ("factories:bad_version", None, "version is '1 2'; write it like"),

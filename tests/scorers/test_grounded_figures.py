@@ -14,9 +14,9 @@ def a_step(result: str | None, kind: StepKind = "tool", name: str = "search", **
     return Step(seq=0, kind=kind, name=name, result=result, **over)
 
 
-def look(output: str | None, *steps: Step, **over: Any) -> Outcome:
+def evaluate(output: str | None, *steps: Step, **over: Any) -> Outcome:
     fields = {"run_id": "r", "task_type": "t", "status": "completed", "ended_at": datetime(2026, 5, 4, tzinfo=UTC)}
-    return GroundedFigures().look(Run(**{**fields, "output": output, "steps": steps, **over}), Context())
+    return GroundedFigures().evaluate(Run(**{**fields, "output": output, "steps": steps, **over}), Context())
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def look(output: str | None, *steps: Step, **over: Any) -> Outcome:
     ],
 )
 def test_the_same_figure_written_otherwise_is_grounded(answer: str, source: str) -> None:
-    assert look(answer, a_step(source)).value == 1.0
+    assert evaluate(answer, a_step(source)).value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_the_same_figure_written_otherwise_is_grounded(answer: str, source: str)
     ],
 )
 def test_another_figure_is_not(answer: str, source: str) -> None:
-    outcome = look(answer, a_step(source))
+    outcome = evaluate(answer, a_step(source))
     assert outcome.value == 0.0
     assert "occur nowhere" in (outcome.rationale or "")
 
 
 def test_the_value_is_the_share_of_distinct_figures() -> None:
-    outcome = look("It costs 120, yes 120, not 130, and leaves at gate B1234.", a_step("price 120, gate B1234"))
+    outcome = evaluate("It costs 120, yes 120, not 130, and leaves at gate B1234.", a_step("price 120, gate B1234"))
     assert outcome.value == pytest.approx(2 / 3)
     assert outcome.rationale == "1 of 3 figures occur nowhere, first “130”"
 
@@ -88,34 +88,34 @@ def test_the_value_is_the_share_of_distinct_figures() -> None:
     [None, "", "No figures here", "There are 3 of 10.", "1. one\n2. two\n11. eleven\n12) twelve", "A1 and B2", "x²"],
 )
 def test_an_answer_without_figures_is_unscored(output: str | None) -> None:
-    assert look(output, a_step("12345")).reason == "no_figures"
+    assert evaluate(output, a_step("12345")).reason == "no_figures"
 
 
 def test_the_task_grounds_and_so_does_what_the_person_said_later() -> None:
-    assert look("For user 3668", input="I am user 3668").value == 1.0
-    assert look("For user 3668", a_step("I am 3668", kind="other", name="simulated user")).value == 1.0
+    assert evaluate("For user 3668", input="I am user 3668").value == 1.0
+    assert evaluate("For user 3668", a_step("I am 3668", kind="other", name="simulated user")).value == 1.0
 
 
 @pytest.mark.parametrize("kind", ["model", "agent", "other"])
 def test_what_the_model_wrote_itself_grounds_nothing(kind: StepKind) -> None:
-    assert look("It is 3668", a_step("I guess 3668", kind=kind, name="chain")).value == 0.0
+    assert evaluate("It is 3668", a_step("I guess 3668", kind=kind, name="chain")).value == 0.0
 
 
 def test_an_argument_the_model_made_up_grounds_nothing() -> None:
-    assert look("It is 3668", a_step("ok", arguments={"id": 3668})).value == 0.0
+    assert evaluate("It is 3668", a_step("ok", arguments={"id": 3668})).value == 0.0
 
 
 def test_a_tool_error_grounds() -> None:
-    assert look("The price is 375", a_step(None, error="Error: total price is 375, but paid 299")).value == 1.0
+    assert evaluate("The price is 375", a_step(None, error="Error: total price is 375, but paid 299")).value == 1.0
 
 
 @pytest.mark.parametrize("result", ["row 1 \n...[truncated 21708 bytes]", "row 1 … (truncated)", "row <truncated>"])
 def test_a_source_that_was_cut_leaves_the_run_unscored(result: str) -> None:
-    assert look("It is 3668", a_step(result)).reason == "missing:step.result"
-    assert look("It is 3668", a_step("row 1", result_size=90_000)).reason == "missing:step.result"
+    assert evaluate("It is 3668", a_step(result)).reason == "missing:step.result"
+    assert evaluate("It is 3668", a_step("row 1", result_size=90_000)).reason == "missing:step.result"
 
 
 def test_content_that_was_not_recorded_leaves_the_run_unscored() -> None:
-    assert look(None, content="none").reason == "missing:run.output"
-    assert look("It is 3668", content="partial").reason == "missing:run.input"
-    assert look("It is 3668", a_step(None), content="partial", input="x").reason == "missing:step.result"
+    assert evaluate(None, content="none").reason == "missing:run.output"
+    assert evaluate("It is 3668", content="partial").reason == "missing:run.input"
+    assert evaluate("It is 3668", a_step(None), content="partial", input="x").reason == "missing:step.result"

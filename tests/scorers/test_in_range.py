@@ -26,11 +26,11 @@ def steps(count: int) -> tuple[Step, ...]:
 
 @pytest.mark.parametrize("cost", [0.0, 0.0001, 0.02, 0.06])
 def test_up_to_three_times_the_median_is_usual(cost: float) -> None:
-    assert cost_in_range().look(a_run(cost_usd=cost), USUAL).value == 1.0
+    assert cost_in_range().evaluate(a_run(cost_usd=cost), USUAL).value == 1.0
 
 
 def test_ten_times_the_median_is_absurd() -> None:
-    outcome = cost_in_range().look(a_run(cost_usd=0.2), USUAL)
+    outcome = cost_in_range().evaluate(a_run(cost_usd=0.2), USUAL)
     assert outcome.value == pytest.approx(0.0, abs=1e-12)
     assert outcome.rationale == "cost_usd 0.2, usually 0.02"
 
@@ -41,31 +41,32 @@ def test_between_the_two_the_value_falls_over_the_logarithm() -> None:
 
 
 def test_no_step_at_all_is_not_usual_but_one_is() -> None:
-    assert steps_in_range().look(a_run(), USUAL).value == 0.0
-    assert steps_in_range().look(a_run(steps=steps(1)), USUAL).value == 1.0
-    assert steps_in_range().look(a_run(steps=steps(12)), USUAL).value == 1.0
-    assert steps_in_range().look(a_run(steps=steps(40)), USUAL).value == 0.0
+    assert steps_in_range().evaluate(a_run(), USUAL).value == 0.0
+    assert steps_in_range().evaluate(a_run(steps=steps(1)), USUAL).value == 1.0
+    assert steps_in_range().evaluate(a_run(steps=steps(12)), USUAL).value == 1.0
+    assert steps_in_range().evaluate(a_run(steps=steps(40)), USUAL).value == 0.0
 
 
 def test_latency_comes_from_the_stamps_where_it_is_not_said() -> None:
-    assert latency_in_range().look(a_run(started_at=ENDED - timedelta(seconds=10)), USUAL).value == 0.0
+    assert latency_in_range().evaluate(a_run(started_at=ENDED - timedelta(seconds=10)), USUAL).value == 0.0
     assert (
-        latency_in_range().look(a_run(started_at=ENDED - timedelta(seconds=10), latency_ms=900.0), USUAL).value == 1.0
+        latency_in_range().evaluate(a_run(started_at=ENDED - timedelta(seconds=10), latency_ms=900.0), USUAL).value
+        == 1.0
     )
     assert (
-        latency_in_range().look(a_run(started_at=ENDED + timedelta(seconds=1)), USUAL).reason
+        latency_in_range().evaluate(a_run(started_at=ENDED + timedelta(seconds=1)), USUAL).reason
         == "missing:run.latency_ms"
     )
 
 
 def test_what_was_not_measured_is_unscored() -> None:
-    assert cost_in_range().look(a_run(), USUAL).reason == "missing:run.cost_usd"
-    assert latency_in_range().look(a_run(), USUAL).reason == "missing:run.latency_ms"
+    assert cost_in_range().evaluate(a_run(), USUAL).reason == "missing:run.cost_usd"
+    assert latency_in_range().evaluate(a_run(), USUAL).reason == "missing:run.latency_ms"
 
 
 @pytest.mark.parametrize("reference", [None, Reference(), Reference(cost_usd=0.0), Reference(cost_usd=math.inf)])
 def test_without_something_to_compare_with_a_run_is_unscored(reference: Reference | None) -> None:
-    assert cost_in_range().look(a_run(cost_usd=1.0), Context(reference=reference)).reason == "no_reference"
+    assert cost_in_range().evaluate(a_run(cost_usd=1.0), Context(reference=reference)).reason == "no_reference"
 
 
 def test_the_bounds_are_part_of_the_identity() -> None:

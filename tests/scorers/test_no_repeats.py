@@ -13,18 +13,18 @@ from worker.scorers.heuristics.no_repeats import NoRepeats
 from worker.scorers.protocol import Context
 
 
-def look(*calls: tuple[str, Any]) -> Outcome:
+def evaluate(*calls: tuple[str, Any]) -> Outcome:
     steps = tuple(Step(seq=i, kind="tool", name=name, arguments=said) for i, (name, said) in enumerate(calls))
     run = Run(run_id="r", task_type="t", status="completed", ended_at=datetime(2026, 5, 4, tzinfo=UTC), steps=steps)
-    return NoRepeats().look(run, Context())
+    return NoRepeats().evaluate(run, Context())
 
 
 def test_different_calls_pass() -> None:
-    assert look(("search", {"q": "a"}), ("search", {"q": "b"}), ("fetch", {"q": "a"})).value == 1.0
+    assert evaluate(("search", {"q": "a"}), ("search", {"q": "b"}), ("fetch", {"q": "a"})).value == 1.0
 
 
 def test_the_value_falls_by_the_share_of_repeats() -> None:
-    outcome = look(("search", {"q": "a"}), ("search", {"q": "a"}), ("search", {"q": "b"}), ("search", {"q": "a"}))
+    outcome = evaluate(("search", {"q": "a"}), ("search", {"q": "a"}), ("search", {"q": "b"}), ("search", {"q": "a"}))
     assert outcome.value == 0.5  # the second and the fourth of four
     assert outcome.rationale == "2 of 4 tool calls repeat an earlier one; search the same 3 times"
 
@@ -39,7 +39,7 @@ def test_the_value_falls_by_the_share_of_repeats() -> None:
     ],
 )
 def test_the_way_arguments_are_written_makes_no_difference(one: object, other: object) -> None:
-    assert look(("t", one), ("t", other)).value == 0.5
+    assert evaluate(("t", one), ("t", other)).value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -54,20 +54,20 @@ def test_the_way_arguments_are_written_makes_no_difference(one: object, other: o
     ],
 )
 def test_different_arguments_are_different_calls(one: object, other: object) -> None:
-    assert look(("t", one), ("t", other)).value == 1.0
+    assert evaluate(("t", one), ("t", other)).value == 1.0
 
 
 def test_text_that_is_no_json_is_compared_as_text() -> None:
-    assert look(("bash", "{ls"), ("bash", "{ls"), ("bash", "[ls")).value == pytest.approx(2 / 3)
+    assert evaluate(("bash", "{ls"), ("bash", "{ls"), ("bash", "[ls")).value == pytest.approx(2 / 3)
 
 
 def test_calls_whose_arguments_were_not_recorded_are_left_out() -> None:
-    assert look(("t", None), ("t", None)).reason == "missing:step.arguments"
-    assert look(("t", None), ("t", None), ("t", {})).value == 1.0
+    assert evaluate(("t", None), ("t", None)).reason == "missing:step.arguments"
+    assert evaluate(("t", None), ("t", None), ("t", {})).value == 1.0
 
 
 def test_a_run_without_tool_calls_is_unscored() -> None:
-    assert look().reason == "no_tool_calls"
+    assert evaluate().reason == "no_tool_calls"
 
 
 values = st.recursive(

@@ -40,14 +40,14 @@ def test_every_real_run_gets_a_value_or_a_reason_from_every_heuristic(real_runs:
     scorers = build(ScoringSection(schemas={run.task_type: {"type": "array"} for run in runs}))
     for run in runs:
         for scorer in scorers.values():
-            outcome = scorer.look(run, CONTEXT)
+            outcome = scorer.evaluate(run, CONTEXT)
             assert (outcome.value is None) != (outcome.reason is None), (run.run_id, scorer.name)
 
 
 def test_the_answers_that_are_none_are_found_and_few_others(real_runs: tuple[str, list[Run]]) -> None:
     kind, runs = real_runs
     answer_present = build(ScoringSection())["answer_present"]
-    failed = [run for run in runs if answer_present.look(run, CONTEXT).value == 0]
+    failed = [run for run in runs if answer_present.evaluate(run, CONTEXT).value == 0]
     shouted = [run for run in failed if (run.output or "").strip() == "TERMINATE"]
     _, stop_words, others = COUNTS[kind]
     assert len(shouted) == stop_words
@@ -60,6 +60,6 @@ def test_tool_errors_are_found_where_the_source_noted_them(real_runs: tuple[str,
     for run in runs:
         tools = [step for step in run.steps if step.kind == "tool"]
         if any(step.error for step in tools):
-            value = tool_success.look(run, CONTEXT).value
+            value = tool_success.evaluate(run, CONTEXT).value
             assert value is not None
             assert value < 1

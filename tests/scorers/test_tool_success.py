@@ -15,18 +15,18 @@ def a_call(result: str | None = None, error: str | None = None, kind: StepKind =
     return Step(seq=0, kind=kind, name="search", result=result, error=error)
 
 
-def look(*steps: Step) -> Outcome:
+def evaluate(*steps: Step) -> Outcome:
     run = Run(run_id="r", task_type="t", status="completed", ended_at=datetime(2026, 5, 4, tzinfo=UTC), steps=steps)
-    return ToolSuccess().look(run, Context())
+    return ToolSuccess().evaluate(run, Context())
 
 
 def test_a_run_without_tool_calls_is_unscored() -> None:
-    assert look().reason == "no_tool_calls"
-    assert look(a_call("Error: x", kind="model")).reason == "no_tool_calls"
+    assert evaluate().reason == "no_tool_calls"
+    assert evaluate(a_call("Error: x", kind="model")).reason == "no_tool_calls"
 
 
 def test_the_value_is_the_share_that_worked() -> None:
-    outcome = look(a_call("fine"), a_call("fine"), a_call("fine"), a_call(error="HTTP 500"))
+    outcome = evaluate(a_call("fine"), a_call("fine"), a_call("fine"), a_call(error="HTTP 500"))
     assert outcome.value == 0.75
     assert outcome.rationale == "1 of 4 tool calls failed, first step 0 search: “HTTP 500”"
 
@@ -52,7 +52,7 @@ def test_the_value_is_the_share_that_worked() -> None:
     ],
 )
 def test_a_result_that_plainly_says_so_is_a_failure(result: str) -> None:
-    assert look(a_call(result)).value == 0.0
+    assert evaluate(a_call(result)).value == 0.0
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_result_that_plainly_says_so_is_a_failure(result: str) -> None:
 )
 def test_a_result_that_only_mentions_errors_is_none(result: str | None) -> None:
     first_line_only = result is not None and result.startswith("Traceback")
-    assert look(a_call(result)).value == (0.0 if first_line_only else 1.0)
+    assert evaluate(a_call(result)).value == (0.0 if first_line_only else 1.0)
 
 
 def test_a_blank_error_is_no_error() -> None:
-    assert look(a_call("fine", error=" ")).value == 1.0
+    assert evaluate(a_call("fine", error=" ")).value == 1.0

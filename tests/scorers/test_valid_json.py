@@ -16,10 +16,10 @@ SCHEMA = {
 }
 
 
-def look(output: str | None, schema: Any = SCHEMA, **over: Any) -> Outcome:
+def evaluate(output: str | None, schema: Any = SCHEMA, **over: Any) -> Outcome:
     fields = {"run_id": "r", "task_type": "t", "status": "completed", "ended_at": datetime(2026, 5, 4, tzinfo=UTC)}
     settings = ValidJsonSettings(schemas={} if schema is None else {"t": schema})
-    return ValidJson(settings).look(Run(**{**fields, "output": output, **over}), Context())
+    return ValidJson(settings).evaluate(Run(**{**fields, "output": output, **over}), Context())
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def look(output: str | None, schema: Any = SCHEMA, **over: Any) -> Outcome:
     ],
 )
 def test_a_document_that_satisfies_the_schema_passes_even_in_a_fence(output: str) -> None:
-    outcome = look(output)
+    outcome = evaluate(output)
     assert (outcome.value, outcome.label) == (1.0, "pass")
 
 
@@ -53,47 +53,47 @@ def test_a_document_that_satisfies_the_schema_passes_even_in_a_fence(output: str
     ],
 )
 def test_what_is_no_json_fails(output: str | None) -> None:
-    outcome = look(output)
+    outcome = evaluate(output)
     assert (outcome.value, outcome.label) == (0.0, "fail")
     assert (outcome.rationale or "").startswith("not JSON: ")
 
 
 def test_the_rationale_names_the_place_of_the_first_error() -> None:
-    outcome = look('{"items": [{"price": 1}, {"price": "free"}]}')
+    outcome = evaluate('{"items": [{"price": 1}, {"price": "free"}]}')
     assert outcome.rationale == "$.items[1].price: 'free' is not of type 'number'"
 
 
 def test_without_a_schema_there_is_nothing_to_say() -> None:
-    assert look("{}", None).reason == "no_schema"
+    assert evaluate("{}", None).reason == "no_schema"
 
 
 @pytest.mark.parametrize("schema", [{"type": 12}, {"$ref": "https://example.org/x.json"}, {"pattern": "("}])
 def test_a_wrong_schema_is_the_operators_fault_not_the_agents(schema: dict[str, Any]) -> None:
-    assert look('"x"', schema).reason == "schema_invalid"
+    assert evaluate('"x"', schema).reason == "schema_invalid"
 
 
 def test_a_document_beyond_the_caps_is_unscored() -> None:
-    assert look("[" + "1," * 600_000 + "1]").reason == "too_large:run.output"
-    assert look("[" * 60 + "]" * 60, {"type": "array"}).reason == "too_deep:run.output"
-    assert look("[" * 100_000 + "]" * 100_000, {"type": "array"}).reason == "too_deep:run.output"
-    assert look("[" * 50 + "]" * 50, {"items": {"$ref": "#"}}).value == 1.0
+    assert evaluate("[" + "1," * 600_000 + "1]").reason == "too_large:run.output"
+    assert evaluate("[" * 60 + "]" * 60, {"type": "array"}).reason == "too_deep:run.output"
+    assert evaluate("[" * 100_000 + "]" * 100_000, {"type": "array"}).reason == "too_deep:run.output"
+    assert evaluate("[" * 50 + "]" * 50, {"items": {"$ref": "#"}}).value == 1.0
 
 
 def test_a_number_beyond_all_floats_does_no_harm() -> None:
-    outcome = look("1e400", {"multipleOf": 0.1})
+    outcome = evaluate("1e400", {"multipleOf": 0.1})
     assert (outcome.value is None) != (outcome.reason is None)
 
 
 def test_a_missing_output_is_unscored_where_content_is_not_recorded() -> None:
-    assert look(None, content="none").reason == "missing:run.output"
+    assert evaluate(None, content="none").reason == "missing:run.output"
 
 
 @pytest.mark.parametrize(
     ("output", "value"), [("[1, 2, true]", 1.0), ("[1, 1.0]", 0.0), ('[{"a": 1}, {"a": 1}]', 0.0), ('"a"', 1.0)]
 )
 def test_uniqueness_is_that_of_json(output: str, value: float) -> None:
-    assert look(output, {"uniqueItems": True}).value == value
+    assert evaluate(output, {"uniqueItems": True}).value == value
 
 
 def test_many_unique_items_take_no_quadratic_time() -> None:
-    assert look("[" + ",".join(f'{{"a":{i}}}' for i in range(60_000)) + "]", {"uniqueItems": True}).value == 1.0
+    assert evaluate("[" + ",".join(f'{{"a":{i}}}' for i in range(60_000)) + "]", {"uniqueItems": True}).value == 1.0

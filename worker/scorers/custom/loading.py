@@ -1,4 +1,4 @@
-"""Importing a custom scorer: a function, a factory that takes settings, or a class or instance with `look`."""
+"""Importing a custom scorer: a function, a factory that takes settings, or a class or instance with `evaluate`."""
 
 import contextlib
 import difflib
@@ -36,7 +36,7 @@ def load(source: ScorerSource, table: Mapping[str, Any] | None) -> CustomScorer:
     module = _imported(source)
     target = _found(source, module)
     try:
-        kind = settings_type(target) if callable(target) and not hasattr(type(target), "look") else None
+        kind = settings_type(target) if callable(target) and not hasattr(type(target), "evaluate") else None
     except NameError as error:
         raise SettingsError(f"{source.where}: {source.path} cannot be made: {_told(error)}") from None
     settings = None
@@ -56,7 +56,7 @@ def load(source: ScorerSource, table: Mapping[str, Any] | None) -> CustomScorer:
     except SettingsError as error:
         raise SettingsError(f"{source.where}: {error}") from None
     identity = CustomIdentity(source.name, version, code, settings, _parameters(made), _applies_to(source, made))
-    scorer = CustomScorer(identity, _as_look(source, made))
+    scorer = CustomScorer(identity, _as_evaluate(source, made))
     try:
         scorer.key  # noqa: B018 made now, while the setting can be named
     except (TypeError, ValueError) as error:
@@ -97,13 +97,14 @@ def _called(source: ScorerSource, target: Callable[..., object], **settings: obj
         raise SettingsError(f"{source.where}: {source.path} cannot be made: {_told(error)}") from None
 
 
-def _as_look(source: ScorerSource, made: object) -> Callable[[Run, Context], object]:
-    look = getattr(made, "look", None)
-    if callable(look):
-        return _not_async(source, look)
+def _as_evaluate(source: ScorerSource, made: object) -> Callable[[Run, Context], object]:
+    evaluate = getattr(made, "evaluate", None)
+    if callable(evaluate):
+        return _not_async(source, evaluate)
     if not callable(made):
         raise SettingsError(
-            f"{source.where}: {source.path} is {type(made).__name__}; a scorer is a function of a run, or has look()"
+            f"{source.where}: {source.path} is {type(made).__name__}; "
+            "a scorer is a function of a run, or has evaluate()"
         )
     function = _not_async(source, made)
     try:

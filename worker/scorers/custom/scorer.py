@@ -81,7 +81,7 @@ class CustomScorer(Heuristic):
             name=self.name, version=self.version, kind="heuristic", fingerprint=fingerprint(spec), spec=spec
         )
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Ask the function, and turn whatever comes of it into an outcome."""
         try:
             with contextlib.redirect_stdout(sys.stderr), time_limit(MAX_SECONDS):

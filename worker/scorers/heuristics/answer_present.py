@@ -17,7 +17,7 @@ class AnswerPresent(Heuristic):
     name = "answer_present"
     version = "1"
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Apply the rules that also stand before every judge call."""
         if run.output is None and run.content != "full":
             return unscored("missing:run.output")

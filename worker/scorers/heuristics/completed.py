@@ -15,7 +15,7 @@ class Completed(Heuristic):
     name = "completed"
     version = "1"
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Read the status."""
         if run.status == "completed":
             return scored(1.0, label="pass", rationale="completed")

@@ -96,7 +96,7 @@ class GroundedFigures(Heuristic):
     name = "grounded_figures"
     version = "1"
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Look the answer's figures up in the sources."""
         if run.content != "full" and (run.output is None or run.input is None):
             return unscored("missing:run.output" if run.output is None else "missing:run.input")
@@ -109,8 +109,8 @@ class GroundedFigures(Heuristic):
         missing = [figure for figure in claimed if ground.isdisjoint(figure.forms)]
         if not missing:
             return scored(1.0, rationale=f"all {len(claimed)} figures occur in the input or a tool result")
-        told = f"{len(missing)} of {len(claimed)} figures occur nowhere, first “{excerpt(missing[0].text)}”"
-        return scored(1 - len(missing) / len(claimed), rationale=told)
+        rationale = f"{len(missing)} of {len(claimed)} figures occur nowhere, first “{excerpt(missing[0].text)}”"
+        return scored(1 - len(missing) / len(claimed), rationale=rationale)
 
 
 def _is_source(step: Step) -> bool:

@@ -70,12 +70,12 @@ class Heuristic(ABC):
         return ()
 
     @abstractmethod
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Say of one run what can be said; linear in its size, and never raises."""
 
     async def score(self, run: Run, context: Context) -> Scoring:
         """Judge one run; see `Scorer.score`."""
-        return Scoring(outcomes=(self.look(run, context),))
+        return Scoring(outcomes=(self.evaluate(run, context),))
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str:

@@ -10,9 +10,9 @@ from worker.scorers.heuristics.heuristic import Heuristic
 from worker.scorers.protocol import Context
 
 USUAL = 3.0
-"""Up to this many medians a run is usual."""
+"""Up to this many medians the value is 1."""
 ABSURD = 10.0
-"""From this many on it is worth 0; between the two the value falls in a straight line over the logarithm."""
+"""From this many medians on the value is 0; between the two it falls linearly in the logarithm of the ratio."""
 _LEAST_WRITTEN_OUT, _MOST_WRITTEN_OUT = 1e-15, 1e15
 
 
@@ -48,7 +48,7 @@ class InRange(Heuristic):
         """The bounds, and what is measured."""
         return {"field": self._field, "usual": USUAL, "absurd": ABSURD, "least": self._least}
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Compare the run with its task type's median."""
         measured = self._measure(run)
         if measured is None:

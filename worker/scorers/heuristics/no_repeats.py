@@ -20,22 +20,24 @@ class NoRepeats(Heuristic):
     name = "no_repeats"
     version = "1"
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Count the calls that were made before."""
         tools = [step for step in run.steps if step.kind == "tool"]
         calls = [step for step in tools if step.arguments is not None]
         if not calls:
             return unscored("missing:step.arguments" if tools else "no_tool_calls")
-        seen: dict[tuple[str, str], int] = {}
+        counts: dict[tuple[str, str], int] = {}
         for step in calls:
             call = (step.name, identity(_arguments(step.arguments)))
-            seen[call] = seen.get(call, 0) + 1
-        repeats = len(calls) - len(seen)
+            counts[call] = counts.get(call, 0) + 1
+        repeats = len(calls) - len(counts)
         if not repeats:
             return scored(1.0, rationale=f"{len(calls)} tool calls, none twice")
-        (name, _), times = max(seen.items(), key=lambda item: item[1])
-        told = f"{repeats} of {len(calls)} tool calls repeat an earlier one; {excerpt(name, 40)} the same {times} times"
-        return scored(1 - repeats / len(calls), rationale=told)
+        (name, _), times = max(counts.items(), key=lambda item: item[1])
+        rationale = (
+            f"{repeats} of {len(calls)} tool calls repeat an earlier one; {excerpt(name, 40)} the same {times} times"
+        )
+        return scored(1 - repeats / len(calls), rationale=rationale)
 
 
 def _arguments(arguments: object) -> object:

@@ -24,7 +24,7 @@ _SAYS_ERROR = re.compile(
               )""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""How a result begins that is nothing but the news of a failure."""
+"""How a result begins that only reports a failure."""
 
 _CRASH = re.compile(r"(?:\w{1,40}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt|Exit)(?::|$)")
 """The last line of a Python traceback."""
@@ -49,17 +49,17 @@ class ToolSuccess(Heuristic):
     name = "tool_success"
     version = "1"
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Count the tool calls that failed."""
         calls = [step for step in run.steps if step.kind == "tool"]
         if not calls:
             return unscored("no_tool_calls")
-        failures = [(step, said) for step in calls if (said := failure(step)) is not None]
+        failures = [(step, text) for step in calls if (text := failure(step)) is not None]
         if not failures:
             return scored(1.0, rationale=f"all {len(calls)} tool calls worked")
-        step, said = failures[0]
-        told = f"{len(failures)} of {len(calls)} tool calls failed, first step {step.seq} {excerpt(step.name, 40)}"
-        return scored(1 - len(failures) / len(calls), rationale=f"{told}: “{excerpt(said)}”")
+        step, text = failures[0]
+        rationale = f"{len(failures)} of {len(calls)} tool calls failed, first step {step.seq} {excerpt(step.name, 40)}"
+        return scored(1 - len(failures) / len(calls), rationale=f"{rationale}: “{excerpt(text)}”")
 
 
 def failure(step: Step) -> str | None:
@@ -83,27 +83,27 @@ def _is_failed_object(result: str) -> bool:
     if len(result) > _JSON_MAX or not result[:_HEAD].lstrip().startswith("{"):
         return False
     try:
-        said: dict[str, Any] = json.loads(result)  # it begins with a brace
+        document: dict[str, Any] = json.loads(result)  # an object, since it begins with a brace
     except (ValueError, RecursionError):
         return False
     return (
-        said.get("isError") is True
-        or said.get("is_error") is True
-        or said.get("success") is False
-        or said.get("ok") is False
-        or _is_told(said.get("error"))
-        or (said.get("status") == "error" and _is_told(said.get("message")))
+        document.get("isError") is True
+        or document.get("is_error") is True
+        or document.get("success") is False
+        or document.get("ok") is False
+        or _has_content(document.get("error"))
+        or (document.get("status") == "error" and _has_content(document.get("message")))
     )
 
 
-def _is_told(error: object) -> bool:
+def _has_content(error: object) -> bool:
     if isinstance(error, str):
         return error.strip().casefold() not in _NO_ERROR
     return error is True or (isinstance(error, dict | list) and bool(error))
 
 
 def _crash(result: str) -> str | None:
-    """The last line, where it closes a Python traceback."""
+    """The last line of a result, where it ends a Python traceback; else None."""
     lines = result[-_TAIL:].rstrip().splitlines()
     if not lines or not _CRASH.match(lines[-1]) or "Traceback (most recent call last)" not in result:
         return None

@@ -54,7 +54,7 @@ class ValidJson(Heuristic):
         """The caps, and the draft."""
         return {"draft": "2020-12", "max_chars": MAX_CHARS, "max_depth": MAX_DEPTH}
 
-    def look(self, run: Run, context: Context) -> Outcome:
+    def evaluate(self, run: Run, context: Context) -> Outcome:
         """Parse and validate."""
         schema = self.settings.schemas.get(run.task_type)
         if schema is None:
