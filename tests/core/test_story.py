@@ -102,7 +102,7 @@ def test_a_drop_that_could_not_have_been_found_is_not_claimed() -> None:
 def test_young_streams_are_not_called_unchanged() -> None:
     assert (
         told(streams=(stream(state="young"),))[0]
-        == "Too early to tell a change in week 2026-W47: 3 of 14 nights are learned."
+        == "Too early to test for a change in week 2026-W47: 3 of 14 nights are learned."
     )
     lines = told(streams=(stream(), stream("faq", state="young")))
     assert lines[0].endswith("1 stream of scores. 1 more stream is too young to test.")

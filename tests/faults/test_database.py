@@ -59,9 +59,7 @@ def test_a_new_database_in_a_folder_without_rights_is_one_line(shell: Shell) -> 
         assert "unable to open database file; check the path and its rights" in shell.refused("score", code=5, **url)
     inner = {"SPOTCHECK_DATABASE_URL": "sqlite:///closed/inner/x.db"}
     with mode(shell.folder / "closed", 0):
-        assert "folder 'closed/inner' cannot be looked at: Permission denied" in shell.refused(
-            "status", code=5, **inner
-        )
+        assert "folder 'closed/inner' cannot be read: Permission denied" in shell.refused("status", code=5, **inner)
     assert "folder 'closed/inner' does not exist; create it first" in shell.refused("status", code=5, **inner)
 
 

@@ -156,7 +156,7 @@ def test_an_empty_store_is_one_sentence(fresh: Store) -> None:
         ([document("r-1", cost_usd=None)], 1.0, TOML, "unknown"),
         ([document(f"r-{n}") for n in range(30)], 1.0, TOML, "None of 30 scored runs is bad."),
         ([document(f"r-{n}") for n in range(30)], 0.0, TOML, "All 30 scored runs are bad"),
-        ([document("r-1")], 1.0, TOML + "rubrics = []\n", "none is in force"),
+        ([document("r-1")], 1.0, TOML + "rubrics = []\n", "none is active"),
     ],
     ids=["one run", "refused", "open", "errored", "no input", "no cost", "all good", "all bad", "no rubric"],
 )

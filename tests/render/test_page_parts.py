@@ -126,7 +126,7 @@ def test_a_week_that_still_runs_says_so_in_every_form(fresh: Store) -> None:
     assert "week 2026-W47 (2 of 7 nights so far)" in "".join(report.sentences[0])
     words = check(report_html.render(report)).words
     assert "still running: 2 of 7 nights so far" in words
-    assert "2026-W47 still runs: its points are of 2 of 7 nights so far" in words
+    assert "2026-W47 is not over: its points are of 2 of 7 nights so far" in words
     assert "2026-W47, 2 of 7 nights so far: $0.060 in all" in words
     assert report_markdown.render(report).startswith("**Spotcheck, week 2026-W47 (2 of 7 nights so far)**")
     assert "; 2 of 7 nights so far" in " ".join(report_text.lines(report, 80))

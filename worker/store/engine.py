@@ -197,7 +197,7 @@ def _insist_on_folder(url: URL) -> None:
     try:
         is_there = folder.is_dir()
     except OSError as error:
-        raise StoreError(f"{url}: folder {str(folder)!r} cannot be looked at: {error.strerror}") from None
+        raise StoreError(f"{url}: folder {str(folder)!r} cannot be read: {error.strerror}") from None
     if not is_there:
         raise StoreError(f"{url}: folder {str(folder)!r} does not exist; create it first")
 

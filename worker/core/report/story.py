@@ -350,7 +350,7 @@ def _calm(
     if not count:
         nights_learned = max((stream.nights for stream in streams), default=0)
         why = f"{nights_learned} of {LEARN_NIGHTS} nights are learned" if nights_learned else "nothing has a score yet"
-        text = f"Too early to tell a change in {window.title}: {why}."
+        text = f"Too early to test for a change in {window.title}: {why}."
         return [(text,), *([(level,)] if level else [])]
     text = f"Nothing changed beyond chance in {window.title}: {count}."
     if young:

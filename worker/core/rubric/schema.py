@@ -95,7 +95,7 @@ class Escalate(Record):
     """When a second, better judge is called; its verdict counts where it can be read."""
 
     when: tuple[Doubt, ...] = ()
-    """`low_confidence`: neither clearly a pass nor clearly a fail, where samples or the server's probabilities tell;
+    """`low_confidence`: neither clearly a pass nor clearly a fail, by samples or the server's probabilities;
     `failed_evidence`: a quote does not occur in the run; `unknown`: a criterion is undecided; `unreadable`: the answer
     is cut, refused or not as asked."""
     to: str | None = Field(default=None, min_length=1)
@@ -116,7 +116,7 @@ class RubricJudge(Record):
     """Which judge is called, and how."""
 
     backend: Backend = "chat"
-    """`chat` is what every server speaks; `responses` and `decisions` are OpenAI's newer forms."""
+    """`chat` works with every server; `responses` and `decisions` are newer APIs of OpenAI."""
     model: str | None = None
     """None: the setting `SPOTCHECK_JUDGE_MODEL` decides; a name here wins over it."""
     params: Mapping[str, Any] = Field(default_factory=dict)

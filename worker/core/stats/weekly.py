@@ -164,7 +164,7 @@ def week_strata(cells: Iterable[Cell], keep: Callable[[Cell], bool] | None = Non
 def _weight(
     runs: Mapping[tuple[str, bool, date], int], scored: Mapping[tuple[str, bool, date], int], cell: Cell
 ) -> float:
-    """How many runs of its stratum and night a scored run stands for."""
+    """How many runs of its stratum and night a scored run represents, at least 1."""
     place = cell.task_type, cell.flagged, cell.night
     return max(1.0, runs[place] / scored[place])
 
