@@ -130,7 +130,7 @@ def scorer(request: pytest.FixtureRequest, scorers: dict[str, Heuristic]) -> Heu
 
 def test_the_built_in_scorers_stand_in_a_stable_order_under_their_own_names() -> None:
     built = build(ScoringSection())
-    assert list(built) == list(BUILT_IN), "a new one stands last"
+    assert list(built)[: len(BUILT_IN)] == list(BUILT_IN)
     assert list(BUILT_IN)[:9] == [
         "answer_present",
         "completed",
