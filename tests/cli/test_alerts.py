@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import a_document, lines
+from tests.support.receivers import nobody
 from tests.support.scored_project import ScoredProject
 from tests.support.shell import Shell
 
@@ -71,3 +72,15 @@ def test_findings_of_the_review_and_those_told_now_stand_in_one_list(world: Scor
     assert {urgency[key] for key, kind in kinds.items() if kind == "agent"} == {"review"}
     assert {urgency[key] for key, kind in kinds.items() if kind == "tool"} == {"now"}, "every failing call is seen"
     assert all("chance alone" in one["text"] for one in listed)
+
+
+def test_what_waits_is_told_with_where_it_goes(capped: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOTCHECK_WEBHOOK_URL", nobody())
+    soon = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    assert capped("ingest", "-", stdin=lines(a_document("r7", ended_at=soon, cost_usd=3.0))).code == 0
+    assert "\n1 message on the way to the webhook\n" in capped("alerts", "--send").out
+    (alert,) = [each for each in capped("alerts", "--json").json["alerts"] if each["run_id"] == "r7"]
+    (sent,) = alert["sent"]
+    assert (sent["destination"], sent["state"], sent["said"]) == ("webhook", "queued", "Connection refused")
+    monkeypatch.delenv("SPOTCHECK_WEBHOOK_URL")
+    assert "\n1 message on the way, to no address now\n" in capped("alerts").out

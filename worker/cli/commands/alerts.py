@@ -81,7 +81,8 @@ def _show(opened: Project, found: Sequence[Alert], outbox: Mapping[str, int]) ->
         finding = "" if alert.finding_id is None else f" · finding {alert.finding_id}"
         say(f"    {state} · night {alert.night} · told {alert.raised_at:%Y-%m-%d %H:%M} UTC{finding}")
     if outbox.get("queued"):
-        say(f"\n{counted(outbox['queued'], 'message')} on the way to the webhook")
+        to = " and ".join(opened.settings.sinks)
+        say(f"\n{counted(outbox['queued'], 'message')} on the way" + (f" to the {to}" if to else ", to no address now"))
     if outbox.get("failed"):
         say(f"\n{counted(outbox['failed'], 'message')} nobody took; `spotcheck alerts --json` says why")
     if not opened.settings.sinks and found:
