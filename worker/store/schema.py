@@ -95,8 +95,8 @@ def _nothing_there(store: Store) -> str:
     path = store.missing
     if path is None:
         return f"{store.shown} is empty; ingest fills it (spotcheck ingest), or is this the wrong database?"
-    shown, doubt = (path, "file") if path.is_absolute() else (f"./{path}", "folder")
-    return f"no database at {shown}; ingest makes it (spotcheck ingest), or is this the wrong {doubt}?"
+    path_text, doubt = (path, "file") if path.is_absolute() else (f"./{path}", "folder")
+    return f"no database at {path_text}; ingest makes it (spotcheck ingest), or is this the wrong {doubt}?"
 
 
 __all__ = ["State", "StoreError", "ensure", "head", "state", "upgrade"]

@@ -110,8 +110,8 @@ def _read_up(draft: Draft, item: Product, rival: Product, facts: dict[str, Any],
     restock = (night + timedelta(days=9)).isoformat()
     counted = {"sku": item.sku, "available": facts["stock"], "restock": restock}
     is_up = draft.call("inventory.lookup", {"sku": item.sku, "warehouse": "all"}, counted)
-    told = f"{facts['stars']} of 5. “Used it for {facts['need']}.” Shop page shows {facts['stock']} left."
-    draft.call("reviews.search", {"sku": item.sku, "query": facts["need"]}, told)
+    notes = f"{facts['stars']} of 5. “Used it for {facts['need']}.” Shop page shows {facts['stock']} left."
+    draft.call("reviews.search", {"sku": item.sku, "query": facts["need"]}, notes)
     if not is_up:
         draft.steps[-1]["arguments"]["with_stock"] = True
 
@@ -153,10 +153,12 @@ def billing(draft: Draft, night: date, fault: str | None) -> None:
         "note": f"CN{rng.randrange(100_000, 999_999)}",
     }
     wants_name = fault == "half" or rng.random() < 0.15
-    said = [rng.choice(_COMPLAINTS).format(**facts)]
-    said += [rng.choice(("Please put this right.", "Can you check?", "What happened there?", "Please correct it."))]
-    said += [rng.choice(_COMPANY).format(**facts)] if wants_name else []
-    draft.asked = message(rng, draft.ticket, f"Invoice {facts['invoice']}", said, who)
+    sentences = [rng.choice(_COMPLAINTS).format(**facts)]
+    sentences += [
+        rng.choice(("Please put this right.", "Can you check?", "What happened there?", "Please correct it."))
+    ]
+    sentences += [rng.choice(_COMPANY).format(**facts)] if wants_name else []
+    draft.asked = message(rng, draft.ticket, f"Invoice {facts['invoice']}", sentences, who)
     draft.think(rng.choice(("Pull the invoice.", "Invoice and payments side by side.", "See what was booked.")))
     _check_books(draft, facts)
     parts = [_correct(draft, facts, fault)]
@@ -176,18 +178,18 @@ def _check_books(draft: Draft, facts: dict[str, Any]) -> None:
 
 def _correct(draft: Draft, facts: dict[str, Any], fault: str | None) -> str:
     rng = draft.rng
-    asked = {"invoice": facts["invoice"], "amount_usd": facts["amount"]}
+    request = {"invoice": facts["invoice"], "amount_usd": facts["amount"]}
     if fault == "promised":
-        draft.call("cases.create", {**asked, "queue": "billing"}, {"case": facts["note"], "status": "open"})
+        draft.call("cases.create", {**request, "queue": "billing"}, {"case": facts["note"], "status": "open"})
         return rng.choice(_ANNOUNCED).format(**facts)
     if fault == "explains":
-        draft.call("cases.note", {**asked, "note": "explained"}, {"saved": True, "ref": facts["note"]})
+        draft.call("cases.note", {**request, "note": "explained"}, {"saved": True, "ref": facts["note"]})
         return (
             f"The ${facts['amount']:.2f} on {facts['invoice']} are our regular charges, so there is nothing to change."
         )
     if fault == "other":
         wrong = f"INV-{rng.randrange(100_000, 999_999)}"
-        draft.call("credits.issue", {**asked, "invoice": wrong}, {"credit_note": facts["note"], "invoice": wrong})
+        draft.call("credits.issue", {**request, "invoice": wrong}, {"credit_note": facts["note"], "invoice": wrong})
         return f"Credit note {facts['note']} over ${facts['amount']:.2f} is booked on invoice {wrong}."
-    draft.call("credits.issue", asked, {"credit_note": facts["note"], "usd": facts["amount"], "state": "booked"})
+    draft.call("credits.issue", request, {"credit_note": facts["note"], "usd": facts["amount"], "state": "booked"})
     return rng.choice(_SETTLED).format(**facts)

@@ -80,9 +80,9 @@ class Draft:
         self._outage = outage
         self._retry = retry
 
-    def think(self, said: str) -> None:
+    def think(self, text: str) -> None:
         """Add a model call that decides what to do next."""
-        self.steps.append({"kind": "model", "name": "plan", "result": said})
+        self.steps.append({"kind": "model", "name": "plan", "result": text})
 
     def call(self, tool: str, arguments: Mapping[str, Any], result: object) -> bool:
         """Add a tool call. Returns False when the tool failed, so that the scenario may use another one."""
@@ -94,15 +94,15 @@ class Draft:
             if self.rng.random() >= self._retry:
                 break
             self.steps.append(step | {"error": "timeout after 10.0 s"})
-        said = result if isinstance(result, str) else orjson.dumps(result).decode()
-        self.steps.append(step | {"result": said})
+        text = result if isinstance(result, str) else orjson.dumps(result).decode()
+        self.steps.append(step | {"result": text})
         return True
 
     def close(self, answered: str) -> None:
         """Add the last model call, which writes the output."""
         self.steps.append({"kind": "model", "name": "answer"})
-        said = self.rng.choice(_UNFOUNDED) if self.rng.random() < _UNFOUNDED_SHARE else ""
-        self.answered = answered + said if not answered.endswith(("}", "`")) else answered
+        text = self.rng.choice(_UNFOUNDED) if self.rng.random() < _UNFOUNDED_SHARE else ""
+        self.answered = answered + text if not answered.endswith(("}", "`")) else answered
 
 
 def priced(draft: Draft, usage: Usage, factor: float) -> DraftUsage:

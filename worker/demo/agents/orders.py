@@ -83,17 +83,17 @@ def refund(draft: Draft, night: date, fault: str | None) -> None:
         trouble, reason = rng.choice(_FAULTY[texture] + (_FAULTY["any"] if texture == "soft" else ())), "faulty"
     bought = night - timedelta(days=rng.randrange(4, 26))
     wants_label = fault == "half" or rng.random() < 0.25
-    said = [
+    sentences = [
         rng.choice(("I ordered the {0} ({1}) on {2:%d %B} and it {3}.", "The {0} from order {1} of {2:%d %B} {3}."))
         .format(item.name, order, bought, trouble),
         rng.choice(_WISHES).format(price=item.price),
     ]  # fmt: skip
     if wants_label:
-        said.append(rng.choice(_LABELS))
-    draft.asked = message(rng, draft.ticket, f"Refund for {item.name}", said, who)
+        sentences.append(rng.choice(_LABELS))
+    draft.asked = message(rng, draft.ticket, f"Refund for {item.name}", sentences, who)
     draft.think(rng.choice(_THOUGHTS))
-    found = {"order": order, "placed": bought.isoformat(), "status": "delivered", "total_usd": item.price}
-    draft.call("orders.get", {"order": order}, found | {"items": [{"sku": item.sku, "usd": item.price, "qty": 1}]})
+    result = {"order": order, "placed": bought.isoformat(), "status": "delivered", "total_usd": item.price}
+    draft.call("orders.get", {"order": order}, result | {"items": [{"sku": item.sku, "usd": item.price, "qty": 1}]})
     rule = "Returns within 30 days of delivery. Faulty, wrong or missing goods: full refund, no restocking fee."
     draft.call("policy.search", {"query": f"refund {reason}"}, rule + " Otherwise a fee of 10 % may be kept.")
     _settle_refund(draft, order, item, who, method, fault, wants_label=wants_label)
@@ -107,21 +107,23 @@ def _settle_refund(
         amount = round(item.price * 0.9, 2)
     ref = f"RF{rng.randrange(100_000, 999_999)}"
     facts: dict[str, Any] = {"amount": amount, "order": order, "method": method, "item": item.name, "ref": ref}
-    asked: dict[str, Any] = {"order": order, "sku": item.sku, "amount_usd": amount}
+    requested: dict[str, Any] = {"order": order, "sku": item.sku, "amount_usd": amount}
     draft.think(f"Within the window; {'issue' if fault is None else 'settle'} {amount:.2f} for {item.sku}.")
-    said = rng.choice(_PAID).format(**facts)
+    sentence = rng.choice(_PAID).format(**facts)
     if fault == "promised":
-        draft.call("cases.create", asked, {"case": ref, "queue": "refunds", "status": "open"})
-        said = rng.choice(_PROMISED).format(**facts)
+        draft.call("cases.create", requested, {"case": ref, "queue": "refunds", "status": "open"})
+        sentence = rng.choice(_PROMISED).format(**facts)
     elif fault == "refused":
         draft.call("cases.note", {"order": order, "note": "refund declined"}, {"saved": True, "ref": ref})
-        said = f"Unfortunately order {order} is past our 30 days, so a refund for the {item.name} is not possible."
+        sentence = f"Unfortunately order {order} is past our 30 days, so a refund for the {item.name} is not possible."
     else:
         status = "pending_review" if fault == "unsure" else "sent"
-        draft.call("refunds.issue", asked, {"refund": ref, "amount_usd": amount, "method": method, "status": status})
+        draft.call(
+            "refunds.issue", requested, {"refund": ref, "amount_usd": amount, "method": method, "status": status}
+        )
     if fault == "fee":
-        said += " A restocking fee of 10 % was kept."
-    parts = [said]
+        sentence += " A restocking fee of 10 % was kept."
+    parts = [sentence]
     draft.think("Write to the customer." if not wants_label else "A label was asked for too.")
     if wants_label and fault != "half":
         label = f"LB{rng.randrange(10_000_000, 99_999_999)}"
@@ -176,8 +178,8 @@ def order_status(draft: Draft, night: date, fault: str | None) -> None:
         "eta": night + timedelta(days=rng.randrange(1, 4)),
     }
     has_moved = fault == "half" or rng.random() < 0.12
-    said = [rng.choice(_WHERE).format(**facts)] + ([rng.choice(_MOVED).format(**facts)] if has_moved else [])
-    draft.asked = message(rng, draft.ticket, f"Order {facts['order']}", said, who)
+    sentences = [rng.choice(_WHERE).format(**facts)] + ([rng.choice(_MOVED).format(**facts)] if has_moved else [])
+    draft.asked = message(rng, draft.ticket, f"Order {facts['order']}", sentences, who)
     draft.think(rng.choice(("Find the order and its parcel.", "Start with the order.", "Parcel number first.")))
     _follow_parcel(draft, facts, item)
     parts = [rng.choice(_ETA).format(**facts)]
@@ -194,9 +196,9 @@ def order_status(draft: Draft, night: date, fault: str | None) -> None:
 
 def _follow_parcel(draft: Draft, facts: dict[str, Any], item: Product) -> None:
     """Look up order, carrier and warehouse; when the carrier's tool fails, the warehouse's data are enough."""
-    found = {"order": facts["order"], "sku": item.sku, "parcel": facts["parcel"], "carrier": facts["carrier"]}
+    result = {"order": facts["order"], "sku": item.sku, "parcel": facts["parcel"], "carrier": facts["carrier"]}
     placed = {"promised": facts["due"].isoformat(), "shipped": facts["shipped"].isoformat()}
-    draft.call("orders.get", {"order": facts["order"]}, found | placed)
+    draft.call("orders.get", {"order": facts["order"]}, result | placed)
     scans = {"parcel": facts["parcel"], "last_scan": facts["scan"], "hub": facts["hub"]}
     dated = {"seen": facts["seen"].isoformat(), "eta": facts["eta"].isoformat()}
     is_up = draft.call("carrier.track", {"parcel": facts["parcel"]}, scans | dated)

@@ -88,14 +88,14 @@ def supplier_research(draft: Draft, night: date, fault: str | None) -> None:
     certificate = rng.choice(_CERTIFICATES)
     looked_at = names[:2] if fault == "thin" else names
     for name in looked_at:
-        price = next(price for price, each in offers if each == name)
+        price = next(price for price, item in offers if item == name)
         _read_supplier(draft, name, good, unit, price, weeks[name], certificate, fault)
     draft.call("notes.save", {"title": f"{good} offers", "suppliers": looked_at}, {"saved": len(looked_at)})
     offers = [offer for offer in offers if offer[1] in looked_at]
     best = offers[-1] if fault == "dearer" else offers[0]
-    told = "; ".join(f"{name} ${price:.2f} per {unit}, {weeks[name]} weeks" for price, name in offers)
+    notes = "; ".join(f"{name} ${price:.2f} per {unit}, {weeks[name]} weeks" for price, name in offers)
     held = f"holds {certificate}" if fault == "certificate" or rng.random() < 0.6 else f"{certificate} not confirmed"
-    draft.close(f"{rng.choice(_MEMOS).format(best=best[1], price=best[0], unit=unit, held=held)} Offers: {told}.")
+    draft.close(f"{rng.choice(_MEMOS).format(best=best[1], price=best[0], unit=unit, held=held)} Offers: {notes}.")
 
 
 _MEMOS = (
@@ -161,22 +161,24 @@ def sales_report(draft: Draft, night: date, fault: str | None) -> None:
     rng = draft.rng
     view, names = rng.choice(_VIEWS)
     week = week_of(night - timedelta(days=7))
-    shown = _week_before(week) if fault == "period" else week
+    reported_week = _week_before(week) if fault == "period" else week
     before = {name: round(rng.lognormvariate(9.5, 0.6), 2) for name in names}
     rows = {name: round(usd * rng.lognormvariate(0.01, 0.14), 2) for name, usd in before.items()}
     scope, where = rng.choice(_SCOPES)
-    asked = rng.choice(_REQUESTS).format(view=view, week=week, scope=scope)
+    request = rng.choice(_REQUESTS).format(view=view, week=week, scope=scope)
     who = f"{rng.choice(FIRST)} {rng.choice(LAST)}, {rng.choice(('finance', 'sales', 'purchasing', 'marketing'))}"
-    draft.asked = f"[{draft.ticket}] {asked[0].upper()}{asked[1:]} {rng.choice(_PURPOSES)}".rstrip() + f"\n— {who}"
+    draft.asked = f"[{draft.ticket}] {request[0].upper()}{request[1:]} {rng.choice(_PURPOSES)}".rstrip() + f"\n— {who}"
     draft.think(rng.choice(("Two queries: the week and the one before.", "Net of returns; use the returns table too.")))
-    draft.call("warehouse.query", {"sql": _SQL.format(view=view, week=shown, where=where)}, rows)
+    draft.call("warehouse.query", {"sql": _SQL.format(view=view, week=reported_week, where=where)}, rows)
     if rng.random() < 0.35:
         draft.call("warehouse.schema", {"table": "returns"}, {"columns": ["order", "sku", "usd", "returned_on"]})
     draft.think("Now the week before.")
-    draft.call("warehouse.query", {"sql": _SQL.format(view=view, week=_week_before(shown), where=where)}, before)
+    draft.call(
+        "warehouse.query", {"sql": _SQL.format(view=view, week=_week_before(reported_week), where=where)}, before
+    )
     changes = {name: round(100 * (rows[name] - before[name]) / before[name], 1) for name in names}
     draft.call("python.run", {"code": "{k: round(100 * (a[k] - b[k]) / b[k], 1) for k in a}"}, changes)
-    draft.close(_report(rng, f"Net sales by {view}", shown, rows, changes, fault))
+    draft.close(_report(rng, f"Net sales by {view}", reported_week, rows, changes, fault))
 
 
 def _week_before(week: str) -> str:

@@ -37,8 +37,8 @@ class Registered(NamedTuple):
 def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilter]], now: datetime) -> list[Registered]:
     """Store scorers by fingerprint; one that is stored already keeps its row.
 
-    A scorer whose settings entered its fingerprint in a later release than the one that stored it is stored under its
-    former fingerprint: that row takes the new one, once, so that the settings of that moment define the series it has.
+    A release that adds settings to the fingerprint gives a stored scorer a new one. Its row (found by the former
+    fingerprint) takes the new fingerprint once, so that its series continues with the settings of that moment.
 
     Returns:
         The stored scorers, in the order given.
@@ -47,7 +47,7 @@ def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilte
     existing = registered(connection)
     for key, _ in requested:
         if (former := _former(existing, key)) is not None:
-            same = scorer_table.c.fingerprint == former.key.fingerprint  # of two processes at once only one finds it so
+            same = scorer_table.c.fingerprint == former.key.fingerprint  # only one of two processes still finds it
             values = {"fingerprint": key.fingerprint, "spec": dict(key.spec)}
             connection.execute(update(scorer_table).where(same).values(**values))
     rows = [
@@ -70,14 +70,14 @@ def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilte
 
 
 def stored_as(existing: Iterable[Registered], key: ScorerKey) -> Registered | None:
-    """The row of a scorer, also one that the next registration will make its own; None when there is none."""
+    """The row of a scorer, by its fingerprint or by its former one; None when there is none."""
     rows = list(existing)
     exact = next((row for row in rows if row.key.fingerprint == key.fingerprint), None)
     return exact or _former(rows, key)
 
 
 def _former(existing: Iterable[Registered], key: ScorerKey) -> Registered | None:
-    """The row from before settings entered the fingerprint, unless there are rows of this version with settings."""
+    """The row under the former fingerprint, if it is the only row of this name and version; else None."""
     if key.former_fingerprint is None:
         return None
     same = [row for row in existing if (row.key.name, row.key.version) == (key.name, key.version)]

@@ -76,7 +76,7 @@ def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Co
         accepted = connection.execute(insert_ignore(connection, run), rows).rowcount
         added = _stored(connection, batch)
     stored |= added
-    seen = _seen(connection, batch, stored)
+    stored_hashes = _stored_hashes(connection, batch, stored)
     revisions: dict[int, dict[str, Any]] = {}
     payloads: list[tuple[Any, ...]] = []
     revised = 0
@@ -84,12 +84,12 @@ def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Co
         identity = _identity(item)
         pk, revision, sha = stored[identity]
         if first.get(identity) is not item or sha != item.sha:
-            if (identity, item.sha) in seen:
+            if (identity, item.sha) in stored_hashes:
                 continue
             revised += 1
             revision += 1
             revisions[pk] = _facts(item, revision, now)
-        seen.add((identity, item.sha))
+        stored_hashes.add((identity, item.sha))
         stored[identity] = (pk, revision, item.sha)
         payloads.append((pk, revision, item.sha, now, pack(item.payload)))
     _revise(connection, revisions)
@@ -145,18 +145,20 @@ def _stored(connection: Connection, batch: Sequence[Incoming]) -> dict[_Identity
     return stored
 
 
-def _seen(
+def _stored_hashes(
     connection: Connection, batch: Sequence[Incoming], stored: Mapping[_Identity, tuple[int, int, str]]
 ) -> set[tuple[_Identity, str]]:
     """Stored (identity, hash) pairs of these runs; older revisions are read only where the newest one differs."""
-    seen = {(identity, sha) for identity, (_, _, sha) in stored.items()}
-    differ = {stored[_identity(item)][0]: _identity(item) for item in batch if (_identity(item), item.sha) not in seen}
+    hashes = {(identity, sha) for identity, (_, _, sha) in stored.items()}
+    differ = {
+        stored[_identity(item)][0]: _identity(item) for item in batch if (_identity(item), item.sha) not in hashes
+    }
     pks = list(differ)
     for start in range(0, len(pks), _IN_CHUNK):
         statement = select(payload.c.run_pk, payload.c.content_sha)
         rows = connection.execute(statement.where(payload.c.run_pk.in_(pks[start : start + _IN_CHUNK])))
-        seen |= {(differ[pk], sha) for pk, sha in rows}
-    return seen
+        hashes |= {(differ[pk], sha) for pk, sha in rows}
+    return hashes
 
 
 def _facts(item: Incoming, revision: int, now: datetime) -> dict[str, Any]:
