@@ -18,8 +18,8 @@ def main() -> None:
 
             if (code := quickly(sys.argv[1:])) is not None:
                 sys.exit(code)
-        gc.disable()  # nothing of what is loaded is garbage, and looking for some is a fifth of the time
-        from worker.cli.app import main as run  # a second of imports, in which people press Ctrl-C too
+        gc.disable()  # as `registry` does while it imports a command
+        from worker.cli.app import main as run  # in whose imports people press Ctrl-C too
 
         run()
     except KeyboardInterrupt:

@@ -103,7 +103,7 @@ def main() -> None:
     _open_streams()
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
-    gc.freeze()  # what was loaded stays: looking for garbage in it would cost every command a tenth of its time
+    gc.freeze()
     gc.enable()
     app()
 
