@@ -5,7 +5,7 @@ JOBS ?= auto
 PYTEST := -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rest test-all check lint types floors docs fix venv bench clean
+.PHONY: help demo test test-rest test-all check lint types floors docs fix venv bench-statistics clean
 
 help:  ## What there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ test-all: .venv/ready  ## Every test
 	$(BIN)/python -m pytest -q $(PYTEST) --slow --both-stores
 
 check: lint types floors test  ## What must hold before a push; CI adds `make test-rest`
+
+bench-statistics: .venv/ready  ## The long simulations with fixed seeds; records their figures in bench/simulations.json
+	$(BIN)/python -m bench.simulations
 
 lint: .venv/ready  ## Format and lint
 	$(BIN)/ruff format --check .

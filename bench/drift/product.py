@@ -78,6 +78,10 @@ class Setup(NamedTuple):
     """Probability that a run makes one tool call more, after each; at .5 their median flips between 1 and 2."""
 
 
+TEMPTING = Setup(rate=0.1, flagged_rate=0.4, floor_per_night=0, flagged_quality=0.2, heuristics=())
+"""Flagged runs are much worse and much oftener looked at, so that whoever forgets the weights sees a drop."""
+
+
 class Found(NamedTuple):
     """A finding and its week, counted from 1."""
 

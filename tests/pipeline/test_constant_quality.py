@@ -1,6 +1,6 @@
 """Through the product: what changes around a constant quality raises no alarm; a drop does, and where it happened.
 
-A small version of `bench/drift/product.py`, with the judge alone.
+One seed of each; `python -m bench.simulations` looks at more, `bench/drift/product.py` at many.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from bench.drift.product import (
     MONDAY,
     PLANTED,
     RATE_WEEK,
+    TEMPTING,
     WEEKS,
     Setup,
     history,
@@ -26,15 +27,9 @@ from worker.records import Cell
 from worker.store.engine import Store
 from worker.store.results import cells as summary
 
-pytestmark = pytest.mark.slow
 
-TEMPTING = Setup(rate=0.1, flagged_rate=0.4, floor_per_night=0, flagged_quality=0.2, heuristics=())
-"""Flagged runs are much worse and much oftener looked at, so that whoever forgets the weights sees a drop."""
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_doubled_rate_a_cut_budget_and_quiet_weekends_raise_no_alarm(tmp_path: Path, seed: int) -> None:
-    told = history(tmp_path, seed, TEMPTING)
+def test_a_doubled_rate_a_cut_budget_and_quiet_weekends_raise_no_alarm(tmp_path: Path) -> None:
+    told = history(tmp_path, 1, TEMPTING)
     assert [found.stream for found in told.found] == []
 
     cells = _cells(tmp_path)
@@ -73,6 +68,7 @@ def _finds_in_pooled_scores(cells: Sequence[Cell]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_drop_of_20_points_is_found_in_its_task_type_and_nowhere_else(tmp_path: Path) -> None:
     found = history(tmp_path, 1, Setup(drop=0.2, rate=0.2, heuristics=())).found
     first = found[0].drift

@@ -4,12 +4,16 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support import stores
 from tests.support.watched_team import MONDAY, TOOLS, Way, Ways, live, night_of_runs, project, send, sqlite, steady
 from worker.pipeline.draw import draw_night
 from worker.pipeline.operations.watch import watch
+from worker.project.project import Project
+from worker.records import Drift
 from worker.store.results import alerts, findings
 from worker.store.runs import operational
 
@@ -19,6 +23,29 @@ CHANGE = 42
 
 def _planted(task: str, changed: Way) -> Ways:
     return lambda task_type, offset: changed if task_type == task and offset >= CHANGE else Way()
+
+
+class Past(NamedTuple):
+    """Six steady weeks, as a database to be copied, and where the random numbers stand after them."""
+
+    database: Path
+    state: tuple[Any, ...]
+
+    def go_on(self, folder: Path, nights: int, ways: Ways) -> tuple[Project, list[Drift]]:
+        """A copy of the project, and what is found in so many nights more."""
+        opened = project(stores.sqlite_copy(self.database, folder))
+        rng = random.Random()
+        rng.setstate(self.state)
+        return opened, live(opened, CHANGE + nights, ways, lived=CHANGE, rng=rng)
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    folder = tmp_path_factory.mktemp("past")
+    opened, rng = project(sqlite(folder)), random.Random(1)
+    assert live(opened, CHANGE, steady, rng=rng) == []
+    opened.store.close()
+    return Past(folder / stores.NAME, rng.getstate())
 
 
 @pytest.mark.parametrize(
@@ -32,10 +59,9 @@ def _planted(task: str, changed: Way) -> Ways:
     ],
 )
 def test_each_planted_change_is_found_in_its_task_type_and_named(
-    tmp_path: Path, changed: Way, scorer: str, kind: str, direction: str, within: int
+    past: Past, tmp_path: Path, changed: Way, scorer: str, kind: str, direction: str, within: int
 ) -> None:
-    opened = project(sqlite(tmp_path))
-    found = live(opened, CHANGE + 10, _planted("billing", changed))
+    opened, found = past.go_on(tmp_path, 10, _planted("billing", changed))
     assert [(one.stream.task_type, one.stream.scorer, one.kind) for one in found] == [("billing", scorer, kind)]
     (one,) = found
     assert one.direction == direction
@@ -48,27 +74,24 @@ def test_each_planted_change_is_found_in_its_task_type_and_named(
     opened.store.close()
 
 
-def test_before_and_after_are_told_in_the_unit_of_the_figure(tmp_path: Path) -> None:
-    opened = project(sqlite(tmp_path))
-    (cost,) = live(opened, CHANGE + 8, _planted("billing", Way(cost_usd=0.04)))
+def test_before_and_after_are_told_in_the_unit_of_the_figure(past: Past, tmp_path: Path) -> None:
+    opened, (cost,) = past.go_on(tmp_path, 8, _planted("billing", Way(cost_usd=0.04)))
     # the mean of a lognormal is its median times exp(sigma²/2) = 1.133
     assert cost.before == pytest.approx(0.02 * 1.133, rel=0.1)
     assert cost.after == pytest.approx(0.04 * 1.133, rel=0.2)
     opened.store.close()
 
 
-def test_a_change_of_the_traffic_and_of_nothing_else_raises_nothing(tmp_path: Path) -> None:
-    opened = project(sqlite(tmp_path))
-    found = live(opened, CHANGE + 10, _planted("billing", Way(runs=180)))
+def test_a_change_of_the_traffic_and_of_nothing_else_raises_nothing(past: Past, tmp_path: Path) -> None:
+    opened, found = past.go_on(tmp_path, 10, _planted("billing", Way(runs=180)))
     assert found == []
     opened.store.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 7))
-def test_constant_figures_raise_nothing_in_eight_weeks(tmp_path: Path, seed: int) -> None:
+def test_constant_figures_raise_nothing_in_eight_weeks(tmp_path: Path) -> None:
+    """One seed; `python -m bench.simulations` looks at six."""
     opened = project(sqlite(tmp_path))
-    assert live(opened, 56, steady, seed=seed) == []
+    assert live(opened, 56, steady, seed=1) == []
     with opened.store.read() as connection:
         assert alerts.list_alerts(connection, everything=True) == []
     opened.store.close()

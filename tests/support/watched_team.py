@@ -86,11 +86,32 @@ def send(opened: Project, documents: list[dict[str, Any]], now: datetime) -> Int
     return tally
 
 
-def live(opened: Project, nights: int, ways: Ways, *, seed: int = 1, since: date = MONDAY) -> list[Drift]:
-    """Night by night: its runs come, the morning after it is drawn and watched."""
-    rng = random.Random(seed)
+def live(
+    opened: Project,
+    nights: int,
+    ways: Ways,
+    *,
+    seed: int = 1,
+    since: date = MONDAY,
+    lived: int = 0,
+    rng: random.Random | None = None,
+) -> list[Drift]:
+    """Night by night: its runs come, the morning after it is drawn and watched.
+
+    Args:
+        opened: The project.
+        nights: How many nights in all.
+        ways: How runs go.
+        seed: Of the runs.
+        since: The first night.
+        lived: So many of the nights are in the project already.
+        rng: Where the random numbers stand after those; instead of a seed.
+    """
+    rng = rng or random.Random(seed)
     found = []
     for offset, night in enumerate(nights_between(since, since + timedelta(days=nights - 1))):
+        if offset < lived:
+            continue
         morning = datetime(night.year, night.month, night.day, 2, 5, tzinfo=UTC) + timedelta(days=1)
         if offset == 0:
             opened.nights.first_tick(morning)
