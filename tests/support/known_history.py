@@ -17,7 +17,7 @@ from tests.support.project import (
     rows,
     wait,
 )
-from worker.cli.commands.trends import read as trends
+from tests.support.trends import trend_points as trends
 from worker.core.calendar import nights_between, week_of
 from worker.pipeline.nightly import finish
 
