@@ -22,6 +22,7 @@ from bench.drift.product import TEMPTING, history
 from tests.support import stores
 from tests.support.known_history import known_history
 from tests.support.project import Installation
+from tests.support.projects import OpenProject
 from tests.support.shedding import MOST_USD, TASK_TYPES, simulate, z
 from tests.support.watched_team import live, project, steady
 from worker.demo.judge.server import Answer, JudgeServer
@@ -52,11 +53,12 @@ def constant_quality(folder: Path, seed: int) -> Figures:
 
 def quiet_weeks(folder: Path, seed: int) -> Figures:
     """Eight weeks of all ended runs with constant figures."""
-    opened = project(stores.sqlite_url(folder))
+    open_project = OpenProject()
+    opened = project(open_project, stores.sqlite_url(folder))
     found = live(opened, 56, steady, seed=seed)
     with opened.store.read() as connection:
         told = alerts.list_alerts(connection, everything=True)
-    opened.store.close()
+    open_project.close()
     return {"findings": len(found), "alerts": len(told)}
 
 

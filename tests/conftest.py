@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import selection, servers, stores
 from tests.support.project import Installation
+from tests.support.projects import OpenProject
 from tests.support.shell import Shell
 from worker.demo.judge.server import Answer, JudgeServer, simulated_verdict
 from worker.records import Run
@@ -142,6 +143,20 @@ def judge() -> Iterator[JudgeServer]:
 def shell(tmp_path: Path) -> Shell:
     """A shell in an empty folder."""
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The time at which the test began, for tests of code that reads the clock itself."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def open_project() -> Iterator[OpenProject]:
+    """Opens projects, each as a new process would; their stores are closed after the test."""
+    opener = OpenProject()
+    yield opener
+    opener.close()
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from tests.support.projects import OpenProject
 from tests.support.receivers import Receiver, receiving
 from tests.support.watched_team import MONDAY, project, send
 from worker.pipeline.alert import raise_alert
@@ -19,7 +20,8 @@ from worker.records import Alert
 from worker.store.results import alerts, outbox
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime.combine(datetime.now(UTC).date() - timedelta(days=1), time(12), UTC)
+"""A noon that is over: no test of a day's sums runs into the next one, whatever the hour."""
 NIGHT = NOW.date()
 
 
@@ -40,9 +42,11 @@ def _costly(run_id: str, cost_usd: float, ended_at: datetime = NOW) -> dict[str,
     }
 
 
-def _project(database_url: str, receiver: Receiver | None = None, toml: str = "run_cost_usd = 2.0") -> Project:
+def _project(
+    open_project: OpenProject, database_url: str, receiver: Receiver | None = None, toml: str = "run_cost_usd = 2.0"
+) -> Project:
     environ = {} if receiver is None else {"SPOTCHECK_WEBHOOK_URL": receiver.url, "SPOTCHECK_WEBHOOK_SECRET": SECRET}
-    opened = project(database_url, f"[alerts]\n{toml}", environ)
+    opened = project(open_project, database_url, f"[alerts]\n{toml}", environ)
     opened.nights.first_tick(NOW)
     return opened
 
@@ -52,25 +56,23 @@ def _listed(opened: Project, *, everything: bool = False) -> list[Alert]:
         return alerts.list_alerts(connection, everything=everything)
 
 
-def test_a_run_above_the_cap_is_told_once_and_one_below_is_not(database_url: str) -> None:
-    opened = _project(database_url)
+def test_a_run_above_the_cap_is_told_once_and_one_below_is_not(open_project: OpenProject, database_url: str) -> None:
+    opened = _project(open_project, database_url)
     send(opened, [_costly("dear", 2.5), _costly("cheap", 1.9)], NOW)
     send(opened, [_costly("dear", 2.5)], NOW)
     send(opened, [_costly("dear", 2.7)], NOW)  # the same run, sent with another cost
     (alert,) = _listed(opened)
     assert (alert.kind, alert.urgency, alert.run_id, alert.details["cost_usd"]) == ("run_cost", "now", "dear", 2.5)
-    opened.store.close()
 
 
-def test_imported_history_raises_no_alarm_about_its_cost(database_url: str) -> None:
-    opened = _project(database_url)
+def test_imported_history_raises_no_alarm_about_its_cost(open_project: OpenProject, database_url: str) -> None:
+    opened = _project(open_project, database_url)
     send(opened, [_costly("old", 50.0, NOW - timedelta(days=30))], NOW)
     assert _listed(opened, everything=True) == []
-    opened.store.close()
 
 
-def test_a_days_spend_above_its_cap_is_told_once(database_url: str) -> None:
-    opened = _project(database_url, toml="agent_daily_spend_usd = 10")
+def test_a_days_spend_above_its_cap_is_told_once(open_project: OpenProject, database_url: str) -> None:
+    opened = _project(open_project, database_url, toml="agent_daily_spend_usd = 10")
     send(opened, [_costly(f"r{index}", 3.0) for index in range(3)], NOW)
     watch(opened, NOW)
     assert _listed(opened) == []
@@ -79,13 +81,12 @@ def test_a_days_spend_above_its_cap_is_told_once(database_url: str) -> None:
         watch(opened, NOW + timedelta(minutes=minutes))
     (alert,) = _listed(opened)
     assert (alert.kind, alert.details["spent_usd"]) == ("daily_spend", 12.0)
-    opened.store.close()
 
 
 def test_what_is_sent_verifies_with_another_implementation_and_holds_the_alert(
-    database_url: str, receiver: Receiver
+    open_project: OpenProject, database_url: str, receiver: Receiver
 ) -> None:
-    opened = _project(database_url, receiver)
+    opened = _project(open_project, database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
     # the time of the call, not of the import: a receiver refuses signatures that are older than five minutes
     assert deliver(opened, datetime.now(UTC)).sent == 1
@@ -96,11 +97,12 @@ def test_what_is_sent_verifies_with_another_implementation_and_holds_the_alert(
     assert (message["data"]["kind"], message["data"]["run_id"]) == ("run_cost", "dear")
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body.replace(b"dear", b"fear"), dict(headers))
-    opened.store.close()
 
 
-def test_a_receiver_that_is_down_gets_the_same_message_later(database_url: str, receiver: Receiver) -> None:
-    opened = _project(database_url, receiver)
+def test_a_receiver_that_is_down_gets_the_same_message_later(
+    open_project: OpenProject, database_url: str, receiver: Receiver
+) -> None:
+    opened = _project(open_project, database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
     receiver.answers = [503, 429]
     later = NOW
@@ -111,12 +113,13 @@ def test_a_receiver_that_is_down_gets_the_same_message_later(database_url: str, 
     assert deliver(opened, later).sent == 1
     assert len(set(receiver.ids())) == 1
     assert len({got.body for got in receiver.got}) == 1
-    opened.store.close()
 
 
-def test_a_refusal_is_final_and_a_redirect_is_not_followed(database_url: str, receiver: Receiver) -> None:
+def test_a_refusal_is_final_and_a_redirect_is_not_followed(
+    open_project: OpenProject, database_url: str, receiver: Receiver
+) -> None:
     receiver.headers = {"location": "/elsewhere"}
-    opened = _project(database_url, receiver)
+    opened = _project(open_project, database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
     receiver.answers = [302]
     assert deliver(opened, NOW).failed == 1
@@ -124,32 +127,33 @@ def test_a_refusal_is_final_and_a_redirect_is_not_followed(database_url: str, re
     assert len(receiver.got) == 1
     with opened.store.read() as connection:
         assert outbox.waiting(connection) == {"failed": 1}
-    opened.store.close()
 
 
-def test_nobody_there_for_a_day_ends_as_failed_and_is_kept(database_url: str) -> None:
+def test_nobody_there_for_a_day_ends_as_failed_and_is_kept(open_project: OpenProject, database_url: str) -> None:
     with receiving() as gone:
-        opened = _project(database_url, gone)
+        opened = _project(open_project, database_url, gone)
     send(opened, [_costly("dear", 2.5)], NOW)
     done = [deliver(opened, NOW + timedelta(hours=2 * attempt)) for attempt in range(MOST_ATTEMPTS + 2)]
     assert sum(each.put_off for each in done) == MOST_ATTEMPTS - 1
     assert sum(each.failed for each in done) == 1
     assert len(_listed(opened)) == 1
-    opened.store.close()
 
 
-def test_a_process_that_dies_while_sending_costs_a_repeat_never_a_loss(database_url: str, receiver: Receiver) -> None:
-    opened = _project(database_url, receiver)
+def test_a_process_that_dies_while_sending_costs_a_repeat_never_a_loss(
+    open_project: OpenProject, database_url: str, receiver: Receiver
+) -> None:
+    opened = _project(open_project, database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
     with opened.store.write() as connection:
         assert outbox.claim(connection, "webhook", NOW, 60.0)  # claimed, and never heard of again
     assert deliver(opened, NOW + timedelta(seconds=30)).sent == 0
     assert deliver(opened, NOW + timedelta(seconds=61)).sent == 1
-    opened.store.close()
 
 
-def test_a_mute_silences_the_subject_for_its_time_and_loses_nothing(database_url: str, receiver: Receiver) -> None:
-    opened = _project(database_url, receiver)
+def test_a_mute_silences_the_subject_for_its_time_and_loses_nothing(
+    open_project: OpenProject, database_url: str, receiver: Receiver
+) -> None:
+    opened = _project(open_project, database_url, receiver)
     send(opened, [_costly("dear-1", 2.5)], NOW)
     (first,) = _listed(opened)
     with opened.store.write() as connection:
@@ -160,11 +164,12 @@ def test_a_mute_silences_the_subject_for_its_time_and_loses_nothing(database_url
     morrow = NOW + timedelta(days=1)
     send(opened, [_costly("dear-3", 2.5, morrow)], morrow)
     assert deliver(opened, morrow).sent == 1
-    opened.store.close()
 
 
-def test_replayed_history_is_stored_and_nothing_leaves(database_url: str, receiver: Receiver) -> None:
-    opened = _project(database_url, receiver)
+def test_replayed_history_is_stored_and_nothing_leaves(
+    open_project: OpenProject, database_url: str, receiver: Receiver
+) -> None:
+    opened = _project(open_project, database_url, receiver)
     opened.nights.is_replaying = True
     old = Alert(key="drift:1", kind="drift", urgency="now", text="x", night=MONDAY, raised_at=NOW)
     with opened.store.write() as connection:
@@ -172,11 +177,12 @@ def test_replayed_history_is_stored_and_nothing_leaves(database_url: str, receiv
     assert len(_listed(opened)) == 1
     assert deliver(opened, NOW).sent == 0
     assert receiver.got == []
-    opened.store.close()
 
 
-def test_a_day_that_costs_twice_the_usual_is_told_and_the_next_one_is_not_told_again(database_url: str) -> None:
-    opened = _project(database_url, toml="")
+def test_a_day_that_costs_twice_the_usual_is_told_and_the_next_one_is_not_told_again(
+    open_project: OpenProject, database_url: str
+) -> None:
+    opened = _project(open_project, database_url, toml="")
     first = MONDAY
     for offset in range(37):
         night = first + timedelta(days=offset)
@@ -188,11 +194,12 @@ def test_a_day_that_costs_twice_the_usual_is_told_and_the_next_one_is_not_told_a
     told = [one for one in _listed(opened, everything=True) if one.kind == "spend_jump"]
     assert [one.night for one in told] == [first + timedelta(days=35)]
     assert told[0].details["usual_usd"] == 5.0
-    opened.store.close()
 
 
-def test_a_few_runs_that_cost_ten_times_as_much_are_told_though_the_level_stands(database_url: str) -> None:
-    opened = _project(database_url, toml="")
+def test_a_few_runs_that_cost_ten_times_as_much_are_told_though_the_level_stands(
+    open_project: OpenProject, database_url: str
+) -> None:
+    opened = _project(open_project, database_url, toml="")
     rng = random.Random(1)
     for offset in range(20):
         night = MONDAY + timedelta(days=offset)
@@ -207,4 +214,3 @@ def test_a_few_runs_that_cost_ten_times_as_much_are_told_though_the_level_stands
     (told,) = [one for one in _listed(opened, everything=True) if one.kind == "cost_tail"]
     assert told.night == MONDAY + timedelta(days=19)
     assert 5 <= told.details["dear"] <= 7
-    opened.store.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+from tests.support.projects import OpenProject
 from tests.support.receivers import Receiver, nobody, receiving
 from tests.support.watched_team import project
 from worker.connectors.http import HttpClient
@@ -33,11 +34,10 @@ Sinks = Mapping[str, Callable[[HttpClient], Sink]]
 
 
 @pytest.fixture
-def opened(database_url: str) -> Iterator[Project]:
-    found = project(database_url)
+def opened(open_project: OpenProject, database_url: str) -> Project:
+    found = project(open_project, database_url)
     found.nights.first_tick(NOW)
-    yield found
-    found.store.close()
+    return found
 
 
 @pytest.fixture
@@ -247,11 +247,13 @@ def test_who_lost_a_message_does_not_undo_what_another_said_of_it(opened: Projec
 KILLED = """
 import sys
 from datetime import datetime
+from tests.support.projects import OpenProject
 from tests.support.watched_team import project
 from worker.connectors.sinks.webhook import WebhookSink
 from worker.pipeline.deliver import deliver
 url, database, now = sys.argv[1:]
-deliver(project(database), datetime.fromisoformat(now), sinks={"a": lambda http: WebhookSink(url, None, http)})
+opened = project(OpenProject(), database)
+deliver(opened, datetime.fromisoformat(now), sinks={"a": lambda http: WebhookSink(url, None, http)})
 """
 
 
@@ -331,8 +333,10 @@ def test_a_sink_that_crashes_has_not_delivered_and_holds_up_no_other(
     assert said == ["the sink failed: KeyError"]
 
 
-def test_an_alert_goes_to_every_destination_that_has_an_address_and_a_replays_to_none(database_url: str) -> None:
-    found = project(database_url, environ={"SPOTCHECK_WEBHOOK_URL": "https://hooks.example.org"})
+def test_an_alert_goes_to_every_destination_that_has_an_address_and_a_replays_to_none(
+    open_project: OpenProject, database_url: str
+) -> None:
+    found = project(open_project, database_url, environ={"SPOTCHECK_WEBHOOK_URL": "https://hooks.example.org"})
     found.nights.first_tick(NOW)
     about = Alert(key="1", kind="run_cost", urgency="now", text="x", night=NOW.date(), raised_at=NOW)
     with found.store.write() as connection:
@@ -340,4 +344,3 @@ def test_an_alert_goes_to_every_destination_that_has_an_address_and_a_replays_to
         found.nights.is_replaying = True
         assert raise_alert(found, connection, about.model_copy(update={"key": "2"}))
     assert state(found, "webhook") == [("queued", 0)]
-    found.store.close()

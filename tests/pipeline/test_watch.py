@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support import stores
+from tests.support.projects import OpenProject
 from tests.support.watched_team import MONDAY, TOOLS, Way, Ways, live, night_of_runs, project, send, sqlite, steady
 from worker.pipeline.draw import draw_night
 from worker.pipeline.operations.watch import watch
@@ -31,9 +32,9 @@ class Past(NamedTuple):
     database: Path
     state: tuple[Any, ...]
 
-    def go_on(self, folder: Path, nights: int, ways: Ways) -> tuple[Project, list[Drift]]:
+    def go_on(self, open_project: OpenProject, folder: Path, nights: int, ways: Ways) -> tuple[Project, list[Drift]]:
         """A copy of the project, and what is found in so many nights more."""
-        opened = project(stores.sqlite_copy(self.database, folder))
+        opened = project(open_project, stores.sqlite_copy(self.database, folder))
         rng = random.Random()
         rng.setstate(self.state)
         return opened, live(opened, CHANGE + nights, ways, lived=CHANGE, rng=rng)
@@ -42,9 +43,9 @@ class Past(NamedTuple):
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
     folder = tmp_path_factory.mktemp("past")
-    opened, rng = project(sqlite(folder)), random.Random(1)
-    assert live(opened, CHANGE, steady, rng=rng) == []
-    opened.store.close()
+    open_project, rng = OpenProject(), random.Random(1)
+    assert live(project(open_project, sqlite(folder)), CHANGE, steady, rng=rng) == []
+    open_project.close()
     return Past(folder / stores.NAME, rng.getstate())
 
 
@@ -59,9 +60,16 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
     ],
 )
 def test_each_planted_change_is_found_in_its_task_type_and_named(
-    past: Past, tmp_path: Path, changed: Way, scorer: str, kind: str, direction: str, within: int
+    open_project: OpenProject,
+    past: Past,
+    tmp_path: Path,
+    changed: Way,
+    scorer: str,
+    kind: str,
+    direction: str,
+    within: int,
 ) -> None:
-    opened, found = past.go_on(tmp_path, 10, _planted("billing", changed))
+    opened, found = past.go_on(open_project, tmp_path, 10, _planted("billing", changed))
     assert [(one.stream.task_type, one.stream.scorer, one.kind) for one in found] == [("billing", scorer, kind)]
     (one,) = found
     assert one.direction == direction
@@ -71,34 +79,34 @@ def test_each_planted_change_is_found_in_its_task_type_and_named(
     assert alert.urgency == "now"
     assert alert.finding_id == one.finding_id
     assert "billing" in alert.text
-    opened.store.close()
 
 
-def test_before_and_after_are_told_in_the_unit_of_the_figure(past: Past, tmp_path: Path) -> None:
-    opened, (cost,) = past.go_on(tmp_path, 8, _planted("billing", Way(cost_usd=0.04)))
+def test_before_and_after_are_told_in_the_unit_of_the_figure(
+    open_project: OpenProject, past: Past, tmp_path: Path
+) -> None:
+    _, (cost,) = past.go_on(open_project, tmp_path, 8, _planted("billing", Way(cost_usd=0.04)))
     # the mean of a lognormal is its median times exp(sigma²/2) = 1.133
     assert cost.before == pytest.approx(0.02 * 1.133, rel=0.1)
     assert cost.after == pytest.approx(0.04 * 1.133, rel=0.2)
-    opened.store.close()
 
 
-def test_a_change_of_the_traffic_and_of_nothing_else_raises_nothing(past: Past, tmp_path: Path) -> None:
-    opened, found = past.go_on(tmp_path, 10, _planted("billing", Way(runs=180)))
+def test_a_change_of_the_traffic_and_of_nothing_else_raises_nothing(
+    open_project: OpenProject, past: Past, tmp_path: Path
+) -> None:
+    _, found = past.go_on(open_project, tmp_path, 10, _planted("billing", Way(runs=180)))
     assert found == []
-    opened.store.close()
 
 
-def test_constant_figures_raise_nothing_in_eight_weeks(tmp_path: Path) -> None:
+def test_constant_figures_raise_nothing_in_eight_weeks(open_project: OpenProject, tmp_path: Path) -> None:
     """One seed; `python -m bench.simulations` looks at six."""
-    opened = project(sqlite(tmp_path))
+    opened = project(open_project, sqlite(tmp_path))
     assert live(opened, 56, steady, seed=1) == []
     with opened.store.read() as connection:
         assert alerts.list_alerts(connection, everything=True) == []
-    opened.store.close()
 
 
-def test_an_outage_is_seen_within_hours_before_its_night_is_over(tmp_path: Path) -> None:
-    opened = project(sqlite(tmp_path))
+def test_an_outage_is_seen_within_hours_before_its_night_is_over(open_project: OpenProject, tmp_path: Path) -> None:
+    opened = project(open_project, sqlite(tmp_path))
     live(opened, 20, steady)
     night = MONDAY + timedelta(days=20)
     bad = [
@@ -117,11 +125,10 @@ def test_an_outage_is_seen_within_hours_before_its_night_is_over(tmp_path: Path)
     morning = noon + timedelta(hours=12)
     draw_night(opened, night, morning)
     assert watch(opened, morning).found == []
-    opened.store.close()
 
 
-def test_figures_are_those_of_the_runs_counted_by_hand(database_url: str) -> None:
-    opened = project(database_url)
+def test_figures_are_those_of_the_runs_counted_by_hand(open_project: OpenProject, database_url: str) -> None:
+    opened = project(open_project, database_url)
     documents = list(night_of_runs(random.Random(3), MONDAY, 0, steady))
     now = datetime(2026, 9, 29, 2, 5, tzinfo=UTC)
     send(opened, documents, now)
@@ -148,11 +155,10 @@ def test_figures_are_those_of_the_runs_counted_by_hand(database_url: str) -> Non
         parts = [each for each in by_hour if (each.task_type, each.measure, each.subject) == key]
         assert sum(part.n for part in parts) == row.n
         assert sum(part.total for part in parts) == pytest.approx(row.total)
-    opened.store.close()
 
 
-def test_late_runs_are_summed_in_and_nothing_else_is_summed_again(database_url: str) -> None:
-    opened = project(database_url)
+def test_late_runs_are_summed_in_and_nothing_else_is_summed_again(open_project: OpenProject, database_url: str) -> None:
+    opened = project(open_project, database_url)
     rng = random.Random(3)
     now = datetime(2026, 9, 29, 2, 5, tzinfo=UTC)
     send(opened, list(night_of_runs(rng, MONDAY, 0, steady)), now)
@@ -161,11 +167,12 @@ def test_late_runs_are_summed_in_and_nothing_else_is_summed_again(database_url: 
     late = list(night_of_runs(rng, MONDAY, 0, steady))[:5]
     send(opened, late, now + timedelta(minutes=5))
     assert watch(opened, now + timedelta(minutes=6)).summed == [MONDAY]
-    opened.store.close()
 
 
-def test_history_from_before_the_first_tick_is_summed_and_never_alarmed(tmp_path: Path) -> None:
-    opened = project(sqlite(tmp_path))
+def test_history_from_before_the_first_tick_is_summed_and_never_alarmed(
+    open_project: OpenProject, tmp_path: Path
+) -> None:
+    opened = project(open_project, sqlite(tmp_path))
     rng = random.Random(1)
     for offset in range(50):
         night = MONDAY + timedelta(days=offset)
@@ -174,4 +181,3 @@ def test_history_from_before_the_first_tick_is_summed_and_never_alarmed(tmp_path
     assert len(watch(opened, datetime(2026, 11, 20, 2, 5, tzinfo=UTC)).summed) == 50
     with opened.store.read() as connection:
         assert findings.list_findings(connection, everything=True) == []
-    opened.store.close()

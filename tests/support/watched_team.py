@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tests.support.projects import OpenProject
 from worker.connectors.sources import jsonl
 from worker.core.calendar import nights_between
 from worker.pipeline.draw import draw_night
@@ -16,7 +17,6 @@ from worker.pipeline.intake.take import IntakeCounts, take
 from worker.pipeline.operations.watch import watch
 from worker.project.project import Project
 from worker.records import Drift
-from worker.settings import Settings
 
 MONDAY = date(2026, 9, 28)
 TASKS = ("billing", "faq", "research")
@@ -42,11 +42,13 @@ def steady(_task_type: str, _offset: int) -> Way:
     return Way()
 
 
-def project(database_url: str, toml: str = "", environ: Mapping[str, str] | None = None) -> Project:
+def project(
+    open_project: OpenProject, database_url: str, toml: str = "", environ: Mapping[str, str] | None = None
+) -> Project:
     """No scorers at all: operational figures need none."""
     text = f"[scoring]\nheuristics = []\nrubrics = []\n[sampling]\nrate = 0.01\nfloor_per_night = 0\n{toml}"
     environ = {"SPOTCHECK_DATABASE_URL": database_url, "SPOTCHECK_BROKER_URL": "memory://", **(environ or {})}
-    return Project(Settings.read(environ, text)).open()
+    return open_project(text, **environ)
 
 
 def night_of_runs(rng: random.Random, night: date, offset: int, ways: Ways) -> Iterator[dict[str, Any]]:
