@@ -18,7 +18,7 @@ help:  ## What there is to make
 
 venv: .venv/ready  ## A virtual environment in .venv with everything
 
-demo: .venv/ready  ## Eight made-up weeks through the real corridor: no key, no server
+demo: .venv/ready  ## Eight made-up weeks through the real product: no key, no server
 	$(BIN)/spotcheck demo
 
 test: .venv/ready  ## The fast tests, about eight minutes on two cores; PostgreSQL and Redis come from wheels

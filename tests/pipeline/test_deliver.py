@@ -17,7 +17,7 @@ from tests.support.projects import OpenProject
 from tests.support.receivers import Receiver, nobody, receiving
 from tests.support.watched_team import project
 from worker.connectors.http import HttpClient
-from worker.connectors.sinks.sink import Delivery, Message, Sink
+from worker.connectors.sinks.sink import Delivery, OutgoingMessage, Sink
 from worker.connectors.sinks.webhook import WebhookSink
 from worker.errors import SettingsError
 from worker.pipeline.alert import raise_alert
@@ -146,7 +146,7 @@ def test_a_message_that_always_fails_is_passed_by_the_others_within_minutes(
         def __init__(self, http: HttpClient) -> None:
             self._sink = WebhookSink(receiver.url, None, http)
 
-        def deliver(self, message: Message) -> Delivery:
+        def deliver(self, message: OutgoingMessage) -> Delivery:
             if message.data["number"] == 0:
                 return Delivery("later", "HTTP 500")
             return self._sink.deliver(message)
@@ -322,7 +322,7 @@ def test_a_sink_that_crashes_has_not_delivered_and_holds_up_no_other(
     receiver = receivers()
 
     class Crashing:
-        def deliver(self, message: Message) -> Delivery:
+        def deliver(self, message: OutgoingMessage) -> Delivery:
             raise KeyError(message.message_id)
 
     post(opened, 1, "a", "crashing")

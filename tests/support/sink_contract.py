@@ -9,7 +9,7 @@ import pytest
 from tests.support.receivers import Got, Receiver, nobody, receiving
 from worker.connectors.http import HttpClient
 from worker.connectors.sinks import registry
-from worker.connectors.sinks.sink import Delivery, Message
+from worker.connectors.sinks.sink import Delivery, OutgoingMessage
 from worker.errors import SettingsError
 from worker.settings import VARIABLES, Settings
 
@@ -17,7 +17,9 @@ NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 TEXT = 'refund: run r-1 cost $2.50 </script> "quoted" \u202e {{ 7*7 }} <!channel>'
 """Hostile enough: texts hold what agents and their users wrote."""
 DATA = {"alert_id": 7, "kind": "run_cost", "urgency": "now", "text": TEXT, "task_type": "refund", "night": "2026-11-22"}
-MESSAGE = Message("msg_1", orjson.dumps({"type": "spotcheck.alert", "timestamp": NOW, "data": DATA}).decode(), at=NOW)
+MESSAGE = OutgoingMessage(
+    "msg_1", orjson.dumps({"type": "spotcheck.alert", "timestamp": NOW, "data": DATA}).decode(), at=NOW
+)
 
 
 class SinkContract:
@@ -32,7 +34,7 @@ class SinkContract:
     def settings(self, url: str) -> Settings:
         return Settings.read(self.environ(url))
 
-    def deliver(self, url: str, message: Message = MESSAGE) -> Delivery:
+    def deliver(self, url: str, message: OutgoingMessage = MESSAGE) -> Delivery:
         with HttpClient(timeout_s=5) as http:
             return registry.build(self.name, self.settings(url), http).deliver(message)
 

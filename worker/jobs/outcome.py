@@ -1,4 +1,4 @@
-"""Verdicts to the ledger: what a scorer said becomes score rows and a job's final state."""
+"""From verdicts to rows: what a scorer said becomes score rows and a job's final state."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from worker.connectors.http import HttpClient
 from worker.connectors.sinks import registry
-from worker.connectors.sinks.sink import Delivery, Message, Sink
+from worker.connectors.sinks.sink import Delivery, OutgoingMessage, Sink
 from worker.errors import SpotcheckError
 from worker.project.project import Project
 from worker.store.engine import Store
@@ -116,7 +116,7 @@ class _Queue:
                 held, message = self._claim(held)
                 if held is None or message is None:
                     break
-                delivery = _attempt(sink, Message(message.message_id, message.body, self._clock()))
+                delivery = _attempt(sink, OutgoingMessage(message.message_id, message.body, self._clock()))
                 if delivery.outcome == "taken":
                     held = self._taken(held, message)
                     sent += 1
@@ -176,7 +176,7 @@ class _Queue:
         log.warning("%s: %s; trying again later", self._name, delivery.text)
 
 
-def _attempt(sink: Sink, message: Message) -> Delivery:
+def _attempt(sink: Sink, message: OutgoingMessage) -> Delivery:
     """One attempt; a sink that crashes has not delivered, and must not keep the other destinations' messages."""
     try:
         return sink.deliver(message)

@@ -40,7 +40,7 @@ class AlertsSection(Section):
     agent_daily_spend_usd: float | None = Field(default=None, ge=0)
     """The agents' spend in a day above which it is told, US dollars."""
     send: Literal["all", "now"] = "all"
-    """What leaves through the webhook: every alert, or only those told now; the weekly review's stay in the list."""
+    """Which alerts are sent to destinations: all, or only those told now; the weekly review's stay in the list."""
 
 
 class StoreSection(Section):

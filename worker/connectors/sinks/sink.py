@@ -13,7 +13,7 @@ _LATER = (408, 409, 425, 429)
 """Statuses below 500 that another attempt may change."""
 
 
-class Message(NamedTuple):
+class OutgoingMessage(NamedTuple):
     """What is to be delivered, the same over all attempts but for the time."""
 
     message_id: str
@@ -54,7 +54,7 @@ class Delivery(NamedTuple):
 class Sink(Protocol):
     """One destination, made for one round of deliveries in one thread."""
 
-    def deliver(self, message: Message) -> Delivery:
+    def deliver(self, message: OutgoingMessage) -> Delivery:
         """Try once, within half a minute; never raises for what the other side does.
 
         Where the destination can tell a repeat, send `message_id` with it.

@@ -6,7 +6,7 @@ import hmac
 from datetime import datetime
 
 from worker.connectors.http import HttpClient, checked
-from worker.connectors.sinks.sink import Delivery, Message
+from worker.connectors.sinks.sink import Delivery, OutgoingMessage
 from worker.errors import SettingsError
 from worker.settings import Settings
 
@@ -29,7 +29,7 @@ class WebhookSink:
         self._key = key
         self._http = http
 
-    def deliver(self, message: Message) -> Delivery:
+    def deliver(self, message: OutgoingMessage) -> Delivery:
         """Send one message; receivers tell a repeat by `webhook-id`, and refuse a `webhook-timestamp` that is old."""
         body = message.body.encode()
         headers = {

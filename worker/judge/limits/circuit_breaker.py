@@ -4,8 +4,8 @@
                           ▲                           │
                           └────────── open() ─────────┘
 
-Each opening in a row rests twice as long as the one before. Knows nothing of what is called: a judge's model here, a
-destination of alerts elsewhere.
+Each opening in a row rests twice as long as the one before. Knows nothing of what is called, and lives in one process;
+the breaker of a destination of alerts is shared by all deliverers, so it is a row (`store.results.destinations`).
 
 Source: Nygard, "Release It!", 2nd edition, "Circuit Breaker".
 """
