@@ -275,6 +275,21 @@ def test_a_deliverer_killed_between_sending_and_noting_repeats_that_message_alon
     assert len(set(receiver.ids())) == 3, "a receiver can tell the repeat"
 
 
+def test_what_was_put_off_under_a_clock_years_ahead_leaves_when_it_is_set_back(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+    receiver.answers = [503]
+    sinks = to(a=receiver.url, b=receiver.url)
+    post(opened, 2, "a", "b")
+    ahead = NOW + timedelta(days=3_650)
+    assert deliver(opened, ahead, sinks=to(a=receiver.url)).put_off == 1
+    with opened.store.write() as connection:  # a deliverer that was killed
+        assert destinations.acquire(connection, "b", ahead, 60) is not None
+        assert outbox.claim(connection, "b", ahead, 60) is not None
+    assert deliver(opened, NOW, sinks=sinks).sent == 4
+
+
 def test_messages_that_waited_before_the_upgrade_go_on(opened: Project, receivers: Callable[[], Receiver]) -> None:
     """Their destination is `webhook`, one is put off, one is leased by a process of the old version."""
     receiver = receivers()

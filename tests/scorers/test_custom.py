@@ -77,6 +77,11 @@ def outcome(site: Path, name: str, body: str) -> Outcome:
         ("return scored(0.5).model_copy(update={'value': float('nan')})", None, None, "scorer_failed:ValidationError"),
         ("return {}[run.run_id]", None, None, "scorer_failed:KeyError"),
         ("raise SystemExit(3)", None, None, "scorer_failed:SystemExit"),
+        ("import asyncio\nraise asyncio.CancelledError", None, None, "scorer_failed:CancelledError"),
+        ("import numpy\nreturn numpy.float64(3) > 2", 1.0, "pass", None),
+        ("import numpy\nreturn numpy.array([0.5])", None, None, "scorer_failed:wrong_type"),
+        ("return scored(0.5, evidence=({'seen': {1}},))", None, None, "scorer_failed:wrong_type"),
+        ("return scored(0.5, evidence=({'seen': float('nan')},))", None, None, "scorer_failed:wrong_type"),
         ("def f(): return f()\nreturn f()", None, None, "scorer_failed:RecursionError"),
         ("class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd", None, None, "scorer_failed:Odd"),
         ("raise type('E' * 5000 + '\\x00', (Exception,), {})('x' * 10 ** 6)", None, None, None),
@@ -266,6 +271,34 @@ def test_what_cannot_be_a_scorer_is_one_line_that_names_the_setting(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class mine:\n @property\n def parameters(self): raise LookupError('no table')\n def evaluate(self, r, c): 1\n",
+        "class mine:\n    def __init__(self): raise __import__('asyncio').CancelledError('no table')\n",
+        "def __getattr__(name): raise ImportError('no table')\n",
+    ],
+    ids=["a property", "no Exception", "a lazy module"],
+)
+def test_code_that_fails_while_it_is_looked_at_is_one_line_and_stops_no_other(site: Path, text: str) -> None:
+    name = f"failing_{len(text)}"
+    write_module(site, name, text)
+    failed: list[tuple[str, str]] = []
+    scoring = ScoringSection(heuristics=("mine", "completed"), custom={"mine": f"{name}:mine"})
+    assert list(build(scoring, lambda name, why: failed.append((name, why)))) == ["completed"]
+    assert [(name, "mine cannot be made: " in why, "no table" in why) for name, why in failed] == [("mine", True, True)]
+
+
+def test_what_a_function_imports_for_its_type_checker_alone_is_not_needed(site: Path) -> None:
+    write_module(
+        site,
+        "typed",
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+        "    from worker.records import Run\n\n\ndef mine(run: Run) -> float:\n    return 0.5\n",
+    )
+    assert made("typed:mine").evaluate(RUN, Context()).value == 0.5
+
+
 @pytest.mark.parametrize("text", ["def f(:", "import nowhere_at_all", "raise SystemExit('no')", "1 / 0", "\udcff"])
 def test_a_module_that_cannot_be_imported_is_one_line(site: Path, text: str) -> None:
     name = f"broken_{len(text)}"
@@ -352,6 +385,26 @@ def test_without_a_version_the_function_and_what_it_uses_of_its_module_are_the_v
         with importable(tmp_path / str(number)):
             keys.append(made("versions:mine").key)
     assert (keys[0].fingerprint != keys[1].fingerprint) == is_another
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import math\n\f\ndef mine(run):\n    print()\n    return 0.5\n",
+        "SIGNS = '\u2028\x85'\n\n\ndef mine(run):\n    print()\n    return 0.5\n",
+        "try:\n    from nowhere_at_all import far\nexcept ImportError:\n    def far():\n        return 0.5\n\n\n"
+        "def mine(run):\n    return far()\n",
+        "if True:\n    def mine(run):\n        return 0.5\n",
+    ],
+    ids=["a form feed", "characters that end a line elsewhere", "a definition in a try", "a function in an if"],
+)
+def test_every_line_of_what_is_used_counts(tmp_path: Path, text: str) -> None:
+    keys = []
+    for number, version in enumerate((text, text.replace("0.5", "0.75"))):
+        write_module(tmp_path / str(number), "lines", version)
+        with importable(tmp_path / str(number)):
+            keys.append(made("lines:mine").key)
+    assert keys[0].fingerprint != keys[1].fingerprint
 
 
 def test_with_a_version_only_the_version_counts(tmp_path: Path) -> None:

@@ -26,9 +26,12 @@ def settings_type(factory: Callable[..., object]) -> object:
         annotated. None where it has no such parameter, and so no settings.
 
     Raises:
-        NameError: An annotation cannot be resolved.
+        NameError: An annotation of a factory cannot be resolved. Those of a function without settings are not looked
+            at: what they name is often imported for a type checker alone.
     """
     try:
+        if _PARAMETER not in inspect.signature(factory).parameters:
+            return None
         parameter = inspect.signature(factory, eval_str=True).parameters.get(_PARAMETER)
     except (ValueError, TypeError):  # nothing to read it from
         return None

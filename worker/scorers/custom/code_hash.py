@@ -57,7 +57,7 @@ def _source_of(module: ModuleType) -> str | None:
 
 def _used(text: str, names: list[str]) -> str:
     """The statements of a module that define these names and, in turn, every name that they mention."""
-    lines = text.splitlines()
+    lines = text.split("\n")  # as ast counts them: a form feed or U+2028 begins no line
     statements: dict[str, list[ast.stmt]] = {}
     for statement in ast.parse(text).body:
         for name in _defined(statement):
@@ -75,17 +75,21 @@ def _used(text: str, names: list[str]) -> str:
 
 
 def _defined(statement: ast.stmt) -> set[str]:
-    """Names that a top-level statement gives a meaning: those it defines, imports or assigns."""
+    """Names that a top-level statement gives a meaning: those it defines, imports or assigns, also inside an `if`."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    return {
-        node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    } | {
-        node.value.id  # `f.version = …`, `TABLE["x"] = …`
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Attribute | ast.Subscript)
-        and isinstance(node.ctx, ast.Store)
-        and isinstance(node.value, ast.Name)
-    }
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif (
+            isinstance(node, ast.Attribute | ast.Subscript)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+        ):
+            names.add(node.value.id)  # `f.version = …`, `TABLE["x"] = …`
+    return names

@@ -33,23 +33,29 @@ def load(source: ScorerSource, table: Mapping[str, Any] | None) -> CustomScorer:
     Raises:
         SettingsError: It cannot be imported or made, or is nothing that scores; one line that names the setting.
     """
+    try:
+        return _loaded(source, table)
+    except (SettingsError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001 a property or a module's __getattr__ runs code that is not ours too
+        raise SettingsError(f"{source.where}: {source.path} cannot be made: {_told(error)}") from None
+
+
+def _loaded(source: ScorerSource, table: Mapping[str, Any] | None) -> CustomScorer:
     module = _imported(source)
     target = _found(source, module)
-    try:
-        kind = settings_type(target) if callable(target) and not hasattr(type(target), "evaluate") else None
-    except NameError as error:
-        raise SettingsError(f"{source.where}: {source.path} cannot be made: {_told(error)}") from None
+    kind = settings_type(target) if callable(target) and not hasattr(type(target), "evaluate") else None
     settings = None
     if kind is not None:
         settings = read_settings(kind, table or {}, f"spotcheck.toml: scoring.settings.{source.name}")
-        made = _called(source, target, settings=settings)
+        made = _called(target, settings=settings)
     elif table is not None:
         raise SettingsError(
             f"spotcheck.toml: scoring.settings.{source.name}: {source.module}:{source.path} takes no settings; "
             "a factory has a parameter named settings"
         )
     else:
-        made = _called(source, target) if inspect.isclass(target) else target
+        made = _called(target) if inspect.isclass(target) else target
     version = _version(source, made, target)
     try:
         code = code_hash(target, module, source.path) if version is None else None
@@ -73,7 +79,9 @@ def _imported(source: ScorerSource) -> ModuleType:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the command's answer
             return importlib.import_module(source.module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 code that is not ours
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 code that is not ours
         raise SettingsError(f"{source.where}: {source.module} cannot be imported: {_told(error)}") from None
 
 
@@ -89,12 +97,9 @@ def _found(source: ScorerSource, module: ModuleType) -> Any:  # noqa: ANN401 wha
     return target
 
 
-def _called(source: ScorerSource, target: Callable[..., object], **settings: object) -> object:
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return target(**settings)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 code that is not ours
-        raise SettingsError(f"{source.where}: {source.path} cannot be made: {_told(error)}") from None
+def _called(target: Callable[..., object], **settings: object) -> object:
+    with contextlib.redirect_stdout(sys.stderr):
+        return target(**settings)
 
 
 def _as_evaluate(source: ScorerSource, made: object) -> Callable[[Run, Context], object]:

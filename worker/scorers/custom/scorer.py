@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import json
 import math
 import numbers
 import sys
@@ -89,7 +90,9 @@ class CustomScorer(Heuristic):
             return as_outcome(said)
         except ScorerTimeout:
             return unscored(f"{FAILED}:timeout", rationale=f"took more than {MAX_SECONDS:g} seconds")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 code that is not ours
+        except KeyboardInterrupt:  # a person's Ctrl-C
+            raise
+        except BaseException as error:  # noqa: BLE001 code that is not ours may raise a SystemExit or CancelledError too
             return unscored(f"{FAILED}:{_kind(error)}", rationale=_story(error))
 
 
@@ -102,6 +105,8 @@ def as_outcome(said: object) -> Outcome:
     """
     if said is None:
         return unscored(NOTHING_SAID)
+    if type(said).__module__ == "numpy" and type(said).__name__ in ("bool", "bool_"):  # what numpy's comparisons give
+        said = bool(said)
     if isinstance(said, bool):
         return scored(1.0, label="pass") if said else scored(0.0, label="fail")
     if isinstance(said, numbers.Real):
@@ -126,6 +131,10 @@ def _checked(outcome: Outcome) -> Outcome:
         return unscored(
             f"{FAILED}:wrong_type", rationale="returned an Outcome without a value or a reason, or with both"
         )
+    try:
+        json.dumps(again.evidence, allow_nan=False)
+    except (TypeError, ValueError):  # found when it is stored, it would cost the runs that are stored with this one
+        return unscored(f"{FAILED}:wrong_type", rationale="returned an Outcome whose evidence is no JSON")
     return again
 
 

@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, update
 
 from worker.store.meta import get_meta, meta, set_meta_once
+from worker.store.results.outbox import IMPOSSIBLE_S
 
 _KEY = "destination:{}"
 _NEW = "{}"
@@ -48,7 +49,8 @@ def acquire(connection: Connection, name: str, now: datetime, lease_s: float) ->
     stored = get_meta(connection, _KEY.format(name)) or set_meta_once(connection, _KEY.format(name), _NEW)
     fields = orjson.loads(stored)
     leased_until, not_before = _time(fields.get("leased_until")), _time(fields.get("not_before"))
-    if any(at is not None and at > now for at in (leased_until, not_before)):
+    ahead = now + timedelta(seconds=IMPOSSIBLE_S)
+    if any(at is not None and now < at <= ahead for at in (leased_until, not_before)):
         return None
     return _write(connection, name, stored, DestinationState(fields.get("failures", 0), not_before), now, lease_s)
 

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select, update
 
 from worker.store.insert import insert_ignore
 from worker.store.results.alerts import outbox
+
+IMPOSSIBLE_S = 2 * 86_400.0
+"""Nothing is put off for more than a day. A time further ahead than this was written under a clock that has been set
+back since; it does not count, or messages would wait until that time comes."""
 
 
 class OutboxMessage(NamedTuple):
@@ -39,7 +43,7 @@ def post(connection: Connection, alert_pk: int, destination: str, body: str, now
 
 def destinations_due(connection: Connection, now: datetime) -> set[str]:
     """Destinations that a message is due for; index `outbox_due`."""
-    due = select(outbox.c.destination).where(outbox.c.state == "queued", outbox.c.not_before <= now)
+    due = select(outbox.c.destination).where(outbox.c.state == "queued", _is_due(now))
     return set(connection.execute(due.distinct()).scalars())
 
 
@@ -56,7 +60,7 @@ def claim(connection: Connection, destination: str, now: datetime, lease_s: floa
     """
     due = (
         select(outbox.c.pk, outbox.c.message_id, outbox.c.destination, outbox.c.body, outbox.c.attempt)
-        .where(outbox.c.state == "queued", outbox.c.destination == destination, outbox.c.not_before <= now)
+        .where(outbox.c.state == "queued", outbox.c.destination == destination, _is_due(now))
         .order_by(outbox.c.pk)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -67,6 +71,10 @@ def claim(connection: Connection, destination: str, now: datetime, lease_s: floa
     leased = {"attempt": row.attempt + 1, "not_before": now + timedelta(seconds=lease_s)}
     connection.execute(update(outbox).where(outbox.c.pk == row.pk).values(**leased))
     return OutboxMessage(row.pk, row.message_id, row.destination, row.body, row.attempt + 1)
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return or_(outbox.c.not_before <= now, outbox.c.not_before > now + timedelta(seconds=IMPOSSIBLE_S))
 
 
 def sent(connection: Connection, message: OutboxMessage, now: datetime) -> None:
