@@ -109,6 +109,31 @@ class JudgeServer:
         if self._thread is not None:
             self._thread.join()
 
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | Awaitable[Answer]:
+        """What a request is answered: a list of models, a verdict, or what the server has elsewhere."""
+        route = (method, path.partition("?")[0])
+        if route == ("GET", "/v1/models"):
+            model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "spotcheck"}
+            return Answer(body={"object": "list", "data": [model]})
+        if route != ("POST", self.path):
+            return self.elsewhere(method, path, headers, body) or refused(404, f"no {method} {path} here")
+        try:
+            request = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return refused(400, "the body is not JSON")
+        if not isinstance(request, dict):
+            return refused(400, "the body is not an object")
+        try:
+            return self.answer(request, headers)
+        except Exception as exc:  # noqa: BLE001 a script of a test may raise anything; the client gets a 500
+            return self.broken(exc)
+
+    def broken(self, exc: Exception) -> Answer:
+        """What a client gets when the answerer raised: a 500; the error is kept for whoever runs the server."""
+        self.requests.failures.append(exc)
+        log.error("the simulated judge's answerer failed", exc_info=exc)
+        return refused(500, "the answerer failed")
+
     async def _serve(self, started: "Future[None]") -> None:
         halted = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -201,7 +226,7 @@ class _Connection(asyncio.Protocol):
         requests.max_in_flight = max(requests.max_in_flight, requests.in_flight)
         self._busy = True
         keep = headers.get("connection", "").lower() != "close"
-        answer = self._answer(method, path, headers, body)
+        answer = self.server.respond(method, path, headers, body)
         if isinstance(answer, Answer) and not answer.delay_s and answer.endless_every_s is None:
             self._send(answer, keep)
             self._answered()
@@ -221,35 +246,12 @@ class _Connection(asyncio.Protocol):
         if not task.cancelled():
             self._next()
 
-    def _answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | Awaitable[Answer]:
-        route = (method, path.partition("?")[0])
-        if route == ("GET", "/v1/models"):
-            model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "spotcheck"}
-            return Answer(body={"object": "list", "data": [model]})
-        if route != ("POST", self.server.path):
-            return self.server.elsewhere(method, path, headers, body) or refused(404, f"no {method} {path} here")
-        try:
-            request = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return refused(400, "the body is not JSON")
-        if not isinstance(request, dict):
-            return refused(400, "the body is not an object")
-        try:
-            return self.server.answer(request, headers)
-        except Exception as exc:  # noqa: BLE001 a script of a test may raise anything; the client gets a 500
-            return self._broken(exc)
-
-    def _broken(self, exc: Exception) -> Answer:
-        self.server.requests.failures.append(exc)
-        log.error("the simulated judge's answerer failed", exc_info=exc)
-        return refused(500, "the answerer failed")
-
     async def _later(self, answer: Answer | Awaitable[Answer], keep: bool) -> None:
         if not isinstance(answer, Answer):
             try:
                 answer = await answer
             except Exception as exc:  # noqa: BLE001 a script of a test may raise anything; the client gets a 500
-                answer = self._broken(exc)
+                answer = self.server.broken(exc)
         await asyncio.sleep(answer.delay_s)
         if answer.endless_every_s is None:
             self._send(answer, keep)
