@@ -290,6 +290,16 @@ def test_what_was_put_off_under_a_clock_years_ahead_leaves_when_it_is_set_back(
     assert deliver(opened, NOW, sinks=sinks).sent == 4
 
 
+def test_a_worker_that_is_told_to_stop_begins_no_other_message(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+    post(opened, 3, "a")
+    assert deliver(opened, NOW, sinks=to(a=receiver.url), stop=lambda: len(receiver.got) > 1).sent == 2
+    assert deliver(opened, NOW + SECOND, sinks=to(a=receiver.url)).sent == 1
+    assert numbers(receiver) == [0, 1, 2]
+
+
 def test_messages_that_waited_before_the_upgrade_go_on(opened: Project, receivers: Callable[[], Receiver]) -> None:
     """Their destination is `webhook`, one is put off, one is leased by a process of the old version."""
     receiver = receivers()

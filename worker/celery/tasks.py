@@ -147,7 +147,7 @@ def deliver_now() -> None:
     """Send alerts that wait for the webhook; nothing leaves in a rehearsal. Idempotent; every 30 s from beat."""
     with _from_beat("deliver") as project:
         if project is not None and project.settings.clock.is_real:
-            deliver(project, datetime.now(UTC))
+            deliver(project, datetime.now(UTC), stop=this_process.is_stopping)
 
 
 def _log_drift(drift: Drift) -> None:

@@ -37,6 +37,8 @@ def drain_heuristics(
             claimed = queue.claim(max_jobs, scorer_pks).work
             if not claimed:
                 break
+            if isinstance(claimed[0].scorer, CustomScorer):
+                claimed = _one_suspect(queue, claimed)
             done = _score(queue, claimed, until, stop)
             count = queue.settle(done)
             on_progress(count)
@@ -49,6 +51,18 @@ def _groups(queue: JobQueue) -> list[tuple[list[int], int]]:
     custom = [pk for pk in queue.scorers.pks if isinstance(queue.scorers.get(pk), CustomScorer)]
     built_in = [pk for pk in queue.scorers.pks if pk not in custom]
     return [(built_in, HEURISTICS_AT_ONCE), *(([pk], CUSTOM_AT_ONCE) for pk in custom)]
+
+
+def _one_suspect(queue: JobQueue, claimed: list[ClaimedJob]) -> list[ClaimedJob]:
+    """Of jobs whose last attempt ended with its process, the first alone: whichever of them ended it takes none along.
+
+    The rest is released untried. Where there is no such job, all that was claimed.
+    """
+    suspect = next((work for work in claimed if work.job.attempt > 1), None)
+    if suspect is None:
+        return claimed
+    queue.release_untried([work.job for work in claimed if work is not suspect])
+    return [suspect]
 
 
 def _score(queue: JobQueue, claimed: Sequence[ClaimedJob], until: float, stop: Stop) -> list[Settled]:

@@ -54,7 +54,11 @@ class Delivered(NamedTuple):
 
 
 def deliver(
-    project: Project, now: datetime, *, sinks: Mapping[str, Callable[[HttpClient], Sink]] | None = None
+    project: Project,
+    now: datetime,
+    *,
+    sinks: Mapping[str, Callable[[HttpClient], Sink]] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Delivered:
     """Send what is due. At least once: a receiver tells repeats by the message's id. Safe at any moment, by anyone.
 
@@ -65,6 +69,7 @@ def deliver(
         now: The time, for signatures and waits.
         sinks: What delivers to each destination; those that have an address in the settings when not given. Messages
             for other destinations stay in the outbox.
+        stop: Asked before each message; once true no other is begun.
 
     Raises:
         SettingsError: A destination's address or secret cannot be used; what was due for the others has left.
@@ -84,7 +89,7 @@ def deliver(
     stopping = threading.Event()
     with ThreadPoolExecutor(len(queues), thread_name_prefix="deliver") as pool:
         try:
-            running = [pool.submit(queue.drain, stopping) for queue in queues]
+            running = [pool.submit(queue.drain, lambda: stopping.is_set() or stop()) for queue in queues]
             wait(running)
         except BaseException:  # Ctrl-C: each ends after the message that it is sending
             stopping.set()
@@ -105,14 +110,14 @@ class _Queue:
         self._clock = clock
         self._until = clock() + timedelta(seconds=_ROUND_S)
 
-    def drain(self, stopping: threading.Event) -> Delivered:
-        """Deliver until nothing is due, the destination fails, another process has it, or the round's time is over."""
+    def drain(self, stop: Callable[[], bool]) -> Delivered:
+        """Deliver until nothing is due, the destination fails, another has it, a stop is asked for, or time is up."""
         sent = put_off = failed = 0
         with HttpClient() as http:
             sink = self._build(http)
             with self._store.write() as connection:
                 held = destinations.acquire(connection, self._name, self._clock(), LEASE_S)
-            while held is not None and not stopping.is_set() and self._clock() < self._until:
+            while held is not None and not stop() and self._clock() < self._until:
                 held, message = self._claim(held)
                 if held is None or message is None:
                     break
