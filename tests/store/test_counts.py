@@ -151,3 +151,13 @@ def test_the_counts_reconcile_at_any_moment_while_others_work(store: Store) -> N
     thread.join()
     assert broken == []
     assert ledger.count(scorers).scored >= 200
+
+
+def test_why_runs_have_no_score_is_counted_by_reason(store: Store) -> None:
+    ledger = Ledger(store)
+    ledger.add_runs(10)
+    scorers = ledger.register(heuristic())
+    ledger.draw(scorers)
+    with store.read() as connection:
+        [(_, found)] = counts.missing_score_reasons(connection, since=NIGHT, task_type=None).items()
+    assert (sum(found.waiting.values()), found.unscored) == (10, {})

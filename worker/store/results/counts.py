@@ -128,8 +128,9 @@ def missing_score_reasons(
         .where(job.c.night >= since, job.c.state.in_(("queued", "leased")))
         .group_by(*by, job.c.lane)
     )
+    reason_or_unknown = func.coalesce(score.c.reason, "unknown")  # to PostgreSQL two of these are two expressions
     without = (
-        select(*by, func.coalesce(score.c.reason, "unknown"), func.count(score.c.run_pk.distinct()))
+        select(*by, reason_or_unknown, func.count(score.c.run_pk.distinct()))
         .join(scorer, scorer.c.pk == score.c.scorer_pk)
         .where(
             score.c.night >= since,
@@ -137,7 +138,7 @@ def missing_score_reasons(
             score.c.purpose == "production",
             score.c.outcome == "unscored",
         )
-        .group_by(*by, func.coalesce(score.c.reason, "unknown"))
+        .group_by(*by, reason_or_unknown)
     )
     if task_type is not None:
         open_jobs = open_jobs.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
