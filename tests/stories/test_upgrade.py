@@ -155,6 +155,17 @@ def test_every_answer_of_the_release_is_given_again_after_the_upgrade(left: Left
         assert _without(said.json, left.expected["left_out_of_answers"].get(name, [])) == expected, name
 
 
+def test_a_command_that_only_reads_gives_no_series_its_settings(left: Left) -> None:
+    """As when somebody asks from another folder, before the worker of the new release has started."""
+    before = left.ask("SELECT * FROM scorer ORDER BY pk")
+    schema = '[scoring.schemas.refund]\ntype = "object"\n'
+    (left.shell.folder / "spotcheck.toml").write_text(schema, encoding="utf-8")
+    assert left.shell("db", "upgrade").code == 0
+    for command in ("status", "report --json", "trends"):
+        assert left.shell(*command.split(), **left.clock).code == 0
+    assert left.ask("SELECT * FROM scorer ORDER BY pk") == before
+
+
 def test_the_work_goes_on_with_no_new_series_nothing_asked_again_and_no_finding_lost(left: Left) -> None:
     assert left.shell("db", "upgrade").code == 0
     series = left.ask("SELECT pk, name, version, series, kind FROM scorer ORDER BY pk")

@@ -137,8 +137,22 @@ class ScorerSet:
         if not self._broken:
             return loaded
         with self._store.read() as connection:
-            stored = {entry.key.name: entry for entry in enrol.registered(connection)}  # the last of a name
-        return loaded + [stored[name] for name in self._broken if name in stored]
+            return loaded + self._last_of_broken(enrol.registered(connection))
+
+    def in_force_unstored(self) -> list[Registered]:
+        """What `in_force` gives, without storing anything: a command that only reads must start or take over no series.
+
+        The key of a scorer that is not stored yet is -1.
+        """
+        entries = [(scorer.key, scorer.applies_to) for scorer in self.all]
+        with self._store.read() as connection:
+            existing = enrol.registered(connection)
+        loaded = [enrol.stored_as(existing, key) or Registered(-1, key, applies_to) for key, applies_to in entries]
+        return loaded + self._last_of_broken(existing)
+
+    def _last_of_broken(self, existing: Sequence[Registered]) -> list[Registered]:
+        stored = {entry.key.name: entry for entry in existing}  # the last of a name
+        return [stored[name] for name in self._broken if name in stored]
 
     def _report_new_series(self, existing: Sequence[Registered], added: Sequence[Registered]) -> None:
         """One line for each scorer that is new in the store while another version of it is there."""

@@ -60,12 +60,12 @@ def read_counts(project: Project, first: date | None, last: date | None, now: da
         last: Last night, included; None for the newest with runs.
         now: The time by the schedule's clock.
     """
-    active = project.scorers.in_force()
+    active = project.scorers.in_force_unstored()
     start = project.nights.start()
     with project.store.read() as connection:
         span = runs.night_span(connection)
         last = last or max(span[1] if span else project.nights.last_over(now), first or date.min)
         first = first or last - timedelta(days=min(_NIGHTS - 1, last.toordinal() - 1))
         rows = counts.night_counts(connection, first, last, active, start)
-        keys = {(entry.key.name, entry.key.series): entry.key for entry in enrol.registered(connection)}
+        keys = {(entry.key.name, entry.key.series): entry.key for entry in [*active, *enrol.registered(connection)]}
         return CountWindow(first, last, rows, keys, set(draws.drawn_nights(connection, first, last)))

@@ -128,7 +128,7 @@ class StatusReader:
             SettingsError, RubricError: A scorer in force is wrong.
         """
         if self._in_force is None:
-            models = (_model(registered.key) for registered, _ in self._project.scorers.register())
+            models = (_model(scorer.key) for scorer in self._project.scorers.all)
             self._in_force = list(dict.fromkeys(model for model in models if model is not None))
         with self._project.store.read() as connection:
             return self._read(connection, self._in_force)
