@@ -64,8 +64,8 @@ def test_an_address_that_is_no_folders_default_is_named_whole(shell: Shell, tmp_
     )
 
 
-def test_a_read_does_not_migrate_an_empty_postgresql(shell: Shell, postgres_url: Callable[[], str]) -> None:
-    url = postgres_url()
+def test_a_read_does_not_migrate_an_empty_postgresql(shell: Shell, empty_postgres_url: Callable[[], str]) -> None:
+    url = empty_postgres_url()
     shell.environ["SPOTCHECK_DATABASE_URL"] = url
     line = shell.refused("alerts", code=5)
     assert "is empty; ingest fills it (spotcheck ingest), or is this the wrong database?" in line

@@ -51,7 +51,7 @@ def test_what_is_copied_is_there_and_is_sent_to_the_engine() -> None:
         assert (ROOT / source).exists()
         assert not is_ignored(source)
     for inside in (
-        "worker/celery.py",
+        "worker/celery/config.py",
         "worker/store/migrations/versions/0001_the_first_schema.py",
         "prompts/_shared/judge.md.j2",
     ):

@@ -161,8 +161,9 @@ def test_a_command_that_only_reads_gives_no_series_its_settings(left: Left) -> N
     schema = '[scoring.schemas.refund]\ntype = "object"\n'
     (left.shell.folder / "spotcheck.toml").write_text(schema, encoding="utf-8")
     assert left.shell("db", "upgrade").code == 0
-    for command in ("status", "report --json", "trends"):
-        assert left.shell(*command.split(), **left.clock).code == 0
+    environ = {**left.clock, "SPOTCHECK_JUDGE_MODEL": "m", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+    for command in ("status", "report --json", "trends", "sample --since 2026-10-25 --until 2026-10-26 --dry-run"):
+        assert left.shell(*command.split(), **environ).code == 0
     assert left.ask("SELECT * FROM scorer ORDER BY pk") == before
 
 

@@ -144,11 +144,20 @@ class ScorerSet:
 
         The key of a scorer that is not stored yet is -1.
         """
-        entries = [(scorer.key, scorer.applies_to) for scorer in self.all]
         with self._store.read() as connection:
             existing = enrol.registered(connection)
-        loaded = [enrol.stored_as(existing, key) or Registered(-1, key, applies_to) for key, applies_to in entries]
-        return loaded + self._last_of_broken(existing)
+        return [registered for registered, _ in self._as_stored(existing)] + self._last_of_broken(existing)
+
+    def unstored(self) -> "list[tuple[Registered, Scorer]]":
+        """What `register` gives, without storing anything; the key of a scorer that is not stored yet is -1."""
+        with self._store.read() as connection:
+            return self._as_stored(enrol.registered(connection))
+
+    def _as_stored(self, existing: Sequence[Registered]) -> "list[tuple[Registered, Scorer]]":
+        return [
+            (enrol.stored_as(existing, scorer.key) or Registered(-1, scorer.key, scorer.applies_to), scorer)
+            for scorer in self.all
+        ]
 
     def _last_of_broken(self, existing: Sequence[Registered]) -> list[Registered]:
         stored = {entry.key.name: entry for entry in existing}  # the last of a name
@@ -164,16 +173,15 @@ class ScorerSet:
 
     def in_batches(self, *, is_backfill: bool) -> list[int]:
         """Store keys of the scorers whose jobs go to the batch lane; empty where no judge is configured."""
-        if not self._settings.is_judge_configured:
-            return []
-        lane_of = self._settings.judge.lane_of
         return [
-            registered.pk
-            for registered, scorer in self.register()
-            if registered.key.kind == "judge"
-            and scorer.is_batchable
-            and (self.lane or lane_of(registered.key.name, is_backfill=is_backfill)) == "batch"
+            registered.pk for registered, scorer in self.register() if self.is_batched(scorer, is_backfill=is_backfill)
         ]
+
+    def is_batched(self, scorer: "Scorer", *, is_backfill: bool) -> bool:
+        """Whether the jobs of a scorer go to the batch lane."""
+        if not (self._settings.is_judge_configured and scorer.key.kind == "judge" and scorer.is_batchable):
+            return False
+        return (self.lane or self._settings.judge.lane_of(scorer.key.name, is_backfill=is_backfill)) == "batch"
 
     def send(self, lane: JudgeLane) -> int:
         """Move what is queued for a judge to another lane.

@@ -24,8 +24,7 @@ def of_strata(project: Project, strata: Sequence[StratumDraw]) -> Cost:
         return Cost(0.0, 0.0, 0.0)
     batch_price = project.settings.judge.tier_prices["batch"]
     usd = at_once = in_batches = 0.0
-    batched = {is_backfill: set(project.scorers.in_batches(is_backfill=is_backfill)) for is_backfill in (False, True)}
-    for registered, scorer in project.scorers.register():
+    for registered, scorer in project.scorers.unstored():
         if registered.key.kind != "judge":
             continue
         applies = registered.applies_to
@@ -41,7 +40,7 @@ def of_strata(project: Project, strata: Sequence[StratumDraw]) -> Cost:
             return Cost(None, None, None)
         for one in own:
             price = one.sampled * each
-            is_batched = registered.pk in batched[project.nights.is_backfill(one.night)]
+            is_batched = project.scorers.is_batched(scorer, is_backfill=project.nights.is_backfill(one.night))
             at_once += price
             usd += price * (batch_price if is_batched else 1.0)
             in_batches += price * (batch_price if scorer.is_batchable else 1.0)
