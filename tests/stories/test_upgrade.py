@@ -221,17 +221,20 @@ def test_the_settings_at_the_upgrade_define_the_series_that_a_later_schema_leave
     assert left.shell("db", "upgrade").code == 0
     ask = "SELECT pk, series FROM scorer WHERE name = 'valid_json' ORDER BY pk"
     (before,) = left.ask(ask)
-    assert left.shell("sample", "--json", **left.clock).code == 0
+    assert left.shell("sample", "--since", "2026-10-25", "--until", "2026-10-25", "--json", **left.clock).code == 0
     assert left.ask(ask) == [before]
     settings = left.shell.folder / "spotcheck.toml"
     original = settings.read_text(encoding="utf-8")
     settings.write_text(original.replace("minimum = 0", "minimum = 1"), encoding="utf-8")
-    said = left.shell("sample", "--json", **left.clock)
+    said = left.shell("sample", "--since", "2026-10-25", "--until", "2026-10-25", "--json", **left.clock)
     assert said.code == 0
     _, after = left.ask(ask)
     assert re.fullmatch(r"1\+[0-9a-f]{8}", after["series"])
     line = f"valid_json: new series {after['series']}, not compared with {before['series']}; changed: settings"
     assert line in said.err.splitlines()
     settings.write_text(original, encoding="utf-8")
-    assert "new series" not in left.shell("sample", "--json", **left.clock).err
+    assert (
+        "new series"
+        not in left.shell("sample", "--since", "2026-10-25", "--until", "2026-10-25", "--json", **left.clock).err
+    )
     assert left.ask(ask) == [before, after]
