@@ -78,9 +78,19 @@ def test_what_waits_is_told_with_where_it_goes(capped: Shell, monkeypatch: pytes
     monkeypatch.setenv("SPOTCHECK_WEBHOOK_URL", nobody())
     soon = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     assert capped("ingest", "-", stdin=lines(a_document("r7", ended_at=soon, cost_usd=3.0))).code == 0
-    assert "\n1 message on the way to the webhook\n" in capped("alerts", "--send").out
+    assert "\n1 message on the way to webhook\n" in capped("alerts", "--send").out
     (alert,) = [each for each in capped("alerts", "--json").json["alerts"] if each["run_id"] == "r7"]
     (sent,) = alert["sent"]
     assert (sent["destination"], sent["state"], sent["said"]) == ("webhook", "queued", "Connection refused")
     monkeypatch.delenv("SPOTCHECK_WEBHOOK_URL")
-    assert "\n1 message on the way, to no address now\n" in capped("alerts").out
+    assert "\n1 message on the way to webhook, which has no address now\n" in capped("alerts").out
+
+
+def test_a_wrong_address_hides_nothing_of_the_night(capped: Shell) -> None:
+    wrong = {"SPOTCHECK_WEBHOOK_URL": "hooks.example/x"}
+    dear = a_document("dear", ended_at=datetime.now(UTC).isoformat(), cost_usd=9.0)
+    assert capped("ingest", "-", stdin=lines(dear), **wrong).code == 0
+    said = capped("nightly", **wrong)
+    assert said.code == 0
+    assert "runs drawn" in said.out or "no night is due" in said.out
+    assert "alerts wait, since SPOTCHECK_WEBHOOK_URL is not an address; write https://HOST/PATH" in said.err

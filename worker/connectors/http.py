@@ -38,7 +38,7 @@ class HttpAnswer(NamedTuple):
     text: str
     """The answer, or what went wrong, as one printable line."""
     retry_after_s: float | None = None
-    """What the server asked to wait, seconds, 0 to a day; None when it text nothing."""
+    """What the server asked to wait, seconds, 0 to a day; None when it said nothing."""
 
 
 class HttpClient:

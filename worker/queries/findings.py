@@ -30,6 +30,8 @@ class AlertList(NamedTuple):
     """By the number of the alert; one without messages is absent."""
     outbox: Mapping[str, int]
     """Messages of all alerts by state."""
+    queued: Mapping[str, int]
+    """Messages of all alerts that wait, by destination."""
 
 
 def list_alerts(project: Project, *, everything: bool = False, limit: int | None = None) -> AlertList:
@@ -38,11 +40,12 @@ def list_alerts(project: Project, *, everything: bool = False, limit: int | None
         listed = alerts.list_alerts(connection, everything=everything, limit=limit)
         rows = outbox.delivery(connection, [alert.alert_id or 0 for alert in listed])
         waiting = outbox.waiting(connection)
+        queued = outbox.queued_by_destination(connection)
     deliveries = {
         number: [AlertDelivery._make(row[field] for field in AlertDelivery._fields) for row in sent]
         for number, sent in rows.items()
     }
-    return AlertList(listed, deliveries, waiting)
+    return AlertList(listed, deliveries, waiting, queued)
 
 
 def list_findings(project: Project, *, everything: bool = False) -> list[Drift]:

@@ -1,6 +1,5 @@
 """`spotcheck alerts`: what people are told, and what they decide about it."""
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from worker.cli.output import counted, say, show_json
 from worker.errors import EXIT_DRIFT
 from worker.pipeline.decide import decide_alerts
 from worker.project.project import Project
-from worker.queries.findings import list_alerts
+from worker.queries.findings import AlertList, list_alerts
 from worker.queries.readiness import learning, untested
 from worker.records import Alert
 
@@ -40,7 +39,8 @@ def alerts(
     """What needs a person: changes in what every run shows, cost above a cap, and the weekly review's findings.
 
     Told now: error, abort, completion and tool-failure rates, cost and steps a run, runs and days above a cap. Told in
-    the review: changes of quality. With SPOTCHECK_WEBHOOK_URL each is sent there, signed, until it has arrived.
+    the review: changes of quality. Each is sent, until it arrives, to every destination that is set, like
+    SPOTCHECK_WEBHOOK_URL.
 
     Examples: spotcheck alerts · spotcheck alerts --acknowledge 3 · spotcheck alerts --mute 3 --nights 14
     """
@@ -62,31 +62,38 @@ def alerts(
         ]
         show_json({"alerts": listed, "outbox": found.outbox})
     else:
-        _show(opened, found.alerts, found.outbox)
+        _show(opened, found)
     if fail_on_drift and any(alert.state == "open" for alert in found.alerts):
         raise typer.Exit(EXIT_DRIFT)
 
 
-def _show(opened: Project, found: Sequence[Alert], outbox: Mapping[str, int]) -> None:
-    open_now = sum(1 for alert in found if alert.urgency == "now" and alert.state == "open")
+def _show(opened: Project, found: AlertList) -> None:
+    open_now = sum(1 for alert in found.alerts if alert.urgency == "now" and alert.state == "open")
     told = f"{counted(open_now, 'alert')} to look at now" if open_now else "nothing needs you now"
-    rest = sum(1 for alert in found if alert.urgency == "review")
-    missing = None if found else untested(learning(opened))
+    rest = sum(1 for alert in found.alerts if alert.urgency == "review")
+    missing = None if found.alerts else untested(learning(opened))
     say(told + (f", {rest:,} for the weekly review" if rest else "") + (f"; {missing}" if missing else ""))
-    for alert in found:
+    for alert in found.alerts:
         say()
         say(f"[{alert.alert_id}] {alert.urgency.upper():<6} {alert.text}")
         is_timed = alert.state == "muted" and alert.muted_until is not None
         state = f"muted until {alert.muted_until}" if is_timed else alert.state
         finding = "" if alert.finding_id is None else f" · finding {alert.finding_id}"
-        say(f"    {state} · night {alert.night} · told {alert.raised_at:%Y-%m-%d %H:%M} UTC{finding}")
-    if outbox.get("queued"):
-        to = " and ".join(opened.settings.sinks)
-        say(f"\n{counted(outbox['queued'], 'message')} on the way" + (f" to the {to}" if to else ", to no address now"))
-    if outbox.get("failed"):
-        say(f"\n{counted(outbox['failed'], 'message')} nobody took; `spotcheck alerts --json` says why")
-    if not opened.settings.sinks and found:
+        told_at = f"told {alert.raised_at:%Y-%m-%d %H:%M} UTC"
+        say(f"    {state} · night {alert.night} · {told_at}{finding}{_sent(found, alert)}")
+    for name, count in sorted(found.queued.items()):
+        missing_address = "" if name in opened.settings.sinks else ", which has no address now"
+        say(f"\n{counted(count, 'message')} on the way to {name}{missing_address}")
+    if found.outbox.get("failed"):
+        say(f"\n{counted(found.outbox['failed'], 'message')} nobody took; `spotcheck alerts --json` says why")
+    if not opened.settings.sinks and found.alerts:
         say("\nnothing is sent anywhere: set SPOTCHECK_WEBHOOK_URL (and SPOTCHECK_WEBHOOK_SECRET) to be told")
+
+
+def _sent(found: AlertList, alert: Alert) -> str:
+    """Which destinations have taken the message of an alert."""
+    taken = [row.destination for row in found.deliveries.get(alert.alert_id or 0, ()) if row.state == "sent"]
+    return f" · sent to {', '.join(taken)}" if taken else ""
 
 
 def alert_json(alert: Alert) -> dict[str, Any]:

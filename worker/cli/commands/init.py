@@ -83,7 +83,7 @@ time_zone = "UTC"           # nights and weeks are counted in it, like "Europe/B
 false_alarms_per_year = 2   # drift findings that chance may cause, for the whole project
 # run_cost_usd = 2.0        # the agent's cost of one run above this is told at once
 # agent_daily_spend_usd = 500
-# send = "all"              # or "now": keep the weekly review's findings off the webhook
+# send = "all"              # or "now": send only what is told at once
 
 [intake]                    # what is longer is cut (texts, results, steps) or rejected (lines)
 # max_line_bytes = 16000000

@@ -105,7 +105,7 @@ def nightly(
         seen = watch(opened, now()).found
     if not wait:
         wake_due(opened, wake)
-        deliver(opened, now())
+        _send_alerts(opened)
         answer["open"] = open_jobs(opened)
         _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
         return
@@ -113,7 +113,7 @@ def nightly(
     waited = _wait(opened, wake)
     with progress("summarise and compare"):
         found = seen + finish(opened, now())
-    deliver(opened, now())
+    _send_alerts(opened)
     answer |= {"open": waited.still_open, "findings": [finding_json(one) for one in found]}
     rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
     _answer(answer, f"{words}; {rest}", as_json=as_json)
@@ -153,6 +153,14 @@ def _draw(opened: Project, nights: Sequence[date]) -> list[StratumDraw]:
             bar.set(index, len(nights))
             strata += draw_night(opened, each, now())
     return strata
+
+
+def _send_alerts(opened: Project) -> None:
+    """Send what waits. A destination's wrong address must not hide what the night gave: it is one line on stderr."""
+    try:
+        deliver(opened, now())
+    except SettingsError as error:
+        note(f"alerts wait, since {error}")
 
 
 def _wait(opened: Project, wake: Waking) -> Waited:

@@ -118,6 +118,12 @@ def delivery(connection: Connection, alert_pks: Sequence[int]) -> dict[int, list
     return by_alert
 
 
+def queued_by_destination(connection: Connection) -> dict[str, int]:
+    """How many messages wait for each destination; one that nothing waits for is absent."""
+    count = select(outbox.c.destination, func.count()).where(outbox.c.state == "queued")
+    return {row[0]: row[1] for row in connection.execute(count.group_by(outbox.c.destination))}
+
+
 def waiting(connection: Connection) -> dict[str, int]:
     """Messages in the outbox by state."""
     statement = select(outbox.c.state, func.count()).group_by(outbox.c.state)
