@@ -105,6 +105,16 @@ class SourceContract:
         good = [record.parsed.sha for record in self.read(self.good) if isinstance(record, Accepted)]
         assert [record.parsed.sha for record in records if isinstance(record, Accepted)] == good
 
+    @pytest.mark.parametrize("mark", ['"', "'", "\r", "\n", "\x0c", "\u2028"])
+    def test_a_mark_within_each_run_makes_none_of_them_vanish(self, mark: str) -> None:
+        """Each is taken, or stands in what was rejected: a quote in two runs must not swallow what is between."""
+        ids = [record.parsed.run.run_id for record in self.read(self.good) if isinstance(record, Accepted)]
+        raw = self.good
+        for run_id in ids:
+            raw = raw.replace(run_id.encode(), (run_id + mark).encode())
+        told = repr(self.read(raw))
+        assert [run_id for run_id in ids if run_id not in told] == []
+
     @settings(deadline=None, max_examples=50)
     @given(st.data())
     def test_a_stream_cut_anywhere_gives_the_runs_before_the_cut(self, data: st.DataObject) -> None:
