@@ -1,7 +1,7 @@
 """The scorers of one project: built from the settings and the prompts folders, and registered in the store."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -137,7 +137,7 @@ class ScorerSet:
         if not self._broken:
             return loaded
         with self._store.read() as connection:
-            return loaded + self._last_of_broken(enrol.registered(connection))
+            return loaded + _last_of(self._broken, enrol.registered(connection))
 
     def in_force_unstored(self) -> list[Registered]:
         """What `in_force` gives, without storing anything: a command that only reads must start or take over no series.
@@ -146,22 +146,12 @@ class ScorerSet:
         """
         with self._store.read() as connection:
             existing = enrol.registered(connection)
-        return [registered for registered, _ in self._as_stored(existing)] + self._last_of_broken(existing)
+        return [registered for registered, _ in _as_stored(self.all, existing)] + _last_of(self._broken, existing)
 
     def unstored(self) -> "list[tuple[Registered, Scorer]]":
         """What `register` gives, without storing anything; the key of a scorer that is not stored yet is -1."""
         with self._store.read() as connection:
-            return self._as_stored(enrol.registered(connection))
-
-    def _as_stored(self, existing: Sequence[Registered]) -> "list[tuple[Registered, Scorer]]":
-        return [
-            (enrol.stored_as(existing, scorer.key) or Registered(-1, scorer.key, scorer.applies_to), scorer)
-            for scorer in self.all
-        ]
-
-    def _last_of_broken(self, existing: Sequence[Registered]) -> list[Registered]:
-        stored = {entry.key.name: entry for entry in existing}  # the last of a name
-        return [stored[name] for name in self._broken if name in stored]
+            return _as_stored(self.all, enrol.registered(connection))
 
     def _report_new_series(self, existing: Sequence[Registered], added: Sequence[Registered]) -> None:
         """One line for each scorer that is new in the store while another version of it is there."""
@@ -200,6 +190,20 @@ class ScorerSet:
         from worker.scorers.protocol import Context
 
         return {pair: Context(reference=reference_of(rows.get(pair))) for pair in nights_and_types}
+
+
+def _as_stored(scorers: "Sequence[Scorer]", existing: Sequence[Registered]) -> "list[tuple[Registered, Scorer]]":
+    """Each scorer with its row; with the key -1 where it has none yet."""
+    return [
+        (enrol.stored_as(existing, scorer.key) or Registered(-1, scorer.key, scorer.applies_to), scorer)
+        for scorer in scorers
+    ]
+
+
+def _last_of(names: Iterable[str], existing: Sequence[Registered]) -> list[Registered]:
+    """The newest row of each name that has one."""
+    stored = {entry.key.name: entry for entry in existing}
+    return [stored[name] for name in names if name in stored]
 
 
 def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
