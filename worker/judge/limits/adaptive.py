@@ -51,7 +51,7 @@ class CallTotals(NamedTuple):
     """With a verdict, or that the question is a bad one. What is left are refusals of the key or the account."""
 
 
-class _Window:
+class _CallWindow:
     """What came of the calls that began since the last adjustment."""
 
     def __init__(self, number: int, since: float | None) -> None:
@@ -129,7 +129,7 @@ class AdaptiveLimiter:
         self._is_growing_fast = True
         self._too_many: float | None = None
         """The limit at which too much failed last."""
-        self._window = _Window(0, None)
+        self._window = _CallWindow(0, None)
         self._refusals = _Refusals()
         self._answered = self._refused = self._failed = self._others = 0
 
@@ -261,7 +261,7 @@ class AdaptiveLimiter:
         else:
             factor = 2.0 if self._is_growing_fast else step(self.limit, self._too_many)
             self.limit = min(float(self.max_in_flight), self.limit * factor)
-        self._window = _Window(window.number + 1, max(now, self.paused_until))
+        self._window = _CallWindow(window.number + 1, max(now, self.paused_until))
 
 
 def _ready_calls(limit: int, latency_s: float) -> int:
