@@ -17,6 +17,8 @@ from worker.store.insert import insert_ignore
 from worker.store.tables import CutRow, DrawRow, JobRow, ScorerRow, SpendRow, core
 
 spend, job, draw, cut, scorer = (core(row) for row in (SpendRow, JobRow, DrawRow, CutRow, ScorerRow))
+NIGHTLY = "nightly"
+"""The account of what nights cost."""
 _NOBODY = 0
 """The account that belongs to no scorer; every locked day has one, and its row is the lock."""
 _AMOUNTS = (spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)
@@ -138,7 +140,8 @@ FORGOTTEN: dict[str, Any] = {
 
 
 def _create(connection: Connection, day: date, scorer_pk: int) -> None:
-    values = {"day": day, "scorer_pk": scorer_pk, "spent_usd": 0.0, "reserved_usd": 0.0, "presumed_usd": 0.0}
+    amounts = {"spent_usd": 0.0, "reserved_usd": 0.0, "presumed_usd": 0.0}
+    values = {"day": day, "account": NIGHTLY, "scorer_pk": scorer_pk, **amounts}
     connection.execute(insert_ignore(connection, spend), [values])
 
 

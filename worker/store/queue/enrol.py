@@ -115,7 +115,7 @@ def enrolled(connection: Connection, nights: Sequence[date]) -> dict[date, list[
 
 def enrol(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> None:
     """Enrol scorers for a night; those enrolled before stay enrolled."""
-    rows = [{"night": night, "scorer_pk": scorer.pk, "enrolled_at": now} for scorer in scorers]
+    rows = [{"night": night, "scorer_pk": scorer.pk, "enrolled_at": now, "purpose": "production"} for scorer in scorers]
     if rows:
         connection.execute(insert_ignore(connection, enrolment), rows)
 

@@ -16,6 +16,11 @@ from worker.store.tables.result import FindingRow as FindingRow
 from worker.store.tables.result import OutboxRow as OutboxRow
 from worker.store.tables.result import ScoreRow as ScoreRow
 from worker.store.tables.result import TrendRow as TrendRow
+from worker.store.tables.rubric import BlobRow as BlobRow
+from worker.store.tables.rubric import JudgmentRow as JudgmentRow
+from worker.store.tables.rubric import PromotionRow as PromotionRow
+from worker.store.tables.rubric import RevisionRow as RevisionRow
+from worker.store.tables.rubric import RubricRow as RubricRow
 from worker.store.tables.run import DrawRow as DrawRow
 from worker.store.tables.run import FigureNightRow as FigureNightRow
 from worker.store.tables.run import FigureRow as FigureRow

@@ -70,6 +70,8 @@ class JobRow(SQLModel, table=True):
     reason: str | None = Field(default=None, sa_type=CleanText)
     created_at: datetime = Field(sa_type=UtcDateTime)
     resolved_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    account: str = Field(default="nightly", sa_column_kwargs={"server_default": "nightly"})
+    """Whose money it spends: `nightly` or `backfill`."""
 
 
 class EnrolmentRow(SQLModel, table=True):
@@ -79,6 +81,8 @@ class EnrolmentRow(SQLModel, table=True):
     night: date = Field(primary_key=True)
     scorer_pk: int = Field(primary_key=True, foreign_key="scorer.pk")
     enrolled_at: datetime = Field(sa_type=UtcDateTime)
+    purpose: str = Field(default="production", sa_column_kwargs={"server_default": "production"})
+    """`production` when the night's draw enrolled it, `backfill` when a person did so later."""
 
 
 class CutRow(SQLModel, table=True):
@@ -97,6 +101,8 @@ class SpendRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "spend"
     day: date = Field(primary_key=True)
+    account: str = Field(default="nightly", primary_key=True)
+    """`nightly` or `backfill`, each with a budget of its own."""
     scorer_pk: int = Field(primary_key=True)
     """0 for what was booked before accounts were kept by scorer; that row also serves as the day's lock."""
     spent_usd: float = 0.0
@@ -196,3 +202,9 @@ class WorkerRow(SQLModel, table=True):
     pid: int
     started_at: datetime = Field(sa_type=UtcDateTime)
     seen_at: datetime = Field(sa_type=UtcDateTime)
+    revision: int | None = None
+    """Number of the revision that it works by; None before it read one, and for release 0.1."""
+    release: str | None = None
+    """Version of the program it runs."""
+    trouble: str | None = Field(default=None, sa_type=CleanText)
+    """Why its configuration is not the active one; None while it is."""

@@ -82,6 +82,8 @@ class NightRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "night"
     night: date = Field(primary_key=True)
     drawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revision: int | None = None
+    """Number of the revision by which it was drawn; None for nights of release 0.1."""
     resolved: int = 0
     """Resolved jobs at the last summary; a different count now means that the summary is out of date."""
     ended: int = 0
