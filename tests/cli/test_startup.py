@@ -22,6 +22,8 @@ HEAVY = {"aiohttp", "alembic", "celery", "genai_prices", "matplotlib", "numpy", 
 SCORERS = {"jinja2", "jsonschema", "yaml"}
 """What the scorers in force bring with them; `status` counts by scorer."""
 STORE = {"pydantic", "sqlalchemy", "sqlmodel"}
+OTHER_DATABASE = {"sqlalchemy.dialects.postgresql"}
+"""What a project on SQLite has no use for."""
 _LOADED = """
 import json, sys
 sys.argv[0] = "spotcheck"
@@ -63,11 +65,11 @@ def test_help_imports_neither_the_store_nor_settings_nor_any_command(tmp_path: P
 
 @pytest.mark.parametrize("command", ["runs", "trends", "drift", "alerts", "show r-1"])
 def test_a_reading_command_imports_no_judge_no_queue_and_no_numbers_library(taken: Shell, command: str) -> None:
-    assert not loaded(taken.folder, *command.split()) & (HEAVY | SCORERS)
+    assert not loaded(taken.folder, *command.split()) & (HEAVY | SCORERS | OTHER_DATABASE)
 
 
 def test_status_imports_the_scorers_and_no_more(taken: Shell) -> None:
-    assert not loaded(taken.folder, "status") & HEAVY
+    assert not loaded(taken.folder, "status") & (HEAVY | OTHER_DATABASE)
 
 
 def test_completing_a_name_imports_no_command(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlmodel import SQLModel
 
 from tests.support import servers, stores
+from worker.store import tables
 from worker.store.engine import Store
 
 
@@ -24,7 +24,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     else:
         opened = Store(request.getfixturevalue("emptied"))
         with opened.write() as connection:
-            names = ", ".join(f'"{name}"' for name in SQLModel.metadata.tables)
+            names = ", ".join(f'"{name}"' for name in tables.metadata().tables)
             connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
     yield opened
     opened.close()

@@ -6,11 +6,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
-from sqlmodel import SQLModel
 
 from tests.support.ledger import Ledger, at_once, heuristic
 from worker.errors import SchemaOutdated
-from worker.store import schema
+from worker.store import schema, tables
 from worker.store.engine import Store
 
 
@@ -47,13 +46,13 @@ def test_the_version_this_program_needs_is_the_newest_migration() -> None:
 def test_migrating_ends_in_the_schema_of_the_tables(store: Store) -> None:
     with store.write() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, SQLModel.metadata) == []
+        assert compare_metadata(context, tables.metadata()) == []
 
 
 def test_indexes_have_the_columns_and_conditions_of_the_tables(store: Store) -> None:
     with store.read() as connection:
         seen = inspect(connection)
-        for table in SQLModel.metadata.tables.values():
+        for table in tables.metadata().tables.values():
             found = {index["name"]: index for index in seen.get_indexes(table.name)}
             for index in table.indexes:
                 there = found[str(index.name)]

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from worker.store.insert import insert_into
 from worker.store.tables import RateRow, core
 
 pace = core(RateRow)
@@ -84,8 +84,7 @@ def record_rates(connection: Connection, readings: Sequence[RateReading], fresh:
 
 
 def _upsert(connection: Connection, values: Mapping[str, Any], *, adds: Sequence[str]) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(pace).values(**values)
+    statement = insert_into(connection, pace).values(**values)
     excluded = statement.excluded
     changed = {name: excluded[name] for name in values if name not in ("worker", "model")}
     if adds:

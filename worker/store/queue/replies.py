@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from worker.store.insert import insert_into
 from worker.store.payload import pack, unpack
 from worker.store.tables import AnswerRow, core
 
@@ -40,8 +40,7 @@ def put_many(connection: Connection, replies: Mapping[str, bytes], now: datetime
         if len(reply) <= MAX_BYTES
     ]
     if rows:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        insert = dialect.insert(answer)
+        insert = insert_into(connection, answer)
         new = {name: insert.excluded[name] for name in ("reply", "created_at")}
         connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=new), rows)
     return len(rows)

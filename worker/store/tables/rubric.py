@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Index, LargeBinary, Text
 from sqlmodel import Field, SQLModel
 
-from worker.store.tables.result import BigKey
-from worker.store.tables.types import UtcDateTime
+from worker.store.tables.types import BigKey, UtcDateTime
 
 
 class RubricRow(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""Tables of runs, nights, draws, references and operational figures.
+"""Tables of runs, nights and references, and the facts about the installation.
 
 Payloads (input, output, steps) have a table of their own, so that counts and samples never read a run's texts.
 """
@@ -6,11 +6,10 @@ Payloads (input, output, steps) have a table of their own, so that counts and sa
 from datetime import date, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from worker.store.tables.result import BigKey
-from worker.store.tables.types import CleanText, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, UtcDateTime
 
 
 class MetaRow(SQLModel, table=True):
@@ -94,37 +93,6 @@ class NightRow(SQLModel, table=True):
     compared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class DrawRow(SQLModel, table=True):
-    """The threshold of one stratum of one night; a raised rate adds a row that supersedes the one before."""
-
-    __tablename__: ClassVar[Any] = "draw"
-    __table_args__ = (UniqueConstraint("night", "task_type", "flagged", "seq", name="draw_identity"),)
-    pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
-    night: date
-    task_type: str
-    flagged: bool
-    seq: int
-    """1 for the first draw, one more for each that superseded it."""
-    population: int
-    threshold: float
-    rate: float
-    drawn: int
-    why: str
-    drawn_at: datetime = Field(sa_type=UtcDateTime)
-    is_current: bool = True
-
-
-class SampleRow(SQLModel, table=True):
-    """One drawn run. Its inclusion probability is the threshold of the current draw of its stratum."""
-
-    __tablename__: ClassVar[Any] = "sample"
-    run_pk: int = Field(sa_type=BigKey, primary_key=True, foreign_key="run.pk")
-    draw_pk: int = Field(sa_type=BigKey, foreign_key="draw.pk")
-    night: date = Field(index=True)
-    sample_key: float
-    drawn_at: datetime = Field(sa_type=UtcDateTime)
-
-
 class ReferenceRow(SQLModel, table=True):
     """Medians of a task type over the 28 nights before a night."""
 
@@ -137,44 +105,3 @@ class ReferenceRow(SQLModel, table=True):
     cost_log_mad: float | None = None
     steps_log_mad: float | None = None
     latency_log_mad: float | None = None
-
-
-class FigureNightRow(SQLModel, table=True):
-    """Whether the operational figures of a night are up to date, and compared."""
-
-    __tablename__: ClassVar[Any] = "pulse_night"
-    night: date = Field(primary_key=True)
-    is_stale: bool = True
-    """Whether runs came in since they were summed."""
-    runs: int = 0
-    """Ended runs that were summed."""
-    taken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    watched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the whole night was compared with its past; None before."""
-
-
-class FigureRow(SQLModel, table=True):
-    """One operational figure of one task type, over all ended runs of a night or of an hour."""
-
-    __tablename__: ClassVar[Any] = "pulse"
-    __table_args__ = (Index("pulse_by_time", "grain", "night"),)
-    pk: int | None = Field(default=None, sa_type=BigKey, primary_key=True)
-    grain: str
-    """`night` or `hour`."""
-    night: date
-    at: datetime = Field(sa_type=UtcDateTime)
-    """Start of the hour; noon UTC for a night."""
-    task_type: str
-    measure: str
-    """errors · aborts · completed · tool · cost · steps."""
-    subject: str = ""
-    """The tool."""
-    n: int
-    """Runs: all ended, those with a known cost, those that used the tool."""
-    s: float
-    """Runs with the property (errored, aborted, completed); for tools the sum of each run's failed share."""
-    ss: float
-    total: float
-    """US dollars, steps, or tool calls."""
-    histogram: str | None = Field(default=None, sa_type=Text)
-    """JSON: runs by bucket of `core.drift.operational`. Cost and steps only."""

@@ -3,10 +3,11 @@
 import re
 from datetime import UTC, datetime
 
-from sqlalchemy import Dialect, Table, Text
+from sqlalchemy import BigInteger, Dialect, Integer, Table, Text
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import SQLModel
 
+BigKey = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by itself only for INTEGER
 _UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 
 
