@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import a_document, lines
-from tests.support.receivers import nobody
+from tests.support.receivers import nobody, receiving
 from tests.support.scored_project import ScoredProject
 from tests.support.shell import Shell
 
@@ -83,7 +83,33 @@ def test_what_waits_is_told_with_where_it_goes(capped: Shell, monkeypatch: pytes
     (sent,) = alert["sent"]
     assert (sent["destination"], sent["state"], sent["said"]) == ("webhook", "queued", "Connection refused")
     monkeypatch.delenv("SPOTCHECK_WEBHOOK_URL")
-    assert "\n1 message on the way to webhook, which has no address now\n" in capped("alerts").out
+    listed = capped("alerts")
+    waiting = "1 message waiting for a destination that is no longer configured: webhook; given up 7 days after"
+    assert f"\n{waiting}" in listed.out
+    assert waiting in capped("status").out
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404])
+def test_a_wrong_address_or_secret_is_told_with_what_to_mend_until_it_is(
+    capped: Shell, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    with receiving() as receiver:
+        monkeypatch.setenv("SPOTCHECK_WEBHOOK_URL", receiver.url)
+        receiver.always = status
+        soon = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+        assert capped("ingest", "-", stdin=lines(a_document("r7", ended_at=soon, cost_usd=3.0))).code == 0
+        told = capped("alerts", "--send")
+        took_nothing = f"webhook took nothing: HTTP {status}; check SPOTCHECK_WEBHOOK_URL and its secret"
+        assert took_nothing in told.out
+        assert "nobody took" not in told.out
+        assert took_nothing in capped("status").out
+        (sent,) = capped("alerts", "--json").json["alerts"][0]["sent"]
+        assert (sent["state"], sent["said"]) == ("queued", f"HTTP {status}")
+    with receiving() as mended:
+        monkeypatch.setenv("SPOTCHECK_WEBHOOK_URL", mended.url)
+        assert "took nothing" not in capped("alerts").out, "another address"
+        assert "took nothing" not in capped("alerts", "--send").out
+        assert len(mended.got) == 1
 
 
 def test_a_wrong_address_hides_nothing_of_the_night(capped: Shell) -> None:

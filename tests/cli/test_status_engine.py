@@ -38,7 +38,7 @@ def now(*models: ModelStatus, **over: Any) -> EngineStatus:
     lanes = {"heuristic": NOTHING_WAITS, "judge": QUEUE}
     spent = AccountBalance(0.412, 0.03, 0.0)
     looked = EngineStatus(
-        AT, lanes, [], list(models), [], ALIVE, AT.date(), spent, AccountBalance(12.5, 0.03, 0.0), [], []
+        AT, lanes, [], list(models), [], ALIVE, AT.date(), spent, AccountBalance(12.5, 0.03, 0.0), [], [], []
     )
     return looked._replace(**over)
 

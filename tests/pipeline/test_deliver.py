@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import insert, select
 
 from tests.support.projects import OpenProject
@@ -21,9 +22,10 @@ from worker.connectors.sinks.sink import Delivery, OutgoingMessage, Sink
 from worker.connectors.sinks.webhook import WebhookSink
 from worker.errors import SettingsError
 from worker.pipeline.alert import raise_alert
-from worker.pipeline.deliver import LEASE_S, Delivered, deliver
+from worker.pipeline.deliver import LEASE_S, MOST_ATTEMPTS, Delivered, deliver
 from worker.project.project import Project
 from worker.records import Alert
+from worker.store.meta import meta, set_meta_once
 from worker.store.results import alerts, destinations, outbox
 from worker.store.tables import OutboxRow, core
 
@@ -166,17 +168,131 @@ def test_what_a_destination_asks_to_wait_is_waited_by_all_its_messages_and_by_no
     opened: Project, receivers: Callable[[], Receiver]
 ) -> None:
     busy, fine = receivers(), receivers()
-    busy.answers, busy.headers = [429], {"retry-after": "7200"}
+    busy.answers, busy.headers = [429], {"retry-after": "3000"}
     sinks = to(busy=busy.url, fine=fine.url)
     post(opened, 2, "busy", "fine")
     deliver(opened, NOW, sinks=sinks)
     post(opened, 1, "busy", "fine", first=2)
-    for minutes in (1, 60, 119):
+    for minutes in (1, 30, 49):
         deliver(opened, NOW + timedelta(minutes=minutes), sinks=sinks)
     assert (len(busy.got), len(fine.got)) == (1, 3)
-    deliver(opened, NOW + timedelta(minutes=121), sinks=sinks)
+    deliver(opened, NOW + timedelta(minutes=51), sinks=sinks)
     assert numbers(busy) == [0, 0, 1, 2]
     assert busy.ids()[0] == busy.ids()[1], "the same message has the same id"
+
+
+def test_a_destination_that_asks_for_a_day_is_asked_again_after_an_hour(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    busy = receivers()
+    busy.answers, busy.headers = [429], {"retry-after": "86400"}
+    post(opened, 1, "busy")
+    sent = [deliver(opened, NOW + timedelta(minutes=at), sinks=to(busy=busy.url)).sent for at in (0, 59, 61)]
+    assert sent == [0, 0, 1]
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404])
+def test_an_address_or_secret_that_is_wrong_costs_no_message_until_it_is_mended(
+    opened: Project, receivers: Callable[[], Receiver], status: int
+) -> None:
+    receiver = receivers()
+    receiver.always = status
+    sinks = to(a=receiver.url)
+    post(opened, 3, "a")
+    at = NOW
+    for _ in range(MOST_ATTEMPTS + 20):  # more than an outage may cost
+        at += 2 * HOUR
+        assert deliver(opened, at, sinks=sinks).failed == 0
+    assert [found for found, _ in state(opened, "a")] == ["queued"] * 3
+    assert len(receiver.got) == MOST_ATTEMPTS + 20, "one message a time, to see"
+    receiver.always = 204
+    receiver.got.clear()
+    assert deliver(opened, at + HOUR, sinks=sinks).sent == 3
+    assert sorted(numbers(receiver)) == [0, 1, 2]
+
+
+def test_a_destination_that_nobody_mends_is_given_up_a_week_after_the_alert(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+    receiver.always = 403
+    post(opened, 1, "a")
+    looks = (timedelta(), timedelta(days=6), timedelta(days=7, minutes=1))
+    given_up = [deliver(opened, NOW + look, sinks=to(a=receiver.url)).failed for look in looks]
+    assert given_up == [0, 0, 1]
+
+
+def test_one_message_that_is_always_forbidden_holds_up_the_others_for_minutes_only(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+
+    class Forbidding:
+        """Answers 403 to the first message, whatever is asked."""
+
+        def __init__(self, http: HttpClient) -> None:
+            self._sink = WebhookSink(receiver.url, None, http)
+
+        def deliver(self, message: OutgoingMessage) -> Delivery:
+            if message.data["number"] == 0:
+                return Delivery("misconfigured", "HTTP 403")
+            return self._sink.deliver(message)
+
+    post(opened, 20, "a")
+    at = NOW
+    while len(receiver.got) < 19:
+        at += timedelta(minutes=1)
+        deliver(opened, at, sinks={"a": Forbidding})
+        assert at < NOW + timedelta(minutes=90)
+    assert state(opened, "a")[0][0] == "queued"
+
+
+def at_webhook(opened: Project, url: str) -> Project:
+    """The project with this address in its settings."""
+    return Project(opened.settings.model_copy(update={"webhook_url": SecretStr(url)}), opened.store)
+
+
+def test_an_address_that_was_changed_is_not_left_alone_for_what_the_old_one_asked(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    old, new = receivers(), receivers()
+    old.always, old.headers = 503, {"retry-after": "86400"}
+    post(opened, 3, "webhook")
+    assert deliver(at_webhook(opened, old.url), NOW).put_off == 1
+    assert deliver(at_webhook(opened, old.url), NOW + SECOND) == Delivered(), "it asked to be left alone"
+    assert deliver(at_webhook(opened, new.url), NOW + 2 * SECOND).sent == 3
+    assert numbers(new) == [0, 1, 2], "in order"
+    assert [attempts for _, attempts in state(opened, "webhook")] == [1, 1, 1]
+    with opened.store.read() as connection:
+        kept = connection.execute(select(meta.c.value).where(meta.c.key == "destination:webhook")).scalar_one()
+    assert old.url not in kept
+    assert new.url not in kept
+    assert "127.0.0.1" not in kept
+
+
+def test_an_address_that_is_changed_while_all_its_messages_are_put_off_gets_them_at_once(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    old, new = receivers(), receivers()
+    old.always, old.headers = 503, {"retry-after": "3600"}
+    post(opened, 1, "webhook")
+    assert deliver(at_webhook(opened, old.url), NOW).put_off == 1
+    with opened.store.read() as connection:
+        assert outbox.destinations_due(connection, NOW + SECOND) == set()
+    assert deliver(at_webhook(opened, new.url), NOW + SECOND).sent == 1
+
+
+def test_what_a_release_without_the_hash_stored_of_a_destination_still_counts(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+    post(opened, 1, "webhook")
+    until = (NOW + 10 * SECOND).isoformat()
+    with opened.store.write() as connection:
+        stored = f'{{"failures":2,"not_before":"{until}","leased_until":null,"holder":null}}'
+        set_meta_once(connection, "destination:webhook", stored)
+    sent = [deliver(at_webhook(opened, receiver.url), NOW + at * SECOND).sent for at in (1, 11)]
+    assert sent == [0, 1]
 
 
 def test_two_deliverers_at_once_send_nothing_twice(opened: Project, receivers: Callable[[], Receiver]) -> None:
@@ -324,6 +440,11 @@ def test_a_destination_without_an_address_keeps_its_messages(
     assert deliver(opened, NOW, sinks=to(a=receiver.url)).sent == 1
     assert deliver(opened, NOW + HOUR) == Delivered()
     assert state(opened, "gone") == [("queued", 0)]
+    assert deliver(opened, NOW + timedelta(days=6), sinks=to(a=receiver.url)) == Delivered()
+    post(opened, 1, "a", first=1)
+    assert deliver(opened, NOW + timedelta(days=7, seconds=1), sinks=to(a=receiver.url)) == Delivered(1, 0, 1)
+    assert state(opened, "gone") == [("failed", 0)], "it waits a week for its address, and holds up nobody"
+    assert state(opened, "a") == [("sent", 1)] * 2
 
 
 def test_a_destination_that_is_set_wrong_is_told_and_holds_up_no_other(

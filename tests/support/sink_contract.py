@@ -83,13 +83,20 @@ class SinkContract:
         delivery = self.deliver(url)
         assert delivery == Delivery("later", "Connection refused")
 
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
-    def test_what_is_refused_once_is_refused_for_ever(self, status: int) -> None:
+    @pytest.mark.parametrize("status", [400, 410, 413, 415, 422])
+    def test_a_message_that_is_refused_once_is_refused_for_ever(self, status: int) -> None:
         assert self.answered(status)[0].outcome == "refused"
 
-    def test_a_redirect_is_not_followed(self) -> None:
-        delivery, receiver = self.answered(307, {"location": "/elsewhere"})
-        assert delivery.outcome == "refused"
+    @pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 407, 451])
+    def test_what_is_wrong_with_the_address_or_the_secret_is_not_held_against_the_message(self, status: int) -> None:
+        delivery, _ = self.answered(status, {"retry-after": "120"})
+        assert (delivery.outcome, delivery.retry_after_s) == ("misconfigured", 120)
+        assert f"HTTP {status}" in delivery.text
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_a_redirect_is_not_followed(self, status: int) -> None:
+        delivery, receiver = self.answered(status, {"location": "/elsewhere"})
+        assert delivery.outcome == "misconfigured"
         assert len(receiver.got) == 1
 
     def test_an_answer_writes_one_printable_line_and_its_address_stands_in_none(self) -> None:

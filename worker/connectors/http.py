@@ -24,7 +24,8 @@ TIMEOUT_S = 10.0
 """For one call in all: to connect, to send, and to read the answer however slowly it drips."""
 _ANSWER_BYTES = 4_000
 """Read of an answer; nobody needs more of it than a line for a person."""
-_LONGEST_RETRY_AFTER_S = 86_400.0
+_LONGEST_RETRY_AFTER_S = 3_600.0
+"""A destination that asks for more is asked again after an hour: one wrong header must not silence it for a day."""
 _SHOWN_CHARS = 120
 
 
@@ -38,7 +39,7 @@ class HttpAnswer(NamedTuple):
     text: str
     """The answer, or what went wrong, as one printable line."""
     retry_after_s: float | None = None
-    """What the server asked to wait, seconds, 0 to a day; None when it said nothing."""
+    """What the server asked to wait, seconds, 0 to an hour; None when it said nothing."""
 
 
 class HttpClient:
@@ -149,7 +150,7 @@ def checked(url: SecretStr | None, variable: str) -> str:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """What a `Retry-After` header asks for, seconds, at most a day; None when it asks for nothing that is understood.
+    """What a `Retry-After` header asks for, seconds, at most an hour; None when it asks for nothing that is understood.
 
     Args:
         value: The header: seconds, or a date (RFC 9110, §10.2.3).
@@ -157,7 +158,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
 
     Example:
         >>> retry_after("120"), retry_after("soon"), retry_after("-5"), retry_after("1e9")
-        (120.0, None, 0.0, 86400.0)
+        (120.0, None, 0.0, 3600.0)
     """
     if value is None:
         return None

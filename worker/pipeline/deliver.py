@@ -6,6 +6,9 @@
 - The time doubles with every failure, with full jitter, and is never shorter than the destination asked for. It stays
   below some minutes for a destination and goes on to an hour for a message: one that always fails is passed by others.
 - A message that is refused for ever is kept as failed, and the next one goes.
+- Where somebody has to mend the address or its secret, messages are kept for a week, and `alerts` and `status` say so.
+  A changed address is a new destination: what the old one did is forgotten.
+- Messages for a destination that is not configured any more wait a week for it to come back.
 - Destinations are delivered to in a thread each: one that is slow or dead holds up no other.
 """
 
@@ -13,7 +16,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -43,6 +46,8 @@ _OUTAGE = 3
 """From so many failures in a row a destination was down; what waited for it leaves at once when it is back."""
 MOST_ATTEMPTS = 40
 """With full jitter about a day; then a message counts as failed, and says so."""
+_COUNTED_ATTEMPTS = 8
+"""More are not held against a message while its destination has to be mended; its wait is at its longest then."""
 
 
 class Delivered(NamedTuple):
@@ -74,18 +79,23 @@ def deliver(
     Raises:
         SettingsError: A destination's address or secret cannot be used; what was due for the others has left.
     """
-    with project.store.read() as connection:
-        due = outbox.destinations_due(connection, now)
     if sinks is None:
         sinks = registry.in_use(project.settings)
+    addresses = {name: address.get_secret_value() for name, address in project.settings.sink_addresses.items()}
+    with project.store.read() as connection:
+        due = outbox.destinations_due(connection, now)
+        due |= {name for name in sinks if destinations.has_moved(connection, name, addresses.get(name))}
+    given_up = _give_up_unconfigured(project.store, now, sorted(due.difference(sinks)))
     if not due.intersection(sinks):
-        return Delivered()
+        return Delivered(failed=given_up)
     started = time.monotonic()
 
     def clock() -> datetime:
         return now + timedelta(seconds=time.monotonic() - started)
 
-    queues = [_Queue(project.store, name, build, clock) for name, build in sinks.items() if name in due]
+    queues = [
+        _Queue(project.store, name, addresses.get(name), build, clock) for name, build in sinks.items() if name in due
+    ]
     stopping = threading.Event()
     with ThreadPoolExecutor(len(queues), thread_name_prefix="deliver") as pool:
         try:
@@ -94,18 +104,40 @@ def deliver(
         except BaseException:  # Ctrl-C: each ends after the message that it is sending
             stopping.set()
             raise
-    done = [future.result() for future in running]
+    done = [Delivered(failed=given_up), *(future.result() for future in running)]
     return Delivered(*(sum(counts) for counts in zip(*done, strict=True)))
+
+
+def _give_up_unconfigured(store: Store, now: datetime, names: Collection[str]) -> int:
+    """Give up what waited too long for destinations that are not configured any more; how many messages."""
+    failed = 0
+    for name in names:
+        with store.write() as connection:
+            since = destinations.note_unconfigured(connection, name, now)
+            if now - since < outbox.KEPT:
+                continue
+            said = "the destination is no longer configured"
+            count = outbox.give_up(connection, name, now - outbox.KEPT, said, now)
+        failed += count
+        if count:
+            log.error("%s: given up, since %s for %d days: %d messages", name, said, outbox.KEPT.days, count)
+    return failed
 
 
 class _Queue:
     """One destination's messages, one after the other, as long as it takes them."""
 
     def __init__(
-        self, store: Store, name: str, build: Callable[[HttpClient], Sink], clock: Callable[[], datetime]
+        self,
+        store: Store,
+        name: str,
+        address: str | None,
+        build: Callable[[HttpClient], Sink],
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._name = name
+        self._address = address
         self._build = build
         self._clock = clock
         self._until = clock() + timedelta(seconds=_ROUND_S)
@@ -115,8 +147,7 @@ class _Queue:
         sent = put_off = failed = 0
         with HttpClient() as http:
             sink = self._build(http)
-            with self._store.write() as connection:
-                held = destinations.acquire(connection, self._name, self._clock(), LEASE_S)
+            held = self._acquire()
             while held is not None and not stop() and self._clock() < self._until:
                 held, message = self._claim(held)
                 if held is None or message is None:
@@ -129,14 +160,23 @@ class _Queue:
                     held = self._refused(held, message, delivery)
                     failed += 1
                 else:
-                    self._later(held, message, delivery)
+                    is_last = self._later(held, message, delivery)
                     held = None
-                    is_last = message.attempt >= MOST_ATTEMPTS
                     put_off, failed = put_off + (not is_last), failed + is_last
             if held is not None:
                 with self._store.write() as connection:
                     destinations.release(connection, held, held.state)
         return Delivered(sent, put_off, failed)
+
+    def _acquire(self) -> HeldDestination | None:
+        with self._store.write() as connection:
+            now = self._clock()
+            held = destinations.acquire(connection, self._name, now, LEASE_S, self._address)
+            if held is not None and held.has_moved:
+                outbox.start_over(connection, self._name, now)
+        if held is not None and held.has_moved:
+            log.info("%s: its address has changed; what waits is sent there now", self._name)
+        return held
 
     def _claim(self, held: HeldDestination) -> tuple[HeldDestination | None, OutboxMessage | None]:
         with self._store.write() as connection:
@@ -160,25 +200,36 @@ class _Queue:
         log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.text)
         return held._replace(state=DestinationState())  # it answers: the next message may fare better
 
-    def _later(self, held: HeldDestination, message: OutboxMessage, delivery: Delivery) -> None:
-        """Leave the message and the destination for later, and give the destination back."""
-        failures = held.state.failures + 1
+    def _later(self, held: HeldDestination, message: OutboxMessage, delivery: Delivery) -> bool:
+        """Leave the message and the destination for later, and give the destination back; whether it is given up."""
+        before, is_misconfigured = held.state, delivery.outcome == "misconfigured"
+        failures = before.failures + 1
         share = random.random()  # noqa: S311 no secret; one draw for both, so that the oldest message is due first again
         asked_s = delivery.retry_after_s or 0.0
         message_s = max(asked_s, _backoff_s(message.attempt, share, _MESSAGE_WAIT_S))
         pause_s = max(asked_s, _backoff_s(failures, share, _PAUSE_S))
-        is_last = message.attempt >= MOST_ATTEMPTS
+        attempt = message.attempt
+        if is_misconfigured and before.failures:  # else it has just taken another message: this one has its share in it
+            attempt = min(attempt, max(attempt - 1, _COUNTED_ATTEMPTS))
         with self._store.write() as connection:
             now = self._clock()
+            since = destinations.begun(before.since, now) or now
+            is_last = attempt >= MOST_ATTEMPTS or (is_misconfigured and now - since >= outbox.KEPT)
             if is_last:
                 outbox.mark_failed(connection, message, delivery.text, now)
             else:
-                outbox.put_off(connection, message, now + timedelta(seconds=message_s), delivery.text)
-            state = DestinationState(failures, now + timedelta(seconds=pause_s))
+                outbox.put_off(connection, message, now + timedelta(seconds=message_s), delivery.text, attempt)
+            until = now + timedelta(seconds=pause_s)
+            state = DestinationState(failures, until, delivery.text, is_misconfigured, since)
             destinations.release(connection, held, state)
         if is_last:
             log.error("%s: message %s was not taken: %s", self._name, message.message_id, delivery.text)
-        log.warning("%s: %s; trying again later", self._name, delivery.text)
+        if not is_misconfigured:
+            log.warning("%s: %s; trying again later", self._name, delivery.text)
+        elif not before.is_misconfigured:  # once, not every few minutes: `alerts` and `status` go on saying it
+            mend = "check its address and secret; its messages are kept meanwhile"
+            log.error("%s: %s; %s", self._name, delivery.text, mend)
+        return is_last
 
 
 def _attempt(sink: Sink, message: OutgoingMessage) -> Delivery:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from worker.project.project import Project
+from worker.queries.destinations import DestinationStatus, destination_statuses
 from worker.records import Alert, Drift
 from worker.store.results import alerts, findings, outbox
 
@@ -30,8 +31,8 @@ class AlertList(NamedTuple):
     """By the number of the alert; one without messages is absent."""
     outbox: Mapping[str, int]
     """Messages of all alerts by state."""
-    queued: Mapping[str, int]
-    """Messages of all alerts that wait, by destination."""
+    destinations: Sequence[DestinationStatus]
+    """Where they go, and what waits."""
 
 
 def list_alerts(project: Project, *, everything: bool = False, limit: int | None = None) -> AlertList:
@@ -40,12 +41,12 @@ def list_alerts(project: Project, *, everything: bool = False, limit: int | None
         listed = alerts.list_alerts(connection, everything=everything, limit=limit)
         rows = outbox.delivery(connection, [alert.alert_id or 0 for alert in listed])
         waiting = outbox.waiting(connection)
-        queued = outbox.queued_by_destination(connection)
+        statuses = destination_statuses(project.settings, connection)
     deliveries = {
         number: [AlertDelivery._make(row[field] for field in AlertDelivery._fields) for row in sent]
         for number, sent in rows.items()
     }
-    return AlertList(listed, deliveries, waiting, queued)
+    return AlertList(listed, deliveries, waiting, statuses)
 
 
 def list_findings(project: Project, *, everything: bool = False) -> list[Drift]:

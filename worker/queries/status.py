@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from worker.project.project import Project
 from worker.queries.budgets import BudgetStatus, budgets
+from worker.queries.destinations import DestinationStatus, destination_statuses
 from worker.records import ScorerKey
 from worker.records.job import LANES
 from worker.store.budget import accounts
@@ -104,6 +105,8 @@ class EngineStatus(NamedTuple):
     spent_by: list[ScorerSpent]
     capped: list[BudgetStatus]
     """Rubrics that have a cap of their own."""
+    destinations: list[DestinationStatus]
+    """Where alerts go."""
 
     @property
     def lost(self) -> int:
@@ -163,6 +166,7 @@ class StatusReader:
             month=of_all.month,
             spent_by=spent_by,
             capped=[one for one in by_rubric if one.usd_per_day is not None or one.usd_per_month is not None],
+            destinations=destination_statuses(self._project.settings, connection),
         )
 
     def _know(self, connection: Connection, pks: set[int]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 
 from worker.clock import REAL, Clock, read_clock
 from worker.clock import VARIABLE as CLOCK
@@ -93,12 +93,14 @@ class Settings(Addresses):
     @property
     def sinks(self) -> tuple[str, ...]:
         """Names of the destinations that have an address, in the order of the fields."""
+        return tuple(self.sink_addresses)
+
+    @property
+    def sink_addresses(self) -> Mapping[str, SecretStr]:
+        """The address of each destination that has one, by name, in the order of the fields; it may be a secret."""
         known = environment.variables(Settings).items()
-        return tuple(
-            variable.sink
-            for path, variable in known
-            if variable.sink is not None and getattr(self, path[-1]) is not None
-        )
+        named = ((variable.sink, getattr(self, path[-1])) for path, variable in known if variable.sink is not None)
+        return {name: address for name, address in named if address is not None}
 
     @property
     def is_judge_configured(self) -> bool:

@@ -8,6 +8,7 @@ import typer
 from worker.cli.context import now, project
 from worker.cli.options import Json
 from worker.cli.output import counted, say, show_json
+from worker.cli.views.destinations import destination_lines
 from worker.errors import EXIT_DRIFT
 from worker.pipeline.decide import decide_alerts
 from worker.project.project import Project
@@ -81,9 +82,9 @@ def _show(opened: Project, found: AlertList) -> None:
         finding = "" if alert.finding_id is None else f" · finding {alert.finding_id}"
         told_at = f"told {alert.raised_at:%Y-%m-%d %H:%M} UTC"
         say(f"    {state} · night {alert.night} · {told_at}{finding}{_sent(found, alert)}")
-    for name, count in sorted(found.queued.items()):
-        missing_address = "" if name in opened.settings.sinks else ", which has no address now"
-        say(f"\n{counted(count, 'message')} on the way to {name}{missing_address}")
+    for one in found.destinations:
+        for index, line in enumerate(destination_lines(one, opened.settings)):
+            say(line if index else f"\n{line}")
     if found.outbox.get("failed"):
         say(f"\n{counted(found.outbox['failed'], 'message')} nobody took; `spotcheck alerts --json` says why")
     if not opened.settings.sinks and found.alerts:

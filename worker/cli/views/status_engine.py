@@ -9,6 +9,7 @@ from rich.table import Table
 from worker.cli.output import inline
 from worker.cli.process.health import NAMES
 from worker.cli.views.columns import tables
+from worker.cli.views.destinations import destination_lines
 from worker.queries.status import AccountBalance, Backlog, Batch, EngineStatus, ModelStatus
 from worker.records import ScorerKey
 from worker.settings import Settings
@@ -41,6 +42,9 @@ def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[P
         yield _batch_line(batch, now.at)
     names = ", ".join(f"{worker.name} ({_lanes(worker.lanes)})" for worker in now.workers)
     yield f"workers {names}" if now.workers else "workers none seen alive; start one: spotcheck worker"
+    for one in now.destinations:
+        if one.waiting or one.trouble is not None:
+            yield from destination_lines(one, settings)
     yield from _money_lines(now, settings)
 
 

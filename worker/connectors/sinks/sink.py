@@ -11,6 +11,8 @@ from worker.settings import Settings
 
 _LATER = (408, 409, 425, 429)
 """Statuses below 500 that another attempt may change."""
+_REFUSED = (400, 410, 411, 413, 415, 422, 431)
+"""Statuses about the message itself: the same one is refused again, whoever asks (RFC 9110, §15.5; RFC 6585)."""
 
 
 class OutgoingMessage(NamedTuple):
@@ -33,8 +35,9 @@ class OutgoingMessage(NamedTuple):
 class Delivery(NamedTuple):
     """How one attempt ended."""
 
-    outcome: Literal["taken", "later", "refused"]
+    outcome: Literal["taken", "later", "misconfigured", "refused"]
     """`later`: the destination is down or busy, it is left alone for a while and then gets the same message again.
+    `misconfigured`: so too, but somebody has to mend its address or secret, here or there; it is told until then.
     `refused`: it will never take this message; the message is kept as failed, and the next one goes."""
     text: str
     """What the destination or the network said, one printable line without secrets."""
@@ -43,12 +46,19 @@ class Delivery(NamedTuple):
 
     @classmethod
     def of(cls, answer: HttpAnswer) -> "Delivery":
-        """What an HTTP answer means: 2xx is taken; no answer, 408, 409, 425, 429 and 5xx are later; else refused."""
+        """What an HTTP answer means.
+
+        Returns:
+            2xx is taken; no answer, 408, 409, 425, 429 and 5xx are later; 400, 410, 411, 413, 415, 422 and 431 refuse
+            the message. All else (401, 403, 404, a redirect) says that the address or the secret is not the right one.
+        """
         if answer.status is not None and 200 <= answer.status < 300:
             return cls("taken", answer.text)
         if answer.status is None or answer.status >= 500 or answer.status in _LATER:
             return cls("later", answer.text, answer.retry_after_s)
-        return cls("refused", answer.text)
+        if answer.status in _REFUSED:
+            return cls("refused", answer.text)
+        return cls("misconfigured", answer.text, answer.retry_after_s)
 
 
 class Sink(Protocol):

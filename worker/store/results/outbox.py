@@ -10,9 +10,12 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select,
 from worker.store.insert import insert_ignore
 from worker.store.results.alerts import outbox
 
-IMPOSSIBLE_S = 2 * 86_400.0
-"""Nothing is put off for more than a day. A time further ahead than this was written under a clock that has been set
+IMPOSSIBLE_S = 2 * 3_600.0
+"""Nothing is put off for more than an hour. A time further ahead than this was written under a clock that has been set
 back since; it does not count, or messages would wait until that time comes."""
+
+KEPT = timedelta(days=7)
+"""How long a message is kept for a destination that has to be mended, or is not configured any more."""
 
 
 class OutboxMessage(NamedTuple):
@@ -59,7 +62,7 @@ def claim(connection: Connection, destination: str, now: datetime, lease_s: floa
         lease_s: Seconds for which nobody else gets it; longer than an attempt can take.
     """
     due = (
-        select(outbox.c.pk, outbox.c.message_id, outbox.c.destination, outbox.c.body, outbox.c.attempt)
+        select(*(outbox.c[field] for field in OutboxMessage._fields))
         .where(outbox.c.state == "queued", outbox.c.destination == destination, _is_due(now))
         .order_by(outbox.c.pk)
         .limit(1)
@@ -70,7 +73,7 @@ def claim(connection: Connection, destination: str, now: datetime, lease_s: floa
         return None
     leased = {"attempt": row.attempt + 1, "not_before": now + timedelta(seconds=lease_s)}
     connection.execute(update(outbox).where(outbox.c.pk == row.pk).values(**leased))
-    return OutboxMessage(row.pk, row.message_id, row.destination, row.body, row.attempt + 1)
+    return OutboxMessage(*row)._replace(attempt=row.attempt + 1)
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -83,9 +86,20 @@ def sent(connection: Connection, message: OutboxMessage, now: datetime) -> None:
     connection.execute(update(outbox).where(*where).values(state="sent", said=None, done_at=now))
 
 
-def put_off(connection: Connection, message: OutboxMessage, until: datetime, said: str) -> None:
-    """Try a message again later."""
-    _of_attempt(connection, message, {"not_before": until, "said": said[:500]})
+def put_off(
+    connection: Connection, message: OutboxMessage, until: datetime, said: str, attempt: int | None = None
+) -> None:
+    """Try a message again later.
+
+    Args:
+        connection: A writing transaction.
+        message: As it was claimed.
+        until: The earliest next attempt.
+        said: Why it was not taken.
+        attempt: How many attempts are held against it; those that were made when not given.
+    """
+    values = {"not_before": until, "said": said[:500], "attempt": message.attempt if attempt is None else attempt}
+    _of_attempt(connection, message, values)
 
 
 def mark_failed(connection: Connection, message: OutboxMessage, said: str, now: datetime) -> None:
@@ -100,6 +114,22 @@ def make_due(connection: Connection, destination: str, now: datetime) -> None:
     """
     where = (outbox.c.destination == destination, outbox.c.state == "queued", outbox.c.not_before > now)
     connection.execute(update(outbox).where(*where).values(not_before=now))
+
+
+def start_over(connection: Connection, destination: str, now: datetime) -> None:
+    """Messages of a destination whose address has changed are due now, as if none had been tried.
+
+    For whoever holds the destination (`destinations.acquire`).
+    """
+    where = (outbox.c.destination == destination, outbox.c.state == "queued")
+    connection.execute(update(outbox).where(*where).values(not_before=now, attempt=0))
+
+
+def give_up(connection: Connection, destination: str, raised_until: datetime, said: str, now: datetime) -> int:
+    """Keep messages of a destination that wait as failed, those raised until then. Returns how many."""
+    where = (outbox.c.destination == destination, outbox.c.state == "queued", outbox.c.created_at <= raised_until)
+    values = {"state": "failed", "said": said, "done_at": now}
+    return connection.execute(update(outbox).where(*where).values(**values)).rowcount
 
 
 def _of_attempt(connection: Connection, message: OutboxMessage, values: dict[str, Any]) -> None:
