@@ -26,6 +26,9 @@ _OUTLIER_SIGMAS = 5.0
 _OUTLIER_RATIO = 2.0
 """A value below twice the median is never an outlier, however narrow the reference."""
 _LEAST_LOG_MAD = 0.02
+REFERENCE_VERSION = "1"
+"""Part of the fingerprint of the heuristics that compare with a reference, where it is not the first. Raise it with
+every change of how `reference` computes it or of which runs it is made (`pipeline.draw`)."""
 _FEWEST_FOR_REFERENCE = 20
 _REPEATS = 3
 """This many identical tool calls anywhere in a run are a repeat; two suffice when they follow one another."""

@@ -21,7 +21,8 @@ from worker.core.rubric.render import document_lines, document_text, join_docume
 from worker.records import Run, Step
 
 DIGEST_VERSION = "1"
-"""Part of a judge's fingerprint: a change of what the digest shows starts a new series of scores."""
+"""Part of a judge's fingerprint: a change of what the digest shows starts a new series of scores. Raise it with every
+change of what is sent about a run, the rendering of the prompt in `core.rubric` included."""
 MIN_BUDGET_TOKENS = 300
 _WRITES = frozenset(
     re.findall(

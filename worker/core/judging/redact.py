@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 from worker.core.judging.injection import leaf_texts
 
+REDACTION_VERSION = "1"
+"""Part of a judge's fingerprint where it is not the first: other patterns show a judge another text. Raise it with
+every change of what is replaced, or by what; `tests/scorers/test_rules_of_measuring.py` has each version's results."""
 _KEY = (
     r"(?:sk|rk|pk)[-_](?:proj|live|test|ant|or|svcacct|lf|admin)[-_][A-Za-z0-9_-]{8,200}"
     r"|sk-[A-Za-z0-9]{16,200}|gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|glpat-[A-Za-z0-9_-]{20,64}"

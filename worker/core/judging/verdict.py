@@ -21,6 +21,10 @@ from worker.core.rubric.schema import Criterion
 from worker.errors import VerdictUnreadable
 from worker.records import CriterionQuestion, Outcome, Reply, scored, unscored
 
+READING_VERSION = "1"
+"""Part of a judge's fingerprint where it is not the first: how replies become scores, here and in `pooling`,
+`pass_probability` and `escalation`. Raise it with every change of what a reply is worth;
+`tests/scorers/test_rules_of_measuring.py` holds each version's results."""
 UNKNOWN = "unknown"
 MAX_ANSWER_CHARS = 200_000
 MAX_REASON_CHARS = 2000

@@ -1,9 +1,13 @@
 """Whether the run ended in something that could be an answer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from worker.core.judging.precheck import answer_problem
 from worker.records import Outcome, Run, scored, unscored
 from worker.scorers.heuristics.heuristic import Heuristic, excerpt
 from worker.scorers.protocol import Context
+from worker.scorers.rules import changed_rules
 
 
 class AnswerPresent(Heuristic):
@@ -16,6 +20,11 @@ class AnswerPresent(Heuristic):
 
     name = "answer_present"
     version = "1"
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The version of the rules, but for the first."""
+        return changed_rules("precheck")
 
     def evaluate(self, run: Run, context: Context) -> Outcome:
         """Apply the rules that also stand before every judge call."""

@@ -8,6 +8,7 @@ from typing import Any
 from worker.records import Outcome, Reference, Run, scored, unscored
 from worker.scorers.heuristics.heuristic import Heuristic
 from worker.scorers.protocol import Context
+from worker.scorers.rules import changed_rules
 
 USUAL = 3.0
 """Up to this many medians the value is 1."""
@@ -45,8 +46,9 @@ class InRange(Heuristic):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The bounds, and what is measured."""
-        return {"field": self._field, "usual": USUAL, "absurd": ABSURD, "least": self._least}
+        """The bounds, what is measured, and how the reference is made where that has changed."""
+        own = {"field": self._field, "usual": USUAL, "absurd": ABSURD, "least": self._least}
+        return own | changed_rules("reference")
 
     def evaluate(self, run: Run, context: Context) -> Outcome:
         """Compare the run with its task type's median."""

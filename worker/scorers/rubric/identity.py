@@ -9,6 +9,7 @@ from worker.core.judging.digest import DIGEST_VERSION
 from worker.core.rubric.parse import Rubric, identity
 from worker.core.rubric.schema import Escalate
 from worker.records import ScorerKey
+from worker.scorers.rules import Rule, changed_rules
 
 
 class JudgeOptions(NamedTuple):
@@ -78,6 +79,9 @@ def required_ids(rubric: Rubric) -> list[str]:
 def _unusual(rubric: Rubric, options: JudgeOptions) -> dict[str, Any]:
     """What differs from the defaults. A default is left out, so that a new option does not end existing series."""
     judge, escalate = rubric.judge, options.escalate
+    rules: list[Rule] = ["reading"]
+    rules += ["redaction"] if options.redact else []
+    rules += ["precheck"] if "run.output" in rubric.needs else []
     values = {
         "service_tier": judge.service_tier,
         "probabilities": judge.probabilities,
@@ -86,4 +90,4 @@ def _unusual(rubric: Rubric, options: JudgeOptions) -> dict[str, Any]:
         # both judges together are the judge: with another second one it is another
         "escalate": escalate and {**escalate.model_dump(mode="json"), "required": required_ids(rubric)},
     }
-    return {name: value for name, value in values.items() if value}
+    return {name: value for name, value in values.items() if value} | changed_rules(*rules)
