@@ -70,8 +70,8 @@ class ScorerKey(Record):
     kind: ScorerKind
     fingerprint: str
     """First 16 hex of a hash over `spec`. Of a rubric: its text with includes, judge model, parameters, digest version.
-    Of a heuristic: name, version, parameters, settings, and the code where no version is declared. Of both: the versions
-    of our own rules that they apply."""
+    Of a heuristic: name, version, parameters, settings, and the code where no version is declared. Of both: the
+    versions of our own rules that they apply."""
     spec: Mapping[str, Any] = Field(default_factory=dict)
     """The parts that the fingerprint was made of, for people to read."""
     series: str = Field(default_factory=lambda given: f"{given['version']}+{given['fingerprint'][:8]}")
