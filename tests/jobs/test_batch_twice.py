@@ -137,7 +137,8 @@ def test_several_samples_with_a_second_judge_behind_them_wait_for_no_batch(
     def batchable(more: str) -> bool:
         text = {"judge:\n  backend: chat": f"judge:\n  {more}\n  backend: chat"}
         project = installation.project(PRICED, SPOTCHECK_PROMPTS=changed(tmp_path / str(len(more)), text))
-        return project.scorers.in_batches(is_backfill=True) != []
+        rows = [row for row, _ in project.scorers.register()]
+        return project.lanes.batched(rows, is_backfill=True) != []
 
     escalate = f"escalate: {{when: [unknown], to: {BIG}}}"
     assert batchable("samples: 3")

@@ -21,7 +21,7 @@ from tests.support.ledger import (
 from worker.store.budget import accounts
 from worker.store.budget.accounts import AccountBalance, SpendingLimits
 from worker.store.engine import Store
-from worker.store.queue import enrol
+from worker.store.queue import enrol, handover
 from worker.store.queue.enrol import Registered
 from worker.store.results import cells
 from worker.store.runs import draws
@@ -199,7 +199,9 @@ def test_a_changed_judge_frees_what_the_old_one_held(store: Store) -> None:
     ledger.retry(ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs, NOW + timedelta(hours=1))
     with store.write() as connection:
         new = enrol.register(connection, [judge(version="2")], NOW)
-        assert enrol.supersede(connection, NIGHT, new, NOW) == 2
+        assert (
+            handover.supersede(connection, NIGHT, new, NOW, {entry.pk for entry in enrol.registered(connection)}) == 2
+        )
     assert account(store) == AccountBalance(0, 0, 0)
     assert not ledger.claim(new, money=cap(0.1, new, 0.3)).must_wait
 

@@ -10,7 +10,7 @@ from tests.support.accounts import DAY, EXPIRED, account, cap, drawn
 from tests.support.ledger import LEASE_S, NIGHT, NOW, Ledger, at_once, given_up, job, outcome, spend
 from worker.store.budget.accounts import AccountBalance
 from worker.store.engine import Store
-from worker.store.queue import claiming, enrol, leases
+from worker.store.queue import claiming, handover, leases
 from worker.store.queue.enrol import Registered
 from worker.store.queue.job import Job
 from worker.store.results import cells
@@ -100,7 +100,7 @@ def test_a_late_result_is_refused_when_the_job_is_not_its_own_any_more(store: St
     purse = cap(9.0, scorers, 0.3)
     if what == "shed":
         with store.write() as connection:
-            enrol.supersede(connection, NIGHT, [], LATER)
+            handover.supersede(connection, NIGHT, [], LATER)
     elif what != "stranger":
         (taken,) = ledger.claim(scorers, now=LATER, money=purse).jobs
         assert (taken.attempt, taken.reserved_usd) == (2, 0.3)

@@ -20,7 +20,7 @@ from tests.support.ledger import (
     small_run,
 )
 from worker.store.engine import Store
-from worker.store.queue import backlog, enrol, leases, settling
+from worker.store.queue import backlog, enrol, handover, leases, settling
 from worker.store.queue.backlog import Backlog
 from worker.store.queue.enrol import Registered
 from worker.store.queue.job import Job
@@ -257,11 +257,26 @@ def test_waiting_tells_what_is_due_what_waits_and_what_is_in_hand(store: Store) 
 
 
 def change_judge(ledger: Ledger, new: Registered) -> int:
+    """Another version is active, and nobody can make the old one."""
     with ledger.store.write() as connection:
-        return enrol.supersede(connection, NIGHT, [new], NOW)
+        lost = {entry.pk for entry in enrol.registered(connection)}
+        return handover.supersede(connection, NIGHT, [new], NOW, lost)
 
 
-def test_a_changed_judge_takes_over_what_is_open_and_looks_at_the_whole_sample(store: Store) -> None:
+def test_a_changed_judge_leaves_open_jobs_to_the_version_that_they_were_enrolled_with(store: Store) -> None:
+    ledger = Ledger(store)
+    ids = ledger.add_runs(6)
+    (old,) = ledger.register(judge())
+    ledger.draw([old])
+    (new,) = ledger.register(judge(version="2"))
+    with store.write() as connection:
+        assert handover.is_up_to_date(connection, NIGHT, [new])
+        assert handover.nights_with_retired_jobs(connection, [new]) == []
+        assert handover.supersede(connection, NIGHT, [new], NOW) == 0
+    assert ledger.ids(ledger.claim([old]).jobs) == ids
+
+
+def test_a_lost_judge_hands_over_what_is_open_and_the_new_one_looks_at_the_whole_sample(store: Store) -> None:
     ledger = Ledger(store)
     ids = ledger.add_runs(6)
     (old,) = ledger.register(judge())

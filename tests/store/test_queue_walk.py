@@ -30,7 +30,7 @@ from tests.support.ledger import (
 from worker.store.budget import accounts as money
 from worker.store.budget.accounts import RubricCap, SpendingLimits
 from worker.store.engine import Store
-from worker.store.queue import backlog, enrol, failed_attempts, leases
+from worker.store.queue import backlog, enrol, failed_attempts, handover, leases
 from worker.store.queue.enrol import Registered
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.job import Job
@@ -204,7 +204,8 @@ class Walk:
         with self.store.write() as connection:
             draw_strata(connection, night, 0.0, 2, self.now)
             draws.add_samples(connection, night, self.now)
-            enrol.supersede(connection, night, self.scorers, self.now)
+            lost = {entry.pk for entry in enrol.registered(connection)}
+            handover.supersede(connection, night, self.scorers, self.now, lost)
             everyone = enrol.registered(connection, enrol.enrolled(connection, [night])[night])
             enrol.enqueue(connection, night, everyone, self.now)
 

@@ -52,12 +52,18 @@ def drawn(installation: Installation) -> Project:
     return project
 
 
-def test_another_model_takes_over_an_old_night_and_waiting_ends(installation: Installation, drawn: Project) -> None:
+def test_a_night_ends_with_the_model_it_was_drawn_with_and_the_next_begins_with_another(
+    installation: Installation, drawn: Project
+) -> None:
     changed = installation.project(SPOTCHECK_JUDGE_MODEL="another")
     heal(changed)
     assert wait(changed).still_open == 0
+    assert states(changed) == {"simulated-judge": Counter({("scored", None): RUNS})}
+    tuesday = MONDAY + timedelta(days=1)
+    ingest(changed, [document(f"case-{number}-tuesday", tuesday) for number in range(RUNS)])
+    assert nightly(changed, [MONDAY, tuesday]).still_open == 0
     assert states(changed) == {
-        "simulated-judge": Counter({("shed", "superseded"): RUNS}),
+        "simulated-judge": Counter({("scored", None): RUNS}),
         "another": Counter({("scored", None): RUNS}),
     }
     assert open_jobs(changed) == 0

@@ -79,7 +79,7 @@ def test_a_tightened_schema_is_a_new_series_and_no_drift_and_the_old_one_comes_b
 
     tight = installation.project(TIGHT)
     told: list[str] = []
-    tight.scorers.on_new_series = told.append
+    tight.scorers.on_told = told.append
     nightly(tight, NIGHTS[CHANGED:-1])
     assert [name for name, _ in series(tight)] == [first, series(tight)[1][0]]
     assert told == [f"valid_json: new series {series(tight)[1][0]}, not compared with {first}; changed: settings"]
@@ -135,7 +135,7 @@ def test_an_upgrade_starts_no_series_scores_nothing_again_and_loses_no_job(
     barrier = threading.Barrier(len(projects))
 
     def register(project: Project) -> list[tuple[int, str]]:
-        project.scorers.on_new_series = told.append
+        project.scorers.on_told = told.append
         barrier.wait()
         return [(entry.pk, entry.key.series) for entry, _ in project.scorers.register()]
 

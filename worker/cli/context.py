@@ -31,7 +31,7 @@ def unopened() -> "Project":
     from worker.settings import read_here
 
     found = Project(read_here()[0])
-    found.scorers.on_new_series = note
+    found.scorers.on_told = note
     if warning := found.settings.clock.warning():
         note(warning)
     _opened.append(found.store)

@@ -146,7 +146,7 @@ def _bar(nights: int) -> Iterator[_OnNight]:
 def _example(project: Project, history: History) -> str | None:
     """Id of the lowest scored run after the planted quality drop; None when there is none."""
     drop = next(planted for planted in history.planted if planted.what == QUALITY_DROP)
-    rubrics = [scorer.pk for scorer, _ in project.scorers.register() if scorer.key.name == RUBRIC]
+    rubrics = [scorer.pk for scorer in project.scorers.active() if scorer.key.name == RUBRIC]
     with project.store.read() as connection:
         worst = stored.lowest_scored(connection, drop.night, history.nights[-1], rubrics, drop.task_type, 1)
         names = stored.identities(connection, [pk for pk, _ in worst])

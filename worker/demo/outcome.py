@@ -25,7 +25,7 @@ def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[
     matches = match_findings(found, history.planted)
     first, last = history.nights[0], history.nights[-1]
     with project.store.read() as connection:
-        registered = [scorer for scorer, _ in project.scorers.register()]
+        registered = project.scorers.active()
         rows = counts.night_counts(connection, first, last, registered, project.nights.start())
         judged = report.judging_costs(connection, first, last)
         raised = alerts.list_alerts(connection, everything=True)

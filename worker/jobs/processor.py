@@ -39,6 +39,7 @@ from worker.jobs.reply_cache import ReplyCache
 from worker.judge.client import ChatJudge
 from worker.judge.retrying import PacedJudge
 from worker.project.project import Project
+from worker.project.stored import Unavailable
 
 BATCH_S = 60.0
 """Length of a turn at a lane: its fixed costs are small beside it, and a process that is told to stop ends soon."""
@@ -59,6 +60,8 @@ class JobProcessor:
             share: How workers share the judge's quota; None where each keeps to its part.
         """
         self.project = project
+        self.unavailable: dict[str, list[Unavailable]] = {}
+        """By lane, the scorers of open jobs that this process could not make at its last turn; their jobs wait."""
         self._share = share
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
@@ -82,13 +85,14 @@ class JobProcessor:
             StoreError: The database does not answer; leases run out and others take over.
         """
         queue = JobQueue(self.project, lane)
+        self.unavailable[lane] = queue.unavailable
         if queue.scorers.is_empty:
             return DrainResult()
         if lane == "batch":
-            return self._drain_batches(budget_s, stop, on_progress)
+            return self._drain_batches(queue, budget_s, stop, on_progress)
         if lane == "heuristic":
             return drain_heuristics(queue, budget_s=budget_s, stop=stop, on_progress=on_progress)
-        self.project.prices.check()
+        self.project.prices.check(queue.scorers.all)
         judge = self._judging()
         turn = drain_judge(
             queue,
@@ -122,11 +126,11 @@ class JobProcessor:
         """Seconds without one answer beyond the rest that the judge was granted; None while it is not known down."""
         return None if self._judge is None else self._judge.silent_s()
 
-    def _drain_batches(self, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
+    def _drain_batches(self, queue: JobQueue, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
         judge = self._judging()
         if judge is None:
             return DrainResult()
-        self.project.prices.check()
+        self.project.prices.check(queue.scorers.all)
         if self._batches is None:
             self._batches = BatchLane(self.project, self._ask_now, judge.plan)
         return self._batches.advance(budget_s, stop, on_progress)

@@ -9,12 +9,15 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
+from worker.project.contexts import contexts
 from worker.project.prices import PriceBook
 from worker.project.project import Project
+from worker.project.stored import Unavailable
 from worker.records import Run
 from worker.scorers.protocol import Context, Scorer
+from worker.store import schema
 from worker.store.budget.accounts import RubricCap, SpendingLimits
-from worker.store.queue import claiming, failed_attempts, leases, replies, settling
+from worker.store.queue import claiming, enrol, failed_attempts, leases, replies, settling
 from worker.store.queue.enrol import Registered
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.job import Job
@@ -44,7 +47,7 @@ class ClaimedBatch(NamedTuple):
 
 
 class LaneScorers:
-    """The scorers in force whose jobs wait in one lane, by their keys in the store."""
+    """The scorers whose jobs are open in one lane, by their keys in the store."""
 
     def __init__(self, entries: Iterable[tuple[Registered, Scorer]]) -> None:
         """Take them over, in their order."""
@@ -60,8 +63,13 @@ class LaneScorers:
         """Their keys."""
         return list(self._entries)
 
+    @property
+    def all(self) -> list[Scorer]:
+        """The scorers."""
+        return [scorer for _, scorer in self._entries.values()]
+
     def get(self, pk: int) -> Scorer | None:
-        """The scorer with a key; None when it is not in force, or of another lane."""
+        """The scorer with a key; None when it has no open job, or is of another lane."""
         entry = self._entries.get(pk)
         return None if entry is None else entry[1]
 
@@ -95,6 +103,27 @@ class LaneScorers:
         return None if model is None else str(model)
 
 
+def open_scorers(project: Project, kind: str) -> tuple[list[tuple[Registered, Scorer]], list[Unavailable]]:
+    """The scorers that this process can score open jobs with, and those that it cannot make.
+
+    A job is scored by the scorer it was enrolled with, whatever files and settings say now. Without a judge configured
+    here, jobs that have one are left to others; with one, jobs that were enrolled without wait to be handed over.
+
+    Args:
+        project: Whose jobs.
+        kind: `heuristic` or `judge`.
+
+    Raises:
+        SchemaOutdated: The database was upgraded while this process runs.
+    """
+    with project.store.read() as connection:
+        schema.insist_on_current(connection)
+        rows = enrol.scorers_with_open_jobs(connection, kind)
+    if kind == "judge":
+        rows = [row for row in rows if row.is_judgeless != project.settings.is_judge_configured]
+    return project.stored.make(rows)
+
+
 class JobQueue:
     """One lane of the job queue, for one worker: claim with the runs, settle, give back.
 
@@ -114,8 +143,8 @@ class JobQueue:
         self.lease_s = project.settings.scoring.lease_s
         """Seconds a claimed job is ours; the loop renews at a third of it."""
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        kind = "judge" if lane == "batch" else lane
-        self.scorers = LaneScorers(entry for entry in project.scorers.register() if entry[0].lane == kind)
+        made, self.unavailable = open_scorers(project, "judge" if lane == "batch" else lane)
+        self.scorers = LaneScorers(made)
 
     def claim(
         self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None
@@ -192,7 +221,7 @@ class JobQueue:
         return SpendingLimits(self.project.nights.of(now), cap, max_usd, judge.budget_usd_per_month, rubrics)
 
     def load(self, jobs: Sequence[Job]) -> list[ClaimedJob]:
-        """Claimed jobs with their runs, as they are now; without those of scorers that are not in force any more."""
+        """Claimed jobs with their runs, as they are now; without those of scorers that cannot be made here."""
         scored_by = [(job, scorer) for job in jobs if (scorer := self.scorers.get(job.scorer_pk)) is not None]
         if not scored_by:
             return []
@@ -201,11 +230,11 @@ class JobQueue:
         shown = {pk: run.for_scorer() for pk, run in loaded.items()}
         # by the job's night, not the run's time: that is what its references were stored for
         pairs = {(job.night, shown[job.run_pk].task_type) for job, _ in scored_by if job.run_pk in shown}
-        contexts = self.project.scorers.contexts(pairs)
+        known = contexts(self.project.store, pairs)
         work = []
         for job, scorer in scored_by:
             run = shown.get(job.run_pk)
-            context = contexts[job.night, run.task_type] if run is not None else Context()
+            context = known[job.night, run.task_type] if run is not None else Context()
             work.append(ClaimedJob(job, scorer, run, context))
         return work
 

@@ -1,16 +1,19 @@
 """Runs to sample: thresholds per stratum of a night, stored; late runs decided by them, never re-drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
 from worker.core import sampling
+from worker.pipeline.activate import Active, activate
 from worker.project.project import Project
 from worker.records import Draw, Stratum
 from worker.records.sample import StratumDraw
-from worker.store.queue import enrol
+from worker.settings.sections_sampling import SamplingSection
+from worker.store.queue import enrol, handover
 from worker.store.queue.enrol import Registered
+from worker.store.rubrics import revisions
 from worker.store.runs import draws, references
 
 REFERENCE_NIGHTS = 28
@@ -19,12 +22,17 @@ _MOST_FOR_REFERENCE = 5_000
 
 
 def plan_night(
-    project: Project, connection: Connection, night: date, rate: float | None = None, *, with_floors: bool = True
+    sampling_policy: SamplingSection,
+    connection: Connection,
+    night: date,
+    rate: float | None = None,
+    *,
+    with_floors: bool = True,
 ) -> list[tuple[StratumDraw, float]]:
     """What a draw of a night would be, with the rate of each stratum; reads only.
 
     Args:
-        project: Whose policy.
+        sampling_policy: Rates and floors.
         connection: Any transaction.
         night: Which.
         rate: Instead of the policy's rate; a flagged stratum keeps its own where that is higher.
@@ -34,7 +42,7 @@ def plan_night(
     plans = []
     for population in draws.populations(connection, night):
         stratum, size = population
-        wanted, floor = project.settings.sampling.policy(stratum.task_type, flagged=stratum.flagged)
+        wanted, floor = sampling_policy.policy(stratum.task_type, flagged=stratum.flagged)
         if rate is not None:
             wanted = max(rate, wanted) if stratum.flagged else rate
         floor = floor if with_floors else 0
@@ -46,8 +54,13 @@ def plan_night(
     return plans
 
 
-def draw_night(project: Project, night: date, now: datetime, *, rate: float | None = None) -> list[StratumDraw]:
+def draw_night(
+    project: Project, night: date, now: datetime, *, rate: float | None = None, lost: Collection[int] = ()
+) -> list[StratumDraw]:
     """Draw a night once, and queue its jobs in the same transaction; repeating it adds nothing.
+
+    What the settings and rubric files ask for becomes active in that transaction (`pipeline.activate`), and a night
+    that is drawn keeps the scorers that it was drawn with.
 
     A night that is drawn already keeps its thresholds: late runs are decided by them. With a rate above them the
     stratum gets a new draw that supersedes the old one and only adds runs. A judge that was not there when the night
@@ -56,29 +69,32 @@ def draw_night(project: Project, night: date, now: datetime, *, rate: float | No
     Returns:
         The strata as they stand after it.
     """
-    scorers = project.scorers.in_force()
-    batched = _batched(project, night)
+    project.secret  # noqa: B018 stored before the transaction below
     with project.store.write() as connection:
         is_drawn = draws.lock_night(connection, night)
         if not is_drawn and _is_waiting_for_runs(project, connection, night, now):
             return []
         if not is_drawn:
             _learn_references(connection, night)
-        _decide(project, connection, night, now, rate, is_new=not is_drawn)
+        active = activate(project, connection, night, now)
+        _decide(active.sampling, connection, night, now, rate, is_new=not is_drawn)
         if not is_drawn:
             draws.mark_drawn(connection, night, now)
-            enrol.enrol(connection, night, scorers, now)
+            revisions.note_night(connection, night, active.number)
+            enrol.enrol(connection, night, active.scorers, now)
         else:
             draws.add_samples(connection, night, now)
-            enrol.supersede(connection, night, scorers, now)
-            enrol.adopt(connection, night, scorers, now)
+            handover.supersede(connection, night, active.scorers, now, lost)
+            handover.adopt(connection, night, active.scorers, now)
         _dispatch(connection, night, now)
-        enrol.move_untried_to_batch(connection, night, batched)
-        return _standing(connection, night)
+        _send_to_batches(project, connection, night, active.scorers)
+        standing = _standing(connection, night)
+    project.scorers.tell([*active.lines, *([active.trouble] if active.trouble else ())])
+    return standing
 
 
-def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[Registered]) -> int:
-    """Reconcile one drawn night: late runs by the stored thresholds, missing jobs, a changed judge's open jobs.
+def decide_late(project: Project, night: date, now: datetime, active: Active, lost: Collection[int] = ()) -> int:
+    """Reconcile one drawn night: late runs by the stored thresholds, missing jobs, jobs that nobody else will do.
 
     Nothing is locked or written where nothing is to be done: this is asked of every recent night twice a minute.
 
@@ -86,50 +102,59 @@ def decide_late(project: Project, night: date, now: datetime, scorers: Sequence[
         project: Whose night.
         night: Which.
         now: The time.
-        scorers: Those in force; none leaves open jobs to whoever has them.
+        active: What is active; without scorers, open jobs are left to whoever has them.
+        lost: Keys of scorers that no process can make.
 
     Returns:
         Jobs added.
     """
+    scorers = active.scorers
     with project.store.read() as connection:
-        if not draws.has_late_runs(connection, night) and enrol.is_up_to_date(connection, night, scorers):
+        if not draws.has_late_runs(connection, night) and handover.is_up_to_date(connection, night, scorers, lost):
             return 0
-    batched = _batched(project, night)
     with project.store.write() as connection:
         if not draws.lock_night(connection, night):
             return 0
-        _decide(project, connection, night, now, None, is_new=False)
+        _decide(active.sampling, connection, night, now, None, is_new=False)
         draws.add_samples(connection, night, now)
         adopted = 0
         if scorers:
-            enrol.supersede(connection, night, scorers, now)
-            adopted = enrol.adopt(connection, night, scorers, now)
+            handover.supersede(connection, night, scorers, now, lost)
+            adopted = handover.adopt(connection, night, scorers, now)
         added = adopted + _dispatch(connection, night, now)
-        enrol.move_untried_to_batch(connection, night, batched)
+        _send_to_batches(project, connection, night, scorers)
         return added
 
 
-def retire(project: Project, night: date, now: datetime, scorers: Sequence[Registered]) -> None:
-    """On a night of long ago, whoever is in force now takes over what a scorer that is not any more left open."""
-    batched = _batched(project, night)
+def retire(
+    project: Project, night: date, now: datetime, scorers: Sequence[Registered], lost: Collection[int] = ()
+) -> None:
+    """On a night of long ago, the active scorers take over what one that is not active any more left open."""
     with project.store.write() as connection:
         if draws.lock_night(connection, night):
-            enrol.supersede(connection, night, scorers, now)
-            enrol.move_untried_to_batch(connection, night, batched)
+            handover.supersede(connection, night, scorers, now, lost)
+            _send_to_batches(project, connection, night, scorers)
 
 
-def _batched(project: Project, night: date) -> list[int]:
-    """Scorers whose new jobs go to the batch lane. Before any transaction: a scorer that is new is stored first."""
-    return project.scorers.in_batches(is_backfill=project.nights.is_backfill(night))
+def _send_to_batches(project: Project, connection: Connection, night: date, scorers: Sequence[Registered]) -> None:
+    """Move what no process has tried yet to the batch lane, where the settings want that."""
+    batched = project.lanes.batched(scorers, is_backfill=project.nights.is_backfill(night), connection=connection)
+    enrol.move_untried_to_batch(connection, night, batched)
 
 
 def _decide(
-    project: Project, connection: Connection, night: date, now: datetime, rate: float | None, *, is_new: bool
+    sampling_policy: SamplingSection,
+    connection: Connection,
+    night: date,
+    now: datetime,
+    rate: float | None,
+    *,
+    is_new: bool,
 ) -> None:
     standing = draws.current_draws(connection, night)
     is_raised = False
     with_floors = is_new or rate is not None
-    for plan, wanted in plan_night(project, connection, night, rate, with_floors=with_floors):
+    for plan, wanted in plan_night(sampling_policy, connection, night, rate, with_floors=with_floors):
         old = standing.get(plan.stratum)
         if old is not None and (is_new or rate is None or plan.inclusion_probability <= old["threshold"]):
             continue

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from worker.core.calendar import nights_between
 from worker.jobs.drain_result import DrainResult
 from worker.jobs.processor import JobProcessor
-from worker.jobs.queue import Stop
+from worker.jobs.queue import Stop, open_scorers
 from worker.pipeline.draw import draw_night
 from worker.pipeline.reconcile import Wake, finish_nights, wake_due
 from worker.project.project import Project
 from worker.records import Drift
-from worker.records.job import LANES
+from worker.records.job import LANES, SCORER_KINDS
 from worker.records.sample import StratumDraw
 from worker.store.queue import backlog, workers
 from worker.store.runs import draws
@@ -67,8 +67,8 @@ def draw_nights(
 
 
 def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_force_only: bool = False) -> int:
-    """Jobs that are not resolved, of all nights or of some; of all scorers, or of those that somebody here can do."""
-    pks = [registered.pk for registered, _ in project.scorers.register()] if in_force_only else None
+    """Jobs that are not resolved, of all nights or of some; of all scorers, or of those that can be done here."""
+    pks = [row.pk for kind in SCORER_KINDS for row, _ in open_scorers(project, kind)[0]] if in_force_only else None
     with project.store.read() as connection:
         now = project.store.now(connection)
         lanes = [backlog.lane_backlog(connection, now, lane, nights, pks) for lane in LANES]

@@ -4,15 +4,19 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+import worker
+from worker.errors import ConfigError
 from worker.jobs import reply_cache
+from worker.pipeline.activate import Active, adjust, as_stored
 from worker.pipeline.compare import compare_night
 from worker.pipeline.draw import decide_late, retire
 from worker.pipeline.summarise import Stale, summarise
 from worker.project.project import Project
 from worker.records import Drift
-from worker.records.job import LANES
-from worker.store.queue import backlog, batches, enrol
+from worker.records.job import LANES, SCORER_KINDS
+from worker.store.queue import backlog, batches, enrol, handover, workers
 from worker.store.results import cells
+from worker.store.rubrics import revisions
 from worker.store.runs import draws
 
 Wake = Callable[[str, int], None]
@@ -31,18 +35,54 @@ class Reconciled(NamedTuple):
 
 def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     """Decide late runs of the lookback, wake lanes with due work, finish nights whose jobs are resolved, and prune."""
-    scorers = project.scorers.in_force()
+    active = _active(project, now)
+    scorers = active.scorers
+    lost = lost_scorers(project)
     since = project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
     with project.store.read() as connection:
         recent = draws.drawn_nights(connection, since)
-        to_settle = enrol.nights_with_retired_jobs(connection, scorers)
-    added = sum(decide_late(project, night, now, scorers) for night in recent)
+        to_settle = handover.nights_with_retired_jobs(connection, scorers, lost) if active.number else []
+    added = sum(decide_late(project, night, now, active, lost) for night in recent)
     for night in sorted(set(to_settle) - set(recent)):  # nobody would ever do them, and somebody may wait for them
-        retire(project, night, now, scorers)
+        retire(project, night, now, scorers, lost)
     wake_due(project, wake)
     summarised, found = finish_nights(project, now)
     reply_cache.prune(project)
     return Reconciled(added, summarised, found)
+
+
+def _active(project: Project, now: datetime) -> Active:
+    """What is active; where a setting is wrong that is one line, and jobs go on by what is active already."""
+    try:
+        active = adjust(project, now)
+    except ConfigError as error:
+        project.scorers.tell([f"{error}; nights that are drawn go on with their scorers"])
+        with project.store.read() as connection:
+            current = revisions.current(connection)
+            active = (
+                Active([], project.settings.sampling, 0)
+                if current is None
+                else as_stored(project, connection, current, trouble=str(error))
+            )
+    project.scorers.tell([*active.lines, *([active.trouble] if active.trouble else ())])
+    return active
+
+
+def lost_scorers(project: Project) -> set[int]:
+    """Keys of scorers with open jobs that this process cannot make, and that no live worker of another release might.
+
+    Their jobs are handed over to the active version. While another release runs too, they are left to it.
+    """
+    with project.store.read() as connection:
+        now = project.store.now(connection)
+        rows = [row for kind in SCORER_KINDS for row in enrol.scorers_with_open_jobs(connection, kind)]
+        others = [
+            row for row in workers.live_workers(connection, now) if row["release"] not in (None, worker.__version__)
+        ]
+    _, unavailable = project.stored.make(rows)
+    if others:
+        return set()
+    return {entry.scorer.pk for entry in unavailable}
 
 
 def wake_due(project: Project, wake: Wake) -> None:

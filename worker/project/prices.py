@@ -1,6 +1,6 @@
 """What judge calls cost in this project: the shipped table, the prices of the settings, and the tiers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ class PriceBook:
 
         Args:
             judge: Budgets, prices of single models, and factors of the service tiers.
-            scorers: Those in force; only `check` reads them.
+            scorers: Those that the next draw would enrol; only `check` reads them.
         """
         self._judge, self._scorers = judge, scorers
 
@@ -50,8 +50,11 @@ class PriceBook:
             total += bound.calls * call_usd * factor
         return total
 
-    def check(self) -> None:
+    def check(self, scorers: "Iterable[Scorer] | None" = None) -> None:
         """Refuse a budget that cannot be kept.
+
+        Args:
+            scorers: Those that are going to ask; None for those that the next draw would enrol.
 
         Raises:
             SettingsError: A budget is set, the price of a judge that it is for is unknown, and that is not allowed.
@@ -59,7 +62,8 @@ class PriceBook:
         judge = self._judge
         if not judge.has_budget or judge.unknown_price == "allow":
             return
-        capped = (scorer for scorer in self._scorers.all if judge.is_capped(scorer.key.name))
+        asking = self._scorers.all if scorers is None else scorers
+        capped = (scorer for scorer in asking if judge.is_capped(scorer.key.name))
         for bound in (bound for scorer in capped for bound in scorer.max_tokens):
             if self._longest_call_usd(bound) is None:
                 raise SettingsError(

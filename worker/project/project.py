@@ -3,9 +3,11 @@
 import secrets
 from functools import cached_property
 
+from worker.project.lanes import Lanes
 from worker.project.nights import Nights
 from worker.project.prices import PriceBook
 from worker.project.scorers import ScorerSet
+from worker.project.stored import StoredScorers
 from worker.settings import Settings
 from worker.store import meta, schema
 from worker.store.engine import Store
@@ -25,6 +27,9 @@ class Project:
         """
         self.settings = settings
         self.store = store or Store(settings.database)
+        self.known_revision: int | None = None
+        """The newest revision that is known to hold these settings, or was there when they were read; None for a
+        command, whose settings are read now and may always become active."""
 
     def open(self, *, creates: bool = True) -> "Project":
         """Create the schema in an empty database, or insist on the right one.
@@ -56,8 +61,24 @@ class Project:
 
     @cached_property
     def scorers(self) -> ScorerSet:
-        """The scorers in force, and their keys in the store."""
+        """The scorers that the next draw would enrol, and those that are active."""
         return ScorerSet(self.settings, self.store, lambda: self.secret)
+
+    @cached_property
+    def stored(self) -> StoredScorers:
+        """The scorers that jobs were enrolled with."""
+        return StoredScorers(
+            self.settings,
+            self.store,
+            lambda: self.secret,
+            lambda connection: self.scorers.configured(connection),
+            lambda: self.scorers.drafts.rubrics,
+        )
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        """Which jobs go to the batch lane."""
+        return Lanes(self.settings, self.store, self.stored)
 
     @cached_property
     def prices(self) -> PriceBook:

@@ -1,78 +1,112 @@
-"""The scorers of one project: built from the settings and the prompts folders, and registered in the store."""
+"""The scorers that settings and files ask for: what the next draw would be drawn with, and what is active now."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection
 
-from worker.errors import SettingsError
-from worker.records import Reference, ScorerKey
+from worker.errors import ConfigError, SettingsError
+from worker.project import candidate
+from worker.project.candidate import Candidate
+from worker.project.drafts import Drafts
+from worker.records import ScorerKey
 from worker.settings import Settings
-from worker.settings.sections_judge import JudgeLane
 from worker.store.engine import Store
 from worker.store.queue import enrol
 from worker.store.queue.enrol import Registered
-from worker.store.runs import references
+from worker.store.rubrics import revisions
+from worker.store.rubrics.texts import RubricText
 
 if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
     from worker.scorers.heuristics.heuristic import Heuristic
-    from worker.scorers.protocol import Context, Scorer
+    from worker.scorers.protocol import Scorer
 
 log = logging.getLogger("spotcheck")
 
 
 class ScorerSet:
-    """The scorers in force, with their keys in the store and the lanes of their jobs."""
+    """The scorers that the next draw would enrol, beside those that are active in the store."""
 
     def __init__(self, settings: Settings, store: Store, secret: Callable[[], bytes]) -> None:
         """Build nothing yet.
 
         Args:
-            settings: Which scorers are in force, and how judges are asked.
-            store: Where scorers are registered.
+            settings: Which scorers are wanted, and how judges are asked.
+            store: Holds what is active.
             secret: Gives the installation's secret; called when the first rubric is built.
         """
         self._settings, self._store, self._secret = settings, store, secret
-        self.lane: JudgeLane | None = None
-        """How judges are asked where a command's option says so; None as the settings have it."""
         self.leaves_out_broken = False
         """Whether a custom scorer that cannot be loaded is logged and left out, as in a running worker; else it is an
         error."""
-        self.on_new_series: Callable[[str], None] = log.info
-        """Gets one line for each scorer that starts a new series in `register`."""
+        self.on_told: Callable[[str], None] = log.warning
+        """Gets one line for each scorer that starts a new series, and for each file that does not become active."""
+        self.drafts = Drafts(settings.prompts)
+        """The rubric files, as they were read first; `reread` reads them again."""
         self._broken: dict[str, str] = {}
+        self._made: dict[tuple[str, str | None], Scorer] = {}
+        self._told: set[str] = set()
 
-    @cached_property
+    @property
     def prompt_folders(self) -> list[Path]:
         """Where rubrics come from, a later folder's laid over an earlier one's: the shipped ones, then the user's.
 
         Raises:
             SettingsError: The folder that the settings name does not exist.
         """
-        from worker.scorers.rubric.files import shipped_prompts
+        return self.drafts.folders
 
-        configured = self._settings.prompts
-        if configured is not None:
-            if not Path(configured).is_dir():
-                raise SettingsError(f"SPOTCHECK_PROMPTS: folder {configured!r} does not exist")
-            return [shipped_prompts(), Path(configured)]
-        beside = Path("prompts")
-        is_other = beside.is_dir() and beside.resolve() != shipped_prompts().resolve()
-        return [shipped_prompts(), beside] if is_other else [shipped_prompts()]
+    def reread(self) -> None:
+        """Read the rubric files again when they are next asked for."""
+        self.drafts = Drafts(self._settings.prompts)
 
-    @cached_property
-    def all(self) -> "tuple[Scorer, ...]":
-        """The scorers in force, heuristics first, in a stable order.
+    def candidate(self, connection: Connection | None = None, *, with_files: bool = True) -> Candidate:
+        """What the next draw would be drawn with.
+
+        Args:
+            connection: Where to read what is active; None for a transaction of its own.
+            with_files: Whether a file whose version rose may become active.
 
         Raises:
             SettingsError: A name is unknown; the message lists those that exist.
-            RubricError: A rubric in force is wrong.
+            RubricError: A rubric is wanted for the first time, and its file is wrong.
         """
-        return (*self._heuristics.values(), *self._rubric_scorers())
+        heuristics = self._heuristics
+        self._secret()  # it may have to be stored, which a reading transaction cannot
+        if connection is None:
+            with self._store.read() as reading:
+                now_active = candidate.situation(reading)
+        else:
+            now_active = candidate.situation(connection)
+        self._check_names(now_active.texts)
+        return candidate.choose(
+            self._settings, now_active, heuristics, self._broken, self.drafts, self._rubric, with_files=with_files
+        )
+
+    @property
+    def all(self) -> "tuple[Scorer, ...]":
+        """The scorers of the candidate that can be made here, heuristics first, in a stable order.
+
+        Raises:
+            SettingsError: A name is unknown; the message lists those that exist.
+            RubricError: A rubric is wanted for the first time, and its file is wrong.
+        """
+        return tuple(entry for entry in self.candidate().entries if not isinstance(entry, Registered))
+
+    def configured(self, connection: Connection | None = None) -> "tuple[Scorer, ...]":
+        """As `all`, for those who work on jobs: where a setting or file is wrong, what can be made all the same."""
+        try:
+            entries = self.candidate(connection).entries
+            return tuple(entry for entry in entries if not isinstance(entry, Registered))
+        except ConfigError:
+            pass
+        try:
+            return tuple(self._heuristics.values())
+        except ConfigError:
+            return ()
 
     @cached_property
     def _heuristics(self) -> "Mapping[str, Heuristic]":
@@ -84,126 +118,100 @@ class ScorerSet:
         self._broken[name] = why
         log.error("%s; its jobs wait, other scorers go on; mend it and restart the worker", why)
 
-    def _rubric_scorers(self) -> "list[Scorer]":
-        """One scorer for each rubric in force; lanes and budgets must name rubrics that exist."""
+    def _check_names(self, active: Iterable[str]) -> None:
+        """Lanes and budgets must name rubrics that exist, and no rubric may have the name of another scorer.
+
+        A rubric exists where it has a file, or an active text: its file may be gone while it scores.
+        """
         from worker.scorers.registry import check_name
-        from worker.scorers.rubric.files import load
+
+        judge, wanted = self._settings.judge, self._settings.scoring.rubrics
+        if not wanted and not judge.budgets and not judge.lanes:
+            return
+        known = dict.fromkeys(sorted({*self.drafts.names, *active}))
+        for name in judge.lanes:
+            check_name("judge.lanes", name, known)
+        for name in judge.budgets:
+            check_name("judge.budgets", name, known)
+        for name in sorted({*known} & {*self._heuristics, *self._broken}):
+            raise SettingsError(f"scorer {name!r}: there is a rubric of that name; choose another")
+
+    def _rubric(self, text: RubricText, model: str | None) -> "Scorer":
+        """The scorer of a text under today's settings; made once, since compiling takes milliseconds."""
+        from worker.core.rubric.parse import parse
         from worker.scorers.rubric.scorer import RubricScorer
 
-        policy, judge = self._settings.scoring, self._settings.judge
-        if not policy.rubrics and not judge.budgets:
-            return []
-        rubrics = load(self.prompt_folders)
-        for name in judge.lanes:
-            check_name("judge.lanes", name, rubrics)
-        for name in judge.budgets:
-            check_name("judge.budgets", name, rubrics)
-        for name in set(rubrics) & (set(self._heuristics) | set(self._broken)):
-            raise SettingsError(f"scorer {name!r}: there is a rubric of that name; choose another")
-        model = judge.model if self._settings.is_judge_configured else None
-        return [
-            RubricScorer(
-                rubrics[check_name("scoring.rubrics", name, rubrics)],
+        made = self._made.get((text.hash, model))
+        if made is None:
+            judge = self._settings.judge
+            made = self._made[text.hash, model] = RubricScorer(
+                parse(text.source, f"{text.name}@{text.version}", text.includes),
                 model,
                 self._secret(),
-                redact=policy.redact,
+                redact=self._settings.scoring.redact,
                 repair=judge.repair,
                 is_routed=judge.base_url is None,  # None is OpenAI's own server
             )
-            for name in policy.rubrics
-        ]
+        return made
 
     def register(self) -> "list[tuple[Registered, Scorer]]":
-        """The scorers in force that can score, with their keys in the store; new ones are written there."""
-        entries = [(scorer.key, scorer.applies_to) for scorer in self.all]
-        with self._store.read() as connection:
-            existing = enrol.registered(connection)
+        """The scorers of `all` with their keys in the store; new ones are written there."""
+        scorers = self.all
+        entries = [(scorer.key, scorer.applies_to) for scorer in scorers]
+        with self._store.read() as reading:
+            existing = enrol.registered(reading)
         registered = {entry.key.fingerprint: entry for entry in existing}
         if not all(key.fingerprint in registered for key, _ in entries):
-            with self._store.write() as connection:
-                existing = enrol.registered(connection)
-                added = enrol.register(connection, entries, self._store.now(connection))
-            self._report_new_series(existing, added)
+            with self._store.write() as writing:
+                added = enrol.register(writing, entries, self._store.now(writing))
             registered = {entry.key.fingerprint: entry for entry in added}
-        return [(registered[scorer.key.fingerprint], scorer) for scorer in self.all]
+        return [(registered[scorer.key.fingerprint], scorer) for scorer in scorers]
 
-    def in_force(self) -> list[Registered]:
-        """What looks at new nights: the scorers of `register`, and the last series of those that cannot be loaded.
+    def active(self) -> list[Registered]:
+        """The active scorers; before the first draw those that it would enrol, with the key -1 where one is new.
 
-        The jobs of the latter wait until somebody mends them: then either the same code scores them, or, where the code
-        changed, its new series takes the open nights over, as a changed rubric does.
+        Reads no file and makes no scorer once there was a draw. Stores nothing.
+
+        Raises:
+            SettingsError, RubricError: As `candidate`, before the first draw.
         """
-        loaded = [registered for registered, _ in self.register()]
-        if not self._broken:
-            return loaded
         with self._store.read() as connection:
-            return loaded + _last_of(self._broken, enrol.registered(connection))
+            stored = revisions.active_scorers(connection)
+        return stored or self.next()
 
-    def in_force_unstored(self) -> list[Registered]:
-        """What `in_force` gives, without storing anything: a command that only reads must start or take over no series.
-
-        The key of a scorer that is not stored yet is -1.
-        """
+    def next(self) -> list[Registered]:
+        """The scorers that the next draw would enrol, without storing any; the key of one that is new is -1."""
+        keys = self.candidate().keys
         with self._store.read() as connection:
             existing = enrol.registered(connection)
-        return [registered for registered, _ in _as_stored(self.all, existing)] + _last_of(self._broken, existing)
+        return [enrol.stored_as(existing, key) or Registered(-1, key, applies_to) for key, applies_to in keys]
 
     def unstored(self) -> "list[tuple[Registered, Scorer]]":
-        """What `register` gives, without storing anything; the key of a scorer that is not stored yet is -1."""
+        """What the next draw would enrol and can be made here, as `next` gives it, with the scorers."""
+        scorers = self.all
         with self._store.read() as connection:
-            return _as_stored(self.all, enrol.registered(connection))
+            existing = enrol.registered(connection)
+        return [
+            (enrol.stored_as(existing, scorer.key) or Registered(-1, scorer.key, scorer.applies_to), scorer)
+            for scorer in scorers
+        ]
 
-    def _report_new_series(self, existing: Sequence[Registered], added: Sequence[Registered]) -> None:
+    def tell(self, lines: Iterable[str]) -> None:
+        """Say each line once."""
+        for line in lines:
+            if line not in self._told:
+                self._told.add(line)
+                self.on_told(line)
+
+    def new_series_lines(self, existing: Sequence[Registered], added: Sequence[Registered]) -> list[str]:
         """One line for each scorer that is new in the store while another version of it is there."""
         known = {entry.pk for entry in existing}
+        lines = []
         for entry in added:
             earlier = [other.key for other in existing if other.key.name == entry.key.name]
             if entry.pk not in known and earlier:
-                self.on_new_series(new_series_line(earlier[-1], entry.key))
-
-    def in_batches(self, *, is_backfill: bool) -> list[int]:
-        """Store keys of the scorers whose jobs go to the batch lane; empty where no judge is configured."""
-        return [
-            registered.pk for registered, scorer in self.register() if self.is_batched(scorer, is_backfill=is_backfill)
-        ]
-
-    def is_batched(self, scorer: "Scorer", *, is_backfill: bool) -> bool:
-        """Whether the jobs of a scorer go to the batch lane."""
-        if not (self._settings.is_judge_configured and scorer.key.kind == "judge" and scorer.is_batchable):
-            return False
-        return (self.lane or self._settings.judge.lane_of(scorer.key.name, is_backfill=is_backfill)) == "batch"
-
-    def send(self, lane: JudgeLane) -> int:
-        """Move what is queued for a judge to another lane.
-
-        Returns:
-            Jobs that were moved.
-        """
-        pks = [registered.pk for registered, scorer in self.register() if scorer.is_batchable]
-        with self._store.write() as connection:
-            return enrol.move_to_lane(connection, "batch" if lane == "batch" else "judge", pks)
-
-    def contexts(self, nights_and_types: set[tuple[date, str]]) -> "dict[tuple[date, str], Context]":
-        """What scorers may know besides a run, by night and task type; without a way to a judge."""
-        with self._store.read() as connection:
-            rows = references.references(connection, sorted({night for night, _ in nights_and_types}))
-        from worker.scorers.protocol import Context
-
-        return {pair: Context(reference=reference_of(rows.get(pair))) for pair in nights_and_types}
-
-
-def _as_stored(scorers: "Sequence[Scorer]", existing: Sequence[Registered]) -> "list[tuple[Registered, Scorer]]":
-    """Each scorer with its row; with the key -1 where it has none yet."""
-    return [
-        (enrol.stored_as(existing, scorer.key) or Registered(-1, scorer.key, scorer.applies_to), scorer)
-        for scorer in scorers
-    ]
-
-
-def _last_of(names: Iterable[str], existing: Sequence[Registered]) -> list[Registered]:
-    """The newest row of each name that has one."""
-    stored = {entry.key.name: entry for entry in existing}
-    return [stored[name] for name in names if name in stored]
+                lines.append(new_series_line(earlier[-1], entry.key))
+        return lines
 
 
 def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
@@ -218,10 +226,3 @@ def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
     changed = [name for name in names if before.spec.get(name) != after.spec.get(name)]
     line = f"{after.name}: new series {after.series}, not compared with {before.series}"
     return f"{line}; changed: {', '.join(changed)}" if changed else line
-
-
-def reference_of(row: RowMapping | None) -> Reference | None:
-    """A stored reference as a record; None when there is none."""
-    if row is None:
-        return None
-    return Reference(**{name: row[name] for name in Reference._fields})

@@ -40,7 +40,7 @@ def of_strata(project: Project, strata: Sequence[StratumDraw]) -> Cost:
             return Cost(None, None, None)
         for one in own:
             price = one.sampled * each
-            is_batched = project.scorers.is_batched(scorer, is_backfill=project.nights.is_backfill(one.night))
+            is_batched = project.lanes.is_batched(scorer, is_backfill=project.nights.is_backfill(one.night))
             at_once += price
             usd += price * (batch_price if is_batched else 1.0)
             in_batches += price * (batch_price if scorer.is_batchable else 1.0)

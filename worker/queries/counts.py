@@ -60,7 +60,7 @@ def read_counts(project: Project, first: date | None, last: date | None, now: da
         last: Last night, included; None for the newest with runs.
         now: The time by the schedule's clock.
     """
-    active = project.scorers.in_force_unstored()
+    active = project.scorers.active()
     start = project.nights.start()
     with project.store.read() as connection:
         span = runs.night_span(connection)

@@ -73,14 +73,41 @@ def build(scoring: ScoringSection, on_failed: OnFailed | None = None) -> Mapping
     return MappingProxyType(built)
 
 
+def rebuild(name: str, spec: Mapping[str, Any], scoring: ScoringSection) -> Heuristic:
+    """A heuristic as it was stored: today's code with the settings that its identity holds.
+
+    The caller compares the fingerprints: where the code has changed since, this is another heuristic.
+
+    Args:
+        name: Of the heuristic.
+        spec: Of its stored `ScorerKey`.
+        scoring: Says where custom scorers are.
+
+    Raises:
+        SettingsError: There is none of this name any more, it cannot be loaded, or does not take these settings.
+    """
+    table: Mapping[str, Any] | None = spec.get("settings")
+    if name in BUILT_IN:
+        return _made(name, table, f"stored settings of {name}")
+    source = find_sources(scoring.custom, taken=BUILT_IN).get(name)
+    if source is None:
+        raise SettingsError(f"there is no scorer {name!r} any more")
+    return load(source, table)
+
+
 def _built_in(name: str, scoring: ScoringSection) -> Heuristic:
-    factory = BUILT_IN[name]
     where = f"spotcheck.toml: scoring.settings.{name}"
     table: Mapping[str, Any] | None = scoring.settings.get(name)
     if name == "valid_json":
         if table is not None:
             raise SettingsError(f"{where}: its schemas stand in [scoring.schemas]")
         table = {"schemas": scoring.schemas}
+    return _made(name, table, where)
+
+
+def _made(name: str, table: Mapping[str, Any] | None, where: str) -> Heuristic:
+    """A built-in heuristic; `table` holds its settings, None for the default ones."""
+    factory = BUILT_IN[name]
     kind = settings_type(factory)
     if kind is None:
         if table is not None:

@@ -1,5 +1,6 @@
 """Creating, upgrading and checking the schema, always through Alembic, so that every path ends in the same schema."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +25,7 @@ def _config() -> "Config":
     return config
 
 
+@cache
 def head() -> str:
     """The schema version that this program needs: the number of the newest migration."""
     return max(path.name.split("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
@@ -47,6 +49,20 @@ def state(store: Store) -> State:
 
     revisions = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     return "older" if version in revisions else "newer"
+
+
+def insist_on_current(connection: Connection) -> None:
+    """Check in a running process that the schema is still the one it was started with; one small query.
+
+    Raises:
+        SchemaOutdated: Another release has migrated it meanwhile.
+    """
+    version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if version != head():
+        raise SchemaOutdated(
+            f"the database has schema {version} now, and this process was started for {head()}: "
+            "it claims nothing more; start it again with the release that upgraded it"
+        )
 
 
 def upgrade(store: Store) -> None:

@@ -46,12 +46,12 @@ def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
     """
     opened = project(creates=True)
     _check(opened)
-    opened.scorers.lane = lane
+    opened.lanes.wanted = lane
     wake = Waking(opened)
     _warn_without_judge(opened)
     reconcile(opened, now(), wake)
     if lane is not None:
-        opened.scorers.send(lane)
+        opened.lanes.send(lane)
     waiting = open_jobs(opened, in_force_only=wait)
     if not wait:
         _answer({"open": waiting}, wake.told(waiting), as_json=as_json)
@@ -85,7 +85,7 @@ def nightly(
         raise SettingsError("give --date, or --since and --until, not both")
     night(on, "--date")
     opened = project(creates=True)
-    opened.scorers.lane = lane
+    opened.lanes.wanted = lane
     opened.nights.is_replaying = since is not None or until is not None
     nights = nights_asked(opened, since or on, until or on)
     _check(opened)
@@ -142,7 +142,7 @@ def _warn_of_history(opened: Project) -> None:
 
 def _check(opened: Project) -> None:
     """Tell of wrong settings and rubrics before anything is drawn."""
-    opened.scorers.all  # noqa: B018 read for its errors
+    opened.scorers.tell(opened.scorers.candidate().lines)
     opened.prices.check()
 
 

@@ -68,7 +68,7 @@ def sample(
             bar.set(index, len(nights))
             if dry_run:
                 with opened.store.read() as connection:
-                    strata += [plan for plan, _ in plan_night(opened, connection, each, rate)]
+                    strata += [plan for plan, _ in plan_night(opened.settings.sampling, connection, each, rate)]
             else:
                 strata += draw_night(opened, each, now(), rate=rate)
     warn_unseen(opened, strata)

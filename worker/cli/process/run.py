@@ -79,7 +79,7 @@ def ready(opened: Project) -> Project:
         SettingsError, RubricError: One is wrong.
     """
     opened.prices.check()
-    opened.scorers.all  # noqa: B018 read for its errors
+    opened.scorers.tell(opened.scorers.candidate().lines)
     opened.store.close()
     Waking(opened)
     return opened

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from worker.connectors.sources.document import ParsedRun
 from worker.connectors.sources.source import Accepted, Rejected
 from worker.core.sampling import flags, sample_key
+from worker.pipeline.activate import active_policy
 from worker.pipeline.alert import alert_costly_runs
 from worker.pipeline.draw import decide_late
+from worker.project.contexts import reference_of
 from worker.project.project import Project
-from worker.project.scorers import reference_of
 from worker.records import Reference
 from worker.store.runs import draws, operational, references, runs
 from worker.store.runs.runs import Incoming
@@ -94,8 +95,9 @@ def _decide_late(project: Project, nights: set[date], now: datetime) -> None:
     """Runs of nights that are drawn already are decided by the stored thresholds, however old the night is."""
     with project.store.read() as connection:
         drawn = draws.drawn_subset(connection, sorted(nights))
+    policy = active_policy(project)
     for night in sorted(drawn):
-        decide_late(project, night, now, [])
+        decide_late(project, night, now, policy)
 
 
 def _references(project: Project) -> dict[str, Reference | None]:

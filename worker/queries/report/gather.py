@@ -31,7 +31,7 @@ from worker.queries.report.findings import changes_of, seen, sensitivity_of, unt
 from worker.queries.report.reading import read_runs
 from worker.queries.report.streams import Scorers, streams_of
 from worker.records import Alert, Cell, Estimate
-from worker.store.queue.enrol import Registered, registered, stored_as
+from worker.store.queue.enrol import Registered
 from worker.store.results import alerts, counts
 from worker.store.results import cells as summary
 from worker.store.results import report as stored
@@ -64,7 +64,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         asked: Which.
         now: The time.
     """
-    in_force = [(one.key, one.applies_to) for one in project.scorers.all]
+    current = project.scorers.active()
     start = project.nights.start()
     rubrics = project.settings.scoring.rubrics
     with project.store.read() as connection:
@@ -72,8 +72,6 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         window = _window(connection, asked, project.nights.last_over(now))
         if window is None:
             return _empty(project, asked, now)
-        ever = registered(connection)
-        current = [stored_as(ever, key) or Registered(-1, key, applies_to) for key, applies_to in in_force]
         known = stored.scored_spans(connection, window.until)
         changes = changes_of(connection, window, asked.task_type, scorers.names)
         told_now = _alerts(connection, window, asked.task_type)

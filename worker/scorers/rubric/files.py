@@ -1,7 +1,7 @@
 """Reading rubric files: the shipped ones, and a team's own over them, rubric by rubric."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,13 @@ def shipped_prompts() -> Path:
     return packaged if packaged.is_dir() else package.parent / "prompts"
 
 
-def load(folders: Sequence[Path], *, required: Sequence[Path] = ()) -> dict[str, Rubric]:
+OnBroken = Callable[[str, RubricError], None]
+"""Gets the name of a rubric whose file is wrong, and what is wrong; an empty name where a whole folder is."""
+
+
+def load(
+    folders: Sequence[Path], *, required: Sequence[Path] = (), on_broken: OnBroken | None = None
+) -> dict[str, Rubric]:
     """All rubrics of some folders; a later folder's rubric replaces an earlier one's of the same name.
 
     A rubric includes files of its own folder, then of earlier ones; so a team's own `_shared` file never changes a
@@ -40,6 +46,8 @@ def load(folders: Sequence[Path], *, required: Sequence[Path] = ()) -> dict[str,
     Args:
         folders: In rising order, usually the shipped one and the team's own.
         required: Folders that somebody asked for by name: one that is missing is an error.
+        on_broken: Is told of each wrong file, which is then left out, with an earlier folder's of its name. None
+            raises instead.
 
     Returns:
         Rubrics by name, sorted; `path` of each says which file won.
@@ -54,16 +62,43 @@ def load(folders: Sequence[Path], *, required: Sequence[Path] = ()) -> dict[str,
             if folder in required:
                 raise RubricError(f"there is no prompts folder {str(folder)!r}; create it or change SPOTCHECK_PROMPTS")
             continue
-        files = read_folder(folder)
+        try:
+            files = read_folder(folder, on_broken)
+        except RubricError as error:
+            if on_broken is None:
+                raise
+            on_broken("", error)
+            continue
         includes = {**includes, **files.includes}
         for path, text in files.rubrics.items():
-            rubric = parse(text, path, includes)
+            try:
+                rubric = parse(text, path, includes)
+            except RubricError as error:
+                if on_broken is None:
+                    raise
+                rubrics.pop(name_of(path), None)  # the shipped one of this name was not meant
+                on_broken(name_of(path), error)
+                continue
             rubrics[rubric.name] = rubric
     return dict(sorted(rubrics.items()))
 
 
-def read_folder(folder: Path) -> Folder:
+def name_of(path: str) -> str:
+    """The name of the rubric that a file of this path holds.
+
+    Example:
+        >>> name_of("prompts/refund.rubric.md.j2")
+        'refund'
+    """
+    return Path(path).name.removesuffix(SUFFIX)
+
+
+def read_folder(folder: Path, on_broken: OnBroken | None = None) -> Folder:
     """The files of one prompts folder: rubrics at its top, includes at the top and one folder below.
+
+    Args:
+        folder: Which.
+        on_broken: Is told of each file that cannot be read, which is then left out. None raises instead.
 
     Raises:
         RubricError: A file is too large, not UTF-8, or lies outside the folder behind a link.
@@ -78,9 +113,15 @@ def read_folder(folder: Path) -> Folder:
     for path in paths:
         if not path.is_file():
             continue
-        if not path.resolve().is_relative_to(root):
-            raise _problem(path, "is a link that leads out of the prompts folder")
-        text = read_text(path)
+        try:
+            if not path.resolve().is_relative_to(root):
+                raise _problem(path, "is a link that leads out of the prompts folder")
+            text = read_text(path)
+        except RubricError as error:
+            if on_broken is None:
+                raise
+            on_broken(name_of(str(path)), error)
+            continue
         if path.name.endswith(SUFFIX):
             if path.parent == folder:
                 rubrics[str(path)] = text

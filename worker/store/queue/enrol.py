@@ -1,4 +1,4 @@
-"""Which scorers score a night (its enrolment), the jobs that follow from it, and the handover to a new scorer."""
+"""Which scorers score a night (its enrolment), and the jobs that follow from it."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
@@ -58,7 +58,7 @@ def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilte
             "kind": key.kind,
             "fingerprint": key.fingerprint,
             "spec": dict(key.spec),
-            "applies_to": {field: list(getattr(applies_to, field)) for field in RunFilter._fields},
+            "run_filter": {field: list(getattr(applies_to, field)) for field in RunFilter._fields},
             "created_at": now,
         }
         for key, applies_to in requested
@@ -96,7 +96,7 @@ def registered(connection: Connection, pks: Sequence[int] | None = None) -> list
 def _registered(row: RowMapping) -> Registered:
     key = ScorerKey(**{field: row[field] for field in ("name", "version", "series", "kind", "fingerprint", "spec")})
     return Registered(
-        row["pk"], key, RunFilter(**{field: tuple(row["applies_to"][field]) for field in RunFilter._fields})
+        row["pk"], key, RunFilter(**{field: tuple(row["run_filter"][field]) for field in RunFilter._fields})
     )
 
 
@@ -247,118 +247,33 @@ def reorder_jobs(connection: Connection, night: date) -> None:
         .scalar_subquery()
     )
     connection.execute(update(job_table).where(job_table.c.night == night).values(u=new_u))
-    _requeue_shed(connection, night, job_table.c.reason == "budget")
+    requeue_shed(connection, night, job_table.c.reason == "budget")
 
 
-def _requeue_shed(connection: Connection, night: date, *which: ColumnElement[bool]) -> None:
+def requeue_shed(connection: Connection, night: date, *which: ColumnElement[bool]) -> None:
     """Queue skipped (`shed`) jobs of a night again and mark its summary as out of date."""
     statement = update(job_table).where(job_table.c.night == night, job_table.c.state == "shed", *which)
     if connection.execute(statement.values(state="queued", reason=None, resolved_at=None)).rowcount:
         connection.execute(update(night_table).where(night_table.c.night == night).values(resolved=-1))
 
 
-def is_up_to_date(connection: Connection, night: date, current: Sequence[Registered]) -> bool:
-    """Whether `supersede` and `adopt` would change nothing for a night. Uses job_counts."""
-    enrolled_scorers = registered(connection, enrolled(connection, [night])[night])
-    retired = [scorer.pk for scorer in _retired(enrolled_scorers, current)]
-    is_open = (job_table.c.scorer_pk.in_(retired), job_table.c.state.in_(("queued", "leased")))
-    is_requeueable = (
-        job_table.c.scorer_pk.in_([scorer.pk for scorer in current]),
-        job_table.c.state == "shed",
-        job_table.c.reason == _RETIRED,
-    )
-    to_do = any(
-        connection.execute(select(job_table.c.pk).where(job_table.c.night == night, *which).limit(1)).first()
-        is not None
-        for which in (is_open, is_requeueable)
-    )
-    return not to_do and not _adoptable(enrolled_scorers, current)
+def scorers_with_open_jobs(connection: Connection, kind: str) -> list[Registered]:
+    """Stored scorers of a kind (`heuristic` or `judge`) that have queued or leased jobs, oldest first.
 
-
-def nights_with_retired_jobs(connection: Connection, current: Sequence[Registered]) -> list[date]:
-    """Nights with open jobs of scorers that are no longer active, oldest first. Uses job_counts for each night."""
-    pks = [scorer.pk for scorer in _retired(registered(connection), current)]
-    is_open = (job_table.c.scorer_pk == enrolment.c.scorer_pk, job_table.c.state.in_(("queued", "leased")))
+    Looks each enrolment up in job_counts: some milliseconds for a year of nights, however many jobs are queued.
+    """
+    is_open = (
+        job_table.c.night == enrolment.c.night,
+        job_table.c.scorer_pk == enrolment.c.scorer_pk,
+        job_table.c.state.in_(("queued", "leased")),
+    )
+    with_jobs = (
+        select(enrolment.c.scorer_pk).where(select(job_table.c.pk).where(*is_open).exists()).distinct().subquery()
+    )
     statement = (
-        select(enrolment.c.night)
-        .where(
-            enrolment.c.scorer_pk.in_(pks),
-            select(job_table.c.pk).where(job_table.c.night == enrolment.c.night, *is_open).exists(),
-        )
-        .distinct()
-        .order_by(enrolment.c.night)
+        select(scorer_table)
+        .join(with_jobs, with_jobs.c.scorer_pk == scorer_table.c.pk)
+        .where(scorer_table.c.kind == kind)
+        .order_by(scorer_table.c.pk)
     )
-    return list(connection.execute(statement).scalars()) if pks else []
-
-
-_RETIRED = "retired"
-
-
-def _retired(candidates: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
-    """Scorers whose open jobs no active scorer will do. While no judge is configured, judge jobs wait for one."""
-    active = {scorer.key.name: scorer for scorer in current}
-    return [
-        scorer
-        for scorer in candidates
-        if (replacement := active.get(scorer.key.name)) is None
-        or (replacement.pk != scorer.pk and (scorer.is_judgeless or not replacement.is_judgeless))
-    ]
-
-
-def _adoptable(enrolled_scorers: Sequence[Registered], current: Sequence[Registered]) -> list[Registered]:
-    """Active scorers with a judge, for rubrics that had no judge when the night was drawn."""
-    enrolled_pks = {scorer.pk for scorer in enrolled_scorers}
-    judgeless = {scorer.key.name for scorer in enrolled_scorers if scorer.is_judgeless}
-    judged = {scorer.key.name for scorer in enrolled_scorers if scorer.key.kind == "judge" and not scorer.is_judgeless}
-    return [
-        scorer
-        for scorer in current
-        if scorer.key.name in judgeless - judged and scorer.pk not in enrolled_pks and not scorer.is_judgeless
-    ]
-
-
-def adopt(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
-    """Enrol rubrics whose judge was configured after the night was drawn, and requeue jobs of scorers active again.
-
-    Runs unscored for want of a judge stay so in the series without one. The night is compared again, for
-    its new streams.
-
-    Returns:
-        Jobs added.
-    """
-    _requeue_shed(
-        connection, night, job_table.c.scorer_pk.in_([scorer.pk for scorer in current]), job_table.c.reason == _RETIRED
-    )
-    new = _adoptable(registered(connection, enrolled(connection, [night])[night]), current)
-    if not new:
-        return 0
-    enrol(connection, night, new, now)
-    connection.execute(update(night_table).where(night_table.c.night == night).values(compared_at=None))
-    return enqueue(connection, night, new, now)
-
-
-def supersede(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
-    """Hand the open jobs of a night over to the new scorer where a rubric or judge has changed.
-
-    The old scorer's open jobs are skipped (`shed`, reason `superseded`). Jobs are done in random order, so what the old
-    scorer has scored is still an unbiased sample. The new scorer is enrolled for the whole sample of the night and
-    requeues what it had left when it was itself replaced. Jobs of a scorer without a replacement are skipped too
-    (`retired`). Without a configured judge nothing changes: the jobs wait for one.
-
-    Returns:
-        Jobs skipped.
-    """
-    active = {scorer.key.name: scorer for scorer in current}
-    total = 0
-    for retired in _retired(registered(connection, enrolled(connection, [night])[night]), current):
-        replacement = active.get(retired.key.name)
-        reason = _RETIRED if replacement is None else "superseded"
-        count = shed(connection, now, reason, job_table.c.night == night, job_table.c.scorer_pk == retired.pk)
-        total += count
-        if count > 0 and replacement is not None:
-            _requeue_shed(
-                connection, night, job_table.c.scorer_pk == replacement.pk, job_table.c.reason == "superseded"
-            )
-            enrol(connection, night, [replacement], now)
-            enqueue(connection, night, [replacement], now)
-    return total
+    return [_registered(row) for row in connection.execute(statement).mappings()]

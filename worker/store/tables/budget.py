@@ -24,7 +24,7 @@ class SpendRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "spend"
     day: date = Field(primary_key=True)
-    account: str = Field(default="nightly", primary_key=True)
+    account: str = Field(default="nightly", primary_key=True, sa_column_kwargs={"server_default": "nightly"})
     """`nightly` or `backfill`, each with a budget of its own."""
     scorer_pk: int = Field(primary_key=True)
     """0 for what was booked before accounts were kept by scorer; that row also serves as the day's lock."""

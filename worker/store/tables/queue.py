@@ -20,7 +20,9 @@ class ScorerRow(SQLModel, table=True):
     kind: str
     fingerprint: str = Field(unique=True)
     spec: dict[str, Any] = Field(sa_type=JSON)
-    applies_to: dict[str, Any] = Field(sa_type=JSON)
+    run_filter: dict[str, Any] = Field(sa_type=JSON)
+    """Its population, as `RunFilter`. Called `applies_to` up to schema 0003: release 0.1, which would hand jobs over to
+    the version in its own folder, cannot read scorers any more and leaves the queue alone."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 

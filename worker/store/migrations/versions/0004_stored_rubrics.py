@@ -81,15 +81,18 @@ def upgrade() -> None:
         sa.Column("trouble", tables.CleanText(), nullable=True),
     ):
         op.add_column("worker", column)
+    # a worker of release 0.1 that runs on reads every scorer before it claims, and now cannot: it would shed jobs
+    op.execute("ALTER TABLE scorer RENAME COLUMN applies_to TO run_filter")
     _recreate_spend("spend_by_account", ("day", "account", "scorer_pk"), "'nightly', scorer_pk", "account, scorer_pk")
 
 
 def _recreate_spend(constraint: str, key: tuple[str, ...], values: str, names: str) -> None:
     """Another primary key, which SQLite cannot change in place."""
     kinds: dict[str, Any] = {"day": sa.Date(), "account": sa.String(), "scorer_pk": sa.Integer()}
+    defaults = {"account": "nightly"}  # for a call that release 0.1 has under way while this runs
     op.create_table(
         "spend_new",
-        *(sa.Column(name, kinds[name], nullable=False) for name in key),
+        *(sa.Column(name, kinds[name], nullable=False, server_default=defaults.get(name)) for name in key),
         *(sa.Column(name, sa.Float(), nullable=False) for name in _MONEY),
         sa.PrimaryKeyConstraint(*key, name=constraint),
     )
@@ -105,6 +108,7 @@ def _recreate_spend(constraint: str, key: tuple[str, ...], values: str, names: s
 
 def downgrade() -> None:
     """Take back; what backfills spent counts for their scorers' nights again."""
+    op.execute("ALTER TABLE scorer RENAME COLUMN run_filter TO applies_to")
     _recreate_spend("spend_pkey", ("day", "scorer_pk"), "scorer_pk", "scorer_pk")
     for name in ("revision", "release", "trouble"):
         op.drop_column("worker", name)

@@ -1,0 +1,226 @@
+"""What nights are drawn with: settings and files become active in the transaction of a draw, and stay it for its night.
+
+Only who draws activates. A process may do so while nobody else has since it read its settings; else two processes with
+different settings would take turns. A process that may not draws with what is active, and says that it differs.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from worker.project.candidate import Candidate, digest_of
+from worker.project.project import Project
+from worker.settings.sections_sampling import SamplingSection
+from worker.store.queue import enrol
+from worker.store.queue.enrol import Registered
+from worker.store.rubrics import revisions, texts
+from worker.store.rubrics.revisions import Revision
+from worker.store.runs import draws
+
+UPGRADED = "active at the upgrade"
+"""The proof of a text that scored before texts were stored."""
+
+
+class Active(NamedTuple):
+    """What is active."""
+
+    scorers: list[Registered]
+    sampling: SamplingSection
+    number: int
+    """Of the revision; 0 before the first."""
+    lines: Sequence[str] = ()
+    """What people should know: what became active, what did not and why."""
+    trouble: str | None = None
+    """In what this process's settings differ from what is active, where it may not activate them; else None."""
+
+
+def this_process_name() -> str:
+    """HOST:PID, as revisions and workers are named by."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def activate(project: Project, connection: Connection, night: date | None, now: datetime) -> Active:
+    """Make active what the settings and files ask for, in the transaction that draws a night.
+
+    Args:
+        project: Whose settings and files.
+        connection: Of the write transaction.
+        night: The night that is drawn; None where jobs of an upgraded database go on.
+        now: The time.
+
+    Raises:
+        SettingsError: A wanted scorer does not exist.
+        RubricError: A rubric is wanted for the first time, and its file is wrong.
+    """
+    before = revisions.current(connection)
+    if before is not None and (trouble := _trouble(project, connection, before)) is not None:
+        return as_stored(project, connection, before, trouble=trouble)
+    wanted = project.scorers.candidate(connection)
+    if before is not None and wanted.digest == before.digest and not wanted.risen:
+        _know(project, before)
+        return as_stored(project, connection, before, lines=wanted.lines)
+    revisions.lock(connection)
+    before = revisions.current(connection)
+    wanted = project.scorers.candidate(connection)  # somebody else may have been faster
+    return _write(project, connection, wanted, before, night, now)
+
+
+def adjust(project: Project, now: datetime) -> Active:
+    """What is active, without a draw: only a judge that came, and scorers that are not wanted any more, count at once.
+
+    An upgraded database without a revision gets its first one, so that open jobs find their texts.
+
+    Raises:
+        SettingsError, RubricError: As `activate`.
+    """
+    with project.store.read() as connection:
+        before = revisions.current(connection)
+        if before is None and not draws.drawn_nights(connection, date.min):
+            return Active([], project.settings.sampling, 0)
+        if before is not None:
+            if (trouble := _trouble(project, connection, before)) is not None:
+                return as_stored(project, connection, before, trouble=trouble)
+            scorers = revisions.active_scorers(connection)
+            if _adjusted(scorers, project.scorers.candidate(connection, with_files=False)) is None:
+                return as_stored(project, connection, before)
+    project.secret  # noqa: B018 stored before the transaction below
+    with project.store.write() as connection:
+        revisions.lock(connection)
+        before = revisions.current(connection)
+        wanted = project.scorers.candidate(connection, with_files=before is None)
+        if before is None:
+            return _write(project, connection, wanted, None, None, now)
+        entries = _adjusted(revisions.active_scorers(connection), wanted)
+        if entries is None:
+            return as_stored(project, connection, before)
+        digest = digest_of([entry.key for entry in entries], before.policy)
+        changed = wanted._replace(entries=entries, policy=before.policy, digest=digest, risen=(), lines=())
+        return _write(project, connection, changed, before, None, now)
+
+
+def _adjusted(scorers: Sequence[Registered], wanted: Candidate) -> "list[Any] | None":
+    """The active scorers without those that are not wanted, with the judge that came; None where nothing changes."""
+    by_name = {entry.key.name: entry for entry in wanted.entries}
+    entries: list[Any] = []
+    is_changed = False
+    for row in scorers:
+        entry = by_name.get(row.key.name)
+        if entry is None:
+            is_changed = True
+        elif row.is_judgeless and entry.key.spec.get("model") is not None:
+            is_changed = True
+            entries.append(entry)
+        else:
+            entries.append(row)
+    return entries if is_changed else None
+
+
+def _write(
+    project: Project,
+    connection: Connection,
+    wanted: Candidate,
+    before: Revision | None,
+    night: date | None,
+    now: datetime,
+) -> Active:
+    """Promote what rose, register scorers, and add a revision where it differs from the one in force."""
+    by, lines = this_process_name(), list(wanted.lines)
+    existing = enrol.registered(connection)
+    stored_hashes = {row.key.spec.get("rubric_hash") for row in existing}
+    for risen in wanted.risen:
+        why = UPGRADED if before is None and risen.text.hash in stored_hashes else risen.why
+        texts.promote(connection, risen.text, now=now, by=by, proof={"unproved": why}, from_night=night)
+        if before is not None:
+            lines.append(f"{risen.text.name} {risen.text.version} is active from night {night or 'next'} on: {why}")
+    new = [(entry.key, entry.applies_to) for entry in wanted.entries if not isinstance(entry, Registered)]
+    added = enrol.register(connection, new, now)
+    lines += project.scorers.new_series_lines(existing, added)
+    by_fingerprint = {row.key.fingerprint: row for row in added}
+    rows = [
+        entry if isinstance(entry, Registered) else by_fingerprint[entry.key.fingerprint] for entry in wanted.entries
+    ]
+    if before is None or before.digest != wanted.digest:
+        before = revisions.add(
+            connection,
+            digest=wanted.digest,
+            scorers=[row.pk for row in rows],
+            policy=wanted.policy,
+            from_night=night,
+            now=now,
+            by=by,
+        )
+    _know(project, before)
+    return Active(rows, sampling_of(before.policy), before.number, lines)
+
+
+def as_stored(
+    project: Project,
+    connection: Connection,
+    revision: Revision,
+    *,
+    lines: Iterable[str] = (),
+    trouble: str | None = None,
+) -> Active:
+    """What is active by the store alone."""
+    scorers = revisions.active_scorers(connection)
+    return Active(scorers, sampling_of(revision.policy), revision.number, tuple(lines), trouble)
+
+
+def active_policy(project: Project) -> Active:
+    """The active sampling policy alone, for who decides about late runs and leaves jobs to others."""
+    with project.store.read() as connection:
+        current = revisions.current(connection)
+    if current is None:
+        return Active([], project.settings.sampling, 0)
+    return Active([], sampling_of(current.policy), current.number)
+
+
+def sampling_of(policy: Mapping[str, Any]) -> SamplingSection:
+    """The sampling policy that a revision holds; a field that this release does not know is left out."""
+    return SamplingSection.model_validate({key: policy[key] for key in SamplingSection.model_fields if key in policy})
+
+
+def _know(project: Project, revision: Revision) -> None:
+    """This process has seen that its settings are those of a revision."""
+    if project.known_revision is not None:
+        project.known_revision = max(project.known_revision, revision.number)
+
+
+def _trouble(project: Project, connection: Connection, current: Revision) -> str | None:
+    """In what the settings of this process differ from what is active, where somebody else was later; else None."""
+    if project.known_revision is None or current.number <= project.known_revision:
+        return None
+    wanted = project.scorers.candidate(connection, with_files=False)
+    if wanted.digest == current.digest:
+        _know(project, current)
+        return None
+    differences = _differences(wanted, revisions.active_scorers(connection), current)
+    return (
+        f"other settings than revision {current.number}, which {current.by} activated at {current.at:%d %b %H:%M} UTC: "
+        f"{differences}; nights are drawn by that revision; start this process again with the settings that are meant"
+    )
+
+
+def _differences(wanted: Candidate, active: Sequence[Registered], current: Revision) -> str:
+    """What differs, in words, at most five things."""
+    here = {entry.key.name: entry.key for entry in wanted.entries}
+    there = {row.key.name: row.key for row in active}
+    said = [f"{name} is only here" for name in here if name not in there]
+    said += [f"{name} is only there" for name in there if name not in here]
+    for name in here:
+        if name not in there or here[name].fingerprint == there[name].fingerprint:
+            continue
+        mine, other = here[name].spec, there[name].spec
+        fields = [key for key in dict.fromkeys((*mine, *other)) if mine.get(key) != other.get(key)]
+        said += [f"{name}: {key} is {_short(mine.get(key))} here, {_short(other.get(key))} there" for key in fields]
+    said += [f"sampling.{key}" for key in wanted.policy if wanted.policy[key] != current.policy.get(key)]
+    return "; ".join(said[:5]) or "the order of scorers"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"

@@ -1,0 +1,1 @@
+"""The texts of rubrics, which of them is active, and what nights are drawn with."""
