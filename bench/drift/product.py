@@ -120,15 +120,14 @@ def history(folder: Path, seed: int, setup: Setup) -> Told:
         for offset in range(7 * WEEKS):
             night, week = MONDAY + timedelta(days=offset), offset // 7 + 1
             over = datetime(night.year, night.month, night.day, 2, tzinfo=UTC) + timedelta(days=1)
-            # other settings, as after a restart, without reading the rubrics again
-            project.settings = _settings(setup, folder, week=week)
+            project = Project(_settings(setup, folder, week=week), project.store)  # other settings, as after a restart
             lines = io.BytesIO(b"\n".join(_runs(rng, night, setup, is_good)))
             take(project, jsonl.read(lines, now=over, limits=project.settings.intake), over, on_rejected=_complain)
             draw_night(project, night, over)
             drain_heuristics(JobQueue(project, "heuristic"), budget_s=3600, stop=_never)
             if week == CUT_WEEK:
                 cap_usd = _spent_usd(project) + round(CUT * usual) * judge.usd
-                project.settings = _settings(setup, folder, week=week, cap_usd=cap_usd)
+                project = Project(_settings(setup, folder, week=week, cap_usd=cap_usd), project.store)
             place = JobQueue(project, "judge")
             drained = runner.run(drain_judge(place, judge, concurrency=128, budget_s=3600, stop=_never))
             if night.weekday() < 5:

@@ -145,8 +145,8 @@ def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: TwoJud
     assert account(drawn).spent_usd == pytest.approx(cost(drawn))
     half = PRICED.replace(PRICES, PRICES.partition(f'[judge.prices."{BIG}"]')[0])
     unpriced = judges.project(half.replace("concurrency = 8", "concurrency = 8\nbudget_usd_per_day = 1.0"))
-    with JobProcessor(unpriced) as processor, pytest.raises(SettingsError, match=f"price of '{BIG}' is unknown"):
-        processor.drain("judge")
+    with pytest.raises(SettingsError, match=f"price of '{BIG}' is unknown"):
+        unpriced.prices.check()
 
 
 def test_a_second_judge_that_is_down_costs_no_attempt_and_the_first_is_not_paid_again(judges: TwoJudges) -> None:

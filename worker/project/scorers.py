@@ -196,6 +196,14 @@ class ScorerSet:
             for scorer in scorers
         ]
 
+    def tell_warnings(self) -> None:
+        """Say what is wrong with settings and files, for a command that needs none of them."""
+        try:
+            lines = self.candidate().lines
+        except ConfigError as error:
+            lines = (str(error),)
+        self.tell(lines)
+
     def tell(self, lines: Iterable[str]) -> None:
         """Say each line once."""
         for line in lines:

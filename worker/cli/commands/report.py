@@ -52,6 +52,7 @@ def report(
         raise SettingsError("--json and --markdown - both want stdout; give --markdown a file")
     opened = project()
     opened.scorers.leaves_out_broken = True  # it only reads
+    opened.scorers.tell_warnings()
     if task_type is not None:
         _check(opened, task_type)
     found = gather(opened, asked, now())

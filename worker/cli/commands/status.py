@@ -37,6 +37,7 @@ def status(
         raise SettingsError("--interval belongs to --watch")
     opened = project()
     opened.scorers.leaves_out_broken = True  # it only reads
+    opened.scorers.tell_warnings()
     if watch:
         from worker.cli.views import status_watch  # a live screen that most looks do without
 
