@@ -211,7 +211,9 @@ def test_a_changed_judge_or_rubric_starts_a_new_series_from_the_next_night_on(
     assert_reconciles(project)
 
 
-def test_a_judge_that_changes_in_an_open_night_leaves_the_night_to_the_judge_it_was_drawn_with(installation: Installation) -> None:
+def test_a_judge_that_changes_in_an_open_night_leaves_the_night_to_the_judge_it_was_drawn_with(
+    installation: Installation,
+) -> None:
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     old, new = installation.project(), installation.project(SPOTCHECK_JUDGE_MODEL="another-judge")
     ingest(old, [document(f"case-{number}", yesterday) for number in range(40)])

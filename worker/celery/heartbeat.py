@@ -2,13 +2,13 @@
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from celery import signals
 
+import worker
 from worker.celery.config import QUEUES
 from worker.celery.metrics_server import MetricsServer
 from worker.celery.process import this_process
@@ -68,13 +68,15 @@ class Heartbeat:
             thread.join(LAST_BEAT_S)
 
     def _run(self, lanes: Sequence[str], settings: Settings) -> None:
-        name = f"{socket.gethostname()}:{os.getpid()}"
+        name = this_process.worker_name
         store = Project(settings).store
         while True:
             with FORK_LOCK:
                 try:
                     with store.write() as connection:
-                        workers.record_heartbeat(connection, name, lanes, os.getpid(), store.now(connection))
+                        workers.record_heartbeat(
+                            connection, name, lanes, os.getpid(), store.now(connection), release=worker.__version__
+                        )
                 except SpotcheckError as error:
                     log.warning("heartbeat: %s", error)
                 finally:

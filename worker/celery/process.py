@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 
 from worker.celery import broker
 from worker.celery.config import app, configure
+from worker.celery.configuration import ConfigurationNotice, DrawSettings, are_from_here
 from worker.jobs.processor import JobProcessor
 from worker.jobs.trouble import TroubleLog
 from worker.judge.limits import redis_quota
@@ -41,6 +43,11 @@ class WorkerProcess:
         self._project: Project | None = None
         self._troubles: TroubleLog | None = None
         self._processors: dict[str, JobProcessor] = {}
+        self.worker_name = f"{socket.gethostname()}:{os.getpid()}"
+        """HOST:PID of the worker; its children, forked later, keep the name."""
+        self._is_from_here = False
+        self._draw: DrawSettings | None = None
+        self._notice: ConfigurationNotice | None = None
         self._pid: int | None = None
         """The process that `_project`, `_troubles` and `_processors` belong to."""
         self._opening = threading.Lock()
@@ -64,13 +71,14 @@ class WorkerProcess:
         """
         self.forget()
         self._settings = settings
+        self._is_from_here = are_from_here(settings)
         configure(app, settings)
         broker.prepare(settings)
 
     def forget(self) -> None:
         """Go back to having no settings; processors are not closed, see `close`."""
         self.broker = BrokerContact()
-        self._settings = self._project = self._troubles = self._pid = None
+        self._settings = self._project = self._troubles = self._pid = self._draw = self._notice = None
         self._processors = {}
 
     @property
@@ -85,6 +93,7 @@ class WorkerProcess:
                 self._project = Project(self.settings).open()
                 self._project.scorers.leaves_out_broken = True  # one broken scorer does not stop the others
                 self._troubles = TroubleLog(self._project)
+                self._draw, self._notice = None, ConfigurationNotice(self.worker_name)
                 self._processors = {}
                 self._pid = os.getpid()
             return self._project
@@ -94,6 +103,20 @@ class WorkerProcess:
         """What this process has noted of its turns at the lanes."""
         project = self.project
         return self._troubles or TroubleLog(project)
+
+    @property
+    def draw(self) -> DrawSettings:
+        """What this process draws nights with."""
+        project = self.project
+        if self._draw is None:
+            self._draw = DrawSettings(project, is_from_here=self._is_from_here)
+        return self._draw
+
+    def notice(self, what: str, trouble: str | None, revision: int | None = None) -> None:
+        """Say beside the worker's heartbeat what is in the way of one kind of work; see `ConfigurationNotice`."""
+        project = self.project
+        if self._notice is not None:
+            self._notice.write(project, what, trouble, revision)
 
     def processor(self, lane: str) -> JobProcessor:
         """This process's processor of a lane; use it inside `alone`, one turn at a time."""
@@ -122,7 +145,8 @@ class WorkerProcess:
         self._stop_flag[0] = 1
 
     def start(self) -> None:
-        """A worker starts: jobs may be claimed."""
+        """A worker starts: jobs may be claimed. Called in the parent, before the pool forks."""
+        self.worker_name = f"{socket.gethostname()}:{os.getpid()}"
         self._stop_flag[0] = 0
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from worker.pipeline.nightly import due_nights
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile, wake_due
 from worker.project.project import Project
+from worker.project.stored import unavailable_line
 from worker.records import Drift
 from worker.store import meta
 from worker.store.health import LAST_TICK
@@ -57,8 +58,10 @@ def _drain(lane: str) -> None:
 def _take_a_turn(lane: str) -> None:
     began = time.monotonic()
     try:
-        done = this_process.processor(lane).drain(lane, budget_s=BATCH_S, stop=this_process.is_stopping)
+        processor = this_process.processor(lane)
+        done = processor.drain(lane, budget_s=BATCH_S, stop=this_process.is_stopping)
         change = this_process.troubles.after(lane, done)
+        this_process.notice(lane, unavailable_line(processor.unavailable.get(lane, ())))
     except SpotcheckError as error:
         log.error("%s: %s", lane, error, extra=fields(lane=lane))  # the jobs stay queued
         return
@@ -115,8 +118,10 @@ def reconcile_now() -> None:
     """Heal: late runs, lost wake-ups, finished nights. Idempotent; every 30 s from beat."""
     with _from_beat("reconcile") as project:
         if project is not None:
-            done = reconcile(project, project.settings.clock.now(), wake)
+            drawing = this_process.draw.project
+            done = reconcile(drawing, drawing.settings.clock.now(), wake)
             _note_tick(project)
+            this_process.notice("control", done.trouble, done.revision)
             for drift in done.found:
                 _log_drift(drift)
 
@@ -128,8 +133,10 @@ def tick() -> None:
         if project is None:
             return
         now = project.settings.clock.now()
-        for night in due_nights(project, now):
-            strata = draw_night(project, night, now)
+        nights = due_nights(project, now)
+        drawing = this_process.draw.reread() if nights else project
+        for night in nights:
+            strata = draw_night(drawing, night, now)
             sampled = sum(stratum.sampled for stratum in strata)
             population = sum(stratum.population for stratum in strata)
             if strata:  # else its runs may be on their way

@@ -31,6 +31,10 @@ class Reconciled(NamedTuple):
     jobs_added: int
     summarised: list[date]
     found: list[Drift]
+    revision: int = 0
+    """Number of the revision in force; 0 before the first."""
+    trouble: str | None = None
+    """In what this process's settings differ from it, where they may not become active."""
 
 
 def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
@@ -48,7 +52,7 @@ def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     wake_due(project, wake)
     summarised, found = finish_nights(project, now)
     reply_cache.prune(project)
-    return Reconciled(added, summarised, found)
+    return Reconciled(added, summarised, found, active.number, active.trouble)
 
 
 def _active(project: Project, now: datetime) -> Active:

@@ -1,6 +1,6 @@
 """Scorers made from what the store holds: a job is scored by the scorer it was enrolled with, whatever a file says."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
@@ -23,6 +23,12 @@ class Unavailable(NamedTuple):
     scorer: Registered
     why: str
     """One line."""
+
+
+def unavailable_line(entries: Iterable[Unavailable]) -> str | None:
+    """What a process cannot score, in one line; None where there is nothing."""
+    told = [f"cannot score {entry.scorer.key.name} {entry.scorer.key.series}: {entry.why}" for entry in entries]
+    return "; ".join(told[:3]) or None
 
 
 class StoredScorers:

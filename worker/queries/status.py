@@ -83,6 +83,11 @@ class WorkerStatus(NamedTuple):
     pid: int
     seen_at: datetime
     """Its last heartbeat."""
+    revision: int | None = None
+    """Number of the revision that it works by; None for a worker that draws nothing."""
+    release: str | None = None
+    trouble: str | None = None
+    """Why its configuration is not the active one, or what it cannot score; None when all is well."""
 
 
 class EngineStatus(NamedTuple):

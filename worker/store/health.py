@@ -34,6 +34,10 @@ class LiveWorker(NamedTuple):
 
     lanes: tuple[str, ...]
     started_at: datetime
+    name: str = ""
+    """HOST:PID."""
+    trouble: str | None = None
+    """Why its configuration is not the active one, or what it cannot score."""
 
 
 class LaneHealth(NamedTuple):
@@ -77,10 +81,11 @@ def read(url: str, lanes: Sequence[str]) -> StoreHealth:
     with _connected(url) as query:
         now = _moment(query("SELECT CURRENT_TIMESTAMP")[0][0]) if url.startswith("postgres") else datetime.now(UTC)
         facts = dict(query("SELECT key, value FROM meta WHERE key = ? OR key LIKE ?", LAST_TICK, f"{TURN}%"))
-        alive = query("SELECT lanes, started_at FROM worker WHERE seen_at >= ?", now - timedelta(seconds=ALIVE_S))
+        since = now - timedelta(seconds=ALIVE_S)
+        alive = query("SELECT lanes, started_at, name, trouble FROM worker WHERE seen_at >= ?", since)
         return StoreHealth(
             now,
-            [LiveWorker(tuple(str(served).split(",")), _moment(at)) for served, at in alive],
+            [LiveWorker(tuple(str(served).split(",")), _moment(at), name, told) for served, at, name, told in alive],
             {lane: _lane(query, lane, now, facts.get(f"{TURN}{lane}")) for lane in lanes},
             _time(facts.get(LAST_TICK)),
         )

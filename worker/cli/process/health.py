@@ -80,6 +80,9 @@ def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> Lane
     if not serving:
         return LaneVerdict(lane, _BAD, f"no live worker was seen for {health.ALIVE_S:.0f} s")
     workers = f"{len(serving)} worker{'' if len(serving) == 1 else 's'}"
+    for one in serving:
+        if one.trouble:
+            return LaneVerdict(lane, _BAD, f"worker {one.name}: {one.trouble}")
     if lane == "control":
         beat = _beat(found, clock)
         return LaneVerdict(lane, _GOOD if beat.state == _GOOD else _FAIR, f"{workers}, {beat.why}")

@@ -42,6 +42,7 @@ def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[P
         yield _batch_line(batch, now.at)
     names = ", ".join(f"{worker.name} ({_lanes(worker.lanes)})" for worker in now.workers)
     yield f"workers {names}" if now.workers else "workers none seen alive; start one: spotcheck worker"
+    yield from (f"  {worker.name}: {inline(worker.trouble)}" for worker in now.workers if worker.trouble)
     for one in now.destinations:
         if one.waiting or one.trouble is not None:
             yield from destination_lines(one, settings)

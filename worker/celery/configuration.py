@@ -1,0 +1,106 @@
+"""Which settings and rubric files a running process draws nights with, and what it says where they are not active."""
+
+import logging
+from typing import Any
+
+from worker.errors import SettingsError
+from worker.project.project import Project
+from worker.settings import Settings, read_here
+from worker.store.queue import workers
+from worker.store.rubrics import revisions
+
+log = logging.getLogger("spotcheck")
+
+
+class DrawSettings:
+    """The settings of one process as it draws: `spotcheck.toml` and rubric files are read again before each draw.
+
+    What a process holds open (connections, keys, concurrency) stays as it was started; only what enters draws is new.
+    Serves one process, after its pool has forked.
+    """
+
+    def __init__(self, project: Project, *, is_from_here: bool) -> None:
+        """Note what is active now: what another process activates later is not known to these settings.
+
+        Args:
+            project: As the process was started.
+            is_from_here: Whether its settings are those of this folder and environment, and can be read again.
+        """
+        self._project = self._started = project
+        self._is_from_here = is_from_here
+        self._complaint = ""
+        self._note()
+
+    def _note(self) -> None:
+        with self._project.store.read() as connection:
+            current = revisions.current(connection)
+        self._project.known_revision = 0 if current is None else current.number
+
+    def reread(self) -> Project:
+        """The project to draw with, with files and settings as they are now; a wrong file changes nothing."""
+        self._project.scorers.reread()
+        if not self._is_from_here:
+            return self._project
+        try:
+            settings = read_here()[0]
+        except SettingsError as error:
+            if str(error) != self._complaint:
+                log.error("%s; the settings of before go on", error)
+            self._complaint = str(error)
+            return self._project
+        self._complaint = ""
+        if settings != self._project.settings:
+            changed = Project(settings, self._started.store)
+            changed.scorers.leaves_out_broken = True
+            changed.scorers.on_told = self._project.scorers.on_told
+            changed.nights.is_replaying = self._project.nights.is_replaying
+            self._project = changed
+            self._note()
+        return self._project
+
+    @property
+    def project(self) -> Project:
+        """The project as it was read last."""
+        return self._project
+
+
+class ConfigurationNotice:
+    """What this process has written of itself beside its worker's heartbeat; written again when it changes."""
+
+    def __init__(self, worker_name: str) -> None:
+        """Nothing is written yet.
+
+        Args:
+            worker_name: Of the row that the worker's parent process keeps alive.
+        """
+        self._worker_name = worker_name
+        self._said: dict[str, str] = {}
+        self._written: Any = None
+
+    def write(self, project: Project, what: str, trouble: str | None, revision: int | None = None) -> None:
+        """Say that one kind of work is in trouble, or not any more.
+
+        Args:
+            project: Where the worker's row is.
+            what: The lane or task; each has its own trouble.
+            trouble: One line; None for none.
+            revision: Number of the revision worked by; None where this kind of work has none.
+        """
+        self._said = {name: text for name, text in self._said.items() if name != what}
+        if trouble:
+            self._said[what] = trouble
+            log.debug("%s: %s", what, trouble)
+        told = " · ".join(dict.fromkeys(self._said.values())) or None
+        if (told, revision) == self._written or (self._written is None and told is None and revision is None):
+            return
+        with project.store.write() as connection:
+            workers.note_configuration(connection, self._worker_name, revision=revision, trouble=told)
+        self._written = (told, revision)
+
+
+def are_from_here(settings: Settings) -> bool:
+    """Whether settings are what this folder and environment say now."""
+    try:
+        return read_here()[0] == settings
+    except SettingsError:
+        return False
