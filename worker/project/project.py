@@ -1,14 +1,18 @@
 """One installation of Spotcheck: its settings, its store, and what is built from the two."""
 
 import secrets
+from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from worker.project.nights import Nights
 from worker.project.prices import PriceBook
-from worker.project.scorers import ScorerSet
 from worker.settings import Settings
 from worker.store import meta, schema
 from worker.store.engine import Store
+
+if TYPE_CHECKING:  # they bring the tables of the queue, and half of the commands ask no scorer
+    from worker.project.scorers import ScorerSet
 
 _SECRET = "prompt_secret"  # noqa: S105 the key under which the secret is kept, not the secret
 
@@ -16,14 +20,18 @@ _SECRET = "prompt_secret"  # noqa: S105 the key under which the secret is kept, 
 class Project:
     """One installation, made by a command or a worker and handed down. Holds no connection until one is used."""
 
-    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store | None = None, on_new_series: Callable[[str], None] | None = None
+    ) -> None:
         """Name a project; nothing is opened yet.
 
         Args:
             settings: As read from the environment and `spotcheck.toml`.
             store: Where everything is kept; by default the database that the settings name.
+            on_new_series: Gets one line for each scorer that starts a new series; by default the log.
         """
         self.settings = settings
+        self._on_new_series = on_new_series
         self.store = store or Store(settings.database)
 
     def open(self, *, creates: bool = True) -> "Project":
@@ -55,9 +63,14 @@ class Project:
         return Nights(self.settings, self.store)
 
     @cached_property
-    def scorers(self) -> ScorerSet:
+    def scorers(self) -> "ScorerSet":
         """The scorers in force, and their keys in the store."""
-        return ScorerSet(self.settings, self.store, lambda: self.secret)
+        from worker.project.scorers import ScorerSet
+
+        scorers = ScorerSet(self.settings, self.store, lambda: self.secret)
+        if self._on_new_series is not None:
+            scorers.on_new_series = self._on_new_series
+        return scorers
 
     @cached_property
     def prices(self) -> PriceBook:

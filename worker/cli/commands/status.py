@@ -6,7 +6,8 @@ import typer
 
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, window
-from worker.cli.output import columns, say, show_json, show_table
+from worker.cli.output import columns, say, show_json
+from worker.cli.table import show_table
 from worker.cli.views import status_engine
 from worker.cli.views.status_counts import answer, count_parts
 from worker.errors import SettingsError

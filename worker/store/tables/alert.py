@@ -4,12 +4,12 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Index, Text, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
 
 
-class FindingRow(SQLModel, table=True):
+class FindingRow(Row, table=True):
     """A drift finding and what people decided about it."""
 
     __tablename__: ClassVar[Any] = "finding"
@@ -38,7 +38,7 @@ class FindingRow(SQLModel, table=True):
     muted_until: date | None = None
 
 
-class AlertRow(SQLModel, table=True):
+class AlertRow(Row, table=True):
     """An alert, and what people decided about it."""
 
     __tablename__: ClassVar[Any] = "alert"
@@ -62,7 +62,7 @@ class AlertRow(SQLModel, table=True):
     muted_until: date | None = None
 
 
-class OutboxRow(SQLModel, table=True):
+class OutboxRow(Row, table=True):
     """A message to a destination outside, stored in the transaction that raised its alert."""
 
     __tablename__: ClassVar[Any] = "outbox"
