@@ -21,17 +21,17 @@ class Project:
     """One installation, made by a command or a worker and handed down. Holds no connection until one is used."""
 
     def __init__(
-        self, settings: Settings, store: Store | None = None, on_new_series: Callable[[str], None] | None = None
+        self, settings: Settings, store: Store | None = None, on_notice: Callable[[str], None] | None = None
     ) -> None:
         """Name a project; nothing is opened yet.
 
         Args:
             settings: As read from the environment and `spotcheck.toml`.
             store: Where everything is kept; by default the database that the settings name.
-            on_new_series: Gets one line for each scorer that starts a new series; by default the log.
+            on_notice: Gets a line for each scorer that starts or takes over a series, or is left out; else the log does.
         """
         self.settings = settings
-        self._on_new_series = on_new_series
+        self._on_notice = on_notice
         self.store = store or Store(settings.database)
 
     def open(self, *, creates: bool = True) -> "Project":
@@ -68,8 +68,8 @@ class Project:
         from worker.project.scorers import ScorerSet
 
         scorers = ScorerSet(self.settings, self.store, lambda: self.secret)
-        if self._on_new_series is not None:
-            scorers.on_new_series = self._on_new_series
+        if self._on_notice is not None:
+            scorers.on_new_series = scorers.heuristics.on_left_out = self._on_notice
         return scorers
 
     @cached_property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import RowMapping
 
 from worker.errors import SettingsError
+from worker.project.heuristics import HeuristicSet
 from worker.records import Reference, ScorerKey
 from worker.settings import Settings
 from worker.settings.sections_judge import JudgeLane
@@ -19,7 +20,7 @@ from worker.store.queue.enrol import Registered
 from worker.store.runs import references
 
 if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
-    from worker.scorers.heuristics.heuristic import Heuristic
+    from worker.core.rubric.parse import Rubric
     from worker.scorers.protocol import Context, Scorer
 
 log = logging.getLogger("spotcheck")
@@ -39,12 +40,10 @@ class ScorerSet:
         self._settings, self._store, self._secret = settings, store, secret
         self.lane: JudgeLane | None = None
         """How judges are asked where a command's option says so; None as the settings have it."""
-        self.leaves_out_broken = False
-        """Whether a custom scorer that cannot be loaded is logged and left out, as in a running worker; else it is an
-        error."""
+        self.heuristics = HeuristicSet(settings.scoring, lambda: self._rubrics)
+        """The heuristics in force, and those that are left out."""
         self.on_new_series: Callable[[str], None] = log.info
         """Gets one line for each scorer that starts a new series in `register`."""
-        self._broken: dict[str, str] = {}
 
     @cached_property
     def prompt_folders(self) -> list[Path]:
@@ -72,36 +71,22 @@ class ScorerSet:
             SettingsError: A name is unknown; the message lists those that exist.
             RubricError: A rubric in force is wrong.
         """
-        return (*self._heuristics.values(), *self._rubric_scorers())
+        return (*self.heuristics.built.values(), *self.judges)
 
     @cached_property
-    def _heuristics(self) -> "Mapping[str, Heuristic]":
-        from worker.scorers.registry import build
+    def judges(self) -> "tuple[Scorer, ...]":
+        """One scorer for each rubric in force. No custom scorer is imported for them.
 
-        return build(self._settings.scoring, self._leave_out if self.leaves_out_broken else None)
-
-    def _leave_out(self, name: str, why: str) -> None:
-        self._broken[name] = why
-        log.error("%s; its jobs wait, other scorers go on; mend it and restart the worker", why)
-
-    def _rubric_scorers(self) -> "list[Scorer]":
-        """One scorer for each rubric in force; lanes and budgets must name rubrics that exist."""
+        Raises:
+            SettingsError: A rubric, a lane or a budget names a rubric that does not exist.
+            RubricError: A rubric is wrong.
+        """
         from worker.scorers.registry import check_name
-        from worker.scorers.rubric.files import load
         from worker.scorers.rubric.scorer import RubricScorer
 
-        policy, judge = self._settings.scoring, self._settings.judge
-        if not policy.rubrics and not judge.budgets:
-            return []
-        rubrics = load(self.prompt_folders)
-        for name in judge.lanes:
-            check_name("judge.lanes", name, rubrics)
-        for name in judge.budgets:
-            check_name("judge.budgets", name, rubrics)
-        for name in set(rubrics) & (set(self._heuristics) | set(self._broken)):
-            raise SettingsError(f"scorer {name!r}: there is a rubric of that name; choose another")
+        policy, judge, rubrics = self._settings.scoring, self._settings.judge, self._rubrics
         model = judge.model if self._settings.is_judge_configured else None
-        return [
+        return tuple(
             RubricScorer(
                 rubrics[check_name("scoring.rubrics", name, rubrics)],
                 model,
@@ -111,7 +96,26 @@ class ScorerSet:
                 is_routed=judge.base_url is None,  # None is OpenAI's own server
             )
             for name in policy.rubrics
-        ]
+        )
+
+    @cached_property
+    def _rubrics(self) -> "Mapping[str, Rubric]":
+        """All rubrics that there are, in force or not; lanes and budgets must name some that exist.
+
+        Nothing is loaded where neither a scorer nor a budget is of a rubric.
+        """
+        from worker.scorers.registry import check_name
+        from worker.scorers.rubric.files import load
+
+        judge = self._settings.judge
+        if not self._settings.scoring.rubrics and not judge.budgets:
+            return {}
+        rubrics = load(self.prompt_folders)
+        for name in judge.lanes:
+            check_name("judge.lanes", name, rubrics)
+        for name in judge.budgets:
+            check_name("judge.budgets", name, rubrics)
+        return rubrics
 
     def register(self) -> "list[tuple[Registered, Scorer]]":
         """The scorers in force that can score, with their keys in the store; new ones are written there."""
@@ -134,10 +138,10 @@ class ScorerSet:
         changed, its new series takes the open nights over, as a changed rubric does.
         """
         loaded = [registered for registered, _ in self.register()]
-        if not self._broken:
+        if not self.heuristics.broken:
             return loaded
         with self._store.read() as connection:
-            return loaded + _last_of(self._broken, enrol.registered(connection))
+            return loaded + _last_of(self.heuristics.broken, enrol.registered(connection))
 
     def in_force_unstored(self) -> list[Registered]:
         """What `in_force` gives, without storing anything: a command that only reads must start or take over no series.
@@ -146,7 +150,9 @@ class ScorerSet:
         """
         with self._store.read() as connection:
             existing = enrol.registered(connection)
-        return [registered for registered, _ in _as_stored(self.all, existing)] + _last_of(self._broken, existing)
+        return [registered for registered, _ in _as_stored(self.all, existing)] + _last_of(
+            self.heuristics.broken, existing
+        )
 
     def unstored(self) -> "list[tuple[Registered, Scorer]]":
         """What `register` gives, without storing anything; the key of a scorer that is not stored yet is -1."""

@@ -131,7 +131,7 @@ class StatusReader:
             SettingsError, RubricError: A scorer in force is wrong.
         """
         if self._in_force is None:
-            models = (_model(scorer.key) for scorer in self._project.scorers.all)
+            models = (_model(scorer.key) for scorer in self._project.scorers.judges)
             self._in_force = list(dict.fromkeys(model for model in models if model is not None))
         with self._project.store.read() as connection:
             return self._read(connection, self._in_force)

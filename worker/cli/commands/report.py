@@ -51,7 +51,7 @@ def report(
     if as_json and markdown == "-":
         raise SettingsError("--json and --markdown - both want stdout; give --markdown a file")
     opened = project()
-    opened.scorers.leaves_out_broken = True  # it only reads
+    opened.scorers.heuristics.leaves_out_broken = True  # it only reads
     if task_type is not None:
         _check(opened, task_type)
     found = gather(opened, asked, now())

@@ -37,7 +37,7 @@ def status(
     if interval is not None and not watch:
         raise SettingsError("--interval belongs to --watch")
     opened = project()
-    opened.scorers.leaves_out_broken = True  # it only reads
+    opened.scorers.heuristics.leaves_out_broken = True  # it only reads
     if watch:
         from worker.cli.views import status_watch  # a live screen that most looks do without
 
