@@ -28,7 +28,7 @@ class Project:
         Args:
             settings: As read from the environment and `spotcheck.toml`.
             store: Where everything is kept; by default the database that the settings name.
-            on_notice: Gets a line for each scorer that starts or takes over a series, or is left out; else the log does.
+            on_notice: Gets a line for each scorer with a new series or none at all; else the log does.
         """
         self.settings = settings
         self._on_notice = on_notice
