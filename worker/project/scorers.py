@@ -1,5 +1,6 @@
 """The scorers of one project: built from the settings and the prompts folders, and registered in the store."""
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # scorers import templates and schemas, and half of the comma
     from worker.scorers.protocol import Context, Scorer
 
 log = logging.getLogger("spotcheck")
+_MAX_SETTINGS = 400
+"""Characters of settings in a line of the log."""
 
 
 class ScorerSet:
@@ -43,7 +46,7 @@ class ScorerSet:
         self.heuristics = HeuristicSet(settings.scoring, lambda: self._rubrics)
         """The heuristics in force, and those that are left out."""
         self.on_new_series: Callable[[str], None] = log.info
-        """Gets one line for each scorer that starts a new series in `register`."""
+        """Gets one line for each scorer that starts a new series, or takes over that of a release, in `register`."""
 
     @cached_property
     def prompt_folders(self) -> list[Path]:
@@ -124,9 +127,13 @@ class ScorerSet:
             existing = enrol.registered(connection)
         registered = {entry.key.fingerprint: entry for entry in existing}
         if not all(key.fingerprint in registered for key, _ in entries):
+            adopted: list[Registered] = []
             with self._store.write() as connection:
                 existing = enrol.registered(connection)
-                added = enrol.register(connection, entries, self._store.now(connection))
+                now = self._store.now(connection)
+                added = enrol.register(connection, entries, now, on_adopted=adopted.append)
+            for entry in adopted:
+                self.on_new_series(adopted_series_line(entry.key))
             self._report_new_series(existing, added)
             registered = {entry.key.fingerprint: entry for entry in added}
         return [(registered[scorer.key.fingerprint], scorer) for scorer in self.all]
@@ -224,6 +231,19 @@ def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
     changed = [name for name in names if before.spec.get(name) != after.spec.get(name)]
     line = f"{after.name}: new series {after.series}, not compared with {before.series}"
     return f"{line}; changed: {', '.join(changed)}" if changed else line
+
+
+def adopted_series_line(key: ScorerKey) -> str:
+    """That the series of an earlier release goes on, and with which settings, in one line.
+
+    Example:
+        >>> key = ScorerKey(name="x", version="1", kind="heuristic", fingerprint="a", series="1")
+        >>> adopted_series_line(key.model_copy(update={"spec": {"settings": {"most": 3}}}))
+        'x: series 1 of an earlier release goes on, with the settings of now: {"most": 3}'
+    """
+    settings = json.dumps(key.spec.get("settings"), ensure_ascii=False, sort_keys=True)
+    shown = settings if len(settings) <= _MAX_SETTINGS else f"{settings[: _MAX_SETTINGS - 1]}…"
+    return f"{key.name}: series {key.series} of an earlier release goes on, with the settings of now: {shown}"
 
 
 def reference_of(row: RowMapping | None) -> Reference | None:
