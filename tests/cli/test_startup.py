@@ -68,6 +68,16 @@ def test_a_reading_command_imports_no_judge_no_queue_and_no_numbers_library(take
     assert not loaded(taken.folder, *command.split()) & (HEAVY | SCORERS | OTHER_DATABASE)
 
 
+@pytest.mark.parametrize("command", ["runs", "trends", "status"])
+def test_what_is_not_live_is_shown_without_rich(taken: Shell, command: str) -> None:
+    assert "rich.console" not in loaded(taken.folder, command)
+
+
+def test_listing_runs_makes_the_tables_of_runs_only(taken: Shell) -> None:
+    tables = {name for name in loaded(taken.folder, "runs") if name.startswith("worker.store.tables.")}
+    assert tables == {f"worker.store.tables.{name}" for name in ("types", "run")}
+
+
 def test_status_imports_the_scorers_and_no_more(taken: Shell) -> None:
     assert not loaded(taken.folder, "status") & (HEAVY | OTHER_DATABASE)
 

@@ -1,12 +1,10 @@
 """How `status` shows the judge at 80 and at 120 columns: pace, pauses in one clear message, batches, money."""
 
-import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.support.scored_project import ScoredProject
 from worker.cli.views.status_engine import age, answer, parts, usd
@@ -44,11 +42,10 @@ def now(*models: ModelStatus, **over: Any) -> EngineStatus:
 
 
 def shown(looked: EngineStatus, width: int | None = 80) -> str:
-    console = Console(file=io.StringIO(), width=width or 10_000, highlight=False, emoji=False)
+    lines: list[str] = []
     for part in parts(looked, SETTINGS, width):
-        console.print(part, markup=False, soft_wrap=isinstance(part, str))
-    said: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return said
+        lines += [part] if isinstance(part, str) else part.lines(width)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def test_one_model_is_a_row_that_fits_80_columns() -> None:

@@ -122,7 +122,7 @@ def test_a_sentence_that_is_too_long_goes_on_in_the_next_line() -> None:
     console = Console(file=io.StringIO(), width=30, soft_wrap=True, force_terminal=True, highlight=False)
     words = "PAUSED gpt-x: the judge refuses the key; check OPENAI_API_KEY"
     with Live(console=console, auto_refresh=False) as live:
-        live.update(Group(_shown(words)), refresh=True)
+        live.update(Group(_shown(words, 30)), refresh=True)
     said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())  # type: ignore[attr-defined]
     assert [word for word in words.split() if word not in said] == []
     assert max(map(len, said.splitlines())) <= 30

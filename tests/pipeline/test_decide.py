@@ -8,7 +8,7 @@ import pytest
 from worker.errors import SettingsError
 from worker.pipeline.decide import decide_alerts, decide_findings
 from worker.project.project import Project
-from worker.queries.findings import list_alerts
+from worker.queries.alerts import list_alerts
 from worker.records import Alert
 from worker.settings import Settings
 from worker.store.results import alerts

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from tests.support.custom_scorers import HARMLESS, importable, install, write_module
+from worker.core.judging.verdict import MAX_REASON_CHARS
 from worker.errors import SettingsError
 from worker.records import Outcome, Run, RunFilter, Step
 from worker.scorers.custom import scorer as custom_scorer
+from worker.scorers.heuristics.completed import Completed
 from worker.scorers.heuristics.heuristic import Heuristic
 from worker.scorers.protocol import Context
 from worker.scorers.registry import build
@@ -82,6 +84,11 @@ def outcome(site: Path, name: str, body: str) -> Outcome:
         ("import numpy\nreturn numpy.array([0.5])", None, None, "scorer_failed:wrong_type"),
         ("return scored(0.5, evidence=({'seen': {1}},))", None, None, "scorer_failed:wrong_type"),
         ("return scored(0.5, evidence=({'seen': float('nan')},))", None, None, "scorer_failed:wrong_type"),
+        ("return unscored('x' * 10 ** 6)", None, None, "x" * 79 + "…"),
+        ("return unscored('a\\nb\\x1b[2J')", None, None, "a b [2J"),
+        ("return unscored(' ')", None, None, "no_reason"),
+        ("return scored(0.5, label='l' * 10 ** 6)", 0.5, "l" * 59 + "…", None),
+        ("return scored(0.5, evidence=({'seen': 'x' * 10 ** 6},))", None, None, "scorer_failed:too_large"),
         ("def f(): return f()\nreturn f()", None, None, "scorer_failed:RecursionError"),
         ("class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd", None, None, "scorer_failed:Odd"),
         ("raise type('E' * 5000 + '\\x00', (Exception,), {})('x' * 10 ** 6)", None, None, None),
@@ -98,6 +105,12 @@ def test_whatever_a_function_does_the_run_has_a_value_or_a_reason(
     assert len(said.reason or "") < 100
     assert len(said.rationale or "") < 260
     assert "\n" not in (said.rationale or "")
+
+
+def test_a_sentence_is_as_long_as_a_judges_at_most(site: Path) -> None:
+    said = outcome(site, "talkative", "return scored(0.5, rationale='word ' * 10 ** 6 + '\\x00')")
+    assert said.value == 0.5
+    assert len(said.rationale or "") == MAX_REASON_CHARS
 
 
 def test_an_error_says_where(site: Path) -> None:
@@ -197,6 +210,20 @@ class NotDefined:
 NUMBER = 3
 
 
+class Odd(BaseModel):
+    model_config = {"arbitrary_types_allowed": True}
+    at: object = None
+    most: float = 0.0
+
+    def model_post_init(self, context):
+        if self.at == "object":
+            self.at = object()
+
+
+def of_odd(settings: Odd):
+    return lambda run: 1
+
+
 async def later(run):
     return 1
 
@@ -257,6 +284,9 @@ def test_a_class_and_an_instance_of_the_heuristic_protocol_are_scorers(factories
         ("factories:of_model", {"most": -1}, "scoring.settings.mine.most is -1: Input should be greater than or equal"),
         ("factories:of_model", {"mots": 1}, "scoring.settings.mine.mots is not a setting; did you mean most?"),
         ("factories:of_dataclass", {"most": "x"}, "scoring.settings.mine.most is 'x'"),
+        ("factories:of_odd", {"at": "object"}, "scoring.settings.mine.at is object, which has no JSON form"),
+        ("factories:of_odd", {"most": float("nan")}, "scoring.settings.mine.most is nan, which has no JSON form"),
+        ("factories:of_dict", {"a": {"b": [float("inf")]}}, "scoring.settings.mine.a.b is inf, which has no JSON form"),
         ("factories:instance", {"most": 1}, "scoring.settings.mine: factories:instance takes no settings"),
     ],
 )
@@ -338,6 +368,54 @@ def test_an_entry_point_is_in_force_unless_the_settings_choose_others(site: Path
     assert list(build(ScoringSection()))[-1] == "short_answer"
     assert list(build(ScoringSection(heuristics=("short_answer", "completed")))) == ["short_answer", "completed"]
     assert "short_answer" not in build(ScoringSection(heuristics=("completed",)))
+
+
+PACKAGES = {
+    "taken_builtin": {"completed": "taken_builtin:short_answer"},
+    "taken_figure": {"error_rate": "taken_figure:short_answer"},
+    "taken_rubric": {"tone": "taken_rubric:short_answer"},
+    "taken_setting": {"mine": "taken_setting:short_answer"},
+    "taken_twice": {"mine": "taken_twice:short_answer"},
+    "no_target": {"nothing": "no_target"},
+    "no_name": {"No Name": "no_name:short_answer"},
+    "no_function": {"gone": "no_function:gone"},
+}
+
+
+def test_a_package_whose_scorer_cannot_be_used_is_told_and_stops_no_other(site: Path) -> None:
+    for package, scorers in PACKAGES.items():
+        install(site, package, scorers)
+    told: dict[str, str] = {}
+
+    def tell(name: str, why: str) -> None:
+        told[why.partition("of package ")[2].partition(":")[0].partition(" ")[0]] = why
+
+    built = build(ScoringSection(), on_broken_package=tell, rubrics={"tone"})
+    assert set(told) == set(PACKAGES) - {"taken_setting"}, "of two packages the first has the name"
+    assert list(built)[-1] == "mine"
+    assert isinstance(built["completed"], Completed)
+    told.clear()
+    assert list(build(ScoringSection(heuristics=("completed",)), on_broken_package=tell)) == ["completed"]
+    assert set(told) == {"taken_builtin"}, "what is not in force is nobody's trouble"
+
+
+def test_a_broken_package_is_no_excuse_for_a_broken_setting(site: Path) -> None:
+    install(site, "shop_package", {"mine": "shop_package:short_answer"})
+    told: list[str] = []
+    scoring = ScoringSection(heuristics=("mine", "completed"), custom={"mine": "shop_package:short_answer"})
+    with pytest.raises(SettingsError, match=r"scoring\.custom\.mine: the name is taken by entry point"):
+        build(scoring, on_broken_package=lambda name, why: told.append(why))
+    assert told == []
+    built = build(scoring, lambda name, why: told.append(why))
+    assert (list(built), len(told)) == (["mine", "completed"], 1)
+
+
+def test_files_of_a_package_that_cannot_be_read_stop_nothing(site: Path) -> None:
+    install(site, "odd_package", {"mine": "odd_package:short_answer"})
+    (site / "odd_package-1.0.dist-info" / "entry_points.txt").write_bytes(b"[spotcheck.scorers]\nmine = \xff:f\n")
+    told: list[str] = []
+    assert "completed" in build(ScoringSection(), on_broken_package=lambda name, why: told.append(why))
+    assert len(told) == 1
 
 
 def test_a_broken_entry_point_names_its_package(site: Path) -> None:

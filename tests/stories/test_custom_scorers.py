@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -16,6 +17,7 @@ from sqlalchemy import func, select
 from tests.support.custom_scorers import install, write_module
 from tests.support.processes import stop, until
 from tests.support.project import MONDAY, history, ingest, job, rows, score, scorer
+from tests.support.servers import free_port
 from worker.project.project import Project
 from worker.settings import Settings
 
@@ -162,10 +164,63 @@ def test_a_broken_scorer_is_one_line_in_commands_and_stops_no_other_scorer_of_a_
             until(lambda: opened.states() == all_done, "what waited is scored")
 
 
+def test_a_broken_scorer_of_a_package_is_told_by_every_command_and_stops_none(tmp_path: Path) -> None:
+    with shop(tmp_path / "shop", f"sqlite:///{tmp_path / 'spotcheck.db'}", "entry point") as opened:
+        install(tmp_path / "site", "impostor", {"answer_present": "impostor:short_answer"})
+        opened.answer("nightly", "--date", night(0), "--wait", "--json")
+        opened.answer("nightly", "--date", night(1), "--json")
+        opened.rewrite(ONE + "import nowhere_at_all\n")
+        for command in (["status"], ["report"], ["score", "--wait"], ["nightly", "--wait"]):
+            done = opened.spotcheck(*command)
+            assert done.returncode == 0, done
+            lines = [line for line in done.stderr.splitlines() if "entry point spotcheck.scorers" in line]
+            assert len(lines) == 2, done
+            assert "answer_present of package impostor: there is a built-in heuristic of that name" in lines[0]
+            assert "refunded of package shop_scorers: shop_scorers cannot be imported: ModuleNotFoundError" in lines[1]
+        for command in (["trends"], ["runs"], ["alerts"], ["drift"], ["settings"], ["rubric", "list"]):
+            done = opened.spotcheck(*command)
+            assert (done.returncode, "entry point" in done.stderr) == (0, False), done
+        done_by_others = opened.states()
+        assert done_by_others["answer_present", "scored"] >= 12
+        assert done_by_others["refunded", "queued"] == 6, "its jobs wait"
+        opened.rewrite(ONE)
+        opened.answer("score", "--wait", "--json")
+        del done_by_others["refunded", "queued"]
+        assert opened.states() == done_by_others | {("refunded", "scored"): 10, ("refunded", "unscored"): 2}
+
+
+COUNTING = (
+    ONE
+    + """
+import os, threading
+with open("imports.log", "a") as log:
+    log.write(f"{os.getpid()} {threading.current_thread().name}\\n")
+"""
+)
+
+
+@pytest.mark.parametrize("end", ["", "import nowhere_at_all\n"], ids=["whole", "broken"])
+def test_a_worker_imports_a_module_once_and_its_metrics_do_not(tmp_path: Path, end: str) -> None:
+    with shop(tmp_path / "shop", f"sqlite:///{tmp_path / 'spotcheck.db'}", "setting") as opened:
+        opened.answer("nightly", "--date", night(0), "--json")
+        opened.rewrite(COUNTING + end)
+        log, port = opened.folder / "worker.log", free_port()
+        opened = opened._replace(environ={**opened.environ, "SPOTCHECK_METRICS": f"127.0.0.1:{port}"})
+        with worker(opened, log, processes=2):
+            until(lambda: opened.states().get(("answer_present", "scored")) == 6, "a child has scored")
+            until(lambda: log.read_text().count("spotcheck.tick") >= 2, "and one has drawn")
+            with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                assert b"spotcheck_store_up 1.0" in answer.read()
+        imports = (opened.folder / "imports.log").read_text().splitlines()
+        assert [line.partition(" ")[2] for line in imports] == ["MainThread"]
+        assert log.read_text().count("its jobs wait") == (1 if end else 0)
+
+
 @contextmanager
-def worker(opened: Shop, log: Path) -> Iterator[None]:
+def worker(opened: Shop, log: Path, processes: int = 1) -> Iterator[None]:
     """Celery's own command, with beat."""
-    command = [str(Path(sys.executable).with_name("celery")), "-A", "worker", "worker", "-B", "-c", "1", "-l", "INFO"]
+    celery = str(Path(sys.executable).with_name("celery"))
+    command = [celery, "-A", "worker", "worker", "-B", "-c", str(processes), "-l", "INFO"]
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*command, "-Q", "heuristics,control"],

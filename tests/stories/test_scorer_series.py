@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from tests.support.project import (
     MONDAY,
@@ -25,7 +25,6 @@ from tests.support.project import (
     wait,
 )
 from worker.project.project import Project
-from worker.store.queue import enrol
 from worker.store.tables import FindingRow, TrendRow, core
 
 trend, finding = core(TrendRow), core(FindingRow)
@@ -145,7 +144,8 @@ def test_an_upgrade_starts_no_series_scores_nothing_again_and_loses_no_job(
     assert rows(upgraded, select(scorer.c.pk, scorer.c.series)) == stored
     assert ("valid_json", "1") in rows(upgraded, select(scorer.c.name, scorer.c.series))
     assert everything(upgraded) == before
-    assert told == []
+    settings = '{"schemas": {"faq": {"required": ["hours"], "type": "object"}}}'
+    assert told == [f"valid_json: series 1 of an earlier release goes on, with the settings of now: {settings}"]
     assert wait(projects[0]).still_open == 0
     assert series(projects[0]) == [("1", 16)]
     assert_reconciles(projects[0], pending=2 * 2 * 8)  # nights that are not drawn yet
@@ -164,18 +164,51 @@ def test_the_settings_at_the_upgrade_define_the_series_and_later_ones_start_othe
     assert (other.startswith("1+"), count) == (True, 8)
 
 
-def test_a_process_of_the_old_release_that_still_runs_makes_no_series_wrong(
+def register_as_0_1_does(project: Project) -> int:
+    """Look for `valid_json` by its fingerprint, and store it where there is none, as release 0.1 does all the time.
+
+    Returns:
+        Its key in the store.
+    """
+    (one,) = (one for one in project.scorers.all if one.key.name == "valid_json")
+    row = {
+        "name": one.key.name,
+        "version": one.key.version,
+        "series": "1",
+        "kind": one.key.kind,
+        "fingerprint": one.key.former_fingerprint,
+        "spec": {name: value for name, value in one.key.spec.items() if name != "settings"},
+        "applies_to": {field: list(values) for field, values in one.applies_to._asdict().items()},
+        "created_at": now(project),
+    }
+    with project.store.write() as connection:
+        by_fingerprint = select(scorer.c.pk).where(scorer.c.fingerprint == row["fingerprint"])
+        pk = connection.execute(by_fingerprint).scalar()
+        if pk is None:
+            connection.execute(insert(scorer).values(**row))
+            pk = connection.execute(by_fingerprint).scalar_one()
+    return int(pk)
+
+
+def test_a_process_of_the_old_release_that_still_runs_finds_its_scorer_and_stores_no_second_one(
     installation: Installation, upgraded: Project
 ) -> None:
+    ((before,),) = rows(upgraded, select(scorer.c.pk).where(scorer.c.name == "valid_json"))
     project = installation.project(LOOSE)
     project.scorers.register()
-    (key,) = (one.key for one in project.scorers.all if one.key.name == "valid_json")
-    former = key.model_copy(update={"fingerprint": key.former_fingerprint, "series": "1", "former_fingerprint": None})
-    with project.store.write() as connection:  # it stores its scorer anew
-        enrol.register(connection, [(former, one.applies_to) for one in project.scorers.all[:1]], now(project))
+    assert register_as_0_1_does(project) == before
+    assert installation.project(LOOSE).scorers.register()[0][0].pk == before
+    told: list[str] = []
     tight = installation.project(TIGHT)
-    (new,) = (entry.key.series for entry, _ in tight.scorers.register() if entry.key.name == "valid_json")
-    assert new.startswith("1+"), "it is not taken for the row from before the upgrade"
+    tight.scorers.on_told = told.append
+    ((after, series_after),) = (
+        (entry.pk, entry.key.series) for entry, _ in tight.scorers.register() if entry.key.name == "valid_json"
+    )
+    assert series_after.startswith("1+"), "it is not taken for the row from before the upgrade"
+    assert told == [f"valid_json: new series {series_after}, not compared with 1; changed: settings"]
+    assert register_as_0_1_does(project) == before
+    assert rows(tight, select(scorer.c.pk).where(scorer.c.name == "valid_json")) == [(before,), (after,)]
+    assert wait(installation.project(LOOSE)).still_open == 0
 
 
 def now(project: Project) -> Any:

@@ -222,7 +222,10 @@ def test_the_settings_at_the_upgrade_define_the_series_that_a_later_schema_leave
     assert left.shell("db", "upgrade").code == 0
     ask = "SELECT pk, series FROM scorer WHERE name = 'valid_json' ORDER BY pk"
     (before,) = left.ask(ask)
-    assert left.shell("sample", "--since", "2026-10-25", "--until", "2026-10-25", "--json", **left.clock).code == 0
+    first = left.shell("sample", "--since", "2026-10-25", "--until", "2026-10-25", "--json", **left.clock)
+    assert first.code == 0
+    goes_on = f"valid_json: series {before['series']} of an earlier release goes on, with the settings of now: "
+    assert [line.startswith(goes_on) for line in first.err.splitlines() if "valid_json" in line] == [True]
     assert left.ask(ask) == [before]
     settings = left.shell.folder / "spotcheck.toml"
     original = settings.read_text(encoding="utf-8")

@@ -51,7 +51,7 @@ class DrawSettings:
         self._complaint = ""
         if settings != self._project.settings:
             changed = Project(settings, self._started.store)
-            changed.scorers.leaves_out_broken = True
+            changed.scorers.heuristics.leaves_out_broken = True
             changed.scorers.on_told = self._project.scorers.on_told
             changed.nights.is_replaying = self._project.nights.is_replaying
             self._project = changed

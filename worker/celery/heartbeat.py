@@ -51,9 +51,7 @@ class Heartbeat:
         """Answer `GET /metrics` from this process, where the settings say so."""
         address = listen_address(settings.metrics.listen or "")
         if address is not None:
-            project = Project(settings)
-            project.scorers.leaves_out_broken = True  # it only reads
-            metrics = MetricsCollector(project, alone=FORK_LOCK)
+            metrics = MetricsCollector(Project(settings), alone=FORK_LOCK)
             self._metrics = MetricsServer(*address, metrics.text, CONTENT_TYPE)
             self._metrics.start()
 

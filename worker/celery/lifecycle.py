@@ -34,6 +34,7 @@ def _warn_of_rehearsal(**_: object) -> None:
 def _before_fork(**_: object) -> None:
     this_process.start()
     logs.hush()
+    this_process.import_scorers()
     project = Project(this_process.settings).open()  # an empty database gets its schema, a wrong one fails here
     project.store.close()  # sockets must not cross the fork
     if project.settings.is_judge_configured:

@@ -1,21 +1,25 @@
 """What one worker process holds: its settings, its project, a job processor a lane, and whether it is to stop."""
 
+import logging
 import mmap
 import os
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from worker.celery import broker
 from worker.celery.config import app, configure
 from worker.celery.configuration import ConfigurationNotice, DrawSettings, are_from_here
+from worker.errors import SpotcheckError
 from worker.jobs.processor import JobProcessor
 from worker.jobs.trouble import TroubleLog
 from worker.judge.limits import redis_quota
 from worker.project.project import Project
 from worker.settings import Settings, read_here
+
+log = logging.getLogger("spotcheck")
 
 
 class BrokerContact:
@@ -48,6 +52,8 @@ class WorkerProcess:
         self._is_from_here = False
         self._draw: DrawSettings | None = None
         self._notice: ConfigurationNotice | None = None
+        self._broken_scorers: Mapping[str, str] = {}
+        """What `import_scorers` could not load, with the reason; children do not try again."""
         self._pid: int | None = None
         """The process that `_project`, `_troubles` and `_processors` belong to."""
         self._opening = threading.Lock()
@@ -79,7 +85,21 @@ class WorkerProcess:
         """Go back to having no settings; processors are not closed, see `close`."""
         self.broker = BrokerContact()
         self._settings = self._project = self._troubles = self._pid = self._draw = self._notice = None
-        self._processors = {}
+        self._processors, self._broken_scorers = {}, {}
+
+    def import_scorers(self) -> None:
+        """Import a team's own scorers before the pool forks: once a worker, and all its children run the same code.
+
+        Each child makes the scorers anew from what is imported: what they open must not cross the fork. One that
+        cannot be loaded is one line in the log.
+        """
+        heuristics = Project(self.settings).scorers.heuristics
+        heuristics.leaves_out_broken = True
+        try:
+            heuristics.built  # noqa: B018 read, which imports them
+        except SpotcheckError as error:
+            log.error("%s", error)
+        self._broken_scorers = heuristics.broken
 
     @property
     def project(self) -> Project:
@@ -91,7 +111,9 @@ class WorkerProcess:
         with self._opening:
             if self._project is None or self._pid != os.getpid():
                 self._project = Project(self.settings).open()
-                self._project.scorers.leaves_out_broken = True  # one broken scorer does not stop the others
+                heuristics = self._project.scorers.heuristics
+                heuristics.leaves_out_broken = True  # one broken scorer does not stop the others
+                heuristics.leave_out(self._broken_scorers)
                 self._troubles = TroubleLog(self._project)
                 self._draw, self._notice = None, ConfigurationNotice(self.worker_name)
                 self._processors = {}

@@ -30,8 +30,7 @@ def unopened() -> "Project":
     from worker.project.project import Project
     from worker.settings import read_here
 
-    found = Project(read_here()[0])
-    found.scorers.on_told = note
+    found = Project(read_here()[0], on_notice=note)
     if warning := found.settings.clock.warning():
         note(warning)
     _opened.append(found.store)

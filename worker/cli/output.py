@@ -1,29 +1,21 @@
-"""Results to stdout, words to stderr, tables; everything shown is data."""
+"""Results to stdout, words to stderr; everything shown is data.
+
+Lines are written plainly: importing rich costs 20 ms of CPU, and only what is live needs it (`screen`).
+"""
 
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
-from rich.console import Console
-from rich.table import Table
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """`spotcheck runs | head`: the door decides, not rich."""
-        raise BrokenPipeError
-
-
-out = _Console(highlight=False, soft_wrap=True, emoji=False)
-err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _PLAIN = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _ESCAPED = {code: f"\\u{code:04x}" for code in _PLAIN if code >= 0x7F}
-_NARROW, _WIDE = 20, 100_000
+_USUAL = 80
+"""Columns of a terminal that does not tell."""
 
 
 def show_json(answer: Any, *, in_a_line: bool = False) -> None:  # noqa: ANN401 any JSON value
@@ -38,12 +30,30 @@ def show_json(answer: Any, *, in_a_line: bool = False) -> None:  # noqa: ANN401 
 
 def say(text: str = "") -> None:
     """A line of the result; its text is data, never markup and never an order to the terminal."""
-    out.print(plain(text), markup=False)
+    _write(sys.stdout, plain(text))
 
 
 def note(text: str, level: str = "info") -> None:
     """A line beside the result; of a process that logs JSON, one more line of its log."""
-    err.print(_log_line(text, level) if _log_line else plain(text), markup=False)
+    _write_note(_log_line(text, level) if _log_line else plain(text))
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()
+
+
+def _to_stderr(line: str) -> None:
+    _write(sys.stderr, line)
+
+
+_write_note: Callable[[str], None] = _to_stderr
+
+
+def write_notes_through(write: Callable[[str], None]) -> None:
+    """From here on notes go this way: something live may stand on the screen, and is drawn below them."""
+    global _write_note
+    _write_note = write
 
 
 def raw_note(text: str) -> None:
@@ -93,17 +103,12 @@ def columns() -> int | None:
     given = os.environ.get("COLUMNS", "")
     if given.isdigit():
         return int(given)
-    return out.width if out.is_terminal else None
-
-
-def add_row(table: Table, *cells: str) -> None:
-    """A row of data on one line; like `say`, it gives no orders."""
-    table.add_row(*(plain(" ".join(cell.split("\n"))) for cell in cells))
-
-
-def show_table(table: Table, least: int = _NARROW) -> None:
-    """A table of the result; in a pipe nothing is cut, nor are its first `least` columns anywhere."""
-    _Console(width=max(least, columns() or _WIDE), highlight=False, emoji=False).print(table, markup=False)
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL
+    except OSError:
+        return _USUAL
 
 
 def counted(number: int, noun: str) -> str:

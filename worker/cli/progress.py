@@ -5,21 +5,22 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from worker.cli.output import err
+from worker.cli.screen import err_console
 
 
 @contextmanager
 def progress(what: str) -> Iterator["ProgressBar"]:
     """A progress bar on stderr; nothing but a last line where stderr is no terminal."""
+    console = err_console()
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=err,
+        console=console,
         transient=True,
-        disable=not err.is_terminal,
+        disable=not console.is_terminal,
     )
     with bar:
         yield ProgressBar(bar, what)

@@ -80,11 +80,41 @@ def _load(name: str, entry: CommandEntry) -> Any:  # noqa: ANN401 as above
             gc.enable()
     holder = typer.Typer(rich_markup_mode=None, add_completion=False)
     if entry.is_group:
+        _insist_on_single_values(module.app)
         holder.add_typer(module.app, name=name)
         group: Any = typer.main.get_command(holder)
         return group.commands[name]
-    holder.command(name, short_help=entry.help)(getattr(module, name))
+    holder.command(name, cls=SingleValues, short_help=entry.help)(getattr(module, name))
     return typer.main.get_command(holder)
+
+
+def _insist_on_single_values(app: typer.Typer) -> None:
+    """Give every command of a group that class."""
+    for command in app.registered_commands:
+        command.cls = SingleValues
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _insist_on_single_values(group.typer_instance)
+
+
+class SingleValues(TyperCommand):
+    """A command that refuses an option which takes one value and is given twice; else the last would win unseen."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 typer keeps its context class to itself
+        """Read the arguments.
+
+        Raises:
+            UsageError: typer's; an option is repeated, or anything else is wrong.
+        """
+        if not ctx.resilient_parsing:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            for parameter in given:
+                takes_one = parameter.param_type_name == "option" and not (
+                    getattr(parameter, "is_flag", False) or getattr(parameter, "multiple", False)
+                )
+                if takes_one and given.count(parameter) > 1:
+                    ctx.fail(f"{parameter.opts[0]} is given {given.count(parameter)} times and takes one value")
+        return super().parse_args(ctx, args)
 
 
 class LazyGroup(TyperGroup):

@@ -10,12 +10,13 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker.records import Reference, Run, Why
+
+if TYPE_CHECKING:  # scorers ask this module for a version, `status` builds scorers, and numpy takes 50 ms to import
+    import numpy as np
+    from numpy.typing import NDArray
 
 KEY_UNIT = 2.0**-53
 """Sample keys are whole multiples of this, so it is the smallest useful threshold."""
@@ -173,7 +174,13 @@ def reference(
     return Reference(cost, steps, latency, cost_mad, steps_mad, latency_mad)
 
 
-def _median_of_counts(counts: NDArray[np.float64]) -> float:
+def _plain_median(values: "NDArray[np.float64]") -> float:
+    import numpy as np
+
+    return float(np.median(values))
+
+
+def _median_of_counts(counts: "NDArray[np.float64]") -> float:
     """The median of whole numbers, each taken as spread evenly over ± 0.5 around itself.
 
     The plain median of counts jumps where about half of the runs take one step and half take more, and scores relative
@@ -183,9 +190,11 @@ def _median_of_counts(counts: NDArray[np.float64]) -> float:
 
 
 def _median_and_log_mad(
-    values: Iterable[float | None], of: Callable[[NDArray[np.float64]], float] = lambda usable: float(np.median(usable))
+    values: Iterable[float | None], of: "Callable[[NDArray[np.float64]], float]" = _plain_median
 ) -> tuple[float, float] | tuple[None, None]:
     """Median and log-scale deviation of the usable values; None and None when they are too few."""
+    import numpy as np
+
     usable = np.array([value for value in values if value is not None and 0 < value < math.inf], dtype=float)
     if usable.size < _FEWEST_FOR_REFERENCE:
         return None, None

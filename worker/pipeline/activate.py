@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from worker.project.candidate import Candidate, digest_of
 from worker.project.project import Project
+from worker.project.scorers import adopted_series_line, new_series_lines
 from worker.settings.sections_sampling import SamplingSection
 from worker.store.queue import enrol
 from worker.store.queue.enrol import Registered
@@ -137,8 +138,10 @@ def _write(
         if before is not None:
             lines.append(f"{risen.text.name} {risen.text.version} is active from night {night or 'next'} on: {why}")
     new = [(entry.key, entry.applies_to) for entry in wanted.entries if not isinstance(entry, Registered)]
-    added = enrol.register(connection, new, now)
-    lines += project.scorers.new_series_lines(existing, added)
+    adopted: list[Registered] = []
+    added = enrol.register(connection, new, now, on_adopted=adopted.append)
+    lines += [adopted_series_line(row.key) for row in adopted]
+    lines += new_series_lines(existing, added)
     by_fingerprint = {row.key.fingerprint: row for row in added}
     rows = [
         entry if isinstance(entry, Registered) else by_fingerprint[entry.key.fingerprint] for entry in wanted.entries

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from worker.errors import SettingsError
 from worker.judge.prices import PriceOverride, price
-from worker.project.scorers import ScorerSet
 from worker.settings.sections_judge import JudgeSection
 
 if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
+    from worker.project.scorers import ScorerSet
     from worker.scorers.protocol import MostTokens, Scorer
 
 
 class PriceBook:
     """Prices of one project's judges, US dollars."""
 
-    def __init__(self, judge: JudgeSection, scorers: ScorerSet) -> None:
+    def __init__(self, judge: JudgeSection, scorers: "ScorerSet") -> None:
         """Read nothing yet.
 
         Args:

@@ -1,16 +1,20 @@
 """One installation of Spotcheck: its settings, its store, and what is built from the two."""
 
 import secrets
+from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from worker.project.lanes import Lanes
 from worker.project.nights import Nights
 from worker.project.prices import PriceBook
-from worker.project.scorers import ScorerSet
-from worker.project.stored import StoredScorers
 from worker.settings import Settings
 from worker.store import meta, schema
 from worker.store.engine import Store
+
+if TYPE_CHECKING:  # they bring the tables of the queue, and half of the commands ask no scorer
+    from worker.project.lanes import Lanes
+    from worker.project.scorers import ScorerSet
+    from worker.project.stored import StoredScorers
 
 _SECRET = "prompt_secret"  # noqa: S105 the key under which the secret is kept, not the secret
 
@@ -18,14 +22,18 @@ _SECRET = "prompt_secret"  # noqa: S105 the key under which the secret is kept, 
 class Project:
     """One installation, made by a command or a worker and handed down. Holds no connection until one is used."""
 
-    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store | None = None, on_notice: Callable[[str], None] | None = None
+    ) -> None:
         """Name a project; nothing is opened yet.
 
         Args:
             settings: As read from the environment and `spotcheck.toml`.
             store: Where everything is kept; by default the database that the settings name.
+            on_notice: Gets a line for each scorer with a new series or none at all; else the log does.
         """
         self.settings = settings
+        self._on_notice = on_notice
         self.store = store or Store(settings.database)
         self.known_revision: int | None = None
         """The newest revision that is known to hold these settings, or was there when they were read; None for a
@@ -60,13 +68,20 @@ class Project:
         return Nights(self.settings, self.store)
 
     @cached_property
-    def scorers(self) -> ScorerSet:
+    def scorers(self) -> "ScorerSet":
         """The scorers that the next draw would enrol, and those that are active."""
-        return ScorerSet(self.settings, self.store, lambda: self.secret)
+        from worker.project.scorers import ScorerSet
+
+        scorers = ScorerSet(self.settings, self.store, lambda: self.secret)
+        if self._on_notice is not None:
+            scorers.on_told = scorers.heuristics.on_left_out = self._on_notice
+        return scorers
 
     @cached_property
-    def stored(self) -> StoredScorers:
+    def stored(self) -> "StoredScorers":
         """The scorers that jobs were enrolled with."""
+        from worker.project.stored import StoredScorers
+
         return StoredScorers(
             self.settings,
             self.store,
@@ -76,8 +91,10 @@ class Project:
         )
 
     @cached_property
-    def lanes(self) -> Lanes:
+    def lanes(self) -> "Lanes":
         """Which jobs go to the batch lane."""
+        from worker.project.lanes import Lanes
+
         return Lanes(self.settings, self.store, self.stored)
 
     @cached_property

@@ -1,17 +1,18 @@
 """The scorers that settings and files ask for: what the next draw would be drawn with, and what is active now."""
 
+import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from worker.errors import ConfigError, SettingsError
+from worker.errors import ConfigError
 from worker.project import candidate
 from worker.project.candidate import Candidate
 from worker.project.drafts import Drafts
+from worker.project.heuristics import HeuristicSet
 from worker.records import ScorerKey
 from worker.settings import Settings
 from worker.store.engine import Store
@@ -21,10 +22,11 @@ from worker.store.rubrics import revisions
 from worker.store.rubrics.texts import RubricText
 
 if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
-    from worker.scorers.heuristics.heuristic import Heuristic
     from worker.scorers.protocol import Scorer
 
 log = logging.getLogger("spotcheck")
+_MAX_SETTINGS = 400
+"""Characters of settings in a line of the log."""
 
 
 class ScorerSet:
@@ -39,14 +41,12 @@ class ScorerSet:
             secret: Gives the installation's secret; called when the first rubric is built.
         """
         self._settings, self._store, self._secret = settings, store, secret
-        self.leaves_out_broken = False
-        """Whether a custom scorer that cannot be loaded is logged and left out, as in a running worker; else it is an
-        error."""
+        self.heuristics = HeuristicSet(settings.scoring, self._rubric_names)
+        """The heuristics that are wanted, and those that are left out."""
         self.on_told: Callable[[str], None] = log.warning
         """Gets one line for each scorer that starts a new series, and for each file that does not become active."""
         self.drafts = Drafts(settings.prompts)
         """The rubric files, as they were read first; `reread` reads them again."""
-        self._broken: dict[str, str] = {}
         self._made: dict[tuple[str, str | None], Scorer] = {}
         self._told: set[str] = set()
 
@@ -74,7 +74,7 @@ class ScorerSet:
             SettingsError: A name is unknown; the message lists those that exist.
             RubricError: A rubric is wanted for the first time, and its file is wrong.
         """
-        heuristics = self._heuristics
+        heuristics = self.heuristics.built
         self._secret()  # it may have to be stored, which a reading transaction cannot
         if connection is None:
             with self._store.read() as reading:
@@ -83,7 +83,13 @@ class ScorerSet:
             now_active = candidate.situation(connection)
         self._check_names(now_active.texts)
         return candidate.choose(
-            self._settings, now_active, heuristics, self._broken, self.drafts, self._rubric, with_files=with_files
+            self._settings,
+            now_active,
+            heuristics,
+            self.heuristics.broken,
+            self.drafts,
+            self._rubric,
+            with_files=with_files,
         )
 
     @property
@@ -104,25 +110,17 @@ class ScorerSet:
         except ConfigError:
             pass
         try:
-            return tuple(self._heuristics.values())
+            return tuple(self.heuristics.built.values())
         except ConfigError:
             return ()
 
-    @cached_property
-    def _heuristics(self) -> "Mapping[str, Heuristic]":
-        from worker.scorers.registry import build
-
-        return build(self._settings.scoring, self._leave_out if self.leaves_out_broken else None)
-
-    def _leave_out(self, name: str, why: str) -> None:
-        self._broken[name] = why
-        log.error("%s; its jobs wait, other scorers go on; mend it and restart the worker", why)
+    def _rubric_names(self) -> set[str]:
+        """Names of the rubric files, which no other scorer may have; none is read where nothing is of a rubric."""
+        is_wanted = self._settings.scoring.rubrics or self._settings.judge.budgets
+        return self.drafts.names if is_wanted else set()
 
     def _check_names(self, active: Iterable[str]) -> None:
-        """Lanes and budgets must name rubrics that exist, and no rubric may have the name of another scorer.
-
-        A rubric exists where it has a file, or an active text: its file may be gone while it scores.
-        """
+        """Lanes and budgets must name rubrics that exist: those with a file, or with an active text."""
         from worker.scorers.registry import check_name
 
         judge, wanted = self._settings.judge, self._settings.scoring.rubrics
@@ -133,8 +131,6 @@ class ScorerSet:
             check_name("judge.lanes", name, known)
         for name in judge.budgets:
             check_name("judge.budgets", name, known)
-        for name in sorted({*known} & {*self._heuristics, *self._broken}):
-            raise SettingsError(f"scorer {name!r}: there is a rubric of that name; choose another")
 
     def _rubric(self, text: RubricText, model: str | None) -> "Scorer":
         """The scorer of a text under today's settings; made once, since compiling takes milliseconds."""
@@ -167,16 +163,22 @@ class ScorerSet:
             registered = {entry.key.fingerprint: entry for entry in added}
         return [(registered[scorer.key.fingerprint], scorer) for scorer in scorers]
 
-    def active(self) -> list[Registered]:
+    def active(self, connection: Connection | None = None) -> list[Registered]:
         """The active scorers; before the first draw those that it would enrol, with the key -1 where one is new.
 
         Reads no file and makes no scorer once there was a draw. Stores nothing.
 
+        Args:
+            connection: Where to read; None for a transaction of its own.
+
         Raises:
             SettingsError, RubricError: As `candidate`, before the first draw.
         """
-        with self._store.read() as connection:
+        if connection is not None:
             stored = revisions.active_scorers(connection)
+        else:
+            with self._store.read() as reading:
+                stored = revisions.active_scorers(reading)
         return stored or self.next()
 
     def next(self) -> list[Registered]:
@@ -211,15 +213,16 @@ class ScorerSet:
                 self._told.add(line)
                 self.on_told(line)
 
-    def new_series_lines(self, existing: Sequence[Registered], added: Sequence[Registered]) -> list[str]:
-        """One line for each scorer that is new in the store while another version of it is there."""
-        known = {entry.pk for entry in existing}
-        lines = []
-        for entry in added:
-            earlier = [other.key for other in existing if other.key.name == entry.key.name]
-            if entry.pk not in known and earlier:
-                lines.append(new_series_line(earlier[-1], entry.key))
-        return lines
+
+def new_series_lines(existing: Sequence[Registered], added: Sequence[Registered]) -> list[str]:
+    """One line for each scorer that is new in the store while another version of it is there."""
+    known = {entry.pk for entry in existing}
+    lines = []
+    for entry in added:
+        earlier = [other.key for other in existing if other.key.name == entry.key.name]
+        if entry.pk not in known and earlier:
+            lines.append(new_series_line(earlier[-1], entry.key))
+    return lines
 
 
 def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
@@ -234,3 +237,16 @@ def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
     changed = [name for name in names if before.spec.get(name) != after.spec.get(name)]
     line = f"{after.name}: new series {after.series}, not compared with {before.series}"
     return f"{line}; changed: {', '.join(changed)}" if changed else line
+
+
+def adopted_series_line(key: ScorerKey) -> str:
+    """That the series of an earlier release goes on, and with which settings, in one line.
+
+    Example:
+        >>> key = ScorerKey(name="x", version="1", kind="heuristic", fingerprint="a", series="1")
+        >>> adopted_series_line(key.model_copy(update={"spec": {"settings": {"most": 3}}}))
+        'x: series 1 of an earlier release goes on, with the settings of now: {"most": 3}'
+    """
+    settings = json.dumps(key.spec.get("settings"), ensure_ascii=False, sort_keys=True)
+    shown = settings if len(settings) <= _MAX_SETTINGS else f"{settings[: _MAX_SETTINGS - 1]}…"
+    return f"{key.name}: series {key.series} of an earlier release goes on, with the settings of now: {shown}"

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from worker.core.calendar import nights_between
 from worker.core.schedule import due_from
 from worker.project.project import Project
-from worker.queries.findings import list_alerts, list_findings
+from worker.queries.alerts import list_alerts
+from worker.queries.findings import list_findings
 from worker.queries.status import EngineStatus, StatusReader
 from worker.store import meta
 from worker.store.health import TURN

@@ -1,7 +1,7 @@
 """The heuristics: built in, and a team's own. Heuristics say what code can see; none of them sees quality."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -36,40 +36,60 @@ BUILT_IN: Mapping[str, Callable[..., Heuristic]] = MappingProxyType(
 """What makes each built-in heuristic, by its name, in the order they are shown: a class, or a function. One that takes
 `settings` gets the table `[scoring.settings.NAME]` in the type that the parameter is annotated with."""
 
-OnFailed = Callable[[str, str], None]
-"""Gets the name of a custom scorer that cannot be loaded, and why."""
+OnBroken = Callable[[str, str], None]
+"""Gets the name of a custom scorer that cannot be used, and why."""
 
 
-def build(scoring: ScoringSection, on_failed: OnFailed | None = None) -> Mapping[str, Heuristic]:
+def build(
+    scoring: ScoringSection,
+    on_broken: OnBroken | None = None,
+    *,
+    on_broken_package: OnBroken | None = None,
+    rubrics: Collection[str] = (),
+    left_out: Collection[str] = (),
+) -> Mapping[str, Heuristic]:
     """The heuristics in force, made from their settings.
 
     Args:
         scoring: Which are in force, the custom ones, and the settings of both.
-        on_failed: Is told of a custom scorer that cannot be loaded, which is then left out. None raises instead.
+        on_broken: Is told of a custom scorer that cannot be used, which is then left out. None raises instead.
+        on_broken_package: The same for scorers of installed packages, where they are treated otherwise.
+        rubrics: Names that belong to rubrics.
+        left_out: Custom scorers that are known to be broken: no try is made.
 
     Returns:
         Heuristics by name: in the order of `scoring.heuristics`; without it the built-in ones, then those of installed
         packages, then those of `[scoring.custom]`. Only what is in force is imported.
 
     Raises:
-        SettingsError: A name is unknown or taken, a setting is wrong, or a custom scorer cannot be loaded.
+        SettingsError: A name is unknown or taken, a setting is wrong, or a custom scorer cannot be used.
     """
-    sources = find_sources(scoring.custom, taken=BUILT_IN)
+    sources, problems = find_sources(scoring.custom, taken=BUILT_IN, rubrics=rubrics)
+    on_broken_package = on_broken_package or on_broken
     factories: dict[str, Callable[[], Heuristic]] = {name: partial(_built_in, name, scoring) for name in BUILT_IN}
     for name, source in sources.items():
         factories[name] = partial(load, source, scoring.settings.get(name))
+    known = dict.fromkeys((*factories, *(problem.name for problem in problems if problem.name)))
     for name in scoring.settings:
-        check_name("scoring.settings", name, factories)
-    names = tuple(factories) if scoring.heuristics is None else scoring.heuristics
+        check_name("scoring.settings", name, known)
+    names = tuple(known) if scoring.heuristics is None else scoring.heuristics
+    for problem in problems:
+        is_in_force = problem.is_setting or problem.name in ("", *names)
+        if is_in_force and problem.name not in left_out:
+            _tell(problem.name, SettingsError(problem.text), on_broken if problem.is_setting else on_broken_package)
     built: dict[str, Heuristic] = {}
     for name in names:
-        check_name("scoring.heuristics", name, factories)
+        check_name("scoring.heuristics", name, known)
+        if name in left_out or name not in factories:
+            continue
         try:
             built[name] = factories[name]()
         except SettingsError as error:
-            if on_failed is None or name not in sources:
+            if name not in sources:
                 raise
-            on_failed(name, str(error))
+            _tell(name, error, on_broken if sources[name].is_beside_settings else on_broken_package)
+    for name in built.keys() & set(rubrics):
+        raise SettingsError(f"scorer {name!r}: there is a rubric of that name; choose another")
     return MappingProxyType(built)
 
 
@@ -89,10 +109,16 @@ def rebuild(name: str, spec: Mapping[str, Any], scoring: ScoringSection) -> Heur
     table: Mapping[str, Any] | None = spec.get("settings")
     if name in BUILT_IN:
         return _made(name, table, f"stored settings of {name}")
-    source = find_sources(scoring.custom, taken=BUILT_IN).get(name)
+    source = find_sources(scoring.custom, taken=BUILT_IN).sources.get(name)
     if source is None:
         raise SettingsError(f"there is no scorer {name!r} any more")
     return load(source, table)
+
+
+def _tell(name: str, error: SettingsError, on_broken: OnBroken | None) -> None:
+    if on_broken is None:
+        raise error
+    on_broken(name, str(error))
 
 
 def _built_in(name: str, scoring: ScoringSection) -> Heuristic:

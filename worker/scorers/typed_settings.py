@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +50,8 @@ def read_settings(kind: object, table: Mapping[str, Any], where: str) -> object:
         where: The table's name, for messages.
 
     Raises:
-        SettingsError: A key is unknown or missing, or a value is wrong; names the key and what was found.
+        SettingsError: A key is unknown or missing, or a value is wrong, or has no JSON form, without which no series
+            can be told by it; names the key and what was found.
     """
     fields = _fields(kind)
     for key in table if fields is not None else ():
@@ -57,7 +59,11 @@ def read_settings(kind: object, table: Mapping[str, Any], where: str) -> object:
             near = difflib.get_close_matches(key, fields or (), n=1)
             raise SettingsError(f"{where}.{key} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
     try:
-        return _adapter(kind).validate_python(dict(table))
+        settings = _adapter(kind).validate_python(dict(table))
+        changed_settings(settings)
+        return settings
+    except UnstableSetting as error:
+        raise SettingsError(f"{where}{error}") from None
     except PydanticUserError as error:
         raise SettingsError(f"{where}: {kind!r} is no type that settings can have: {_line(error)}") from None
     except ValidationError as error:
@@ -78,19 +84,39 @@ def changed_settings(settings: object) -> Any:  # noqa: ANN401 any JSON value
         ...     least: int = 1
         >>> changed_settings(Limits(most=5))
         {'most': 5}
+
+    Raises:
+        UnstableSetting: One has no JSON form.
     """
-    return _ordered(_adapter(type(settings)).dump_python(settings, exclude_defaults=True))
+    return _ordered(_adapter(type(settings)).dump_python(settings, exclude_defaults=True), "")
 
 
-def _ordered(value: object) -> object:
+class UnstableSetting(ValueError):
+    """A setting that has no JSON form: what Python shows of it differs from process to process, and so would series."""
+
+
+def _ordered(value: object, path: str) -> object:
     """JSON values, in an order that is the same in every process: that of a set is not."""
     if isinstance(value, Mapping):
-        return {str(key): _ordered(inner) for key, inner in value.items()}
+        return {_key(key, path): _ordered(inner, f"{path}.{key}") for key, inner in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted((_ordered(inner) for inner in value), key=repr)
+        return sorted((_ordered(inner, path) for inner in value), key=repr)
     if isinstance(value, list | tuple):
-        return [_ordered(inner) for inner in value]
-    return to_jsonable_python(value, fallback=repr)
+        return [_ordered(inner, path) for inner in value]
+    try:
+        plain = to_jsonable_python(value, inf_nan_mode="constants")
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError):  # PydanticSerializationError is a ValueError
+        shown = value if isinstance(value, float) else type(value).__name__
+        raise UnstableSetting(f"{path} is {shown}, which has no JSON form") from None
+    return plain
+
+
+def _key(key: object, path: str) -> str:
+    """A key as JSON has it; numbers, dates and the like in their own form."""
+    if isinstance(key, Mapping | list | tuple | set | frozenset):
+        raise UnstableSetting(f"{path} has a key that is {type(key).__name__}, which has no JSON form")
+    return key if isinstance(key, str) else str(_ordered(key, path))
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 any type that pydantic knows

@@ -12,7 +12,7 @@ from worker.cli.views.destinations import destination_lines
 from worker.errors import EXIT_DRIFT
 from worker.pipeline.decide import decide_alerts
 from worker.project.project import Project
-from worker.queries.findings import AlertList, list_alerts
+from worker.queries.alerts import AlertList, list_alerts
 from worker.queries.readiness import learning, untested
 from worker.records import Alert
 

@@ -19,7 +19,7 @@ from worker.core import calendar
 from worker.core.report.model import Report
 from worker.errors import SettingsError
 from worker.project.project import Project
-from worker.queries.report.gather import ReportRequest, gather, task_types
+from worker.queries.report.gather import ReportRequest, gather, unknown_task_type
 from worker.render import html as report_html
 from worker.render import json as report_json
 from worker.render import markdown as report_markdown
@@ -51,7 +51,7 @@ def report(
     if as_json and markdown == "-":
         raise SettingsError("--json and --markdown - both want stdout; give --markdown a file")
     opened = project()
-    opened.scorers.leaves_out_broken = True  # it only reads
+    opened.scorers.heuristics.leaves_out_broken = True  # it only reads
     opened.scorers.tell_warnings()
     if task_type is not None:
         _check(opened, task_type)
@@ -105,8 +105,7 @@ def _check(opened: Project, task_type: str) -> None:
     Raises:
         SettingsError: Says what was probably meant.
     """
-    known = task_types(opened)
-    if known and task_type not in known:
+    if known := unknown_task_type(opened, task_type):
         raise SettingsError(f"--task-type {task_type!r} has no runs{near(task_type, known)}")
 
 

@@ -5,11 +5,11 @@ from typing import Annotated, get_args
 
 import typer
 from rich.cells import cell_len
-from rich.table import Table
 
 from worker.cli.context import project
 from worker.cli.options import Json, Since, Until, near, window
-from worker.cli.output import add_row, columns, note, say, show_json, show_table
+from worker.cli.output import columns, note, say, show_json
+from worker.cli.table import GAP, Table, show_table
 from worker.errors import SettingsError
 from worker.project.project import Project
 from worker.queries.runs import RunSummary, list_runs, stored_runs
@@ -64,17 +64,15 @@ def _list(rows: Sequence[RunSummary]) -> None:
         values = (str(row.night), row.run_id, row.task_type, row.status, str(row.steps), cost)
         cells.append(dict(zip(_HEADS, (*values, row.flags), strict=True)))
     widths = _widths({name: max(map(cell_len, (name, *(cell[name] for cell in cells)))) for name in _HEADS}, columns())
-    table = Table(box=None, header_style="", pad_edge=False)
-    for name, width in widths.items():
-        table.add_column(name, no_wrap=True, justify="right" if name in _RIGHT else "left", width=width)
+    table = Table([*widths], right=_RIGHT, widths=[*widths.values()])
     for cell in cells:
-        add_row(table, *(cell[name] for name in widths))
+        table.add_row(*(cell[name] for name in widths))
     show_table(table, least=_wide(widths))
 
 
 def _wide(widths: Mapping[str, int]) -> int:
-    """Columns of a line, with two between its cells."""
-    return sum(widths.values()) + 2 * (len(widths) - 1)
+    """Columns of a line, with the gaps between its cells."""
+    return sum(widths.values()) + GAP * (len(widths) - 1)
 
 
 def _widths(longest: Mapping[str, int], room: int | None) -> dict[str, int]:

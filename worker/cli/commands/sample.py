@@ -5,12 +5,12 @@ from datetime import date
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, window
-from worker.cli.output import add_row, counted, say, show_json, show_table
+from worker.cli.output import counted, say, show_json
 from worker.cli.progress import progress
+from worker.cli.table import Table, show_table
 from worker.cli.views.unseen import warn_unseen
 from worker.core.calendar import nights_between
 from worker.errors import SettingsError
@@ -123,9 +123,9 @@ def _show(nights: Sequence[date], strata: Sequence[StratumDraw], money: str, *, 
         row = by_stratum.setdefault((one.stratum.task_type, one.stratum.flagged), [0, 0])
         row[0] += one.population
         row[1] += one.sampled
-    table = Table("task type", "flagged", "runs", "drawn", "share", box=None, pad_edge=False, header_style="")
+    table = Table(["task type", "flagged", "runs", "drawn", "share"])
     for (task_type, flagged), (size, sampled) in sorted(by_stratum.items()):
         share = f"{sampled / size:.1%}" if size else ""
-        add_row(table, task_type, "yes" if flagged else "", f"{size:,}", f"{sampled:,}", share)
+        table.add_row(task_type, "yes" if flagged else "", f"{size:,}", f"{sampled:,}", share)
     if by_stratum:
         show_table(table)

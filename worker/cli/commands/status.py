@@ -6,7 +6,8 @@ import typer
 
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, window
-from worker.cli.output import columns, say, show_json, show_table
+from worker.cli.output import columns, say, show_json
+from worker.cli.table import show_table
 from worker.cli.views import status_engine
 from worker.cli.views.status_counts import answer, count_parts
 from worker.errors import SettingsError
@@ -36,7 +37,7 @@ def status(
     if interval is not None and not watch:
         raise SettingsError("--interval belongs to --watch")
     opened = project()
-    opened.scorers.leaves_out_broken = True  # it only reads
+    opened.scorers.heuristics.leaves_out_broken = True  # it only reads
     opened.scorers.tell_warnings()
     if watch:
         from worker.cli.views import status_watch  # a live screen that most looks do without

@@ -86,6 +86,8 @@ def _show(
     fields = [point.model_dump() for point in points]
     if form == "csv":
         _csv(fields, output)
+        if output is not None:
+            say(str(output))
     elif form == "png":
         path = output or _PNG
         with replacing(path) as part:

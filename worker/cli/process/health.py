@@ -160,7 +160,7 @@ def quickly(arguments: Sequence[str]) -> int | None:
 
 
 def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
-    asked: dict[str, Any] = {"lane": [], "minutes": MINUTES, "json": False}
+    asked: dict[str, Any] = {"lane": [], "json": False}
     if list(arguments[:1]) != ["health"]:
         return None
     rest = [part for argument in arguments[1:] for part in argument.split("=", 1)]
@@ -170,8 +170,8 @@ def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
             asked["json"] = True
         elif option == "--lane" and rest:
             asked["lane"].append(rest.pop(0))
-        elif option == "--minutes" and rest and rest[0].isdecimal() and int(rest[0]):
+        elif option == "--minutes" and "minutes" not in asked and rest and rest[0].isdecimal() and int(rest[0]):
             asked["minutes"] = float(rest.pop(0))
         else:
             return None
-    return asked
+    return {"minutes": MINUTES, **asked}

@@ -25,10 +25,11 @@ from rich.live import Live
 from worker import celery, logs
 from worker.celery import broker
 from worker.cli.context import close, project
-from worker.cli.output import err, note, plain, raw_note
+from worker.cli.output import note, plain, raw_note
 from worker.cli.process.live import LiveFigures, LiveReader, one_line, panel
 from worker.cli.process.log_lines import as_log_lines
 from worker.cli.process.run import known_level, ready
+from worker.cli.screen import err_console
 from worker.errors import SpotcheckError
 from worker.project.project import Project
 from worker.settings import Settings
@@ -69,7 +70,7 @@ def up(
         ends.enter_context(stopping.listening())
         ends.enter_context(_logging(opened.settings, "warning" if quiet else loglevel))
         working = ends.enter_context(_working(stopping))
-        shown = ends.enter_context(_screen(opened)) if err.is_terminal and not quiet else None
+        shown = ends.enter_context(_screen(opened)) if err_console().is_terminal and not quiet else None
         _watch(opened, stopping, working, shown, is_quiet=quiet)
     if not stopping.is_asked:
         raise SpotcheckError("the worker ended by itself; the log says why. Nothing is lost: start it again")
@@ -177,7 +178,10 @@ def _watch(
 
 @contextmanager
 def _screen(opened: Project) -> Iterator[Live]:
-    with Live(console=err, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as live:
+    console = err_console()
+    with Live(
+        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as live:
         live.update(panel(opened.settings, None), refresh=True)
         yield live
 
@@ -187,7 +191,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError, ValueError):
-            err.print(plain(self.format(record)), markup=False)
+            err_console().print(plain(self.format(record)), markup=False)
 
 
 @contextmanager

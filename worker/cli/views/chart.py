@@ -57,7 +57,7 @@ def draw(points: Sequence[dict[str, Any]], path: Path, so_far: PartialWeek | Non
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from font")  # a name in a script it has not
         figure.tight_layout()
-        figure.savefig(path, dpi=130)
+        figure.savefig(path, dpi=130, format="png")  # whatever the file is called
     plt.close(figure)
 
 

@@ -3,11 +3,8 @@
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from rich.table import Table
+from worker.cli.table import GAP, Table
 
-from worker.cli.output import add_row
-
-_GAP = 2
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -26,12 +23,9 @@ def tables(
         return []
     found = []
     for block in _blocks(cells, max(len(head), *map(len, names.values())), room):
-        table = Table(box=None, header_style="", pad_edge=False)
-        table.add_column(head, no_wrap=True)
-        for column in block:
-            table.add_column(column, justify="right", no_wrap=True)
+        table = Table([head, *block], right=block)
         for key, name in names.items():
-            add_row(table, name, *(cells[column][key] for column in block))
+            table.add_row(name, *(cells[column][key] for column in block))
         found.append(table)
     return found
 
@@ -41,7 +35,7 @@ def _blocks(cells: Mapping[str, Mapping[_Key, str]], name_width: int, room: int 
     blocks: list[list[str]] = [[]]
     used = name_width
     for column, values in cells.items():
-        width = _GAP + max(len(column), *map(len, values.values()))
+        width = GAP + max(len(column), *map(len, values.values()))
         if room is not None and used + width > room and blocks[-1]:
             blocks.append([])
             used = name_width

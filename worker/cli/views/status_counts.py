@@ -5,8 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
+from worker.cli.table import Table
 from worker.cli.views import columns, status_engine
 from worker.cli.views.status_engine import Part
 from worker.project.project import Project

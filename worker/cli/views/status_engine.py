@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from rich.table import Table
-
 from worker.cli.output import inline
 from worker.cli.process.health import NAMES
+from worker.cli.table import Table
 from worker.cli.views.columns import tables
 from worker.cli.views.destinations import destination_lines
 from worker.queries.status import AccountBalance, Backlog, Batch, EngineStatus, ModelStatus

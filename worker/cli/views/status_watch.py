@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from datetime import date, datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from worker.cli.context import now
-from worker.cli.output import columns, note, out, plain, say, show_json, show_table
+from worker.cli.output import columns, note, plain, say, show_json
+from worker.cli.table import show_table
 from worker.cli.views.status_counts import answer, count_parts
 from worker.cli.views.status_engine import Part, parts
 from worker.errors import StoreError
@@ -47,7 +48,7 @@ def run(opened: Project, first: date | None, last: date | None, interval_s: floa
         watched.look()
         if as_json:
             _json_lines(watched, interval_s)
-        elif out.is_terminal:
+        elif sys.stdout.isatty():
             _live(watched, interval_s)
         else:
             _blocks(watched, interval_s)
@@ -103,14 +104,17 @@ class _LastScreen:
 
 
 def _live(watched: _LastScreen, interval_s: float) -> None:
-    with Live(console=out, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+    screen = Console(highlight=False, soft_wrap=True, emoji=False)
+    with Live(console=screen, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         while True:
-            live.update(Group(*(_shown(part) for part in watched.parts(out.width))), refresh=True)
+            room = screen.width
+            live.update(Group(*(_shown(part, room) for part in watched.parts(room))), refresh=True)
             watched.look_later(interval_s)
 
 
-def _shown(part: Part) -> RenderableType:
-    return Text(plain(part), no_wrap=False, overflow="fold") if isinstance(part, str) else part
+def _shown(part: Part, room: int) -> Text:
+    said = plain(part) if isinstance(part, str) else "\n".join(part.lines(room))
+    return Text(said, no_wrap=False, overflow="fold")
 
 
 def _blocks(watched: _LastScreen, interval_s: float) -> None:

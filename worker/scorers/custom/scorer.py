@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from worker.core.judging.verdict import MAX_QUOTE_CHARS, MAX_QUOTES, storable
 from worker.records import Outcome, Run, RunFilter, ScorerKey, scored, unscored
 from worker.scorers.custom.time_limit import ScorerTimeout, time_limit
 from worker.scorers.heuristics.heuristic import Heuristic, excerpt, fingerprint
@@ -24,7 +25,12 @@ FAILED = "scorer_failed"
 """Begins the reason of a run that a custom scorer's code could not score; what went wrong follows after a colon."""
 NOTHING_SAID = "not_applicable"
 """The reason of a run of which the function returned None."""
+NO_REASON = "no_reason"
+"""Stands for a reason that is blank."""
 _MAX_MESSAGE = 160
+_MAX_REASON, _MAX_LABEL = 80, 60
+"""Characters of a reason and of a label: they are counted by and stand in tables, so they are names and no texts."""
+_MAX_EVIDENCE_CHARS = MAX_QUOTES * MAX_QUOTE_CHARS
 
 
 class CustomIdentity(NamedTuple):
@@ -132,10 +138,18 @@ def _checked(outcome: Outcome) -> Outcome:
             f"{FAILED}:wrong_type", rationale="returned an Outcome without a value or a reason, or with both"
         )
     try:
-        json.dumps(again.evidence, allow_nan=False)
+        evidence = json.dumps(again.evidence, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError):  # found when it is stored, it would cost the runs that are stored with this one
         return unscored(f"{FAILED}:wrong_type", rationale="returned an Outcome whose evidence is no JSON")
-    return again
+    if len(evidence) > _MAX_EVIDENCE_CHARS:
+        most = f"at most {_MAX_EVIDENCE_CHARS:,} characters are kept"
+        return unscored(f"{FAILED}:too_large", rationale=f"returned {len(evidence):,} characters of evidence; {most}")
+    bounded = {
+        "reason": None if again.reason is None else excerpt(again.reason, _MAX_REASON) or NO_REASON,
+        "label": None if again.label is None else excerpt(again.label, _MAX_LABEL),
+        "rationale": None if again.rationale is None else storable(again.rationale),
+    }
+    return again.model_copy(update=bounded)
 
 
 def _kind(thing: object) -> str:

@@ -84,8 +84,11 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
     Example:
         >>> fingerprint({"name": "completed", "parameters": {}, "version": "1"})
         '8fae1f5d9c639efd'
+
+    Raises:
+        TypeError, ValueError: A part is no JSON, such as NaN.
     """
-    canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

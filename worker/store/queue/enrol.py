@@ -1,6 +1,6 @@
 """Which scorers score a night (its enrolment), and the jobs that follow from it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -34,11 +34,27 @@ class Registered(NamedTuple):
         return self.key.kind == "judge" and self.key.spec.get("model") is None
 
 
-def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilter]], now: datetime) -> list[Registered]:
+_ADOPTED = "adopted_fingerprint"
+"""Key in the stored spec of a scorer that an earlier release stored: its fingerprint from now on."""
+
+
+def register(
+    connection: Connection,
+    scorers: Iterable[tuple[ScorerKey, RunFilter]],
+    now: datetime,
+    on_adopted: Callable[[Registered], object] = lambda _: None,
+) -> list[Registered]:
     """Store scorers by fingerprint; one that is stored already keeps its row.
 
     A release that adds settings to the fingerprint gives a stored scorer a new one. Its row (found by the former
-    fingerprint) takes the new fingerprint once, so that its series continues with the settings of that moment.
+    fingerprint) takes the new fingerprint once, so that its series continues with the settings of that moment. It takes
+    it beside the former one, by which processes of the earlier release that still run go on finding their scorer.
+
+    Args:
+        connection: A writing transaction.
+        scorers: Each with the runs it applies to.
+        now: The time.
+        on_adopted: Gets a scorer of an earlier release whose series goes on with the settings of this call.
 
     Returns:
         The stored scorers, in the order given.
@@ -47,9 +63,12 @@ def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilte
     existing = registered(connection)
     for key, _ in requested:
         if (former := _former(existing, key)) is not None:
-            same = scorer_table.c.fingerprint == former.key.fingerprint  # only one of two processes still finds it
-            values = {"fingerprint": key.fingerprint, "spec": dict(key.spec)}
-            connection.execute(update(scorer_table).where(same).values(**values))
+            # only one of two processes still finds it so
+            is_as_left = (scorer_table.c.pk == former.pk, scorer_table.c.spec[_ADOPTED].as_string().is_(None))
+            values = {"spec": {**key.spec, _ADOPTED: key.fingerprint}}
+            if connection.execute(update(scorer_table).where(*is_as_left).values(**values)).rowcount:
+                on_adopted(former._replace(key=key.model_copy(update={"series": former.key.series})))
+    stored = _by_fingerprint(connection)
     rows = [
         {
             "name": key.name,
@@ -62,11 +81,19 @@ def register(connection: Connection, scorers: Iterable[tuple[ScorerKey, RunFilte
             "created_at": now,
         }
         for key, applies_to in requested
+        if key.fingerprint not in stored
     ]
     if rows:
         connection.execute(insert_ignore(connection, scorer_table), rows)
-    by_fingerprint = {scorer.key.fingerprint: scorer for scorer in registered(connection)}
-    return [by_fingerprint[key.fingerprint] for key, _ in requested]
+        stored = _by_fingerprint(connection)
+    return [stored[key.fingerprint] for key, _ in requested]
+
+
+def _by_fingerprint(connection: Connection) -> dict[str, Registered]:
+    """Stored scorers by their fingerprint, and by the one that they were stored with."""
+    rows = list(connection.execute(select(scorer_table)).mappings())
+    by_first = {row["fingerprint"]: _registered(row) for row in rows}
+    return by_first | {scorer.key.fingerprint: scorer for scorer in by_first.values()}
 
 
 def stored_as(existing: Iterable[Registered], key: ScorerKey) -> Registered | None:
@@ -94,7 +121,10 @@ def registered(connection: Connection, pks: Sequence[int] | None = None) -> list
 
 
 def _registered(row: RowMapping) -> Registered:
-    key = ScorerKey(**{field: row[field] for field in ("name", "version", "series", "kind", "fingerprint", "spec")})
+    spec = dict(row["spec"])
+    fingerprint = spec.pop(_ADOPTED, row["fingerprint"])
+    fields = {field: row[field] for field in ("name", "version", "series", "kind")}
+    key = ScorerKey(**fields, fingerprint=fingerprint, spec=spec)
     return Registered(
         row["pk"], key, RunFilter(**{field: tuple(row["run_filter"][field]) for field in RunFilter._fields})
     )

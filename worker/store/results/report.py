@@ -179,7 +179,7 @@ def scored_facts(
 def run_facts(
     connection: Connection, since: date, until: date, task_type: str | None, figure: str | None, limit: int
 ) -> list[RunFacts]:
-    """Ended runs without their texts: all, or about `limit` of them, a uniform subset by sample key.
+    """Ended runs without their texts, by sample key: all, or about `limit` of them, a uniform subset.
 
     Args:
         connection: A read transaction.
@@ -195,7 +195,7 @@ def run_facts(
     statement = select(run.c.pk, column.label("figure"), *_FACTS).where(*of_window)
     if size > limit:
         statement = statement.where(run.c.sample_key < limit / size)
-    return [_facts(row) for row in connection.execute(statement)]
+    return [_facts(row) for row in connection.execute(statement.order_by(run.c.sample_key, run.c.pk))]
 
 
 def _facts(row: Sequence[Any]) -> RunFacts:
@@ -259,7 +259,7 @@ def highest(
     statement = (
         select(run.c.pk, column)
         .where(run.c.night.between(since, until), _of(task_type), column.is_not(None))
-        .order_by(column.desc(), run.c.sample_key)
+        .order_by(column.desc(), run.c.sample_key, run.c.pk)
         .limit(count)
     )
     return [(pk, float(value)) for pk, value in connection.execute(statement)]

@@ -16,7 +16,6 @@ from worker.store.tables.types import core as core
 
 if TYPE_CHECKING:
     from worker.store.tables.alert import AlertRow as AlertRow
-    from worker.store.tables.alert import FindingRow as FindingRow
     from worker.store.tables.alert import OutboxRow as OutboxRow
     from worker.store.tables.budget import CutRow as CutRow
     from worker.store.tables.budget import SpendRow as SpendRow
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from worker.store.tables.draw import SampleRow as SampleRow
     from worker.store.tables.figures import FigureNightRow as FigureNightRow
     from worker.store.tables.figures import FigureRow as FigureRow
+    from worker.store.tables.finding import FindingRow as FindingRow
     from worker.store.tables.judge import AnswerRow as AnswerRow
     from worker.store.tables.judge import BatchRow as BatchRow
     from worker.store.tables.judge import RateRow as RateRow
@@ -46,10 +46,11 @@ if TYPE_CHECKING:
     from worker.store.tables.run import RunRow as RunRow
 
 _ROWS = {
-    "alert": ("AlertRow", "FindingRow", "OutboxRow"),
+    "alert": ("AlertRow", "OutboxRow"),
     "budget": ("CutRow", "SpendRow"),
     "draw": ("DrawRow", "SampleRow"),
     "figures": ("FigureNightRow", "FigureRow"),
+    "finding": ("FindingRow",),
     "judge": ("AnswerRow", "BatchRow", "RateRow"),
     "queue": ("EnrolmentRow", "JobRow", "ScorerRow", "WorkerRow"),
     "result": ("CellRow", "ScoreRow", "TrendRow"),

@@ -1,44 +1,15 @@
-"""Tables of findings, of alerts, and of the messages that tell them outside."""
+"""Tables of alerts, and of the messages that tell them outside."""
 
 from datetime import date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Index, Text, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, UtcDateTime
-
-
-class FindingRow(SQLModel, table=True):
-    """A drift finding and what people decided about it."""
-
-    __tablename__: ClassVar[Any] = "finding"
-    __table_args__ = (Index("finding_by_stream", "scorer", "series", "task_type"),)
-    pk: int | None = Field(default=None, primary_key=True)
-    task_type: str | None = None
-    scorer: str
-    series: str
-    criterion: str | None = None
-    kind: str
-    direction: str
-    before: float
-    after: float
-    window_nights: int
-    window_hours: int | None = None
-    """Set for a change that was found before its night was over."""
-    scored: int
-    z: float
-    chance_per_year: float
-    since: date
-    found_night: date
-    found_at: datetime = Field(sa_type=UtcDateTime)
-    state: str
-    """open · acknowledged · muted · accepted · recovered."""
-    state_at: datetime = Field(sa_type=UtcDateTime)
-    muted_until: date | None = None
+from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
 
 
-class AlertRow(SQLModel, table=True):
+class AlertRow(Row, table=True):
     """An alert, and what people decided about it."""
 
     __tablename__: ClassVar[Any] = "alert"
@@ -62,7 +33,7 @@ class AlertRow(SQLModel, table=True):
     muted_until: date | None = None
 
 
-class OutboxRow(SQLModel, table=True):
+class OutboxRow(Row, table=True):
     """A message to a destination outside, stored in the transaction that raised its alert."""
 
     __tablename__: ClassVar[Any] = "outbox"

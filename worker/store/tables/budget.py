@@ -3,12 +3,12 @@
 from datetime import date, datetime
 from typing import Any, ClassVar
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, UtcDateTime
+from worker.store.tables.types import BigKey, Row, UtcDateTime
 
 
-class CutRow(SQLModel, table=True):
+class CutRow(Row, table=True):
     """A budget cut of one draw for one scorer: jobs whose run's key is at or above the threshold are skipped."""
 
     __tablename__: ClassVar[Any] = "cut"
@@ -19,7 +19,7 @@ class CutRow(SQLModel, table=True):
     cut_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class SpendRow(SQLModel, table=True):
+class SpendRow(Row, table=True):
     """The account of one scorer on one calendar day, US dollars; a day's account is the sum over scorers."""
 
     __tablename__: ClassVar[Any] = "spend"

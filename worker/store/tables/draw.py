@@ -4,12 +4,12 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, UtcDateTime
+from worker.store.tables.types import BigKey, Row, UtcDateTime
 
 
-class DrawRow(SQLModel, table=True):
+class DrawRow(Row, table=True):
     """The threshold of one stratum of one night; a raised rate adds a row that supersedes the one before."""
 
     __tablename__: ClassVar[Any] = "draw"
@@ -29,7 +29,7 @@ class DrawRow(SQLModel, table=True):
     is_current: bool = True
 
 
-class SampleRow(SQLModel, table=True):
+class SampleRow(Row, table=True):
     """One drawn run. Its inclusion probability is the threshold of the current draw of its stratum."""
 
     __tablename__: ClassVar[Any] = "sample"

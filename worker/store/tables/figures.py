@@ -4,12 +4,12 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import Index, Text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, UtcDateTime
+from worker.store.tables.types import BigKey, Row, UtcDateTime
 
 
-class FigureNightRow(SQLModel, table=True):
+class FigureNightRow(Row, table=True):
     """Whether the operational figures of a night are up to date, and compared."""
 
     __tablename__: ClassVar[Any] = "pulse_night"
@@ -23,7 +23,7 @@ class FigureNightRow(SQLModel, table=True):
     """When the whole night was compared with its past; None before."""
 
 
-class FigureRow(SQLModel, table=True):
+class FigureRow(Row, table=True):
     """One operational figure of one task type, over all ended runs of a night or of an hour."""
 
     __tablename__: ClassVar[Any] = "pulse"

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, Index, LargeBinary
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
 
 
-class BatchRow(SQLModel, table=True):
+class BatchRow(Row, table=True):
     """One batch of judge requests; its jobs are leased to `batch:PK`."""
 
     __tablename__: ClassVar[Any] = "batch"
@@ -50,7 +50,7 @@ class BatchRow(SQLModel, table=True):
     done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class AnswerRow(SQLModel, table=True):
+class AnswerRow(Row, table=True):
     """A cached answer of a judge, so that the same question is not paid twice."""
 
     __tablename__: ClassVar[Any] = "answer"
@@ -61,7 +61,7 @@ class AnswerRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
-class RateRow(SQLModel, table=True):
+class RateRow(Row, table=True):
     """The last report of one worker process on its request rate to one model."""
 
     __tablename__: ClassVar[Any] = "pace"

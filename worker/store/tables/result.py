@@ -4,12 +4,12 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Index
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
 
 
-class ScoreRow(SQLModel, table=True):
+class ScoreRow(Row, table=True):
     """One score of a run: a value, or unscored with a reason."""
 
     __tablename__: ClassVar[Any] = "score"
@@ -51,7 +51,7 @@ class ScoreRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class CellRow(SQLModel, table=True):
+class CellRow(Row, table=True):
     """Sums of one night, stratum, agent and agent version, for one scorer and criterion."""
 
     __tablename__: ClassVar[Any] = "cell"
@@ -74,7 +74,7 @@ class CellRow(SQLModel, table=True):
     """Sum of their squares."""
 
 
-class TrendRow(SQLModel, table=True):
+class TrendRow(Row, table=True):
     """One weekly point, ready to show."""
 
     __tablename__: ClassVar[Any] = "trend"

@@ -7,12 +7,12 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
 
 
-class MetaRow(SQLModel, table=True):
+class MetaRow(Row, table=True):
     """Facts about the installation: first night, secret, time zone."""
 
     __tablename__: ClassVar[Any] = "meta"
@@ -20,7 +20,7 @@ class MetaRow(SQLModel, table=True):
     value: str
 
 
-class RunRow(SQLModel, table=True):
+class RunRow(Row, table=True):
     """One ended run, without its texts."""
 
     __tablename__: ClassVar[Any] = "run"
@@ -64,7 +64,7 @@ class RunRow(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=CleanText)
 
 
-class PayloadRow(SQLModel, table=True):
+class PayloadRow(Row, table=True):
     """The texts of one revision of a run, as packed JSON."""
 
     __tablename__: ClassVar[Any] = "payload"
@@ -75,7 +75,7 @@ class PayloadRow(SQLModel, table=True):
     received_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class NightRow(SQLModel, table=True):
+class NightRow(Row, table=True):
     """How far the processing of one night is: drawn, summarised, compared."""
 
     __tablename__: ClassVar[Any] = "night"
@@ -93,7 +93,7 @@ class NightRow(SQLModel, table=True):
     compared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class ReferenceRow(SQLModel, table=True):
+class ReferenceRow(Row, table=True):
     """Medians of a task type over the 28 nights before a night."""
 
     __tablename__: ClassVar[Any] = "reference"

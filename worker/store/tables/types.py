@@ -1,4 +1,4 @@
-"""Column types that behave alike on both databases."""
+"""The base class of the tables, and column types that behave alike on both databases."""
 
 import re
 from datetime import UTC, datetime
@@ -9,6 +9,13 @@ from sqlmodel import SQLModel
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by itself only for INTEGER
 _UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class Row(SQLModel):
+    """The base class of all table classes."""
+
+    # rows are written and read by Core statements, so that no validator of a table class is ever needed
+    model_config = {"defer_build": True}
 
 
 class UtcDateTime(TypeDecorator[datetime]):
