@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from worker.pipeline.backfill import backfill
 from worker.project.project import Project
 from worker.scorers.rubric.files import shipped_prompts
-from worker.store.queue import enrol
 
 
 def changed(folder: Path, changes: Mapping[str, str], name: str = "task_completion") -> str:
-    """A prompts folder in which a shipped rubric reads otherwise; for SPOTCHECK_PROMPTS."""
+    """A prompts folder in which a shipped rubric reads otherwise; for SPOTCHECK_PROMPTS.
+
+    Where its text of before was active already, `changes` must raise its version too: else it is refused.
+    """
     text = (shipped_prompts() / f"{name}.rubric.md.j2").read_text(encoding="utf-8")
     for old, new in changes.items():
         assert text.count(old) == 1, old
@@ -23,9 +26,5 @@ def changed(folder: Path, changes: Mapping[str, str], name: str = "task_completi
 
 
 def look_again(project: Project, night: date) -> None:
-    """Have the scorers in force look at a night that was drawn for others, as a backfill does."""
-    scorers = [registered for registered, _ in project.scorers.register()]
-    now = datetime.now(UTC)
-    with project.store.write() as connection:
-        enrol.enrol(connection, night, scorers, now)
-        enrol.enqueue(connection, night, scorers, now)
+    """Score a drawn night with what this project's settings and files ask for."""
+    backfill(project, [night], [registered for registered, _ in project.scorers.register()], datetime.now(UTC))

@@ -19,6 +19,8 @@ from worker.store.tables import CutRow, DrawRow, JobRow, ScorerRow, SpendRow, co
 spend, job, draw, cut, scorer = (core(row) for row in (SpendRow, JobRow, DrawRow, CutRow, ScorerRow))
 NIGHTLY = "nightly"
 """The account of what nights cost."""
+BACKFILL = "backfill"
+"""The account of what a person has scored again."""
 _NOBODY = 0
 """The account that belongs to no scorer; every locked day has one, and its row is the lock."""
 _AMOUNTS = (spend.c.spent_usd, spend.c.reserved_usd, spend.c.presumed_usd)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, literal, null, select, true, update
 
 from worker.records import RunFilter, ScorerKey
+from worker.store.budget.accounts import BACKFILL, NIGHTLY
 from worker.store.budget.cuts import shed
 from worker.store.insert import insert_ignore
 from worker.store.tables import CutRow, DrawRow, EnrolmentRow, JobRow, NightRow, RunRow, SampleRow, ScorerRow, core
@@ -143,9 +144,19 @@ def enrolled(connection: Connection, nights: Sequence[date]) -> dict[date, list[
     return by_night
 
 
-def enrol(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> None:
-    """Enrol scorers for a night; those enrolled before stay enrolled."""
-    rows = [{"night": night, "scorer_pk": scorer.pk, "enrolled_at": now, "purpose": "production"} for scorer in scorers]
+def enrol(
+    connection: Connection, night: date, scorers: Sequence[Registered], now: datetime, purpose: str = "production"
+) -> None:
+    """Enrol scorers for a night; those enrolled before stay enrolled as they were.
+
+    Args:
+        connection: A write transaction.
+        night: The night.
+        scorers: Whom to enrol.
+        now: The store's time.
+        purpose: `production` for the night's draw, `backfill` for a person who asks for it later.
+    """
+    rows = [{"night": night, "scorer_pk": scorer.pk, "enrolled_at": now, "purpose": purpose} for scorer in scorers]
     if rows:
         connection.execute(insert_ignore(connection, enrolment), rows)
 
@@ -167,13 +178,18 @@ def admits(applies_to: RunFilter) -> ColumnElement[bool]:
 def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> int:
     """Add a job for every drawn run that a scorer applies to and has none for.
 
-    Jobs above the threshold of an earlier budget cut are skipped (`shed`) at once. Repeating it adds none.
+    A scorer that a backfill enrolled spends the backfills' money. Jobs above the threshold of an earlier budget cut are
+    skipped (`shed`) at once. Repeating it adds none.
 
     Returns:
         Jobs added.
     """
     added = 0
+    purposes = dict(
+        connection.execute(select(enrolment.c.scorer_pk, enrolment.c.purpose).where(enrolment.c.night == night)).all()
+    )
     for scorer in scorers:
+        account = BACKFILL if purposes.get(scorer.pk) == "backfill" else NIGHTLY
         chosen = (
             select(
                 run.c.pk,
@@ -188,6 +204,7 @@ def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], 
                 literal(0.0),
                 literal(now, job_table.c.created_at.type),
                 null(),
+                literal(account),
             )
             .select_from(sample)
             .join(run, run.c.pk == sample.c.run_pk)
@@ -201,7 +218,7 @@ def enqueue(connection: Connection, night: date, scorers: Sequence[Registered], 
             .where(sample.c.night == night, admits(scorer.applies_to))
         )
         columns = ["run_pk", "scorer_pk", "purpose", "replicate", "night", "lane", "u", "state", "attempt"]
-        columns += ["reserved_usd", "created_at", "reason"]
+        columns += ["reserved_usd", "created_at", "reason", "account"]
         statement = insert_ignore(connection, job_table).from_select(columns, chosen)
         added += max(0, connection.execute(statement).rowcount)
     if added:  # a night that is summarised already must be summarised again
