@@ -90,6 +90,9 @@ class JudgeUnavailable(JudgeError):
 class JudgeRefusesUs(JudgeError):
     """The judge refuses the key or the model; check OPENAI_API_KEY, OPENAI_BASE_URL and SPOTCHECK_JUDGE_MODEL."""
 
+    is_model_missing: bool = False
+    """The server answers, and says that it does not have the model: another worker's server may have it."""
+
 
 class VerdictUnreadable(JudgeError):
     """The judge answered, but not with a verdict.

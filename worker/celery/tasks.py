@@ -61,7 +61,8 @@ def _take_a_turn(lane: str) -> None:
         processor = this_process.processor(lane)
         done = processor.drain(lane, budget_s=BATCH_S, stop=this_process.is_stopping)
         change = this_process.troubles.after(lane, done)
-        this_process.notice(lane, unavailable_line(processor.unavailable.get(lane, ())))
+        in_the_way = (unavailable_line(processor.unavailable.get(lane, ())), processor.missing_models.line())
+        this_process.notice(lane, "; ".join(line for line in in_the_way if line) or None)
     except SpotcheckError as error:
         log.error("%s: %s", lane, error, extra=fields(lane=lane))  # the jobs stay queued
         return

@@ -17,6 +17,7 @@ from worker.jobs.outcome_buffer import FLUSH_S, OutcomeBuffer
 from worker.jobs.queue import ClaimedJob, JobQueue, Stop
 from worker.jobs.reply_cache import ReplyCache
 from worker.judge.limits.ready_calls import min_claim, wanted_calls
+from worker.judge.missing_models import MissingModels
 from worker.judge.retrying import QueuedJudge
 from worker.records import CACHED
 from worker.store.queue.failed_attempts import FailedAttemptCost
@@ -45,6 +46,7 @@ async def drain_judge(
     stop: Stop,
     on_progress: OnProgress = ignore_progress,
     answers: ReplyCache | None = None,
+    missing: MissingModels | None = None,
 ) -> DrainResult:
     """Score with the judge until nothing is due, time is up, or a stop is asked for.
 
@@ -60,11 +62,12 @@ async def drain_judge(
         stop: Asked several times a second.
         on_progress: Told how many jobs each flush settled.
         answers: What was answered before, and need not be paid again; None keeps nothing.
+        missing: Models that the server is known not to have; what is learned is added.
 
     Raises:
         StoreError: The database does not answer; leases run out and others take over.
     """
-    return await JudgeLoop(queue, judge, concurrency, on_progress, answers).run(budget_s, stop)
+    return await JudgeLoop(queue, judge, concurrency, on_progress, answers, missing).run(budget_s, stop)
 
 
 class JudgeLoop:
@@ -77,9 +80,11 @@ class JudgeLoop:
         concurrency: int,
         on_progress: OnProgress,
         answers: ReplyCache | None,
+        missing: MissingModels | None = None,
     ) -> None:
         """Prepare a turn; see `drain_judge`. It serves one."""
         self._queue, self._judge, self._concurrency, self._answers = queue, judge, concurrency, answers
+        self._missing = MissingModels() if missing is None else missing
         self._in_flight = InFlight(judge, answers)
         self._buffer = OutcomeBuffer(queue, on_progress)
         self._undecided = UndecidedCalls()
@@ -144,7 +149,12 @@ class JudgeLoop:
             return
         claims = empty = 0
         self._must_wait = False
-        for model, scorer_pks in self._queue.scorers.by_model.items():
+        is_anything_asked = False
+        for model, all_pks in self._queue.scorers.by_model.items():
+            scorer_pks = self._queue.scorers.without(self._missing, all_pks)
+            if not scorer_pks:
+                continue
+            is_anything_asked = True
             limit = self._claim_size(model, scorer_pks)
             if limit <= 0:
                 continue
@@ -156,7 +166,7 @@ class JudgeLoop:
                 self._must_wait = True
                 self._claim_at = time.monotonic() + FLUSH_S
             self._start(claimed.work)
-        if claims:
+        if claims or not is_anything_asked:
             self._is_empty = claims == empty
         if self._is_empty and self._in_flight:
             self._claim_at = time.monotonic() + _EMPTY_CLAIM_S
@@ -214,7 +224,7 @@ class JudgeLoop:
                 self._buffer.failed_cost(attempt, error)
                 self._buffer.release([job])
                 if isinstance(error, JudgeRefusesUs):
-                    self._total += DrainResult(refused=str(error))
+                    self._refused(error)
             case JudgeUnavailable():
                 if job.attempt >= self._queue.project.settings.scoring.max_attempts:
                     self._buffer.add(_after_last_attempt(attempt, error))
@@ -226,6 +236,16 @@ class JudgeLoop:
             case _:
                 reason = f"scorer_error: {type(error).__name__}: {error}"
                 self._buffer.add(failed(job, reason, was_called=True))
+
+    def _refused(self, error: JudgeRefusesUs) -> None:
+        """End the turn; where a model is missing and others may have it, leave its jobs to them and go on."""
+        if error.is_model_missing and error.model is not None:
+            self._missing.add(error.model, str(error))
+            scorers = self._queue.scorers
+            if scorers.without(self._missing, scorers.pks) or self._queue.has_other_workers():
+                return
+            self._missing.discard(scorers.models)  # the next turn asks again: a person may have acted
+        self._total += DrainResult(refused=str(error))
 
     def _add_undecided(self, attempt: Attempt, error: JudgeUnavailable) -> None:
         """No answer: whether the job or the judge is to blame, the next calls show."""

@@ -37,6 +37,7 @@ from worker.jobs.quota_share import Share, quota_of
 from worker.jobs.rate_report import RateReporter
 from worker.jobs.reply_cache import ReplyCache
 from worker.judge.client import ChatJudge
+from worker.judge.missing_models import MissingModels
 from worker.judge.retrying import PacedJudge
 from worker.project.project import Project
 from worker.project.stored import Unavailable
@@ -62,6 +63,8 @@ class JobProcessor:
         self.project = project
         self.unavailable: dict[str, list[Unavailable]] = {}
         """By lane, the scorers of open jobs that this process could not make at its last turn; their jobs wait."""
+        self.missing_models = MissingModels()
+        """Models that this process's server does not have; their jobs are left to others."""
         self._share = share
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
@@ -102,6 +105,7 @@ class JobProcessor:
             stop=stop,
             on_progress=on_progress,
             answers=self._answers,
+            missing=self.missing_models,
         )
         if judge is not None:
             turn = self._reporter.report_while(turn, judge.queue, queue.scorers.models)

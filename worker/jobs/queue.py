@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
+from worker.judge.missing_models import MissingModels
 from worker.project.contexts import contexts
 from worker.project.prices import PriceBook
 from worker.project.project import Project
@@ -17,7 +18,7 @@ from worker.records import Run
 from worker.scorers.protocol import Context, Scorer
 from worker.store import schema
 from worker.store.budget.accounts import RubricCap, SpendingLimits
-from worker.store.queue import claiming, enrol, failed_attempts, leases, replies, settling
+from worker.store.queue import claiming, enrol, failed_attempts, leases, replies, settling, workers
 from worker.store.queue.enrol import Registered
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.job import Job
@@ -89,6 +90,10 @@ class LaneScorers:
     def model_of(self, job: Job) -> str | None:
         """The model that a job's scorer asks first."""
         return self._first_model(job.scorer_pk)
+
+    def without(self, missing: MissingModels, pks: Sequence[int]) -> list[int]:
+        """Of these keys, the scorers all of whose models the server has."""
+        return [pk for pk in pks if not missing.any_of(self._entries[pk][1].calls)]
 
     def calls(self, pks: Iterable[int]) -> int:
         """Calls to its first model that one job of these scorers may have under way, at least 1."""
@@ -204,6 +209,12 @@ class JobQueue:
         store = self.project.store
         with store.write() as connection:
             leases.renew(connection, jobs, self.owner, store.now(connection), self.lease_s)
+
+    def has_other_workers(self) -> bool:
+        """Whether at least two live workers serve this lane, so that what is left here may be done by another."""
+        with self.project.store.read() as connection:
+            live = workers.live_workers(connection, self.project.store.now(connection))
+        return sum(self.lane in row["lanes"].split(",") for row in live) > 1
 
     def now(self) -> datetime:
         """The store's time."""

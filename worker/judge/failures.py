@@ -154,10 +154,13 @@ def error_for(
             f"the judge at {judge} says the account has no quota left ({status}): {message}; check its billing"
         )
     if status == 404 or (is_rejected and (complaint.param == "model" or _NO_SUCH_MODEL.search(about))):
-        return JudgeRefusesUs(
+        refusal = JudgeRefusesUs(
             f"the judge at {judge} does not know model {model!r}, or is not at this address ({status}): {message};"
             " check SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL"
         )
+        refusal.model = model
+        refusal.is_model_missing = complaint.param == "model" or _NO_SUCH_MODEL.search(about) is not None
+        return refusal
     if 300 <= status < 400 or status == 405:
         return JudgeRefusesUs(f"the judge is not at {judge} ({status}); check OPENAI_BASE_URL")
     is_too_long = (is_rejected or status == 429) and _TOO_LONG.search(about)

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -21,6 +21,9 @@ from worker.store.queue.enrol import Registered
 from worker.store.rubrics import revisions, texts
 from worker.store.rubrics.revisions import Revision
 from worker.store.runs import draws
+
+if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
+    from worker.scorers.protocol import Scorer
 
 UPGRADED = "active at the upgrade"
 """The proof of a text that scored before texts were stored."""
@@ -98,9 +101,31 @@ def adjust(project: Project, now: datetime) -> Active:
         entries = _adjusted(revisions.active_scorers(connection), wanted)
         if entries is None:
             return as_stored(project, connection, before)
-        digest = digest_of([entry.key for entry in entries], before.policy)
-        changed = wanted._replace(entries=entries, policy=before.policy, digest=digest, risen=(), lines=())
-        return _write(project, connection, changed, before, None, now)
+        return register_revision(project, connection, entries, before, now, by=this_process_name())
+
+
+def register_revision(
+    project: Project,
+    connection: Connection,
+    entries: "Sequence[Scorer | Registered]",
+    before: Revision,
+    now: datetime,
+    *,
+    by: str,
+) -> Active:
+    """Add a revision with other scorers and the same policy, outside of a draw.
+
+    Args:
+        project: Whose scorers.
+        connection: Of a write transaction that has called `revisions.lock`.
+        entries: The scorers; those that are not stored yet are.
+        before: The revision in force.
+        now: The time.
+        by: Who does so.
+    """
+    digest = digest_of([entry.key for entry in entries], before.policy)
+    changed = Candidate(entries, before.policy, (), (), digest)
+    return _write(project, connection, changed, before, None, now, by=by)
 
 
 def _adjusted(scorers: Sequence[Registered], wanted: Candidate) -> "list[Any] | None":
@@ -127,9 +152,11 @@ def _write(
     before: Revision | None,
     night: date | None,
     now: datetime,
+    *,
+    by: str | None = None,
 ) -> Active:
     """Promote what rose, register scorers, and add a revision where it differs from the one in force."""
-    by, lines = this_process_name(), list(wanted.lines)
+    by, lines = by or this_process_name(), list(wanted.lines)
     existing = enrol.registered(connection)
     stored_hashes = {row.key.spec.get("rubric_hash") for row in existing}
     for risen in wanted.risen:

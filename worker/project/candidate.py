@@ -126,8 +126,10 @@ def choose(
         if line:
             lines.append(line)
         row = rows.get(name)
-        if model is None and not why and row is not None and row.key.spec.get("model") is not None:
-            entries.append(row)  # who has no judge takes none away: others may score what is drawn here
+        theirs = None if row is None else row.key.spec.get("model")
+        if model is None and row is not None and theirs is not None:
+            # who has no judge takes none away: others may score what is drawn here
+            entries.append(row if row.key.spec.get("rubric_hash") == text.hash else make(text, str(theirs)))
             continue
         entries.append(make(text, model))
     wanted = settings.scoring.rubrics

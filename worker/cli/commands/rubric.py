@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.cli.commands import rubric_versions
 from worker.cli.context import now, project, unopened
 from worker.cli.options import Json, near
 from worker.cli.output import columns, counted, note, say, show_json
@@ -18,7 +19,11 @@ from worker.queries.rubrics import Escalations, recent_escalations
 from worker.scorers.rubric.files import load, read_folder, read_text, shipped_prompts
 from worker.scorers.rubric.scorer import RubricScorer
 
-app = typer.Typer(help="The rubrics in prompts/: list, check, preview.", no_args_is_help=True)
+app = typer.Typer(help="The rubrics: list, check, preview, and which version scores.", no_args_is_help=True)
+app.command("show", short_help="One version: its series, model, parameters, since when, by whom.")(rubric_versions.show)
+app.command("promote", short_help="Let a version score, or go back to one, for nights not drawn yet.")(
+    rubric_versions.promote
+)
 _HASH = 12
 _WEEKS = 4
 """For which it is told how often a second judge was asked."""

@@ -1,0 +1,131 @@
+"""`spotcheck rubric show | promote`: what a rubric's versions are, and which of them scores."""
+
+import getpass
+import socket
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.context import now, project, unopened
+from worker.cli.options import Json, near
+from worker.cli.output import note, say, show_json
+from worker.errors import SettingsError
+from worker.pipeline import promote as promoting
+from worker.queries import rubric_versions
+from worker.queries.rubric_versions import RubricVersion
+
+_HASH = 12
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME[@ID]", help="ID: a version, a series id, or a text's hash.")],
+    text: Annotated[bool, typer.Option("--text", help="The whole text too, with what it includes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """One version of a rubric as the store has it: its series with model and parameters, since when, by whom, proof.
+
+    Without @ID the version that scores. What is stored is shown, whatever the file says now.
+
+    Examples: spotcheck rubric show task_completion · spotcheck rubric show task_completion@1.0.0 --text
+    """
+    opened = unopened()
+    bare, _, wanted = name.partition("@")
+    found = rubric_versions.versions(opened, bare)
+    one = rubric_versions.chosen(found, wanted or None)
+    if one is None:
+        raise SettingsError(_nothing(opened.scorers.drafts.names, bare, wanted, found))
+    if as_json:
+        show_json(rubric_versions.as_json(one))
+        return
+    for line in _lines(one):
+        say(line)
+    others = [f"{other.text.version} ({other.text.hash[:_HASH]})" for other in found if other is not one]
+    if others:
+        say(f"other versions: {', '.join(others)}")
+    draft = opened.scorers.drafts.rubrics.get(bare)
+    if draft is not None and promoting.text_of(draft).hash != one.text.hash:
+        say(f"its file {draft.path} holds {draft.version}, another text")
+    if text:
+        for part, content in (("", one.text.source), *sorted(one.text.includes.items())):
+            say(f"— {part or bare} —")
+            say(content)
+
+
+def _nothing(drafts: set[str], name: str, wanted: str, found: list[RubricVersion]) -> str:
+    if found:
+        known = ", ".join(one.text.version for one in found)
+        return f"{name} has no stored version {wanted!r}; there are: {known}"
+    if name in drafts:
+        return f"{name} has scored nothing yet, so the store holds no text of it; its file: spotcheck rubric list"
+    return f"there is no rubric {name!r}{near(name, drafts)}"
+
+
+def _lines(one: RubricVersion) -> list[str]:
+    state = f"scores, as {one.active_series}" if one.active_series else "active, no night is drawn with it yet"
+    lines = [f"{one.text.name} {one.text.version}  {one.text.hash[:_HASH]}  {state if one.is_active else 'not active'}"]
+    for each in one.promotions:
+        since = f"from night {each.from_night}" if each.from_night else "for nights not drawn then"
+        proof = f"not proved: {each.proof['unproved']}" if "unproved" in each.proof else "proved"
+        lines.append(f"  active {since}, {each.at:%d %b %Y %H:%M} UTC, by {each.by} ({proof})")
+    for row in one.series:
+        spec: dict[str, Any] = dict(row.key.spec)
+        params = ", ".join(f"{key} {value}" for key, value in dict(spec.get("params") or {}).items()) or "none"
+        rest = ", ".join(
+            f"{key} {value}"
+            for key, value in spec.items()
+            if key not in ("rubric", "rubric_hash", "model", "params") and value is not None
+        )
+        lines.append(f"  series {row.key.series}: {spec.get('model') or 'no judge'}; parameters {params}; {rest}")
+    return lines
+
+
+def promote(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    unproved: Annotated[str, typer.Option("--unproved", metavar="WHY", help="Why it may score without a proof.")],
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="V", help="A stored version, to go back to; else the file's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let a version score, for nights that are not drawn yet. Nights that are drawn keep the version they have.
+
+    The reason is stored with it and shown by `rubric show`.
+
+    Examples: spotcheck rubric promote task_completion --unproved "a typo" ·
+    spotcheck rubric promote task_completion --version 1.0.0 --unproved "1.1.0 is too strict"
+    """
+    if not unproved.strip():
+        raise SettingsError("--unproved: say why, in a few words; it is stored with the version")
+    opened = project(creates=True)
+    text = promoting.find_text(opened, name, version)
+    by = f"{_user()}@{socket.gethostname()}"
+    done = promoting.promote(opened, text, now(), by=by, why=unproved.strip()[:500])
+    is_wanted = name in opened.settings.scoring.rubrics
+    if as_json:
+        show_json(
+            {
+                "promoted": {"name": name, "version": text.version, "hash": text.hash},
+                "before": None if done.before is None else {"version": done.before.version, "hash": done.before.hash},
+                "changed": done.is_new,
+                "scorer_version": None if done.scorer is None else done.scorer.key.series,
+                "by": by,
+                "proof": {"unproved": unproved.strip()[:500]},
+            }
+        )
+    elif not done.is_new:
+        say(f"{name} {text.version} is the one that scores already; nothing is changed")
+    else:
+        series = f" as {done.scorer.key.series}" if done.scorer is not None else ""
+        before = f"; {done.before.version} ends with the nights that are drawn" if done.before is not None else ""
+        say(f"{name} {text.version} scores{series} from the next night that is drawn on{before} (not proved)")
+    for line in done.lines:
+        note(line)
+    if not is_wanted:
+        note(f"no night is drawn with it: {name} is not in scoring.rubrics")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without such a user
+        return "unknown"

@@ -1,0 +1,104 @@
+"""The versions of a rubric: stored texts, when each was active, and the series that it scored."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from worker.project.project import Project
+from worker.store import schema
+from worker.store.queue import enrol
+from worker.store.queue.enrol import Registered
+from worker.store.rubrics import revisions, texts
+from worker.store.rubrics.texts import Promotion, RubricText
+
+
+class RubricVersion(NamedTuple):
+    """One stored text of a rubric."""
+
+    text: RubricText
+    promotions: Sequence[Promotion]
+    """When it became active, oldest first; empty for a text that never did."""
+    series: Sequence[Registered]
+    """The scorers that were made of it, oldest first: one for each judge and each way of asking."""
+    is_active: bool
+    active_series: str | None
+    """The series that nights are drawn with now; None where it is not active."""
+
+
+def versions(project: Project, name: str) -> list[RubricVersion]:
+    """Every stored text of a rubric, oldest first; empty where the store knows none, or is not there.
+
+    Raises:
+        StoreError: The database does not answer.
+    """
+    if schema.state(project.store) != "current":
+        return []
+    with project.store.read() as connection:
+        stored = texts.texts_named(connection, name)
+        promotions = texts.promotions(connection, name)
+        rows = [row for row in enrol.registered(connection) if row.key.name == name and row.key.kind == "judge"]
+        drawn_with = {row.key.name: row for row in revisions.active_scorers(connection)}.get(name)
+    active_hash = promotions[-1].hash if promotions else None
+    return [
+        RubricVersion(
+            text,
+            [promotion for promotion in promotions if promotion.hash == text.hash],
+            [row for row in rows if row.key.spec.get("rubric_hash") == text.hash],
+            text.hash == active_hash,
+            drawn_with.key.series
+            if drawn_with is not None and drawn_with.key.spec.get("rubric_hash") == text.hash
+            else None,
+        )
+        for text in stored
+    ]
+
+
+def chosen(found: Sequence[RubricVersion], wanted: str | None) -> RubricVersion | None:
+    """The version that a person means.
+
+    Args:
+        found: As `versions` gives them.
+        wanted: A version, a series id, or the beginning of a text's hash (at least 6 digits); None for the active one,
+            and where none is, the newest.
+
+    Returns:
+        None where nothing fits. Of several texts with one version the newest.
+    """
+    if wanted is None:
+        return next((one for one in reversed(found) if one.is_active), found[-1] if found else None)
+    fits = [
+        one
+        for one in found
+        if one.text.version == wanted
+        or any(row.key.series == wanted for row in one.series)
+        or (len(wanted) >= _SHORTEST_HASH and one.text.hash.startswith(wanted))
+    ]
+    return fits[-1] if fits else None
+
+
+_SHORTEST_HASH = 6
+
+
+def as_json(one: RubricVersion) -> dict[str, Any]:
+    """A version as `rubric show --json` gives it."""
+    return {
+        "name": one.text.name,
+        "version": one.text.version,
+        "hash": one.text.hash,
+        "active": one.is_active,
+        "scorer_version": one.active_series,
+        "promotions": [
+            {"from_night": each.from_night, "at": each.at, "by": each.by, "proof": dict(each.proof)}
+            for each in one.promotions
+        ],
+        "series": [
+            {"scorer_version": row.key.series, "active": row.key.series == one.active_series, **_settings(row.key.spec)}
+            for row in one.series
+        ],
+        "source": one.text.source,
+        "includes": dict(one.text.includes),
+    }
+
+
+def _settings(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a series was made of, without what the text says already."""
+    return {key: value for key, value in spec.items() if key not in ("rubric", "rubric_hash")}
