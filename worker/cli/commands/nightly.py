@@ -176,15 +176,15 @@ def _wait(opened: Project, wake: Waking) -> Waited:
 
 
 class _TroubleNotice:
-    """Says what the judge's trouble is; the same trouble again says nothing new."""
+    """Says once a command what the judge's trouble is: a server may word the same trouble anew each time."""
 
     def __init__(self) -> None:
-        self._said = ""
+        self._is_told = False
 
     def __call__(self, trouble: str) -> None:
-        if trouble != self._said:
+        if not self._is_told:
             note(f"{trouble}; trying again for {PATIENCE_S:.0f} s")
-        self._said = trouble
+        self._is_told = True
 
 
 class _Waits:
