@@ -58,7 +58,8 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
         if found:
             blocks[scorer] = found
         else:
-            unscored[scorer] = sum(point["unscored"] for point in own if point["task_type"] is None)
+            whole = [point for point in own if point["task_type"] is None and point.get("segment") is None]
+            unscored[scorer] = sum(point["unscored"] for point in whole or own)
     weeks = sorted({point["week"] for point in points})
     shown, name_width = _room([line for block in blocks.values() for line in block], weeks, width or _PIPE)
     is_open = beside.findings_open
