@@ -82,8 +82,8 @@ def _show(opened: Project, found: AlertList) -> None:
         finding = "" if alert.finding_id is None else f" · finding {alert.finding_id}"
         told_at = f"told {alert.raised_at:%Y-%m-%d %H:%M} UTC"
         say(f"    {state} · night {alert.night} · {told_at}{finding}{_sent(found, alert)}")
-    for one in found.destinations:
-        for index, line in enumerate(destination_lines(one, opened.settings)):
+    for destination in found.destinations:
+        for index, line in enumerate(destination_lines(destination, opened.settings)):
             say(line if index else f"\n{line}")
     if found.outbox.get("failed"):
         say(f"\n{counted(found.outbox['failed'], 'message')} nobody took; `spotcheck alerts --json` says why")

@@ -80,7 +80,7 @@ def _asked(week: str | None, since: str | None, until: str | None, task_type: st
         SettingsError: They contradict one another, or are no week or no dates.
     """
     first, last = window(since, until)
-    if any(each is not None and not _EARLIEST <= each.year <= _LATEST for each in (first, last)):
+    if any(day is not None and not _EARLIEST <= day.year <= _LATEST for day in (first, last)):
         raise SettingsError(f"no run is so old or so new; name nights from {_EARLIEST} to {_LATEST}")
     if week is None:
         return ReportRequest(first, last, task_type)

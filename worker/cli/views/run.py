@@ -24,7 +24,7 @@ def find_run(opened: Project, run_id: str, source: str | None) -> FoundRun:
     if not found:
         raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
     if len(found) > 1:
-        names = ", ".join(sorted(one.run.source for one in found))
+        names = ", ".join(sorted(stored.run.source for stored in found))
         raise SettingsError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
     return found[0]
 

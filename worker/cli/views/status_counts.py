@@ -64,8 +64,8 @@ def _told_apart(
 ) -> dict[tuple[str, str], str]:
     """A name for each series: the scorer's; of several with the model, or the version where that is the same."""
     names = {}
-    for name, own in itertools.groupby(series, key=lambda key: key[0]):
-        keys = list(own)
+    for name, group in itertools.groupby(series, key=lambda key: key[0]):
+        keys = list(group)
         models = [_model(known.get(key)) for key in keys]
         is_by_model = len(set(models)) == len(keys)
         for key, model in zip(keys, models, strict=True):
