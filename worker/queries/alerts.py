@@ -26,7 +26,9 @@ class AlertList(NamedTuple):
     """Alerts, and how far their messages are."""
 
     alerts: Sequence[Alert]
-    """First those of urgency `now`, then the newest night first."""
+    """Those asked for: first those of urgency `now`, then the newest night first."""
+    undecided: Sequence[Alert]
+    """All that are not resolved, whatever the limit."""
     deliveries: Mapping[int, Sequence[AlertDelivery]]
     """By the number of the alert; one without messages is absent."""
     outbox: Mapping[str, int]
@@ -38,7 +40,8 @@ class AlertList(NamedTuple):
 def list_alerts(project: Project, *, everything: bool = False, limit: int | None = None) -> AlertList:
     """Open alerts, or with `everything` the resolved ones too; at most `limit`."""
     with project.store.read() as connection:
-        listed = alerts.list_alerts(connection, everything=everything, limit=limit)
+        undecided = alerts.list_alerts(connection)
+        listed = alerts.list_alerts(connection, everything=True, limit=limit) if everything else undecided[:limit]
         rows = outbox.delivery(connection, [alert.alert_id or 0 for alert in listed])
         waiting = outbox.waiting(connection)
         statuses = destination_statuses(project.settings, connection)
@@ -46,4 +49,4 @@ def list_alerts(project: Project, *, everything: bool = False, limit: int | None
         number: [AlertDelivery._make(row[field] for field in AlertDelivery._fields) for row in sent]
         for number, sent in rows.items()
     }
-    return AlertList(listed, deliveries, waiting, statuses)
+    return AlertList(listed, undecided, deliveries, waiting, statuses)

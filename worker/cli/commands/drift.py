@@ -44,7 +44,7 @@ def drift(
         show_json({"findings": [finding_json(finding) for finding in found]})
     else:
         allowed = opened.settings.alerts.false_alarms_per_year
-        count = counted(len(found), "finding") if found else none_found(opened)
+        count = counted(len(found), "finding") if found else none_found(opened) + _ended(opened)
         say(f"{count} (project budget: {allowed:g} false alarms a year)")
         for finding in found:
             say()
@@ -52,6 +52,12 @@ def drift(
                 say(line)
     if fail_on_drift and any(finding.state == "open" for finding in found):
         raise typer.Exit(EXIT_DRIFT)
+
+
+def _ended(opened: Project) -> str:
+    """How many findings have ended, as the end of a sentence; nothing without any."""
+    ended = len(list_findings(opened, everything=True))
+    return f"; {counted(ended, 'finding')} that ended: --all" if ended else ""
 
 
 def none_found(opened: Project) -> str:

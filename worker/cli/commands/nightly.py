@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from worker.cli.commands.drift import describe, finding_json, none_found
-from worker.cli.commands.sample import nights_asked
+from worker.cli.commands.sample import nights_asked, nights_with_runs
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, night
 from worker.cli.output import counted, note, say, show_json
@@ -98,9 +98,10 @@ def nightly(
     warn_unseen(opened, strata)
     population, drawn = sum(draw.population for draw in strata), sum(draw.sampled for draw in strata)
     answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
-    words = "no night is due"
-    if nights:
-        words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
+    words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
+    if not nights:
+        there = nights_with_runs(opened) if since or until else ""
+        words = f"no night is due{'; ' if there else ''}{there}"
     with progress("look at every run"):
         seen = watch(opened, now()).found
     if not wait:

@@ -45,6 +45,12 @@ def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_r
     return list(nights_between(max(first, oldest), min(last, newest))) if last >= oldest else []
 
 
+def nights_with_runs(opened: Project) -> str:
+    """Which nights have runs, as a sentence's part; nothing without any."""
+    span = night_span(opened)
+    return "" if span is None else f"there are runs from {span[0]} to {span[1]}"
+
+
 def sample(
     since: Since = None,
     until: Until = None,
@@ -79,6 +85,8 @@ def sample(
         return
     if not nights:
         say("no night is due; name some that hold runs with --since and --until")
+        if there := nights_with_runs(opened):
+            say(there)
         return
     _show(nights, strata, _money(opened, cost), dry_run=dry_run)
 

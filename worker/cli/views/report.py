@@ -156,7 +156,7 @@ def _foot(report: Report) -> str:
     primary = [tally for tally in report.sampled.tallies if tally.scorer == report.primary]
     scored = sum(tally.scored for tally in primary)
     drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in primary)
-    said = [f"{scored:,} of {drawn:,} sampled runs scored" if drawn else "nothing judged"]
+    said = [f"{scored:,} of {drawn:,} sampled runs judged" if drawn else "nothing judged"]
     said.append("every ended run accounted for" if report.sampled.reconciles else "COUNTS DO NOT RECONCILE")
     models = ", ".join(judge.model for judge in report.sampled.judged)
     usd = report.sampled.judging_usd

@@ -21,12 +21,14 @@ from worker.core.report.model import (
     TaskTypeOutcome,
     Window,
 )
+from worker.core.report.nothing import what_there_is
 from worker.core.report.operational import weekly_operations
 from worker.core.report.reading import ReadingList
 from worker.core.report.story import sentences
 from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, contrasts
 from worker.core.stats.weekly import weekly
 from worker.project.project import Project
+from worker.queries.empty import EmptyFilter, RunFilters, empty_run_filters
 from worker.queries.report.findings import changes_of, seen, sensitivity_of, untold
 from worker.queries.report.reading import read_runs
 from worker.queries.report.streams import Scorers, streams_of
@@ -107,6 +109,10 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         sensitivity=could_have,
         nights=SENSITIVITY_NIGHTS,
     )
+    if not window.runs:
+        told += what_there_is(
+            asked.task_type, [(one.noun, one.there_are) for one in empty_report(project, asked, window)]
+        )
     return Report(
         window=window,
         task_type=asked.task_type,
@@ -130,6 +136,11 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         time_zone=project.settings.schedule.time_zone,
         version=__version__,
     )
+
+
+def empty_report(project: Project, asked: ReportRequest, window: Window) -> list[EmptyFilter]:
+    """Why a report has no run; empty where it has some, or there are none at all."""
+    return empty_run_filters(project, RunFilters(asked.task_type, since=window.since, until=window.until))
 
 
 def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Window | None:
