@@ -11,8 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.project.project import Project
+from worker.queries.alerts import DestinationStatus, destination_statuses
 from worker.queries.budgets import BudgetStatus, budgets
-from worker.queries.destinations import DestinationStatus, destination_statuses
 from worker.records import ScorerKey
 from worker.records.job import LANES
 from worker.store.budget import accounts

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from worker.cli.output import counted, inline
-from worker.queries.destinations import KEPT_DAYS, DestinationStatus
+from worker.queries.alerts import KEPT_DAYS, DestinationStatus
 from worker.settings import VARIABLES, Settings
 
 
