@@ -3,6 +3,7 @@
 What the client makes of each answer is told in tests/judge; here is what becomes of the night.
 """
 
+import itertools
 import shutil
 import socket
 import sqlite3
@@ -160,6 +161,18 @@ def test_a_judge_that_answers_nobody_is_told_tried_again_and_given_up(besieged: 
     assert all(said in line for line in told)
     assert 1 <= len(told) <= 2, "once at the first turn, unless that was the last, and once at the end"
     assert all("; trying again for " in line for line in told[:-1])
+
+
+def test_a_judge_that_words_its_trouble_anew_each_time_is_told_once(
+    besieged: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nightly, "PATIENCE_S", 2.0)
+    number = itertools.count()
+    with JudgeServer(lambda *_: refused(500, f"the database is away, request {next(number)}")) as judge:
+        err = besieged.assert_given_up(judge.base_url, "answers 500: the database is away")
+        assert judge.requests.count > 8, "it was tried again"
+    assert err.count("; trying again for ") == 1, err
+    assert err.count("\n") == 2, err
 
 
 def test_one_single_job_is_not_held_against_its_run_when_nobody_is_there(shell: Shell) -> None:

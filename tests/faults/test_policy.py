@@ -35,6 +35,7 @@ WRONG = [
     ('[scoring.custom]\ntask_completion = "textwrap:dedent"', "'task_completion': there is a rubric of that name"),
     ("[scoring.custom]\nmine = 3", "scoring.custom.mine is 3: Input should be a valid string"),
     ("[scoring.settings.completed]\na = 1", "scoring.settings.completed: completed has no settings"),
+    ("[scoring.schemas.refund]\nminimum = nan", "schemas.refund.minimum is nan, which has no JSON form"),
     ('[scoring.schemas.refund]\ntype = "strng"', "scoring.schemas.refund.type: 'strng' is not valid"),
     (
         '[scoring.schemas.refund.properties.id]\npattern = "["',

@@ -23,14 +23,19 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def a_proxy(seen: list[bytes]) -> Any:
-    """Answers in the place of whatever server it is asked for, and keeps the head of each request."""
+async def a_proxy(seen: list[bytes], extra: bytes = b"") -> Any:
+    """Answers in the place of whatever server it is asked for, and keeps the head of each request.
+
+    Args:
+        seen: Where the heads go.
+        extra: More header lines of the answer.
+    """
     body = json.dumps(GOOD.body).encode()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(await reader.readuntil(b"\r\n\r\n"))
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        writer.write(head.encode() + extra + b"connection: close\r\n\r\n" + body)
         await writer.drain()
         writer.close()
 
@@ -81,7 +86,9 @@ def test_a_judge_that_needs_no_proxy_is_asked_directly(monkeypatch: pytest.Monke
     assert seen == []
 
 
-def test_what_a_server_wants_remembered_is_forgotten() -> None:
+@pytest.mark.parametrize("is_by_proxy", [False, True], ids=["directly", "by a proxy"])
+def test_what_a_server_wants_remembered_is_forgotten(monkeypatch: pytest.MonkeyPatch, is_by_proxy: bool) -> None:
+    seen: list[bytes] = []
     told: list[Any] = []
 
     def answer(_: dict[str, Any], headers: Any) -> Answer:
@@ -89,11 +96,15 @@ def test_what_a_server_wants_remembered_is_forgotten() -> None:
         return Answer(body=GOOD.body, headers={"set-cookie": "who=ann"})
 
     async def run() -> None:
-        async with JudgeServer(answer) as server:
+        async with a_proxy(seen, b"set-cookie: who=ann\r\n") as address, JudgeServer(answer) as server:
+            if is_by_proxy:
+                monkeypatch.setenv("HTTP_PROXY", f"http://{address}")
             judge = ChatJudge(server.base_url.replace("127.0.0.1", "localhost"), None)  # cookies are kept for names
             await judge.ask(a_question())
             await judge.ask(a_question())
             await judge.close()
 
     asyncio.run(run())
+    told += ["who=ann" if b"\r\ncookie:" in head.lower() else None for head in seen]
     assert told == [None, None]
+    assert len(seen) == 2 * is_by_proxy

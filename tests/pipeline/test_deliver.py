@@ -447,6 +447,38 @@ def test_a_destination_without_an_address_keeps_its_messages(
     assert state(opened, "a") == [("sent", 1)] * 2
 
 
+def test_a_process_without_the_address_takes_nothing_from_one_that_delivers_to_it(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+    receiver.always, receiver.headers = 503, {"retry-after": "3000"}
+    receiver.holds.clear()
+    post(opened, 2, "a")
+    sinks = to(a=receiver.url)
+    delivering = threading.Thread(target=lambda: deliver(opened, NOW, sinks=sinks))
+    delivering.start()
+    assert receiver.arrived.wait(30)
+    assert deliver(opened, NOW + SECOND) == Delivered()
+    receiver.holds.set()
+    delivering.join()
+    assert deliver(opened, NOW + timedelta(minutes=1)) == Delivered()
+    assert deliver(opened, NOW + timedelta(minutes=49), sinks=sinks) == Delivered(), "what it asked to wait is kept"
+    assert deliver(opened, NOW + timedelta(minutes=51), sinks=sinks).put_off == 1
+
+
+def test_a_destination_that_was_configured_again_for_a_while_has_its_week_anew(
+    opened: Project, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+    receiver.always = 503
+    post(opened, 1, "a")
+    days = [timedelta(days=at, minutes=at) for at in (0, 5, 6, 8, 12, 14)]
+    assert deliver(opened, NOW + days[0]) == Delivered()
+    assert deliver(opened, NOW + days[1], sinks=to(a=receiver.url)).put_off == 1
+    given_up = [deliver(opened, NOW + at).failed for at in days[2:]]
+    assert given_up == [0, 0, 0, 1]
+
+
 def test_a_destination_that_is_set_wrong_is_told_and_holds_up_no_other(
     opened: Project, receivers: Callable[[], Receiver]
 ) -> None:

@@ -6,8 +6,9 @@ from tests.support.documents import a_document, lines
 from tests.support.shell import Shell
 from worker.project.project import Project
 from worker.queries.counts import TERMS, read_counts
+from worker.queries.empty import EmptyFilter, RunFilters, empty_run_filters
 from worker.queries.overview import OverviewReader
-from worker.queries.runs import RunSummary, list_runs, stored_runs
+from worker.queries.runs import RunSummary, list_runs, night_span
 from worker.queries.trends import TrendsRequest, missing_scores, read_points
 from worker.settings import Settings
 from worker.store.tables import RunRow, core
@@ -27,7 +28,8 @@ def test_an_empty_store_has_nothing_of_anything(tmp_path: Path) -> None:
     project = a_project(tmp_path)
     now = project.settings.clock.now()
     assert list_runs(project, limit=5) == []
-    assert stored_runs(project) is None
+    assert night_span(project) is None
+    assert empty_run_filters(project, RunFilters(task_type="refund")) == []
     assert read_points(project, TrendsRequest()) == []
     assert missing_scores(project, TrendsRequest()) == {}
     counted = read_counts(project, None, None, now)
@@ -46,7 +48,8 @@ def test_runs_are_records_and_not_rows_of_the_database(shell: Shell) -> None:
     (run,) = list_runs(project, limit=5)
     assert type(run) is RunSummary
     assert run.run_id == "r-1"
-    stored = stored_runs(project)
-    assert stored is not None
-    assert (stored.first, stored.last, stored.task_types) == (run.night, run.night, frozenset({"refund"}))
+    assert night_span(project) == (run.night, run.night)
+    assert empty_run_filters(project, RunFilters(task_type="faq")) == [
+        EmptyFilter("--task-type", "faq", "task types", ["refund"])
+    ]
     project.store.close()

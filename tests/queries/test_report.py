@@ -285,7 +285,7 @@ def test_one_run_and_one_night_are_a_report(fresh: Store) -> None:
 
 def test_a_week_without_runs_says_so(made: Made) -> None:
     report = a_report(made, since=date(2025, 1, 6), until=date(2025, 1, 12))
-    assert said(report) == ["No run ended in week 2025-W02."]
+    assert said(report) == ["No run ended in week 2025-W02.", "There are runs from 2026-10-05 to 2026-11-22."]
     assert report.reading == ((), (), None)
 
 

@@ -71,6 +71,8 @@ SAMPLES: Mapping[str, Sequence[str]] = {
     "report.markdown": ("-", "page.md"),
     "report.week": ("2026-W43", "1998-W01", "W99"),
     "runs.status": ("completed", "errored", "done"),
+    "show.run_id": ("r-1", "r-5", "twice", "nosuch"),
+    "show.judgment": ("task_completion", "answer_present", "nosuch"),
     "drift.acknowledge": ("1", "2", "999"),
     "drift.mute": ("5", "999"),
     "drift.accept": ("7", "999"),
@@ -136,6 +138,8 @@ def _form(given: Given) -> object:
     return "json" if "as_json" in given else given.get("form", "table")
 
 
+_JUDGED = {("small", "r-5"), ("large", "r-1"), ("large", "r-5")}
+"""Runs that were drawn; in the large project for jobs of a release that kept no prompts."""
 EXPECTED: Sequence[Rule] = (
     _refused("", _one_of("since", "soon")),
     _refused("", _one_of("on", "soon", "2031-01-04")),
@@ -170,6 +174,9 @@ EXPECTED: Sequence[Rule] = (
     _refused("rubric preview", _one_of("name", "nosuch")),
     _refused("rubric lint", _one_of("paths", "nosuch.md")),
     _refused("show, explain, rubric preview", lambda given, project: not _is_found(given, project)),
+    _refused("show", _one_of("judgment", "answer_present", "nosuch")),
+    _refused("show", lambda given, project: "raw" in given and "judgment" not in given),
+    _refused("show", lambda given, project: "judgment" in given and (project, given["run_id"]) not in _JUDGED),
     _refused("health", _one_of("lane", "nosuch")),
     _ends({1}, "health", lambda given, project: True),  # no worker runs beside the matrix
     _ends({0}, "drift", _decides_on_all_open_ones),
@@ -179,7 +186,7 @@ EXPECTED: Sequence[Rule] = (
 
 def _is_found(given: Given, project: str) -> bool:
     """Whether a run's id names one run: `r-1` is known from one source, `twice` from two."""
-    known = {"r-1": {"shop"}, "twice": {"shop", "mirror"}}.get(str(given.get("run_id")), set())
+    known = {"r-1": {"shop"}, "r-5": {"shop"}, "twice": {"shop", "mirror"}}.get(str(given.get("run_id")), set())
     if "source" in given:
         known &= {str(given["source"])}
     return project != "empty" and len(known) == 1

@@ -54,6 +54,8 @@ class WorkerProcess:
         self._notice: ConfigurationNotice | None = None
         self._broken_scorers: Mapping[str, str] = {}
         """What `import_scorers` could not load, with the reason; children do not try again."""
+        self._logged: frozenset[str] = frozenset()
+        """What was said of those, here and so in the children."""
         self._pid: int | None = None
         """The process that `_project`, `_troubles` and `_processors` belong to."""
         self._opening = threading.Lock()
@@ -85,7 +87,7 @@ class WorkerProcess:
         """Go back to having no settings; processors are not closed, see `close`."""
         self.broker = BrokerContact()
         self._settings = self._project = self._troubles = self._pid = self._draw = self._notice = None
-        self._processors, self._broken_scorers = {}, {}
+        self._processors, self._broken_scorers, self._logged = {}, {}, frozenset()
 
     def import_scorers(self) -> None:
         """Import a team's own scorers before the pool forks: once a worker, and all its children run the same code.
@@ -95,11 +97,17 @@ class WorkerProcess:
         """
         heuristics = Project(self.settings).scorers.heuristics
         heuristics.leaves_out_broken = True
+        heuristics.on_left_out = self._log_once
         try:
             heuristics.built  # noqa: B018 read, which imports them
         except SpotcheckError as error:
             log.error("%s", error)
         self._broken_scorers = heuristics.broken
+
+    def _log_once(self, line: str) -> None:
+        if line not in self._logged:
+            log.error("%s", line)
+        self._logged |= {line}
 
     @property
     def project(self) -> Project:
@@ -113,6 +121,7 @@ class WorkerProcess:
                 self._project = Project(self.settings).open()
                 heuristics = self._project.scorers.heuristics
                 heuristics.leaves_out_broken = True  # one broken scorer does not stop the others
+                heuristics.on_left_out = self._log_once
                 heuristics.leave_out(self._broken_scorers)
                 self._troubles = TroubleLog(self._project)
                 self._draw, self._notice = None, ConfigurationNotice(self.worker_name)

@@ -3,10 +3,12 @@
 Lines are written plainly: importing rich costs 20 ms of CPU, and only what is live needs it (`screen`).
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from typing import Any, TextIO
 
 import orjson
@@ -14,6 +16,7 @@ import orjson
 _PLAIN = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _ESCAPED = {code: f"\\u{code:04x}" for code in _PLAIN if code >= 0x7F}
+_PLAIN |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")  # half a character, which no terminal can be sent
 _USUAL = 80
 """Columns of a terminal that does not tell."""
 
@@ -21,11 +24,19 @@ _USUAL = 80
 def show_json(answer: Any, *, in_a_line: bool = False) -> None:  # noqa: ANN401 any JSON value
     """One JSON document on stdout, to be read, or as one line of several."""
     form = orjson.OPT_APPEND_NEWLINE if in_a_line else orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    said = orjson.dumps(answer, option=form, default=str)
+    try:
+        said = orjson.dumps(answer, option=form, default=str)
+    except orjson.JSONEncodeError:  # half a character in some text, which UTF-8 cannot carry, but JSON's escapes can
+        said = json.dumps(answer, indent=None if in_a_line else 2, default=_as_text).encode() + b"\n"
     if sys.stdout.isatty():  # the same JSON, but what a terminal may take for an order is escaped
         said = said.decode().translate(_ESCAPED).encode()
     sys.stdout.buffer.write(said)
     sys.stdout.buffer.flush()
+
+
+def _as_text(value: object) -> object:
+    """What JSON has no form for, as orjson writes it."""
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def say(text: str = "") -> None:

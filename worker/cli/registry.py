@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import typer
 import typer.main
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
 class CommandEntry(NamedTuple):
@@ -109,9 +109,7 @@ class SingleValues(TyperCommand):
         if not ctx.resilient_parsing:
             _, _, given = self.make_parser(ctx).parse_args(args=list(args))
             for parameter in given:
-                takes_one = parameter.param_type_name == "option" and not (
-                    getattr(parameter, "is_flag", False) or getattr(parameter, "multiple", False)
-                )
+                takes_one = isinstance(parameter, TyperOption) and not (parameter.is_flag or parameter.multiple)
                 if takes_one and given.count(parameter) > 1:
                     ctx.fail(f"{parameter.opts[0]} is given {given.count(parameter)} times and takes one value")
         return super().parse_args(ctx, args)

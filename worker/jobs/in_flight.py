@@ -8,11 +8,11 @@ from typing import NamedTuple
 from worker.errors import VerdictUnreadable
 from worker.jobs.drain_result import pruned
 from worker.jobs.metered_ask import MeteredAsk
-from worker.jobs.outcome import settled, settled_without
+from worker.jobs.outcome import judgment_of, settled, settled_without
 from worker.jobs.queue import ClaimedJob
 from worker.jobs.reply_cache import ReplyCache
 from worker.judge.retrying import QueuedJudge
-from worker.records import Run
+from worker.records import Run, Scoring
 from worker.scorers.protocol import CutOff
 from worker.store.queue.job import Job
 from worker.store.queue.settling import Settled
@@ -29,6 +29,13 @@ class Attempt(NamedTuple):
     work: ClaimedJob
     ask: MeteredAsk | None
     """How its calls are made; None where no judge is configured."""
+
+    def with_calls(self, outcome: Settled, scoring: Scoring | None = None) -> Settled:
+        """An outcome with what was asked and answered before it."""
+        run, calls = self.work.run, [] if self.ask is None else self.ask.calls
+        if run is None:
+            return outcome
+        return outcome._replace(judgment=judgment_of(self.work.scorer, run, calls, scoring))
 
 
 class Finished(NamedTuple):
@@ -114,7 +121,8 @@ async def score_one(work: ClaimedJob, ask: MeteredAsk) -> Settled:
     try:
         return await _score(work, work.run, ask)
     except VerdictUnreadable as error:
-        return settled_without(work.job, work.run, work.scorer.key, error.reason, was_called=True)
+        outcome = settled_without(work.job, work.run, work.scorer.key, error.reason, was_called=True)
+        return outcome._replace(judgment=judgment_of(work.scorer, work.run, ask.calls))
 
 
 async def _score(work: ClaimedJob, run: Run, ask: MeteredAsk | None) -> Settled:
@@ -125,7 +133,10 @@ async def _score(work: ClaimedJob, run: Run, ask: MeteredAsk | None) -> Settled:
             ask.so_far = cut.so_far
         raise
     outcome = settled(work.job, run, work.scorer.key, scoring)
-    return outcome if ask is None else outcome._replace(answers=ask.to_keep(scoring))
+    if ask is None:
+        return outcome
+    judgment = judgment_of(work.scorer, run, ask.calls, scoring)
+    return outcome._replace(answers=ask.to_keep(scoring), judgment=judgment)
 
 
 def _result(task: "asyncio.Task[Settled]") -> Settled | BaseException:

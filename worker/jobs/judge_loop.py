@@ -232,10 +232,11 @@ class JudgeLoop:
                     self._add_undecided(attempt, error)
             case VerdictUnreadable() if work.run is not None:
                 self._answered(error.model or self._queue.scorers.model_of(job))
-                self._buffer.add(settled_without(job, work.run, work.scorer.key, error.reason, was_called=True))
+                without = settled_without(job, work.run, work.scorer.key, error.reason, was_called=True)
+                self._buffer.add(attempt.with_calls(without))
             case _:
                 reason = f"scorer_error: {type(error).__name__}: {error}"
-                self._buffer.add(failed(job, reason, was_called=True))
+                self._buffer.add(attempt.with_calls(failed(job, reason, was_called=True)))
 
     def _refused(self, error: JudgeRefusesUs) -> None:
         """End the turn; where a model is missing and others may have it, leave its jobs to them and go on."""
@@ -317,8 +318,9 @@ def _after_last_attempt(attempt: Attempt, error: JudgeUnavailable) -> Settled:
     cost = FailedAttemptCost(work.job, 0.0, {}) if attempt.ask is None else attempt.ask.failed_cost(error)
     if error.so_far is None or work.run is None:
         lost = failed(work.job, f"judge_unavailable: {error}", was_called=False)
-        return lost._replace(cost_usd=cost.usd)
-    return settled(work.job, work.run, work.scorer.key, error.so_far)._replace(answers=cost.answers)
+        return attempt.with_calls(lost._replace(cost_usd=cost.usd))
+    first = settled(work.job, work.run, work.scorer.key, error.so_far)
+    return attempt.with_calls(first._replace(answers=cost.answers), error.so_far)
 
 
 def _backoff_s(attempt: int) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from worker.errors import JudgeError
 from worker.jobs.reply_cache import ReplyCache, answers_to_keep, can_reuse, key_of
 from worker.judge.retrying import QueuedJudge
-from worker.records import Question, Reply, Scoring
+from worker.records import JudgeCall, Question, Reply, Scoring
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.job import Job
 
@@ -25,6 +25,8 @@ class MeteredAsk:
         """What its calls have cost so far, as far as that is known."""
         self.so_far: Scoring | None = None
         """The first judge's verdict, where we ended the attempt before the second one's."""
+        self.calls: list[JudgeCall] = []
+        """What it asked, in that order, and what came of it."""
         self._judge, self._job = judge, job
         self._questions: list[Question] = []
         self._keys: dict[int, str] = {}
@@ -33,6 +35,17 @@ class MeteredAsk:
 
     async def __call__(self, question: Question) -> Reply:
         """Put a question, or give the answer of before; raises what the judge raises, with the model's name."""
+        place = len(self.calls)
+        self.calls.append(JudgeCall(question))
+        try:
+            reply = await self._answer_to(question)
+        except JudgeError as error:
+            self.calls[place] = JudgeCall(question, error=str(error))
+            raise
+        self.calls[place] = JudgeCall(question, reply)
+        return reply
+
+    async def _answer_to(self, question: Question) -> Reply:
         if self._answers is not None and not question.is_repeated:
             self._questions.append(question)  # keeps the object alive, so that no other one gets its id
             key = self._keys[id(question)] = key_of(self._answers.server, question)

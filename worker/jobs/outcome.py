@@ -1,9 +1,11 @@
 """From verdicts to rows: what a scorer said becomes score rows and a job's final state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.records import Judging, Outcome, Run, ScorerKey, Scoring, score_id, unscored
+from worker.records import JudgeCall, Judging, Outcome, PackedJudgment, Run, ScorerKey, Scoring, score_id, unscored
+from worker.scorers.protocol import Scorer
+from worker.scorers.rubric.scorer import RubricScorer
 from worker.store.queue.job import Job
 from worker.store.queue.settling import Settled
 
@@ -40,6 +42,23 @@ def settled_without(job: Job, run: Run, scorer: ScorerKey, reason: str, *, was_c
     outcome = unscored(reason)
     row = _row(job, run, scorer, outcome, None, job.purpose)
     return Settled(job, "unscored", reason, None if was_called else 0.0, [row])
+
+
+def judgment_of(
+    scorer: Scorer, run: Run, calls: Sequence[JudgeCall], scoring: Scoring | None = None
+) -> PackedJudgment | None:
+    """What a judge was asked about a run and what it answered, to be stored with the outcome; None without a call.
+
+    Args:
+        scorer: Who asked; only a rubric's calls are kept.
+        run: As it was shown.
+        calls: In the order in which they were asked, readable or not.
+        scoring: What was made of them; None where that failed.
+    """
+    if not calls or not isinstance(scorer, RubricScorer):
+        return None
+    suspicions = () if scoring is None else scoring.suspicions
+    return scorer.packer.pack(calls, revision=run.revision, suspicions=suspicions)
 
 
 def failed(job: Job, reason: str, *, was_called: bool) -> Settled:

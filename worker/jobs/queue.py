@@ -18,7 +18,7 @@ from worker.records import Run
 from worker.scorers.protocol import Context, Scorer
 from worker.store import schema
 from worker.store.budget.accounts import RubricCap, SpendingLimits
-from worker.store.queue import claiming, enrol, failed_attempts, leases, replies, settling, workers
+from worker.store.queue import claiming, enrol, failed_attempts, judgments, leases, replies, settling, workers
 from worker.store.queue.enrol import Registered
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.job import Job
@@ -178,10 +178,12 @@ class JobQueue:
             now = store.now(connection)
             count = settling.settle(connection, done, self.owner, now, self.project.nights.of(now))
             replies.put_many(connection, answers_of(done), now)  # paid for, whoever settles the job
+            judgments.put_statics(connection, (one.judgment for one in done), now)
         if count < len(done):  # this process was away for longer than its leases
             with store.write() as connection:
                 now = store.now(connection)
                 count += settling.settle_late(connection, done, self.owner, now, self.project.nights.of(now))
+                judgments.put_statics(connection, (one.judgment for one in done), now)
         return count
 
     def book(self, paid: Sequence[FailedAttemptCost]) -> None:

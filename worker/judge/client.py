@@ -116,9 +116,10 @@ class ChatJudge:
             return reply
         again = question.model_copy(update={"messages": reask_messages(question.messages, reply.content or "")})
         try:
-            return _with_costs_of(await self._answer_to(again), [reply])
+            repaired = _with_costs_of(await self._answer_to(again), [reply])
         except JudgeError:
             return reply  # it is paid for, and from the start it would be paid for twice
+        return repaired.model_copy(update={"first_answer": reply.content})
 
     async def _answer_to(self, question: Question) -> Reply:
         """Asks, and in a simpler form as often as the server refuses or ignores one."""

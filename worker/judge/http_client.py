@@ -7,6 +7,7 @@ must hold of every request. Imported when the first call is made: importing it c
 from collections.abc import AsyncIterator, Iterator
 
 import httpx2
+from aiohttp.abc import AbstractCookieJar
 from openai import DefaultAioHttpClient, DefaultHttpxClient
 
 ANSWER_LIMIT = 4 * 1024 * 1024
@@ -89,15 +90,20 @@ def _refuse_compressed(response: httpx2.Response) -> None:
 
 
 def _forget_cookies(client: httpx2.AsyncClient) -> None:
-    """Forgets what a server wants remembered.
+    """Forgets what a server wants remembered: no call tells the server of another.
 
-    The aiohttp session below the SDK's transport keeps cookies of its own and has no option against it, so that its
-    jar is emptied; a test watches that it is still found there.
+    httpx2's own cookies have a public way. The aiohttp session below the SDK's transport keeps a second jar, and no
+    documented parameter reaches it: `DefaultAioHttpClient` makes the session itself, aiohttp sends what its jar holds
+    whatever the request says, and a transport of our own with a `DummyCookieJar` would lose the SDK's reading of the
+    proxies in the environment, which httpx2 leaves out where a transport is given. So the jars are looked for, directly
+    and behind proxies. Where a later release keeps them elsewhere, nothing is found and calls go on, with cookies;
+    `test_what_a_server_wants_remembered_is_forgotten` then fails.
     """
     client.cookies.clear()
-    for transport in (client._transport, *client._mounts.values()):  # there is no public way
+    direct, by_proxy = getattr(client, "_transport", None), getattr(client, "_mounts", {})
+    for transport in (direct, *by_proxy.values()):
         jar = getattr(getattr(transport, "client", None), "cookie_jar", None)
-        if jar is not None:
+        if isinstance(jar, AbstractCookieJar):
             jar.clear()
 
 

@@ -14,7 +14,7 @@ from worker.pipeline.summarise import Stale, summarise
 from worker.project.project import Project
 from worker.records import Drift
 from worker.records.job import LANES, SCORER_KINDS
-from worker.store.queue import backlog, batches, enrol, handover, workers
+from worker.store.queue import backlog, batches, enrol, handover, judgments, workers
 from worker.store.results import cells
 from worker.store.rubrics import revisions
 from worker.store.runs import draws
@@ -52,6 +52,7 @@ def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     wake_due(project, wake)
     summarised, found = finish_nights(project, now)
     reply_cache.prune(project)
+    prune_judgments(project)
     return Reconciled(added, summarised, found, active.number, active.trouble)
 
 
@@ -87,6 +88,20 @@ def lost_scorers(project: Project) -> set[int]:
     if others:
         return set()
     return {entry.scorer.pk for entry in unavailable}
+
+
+def prune_judgments(project: Project) -> int:
+    """Delete prompts and answers of scores that are older than runs' texts are kept, a few thousand at a time.
+
+    Returns:
+        Judgments that were deleted; their scores stay.
+    """
+    with project.store.read() as connection:
+        before = project.store.now(connection) - timedelta(days=project.settings.store.traces_days)
+        if not judgments.is_any_older(connection, before):
+            return 0
+    with project.store.write() as connection:
+        return judgments.prune(connection, before, reply_cache.PRUNED_AT_ONCE)
 
 
 def wake_due(project: Project, wake: Wake) -> None:

@@ -1,28 +1,19 @@
 """Scores to trend: a night's cells, then the weekly points that the night touches."""
 
-import math
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from worker.core import calendar
-from worker.core.drift import scan
+from worker.core.drift.clustering import WINDOW_NIGHTS, between, of_cells
 from worker.core.drift.thresholds import MIX_NIGHTS
-from worker.core.stats.nightly import nightly
 from worker.core.stats.trend import points
 from worker.project.project import Project
-from worker.records import Cell
 from worker.store.results import cells as summary
 from worker.store.results import trends
 from worker.store.results.cells import StreamCells
 from worker.store.runs import draws
-
-_DISPERSION_NIGHTS = 112
-_FEWEST_FOR_DISPERSION = 14
 
 Segments = Mapping[str, str]
 """What a cell belongs to, by dimension: its task type, its agent, its agent's version."""
@@ -63,7 +54,7 @@ def summarise(project: Project, nights: Sequence[Stale], now: datetime) -> int:
         first = summary.first_nights(connection)
         weeks = sorted({week for stale in nights for week in _weeks(first, stale.night)})
         trends.lock_weeks(connection, weeks)
-        since = calendar.nights_of_week(weeks[0])[0] - timedelta(days=_DISPERSION_NIGHTS)
+        since = calendar.nights_of_week(weeks[0])[0] - timedelta(days=WINDOW_NIGHTS)
         until = calendar.nights_of_week(weeks[-1])[1]
         streams = summary.read_cells(connection, since, until)
         traffic = summary.reference_traffic(connection, MIX_NIGHTS)
@@ -104,10 +95,10 @@ def _points(
     unscored: Mapping[tuple[int, str | None], Sequence[tuple[Segments, int]]],
 ) -> list[dict[str, Any]]:
     monday, sunday = calendar.nights_of_week(week)
-    own = _between(stream.cells, monday, sunday)
+    own = between(stream.cells, monday, sunday)
     counts = unscored.get((stream.scorer_pk, stream.criterion), ())
     rows = []
-    for point in points(own, shares=traffic, dispersion=_dispersion(stream, sunday) if own else 1.0):
+    for point in points(own, shares=traffic, dispersion=of_cells(stream.cells, sunday) if own else 1.0):
         estimate = point.estimate
         rows.append(
             {
@@ -133,27 +124,3 @@ def _points(
 def _unscored(counts: Sequence[tuple[Segments, int]], dimension: str, asked: str | None) -> int:
     """Unscored runs of one line; asked for None, of all."""
     return sum(count for belongs, count in counts if asked is None or asked == belongs[dimension])
-
-
-def _between(cells: Sequence[Cell], since: date, until: date) -> Sequence[Cell]:
-    """The cells of these nights, bounds included; cells of a stream stand in the order of their nights."""
-    first = bisect_left(cells, since, key=_night)
-    return cells[first : bisect_right(cells, until, lo=first, key=_night)]
-
-
-def _night(cell: Cell) -> date:
-    return cell.night
-
-
-def _dispersion(stream: StreamCells, until: date) -> float:
-    """How much the stream's nights scatter beyond chance, over up to 16 weeks; 1 until two weeks are known.
-
-    The drift scan's raise is taken out again: an alarm wants the cautious value, an interval the likely one.
-    """
-    since = until - timedelta(days=_DISPERSION_NIGHTS - 1)
-    series = nightly(_between(stream.cells, since, until))
-    known = int(np.count_nonzero(series.n))
-    if known < _FEWEST_FOR_DISPERSION:
-        return 1.0
-    raised = 1 + 0.5 * math.sqrt(2 / (known - 1))
-    return max(1.0, scan.dispersion(series.n, series.s, series.ss) / raised)

@@ -42,7 +42,7 @@ def budgets(project: Project, connection: Connection) -> list[BudgetStatus]:
     )
     today, lately = accounts.balances_by_rubric(connection, day, day), accounts.balances_by_rubric(connection, *month)
     return [of_all] + [
-        BudgetStatus(name, today.get(name, _NOTHING), own.usd_per_day, lately.get(name, _NOTHING), own.usd_per_month)
+        BudgetStatus(name, today.get(name, _NOTHING), caps.usd_per_day, lately.get(name, _NOTHING), caps.usd_per_month)
         for name in sorted({*lately, *policy.budgets})
-        for own in [policy.budgets.get(name, RubricBudget())]
+        for caps in [policy.budgets.get(name, RubricBudget())]
     ]

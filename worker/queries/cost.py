@@ -29,18 +29,18 @@ def of_strata(project: Project, strata: Sequence[StratumDraw]) -> Cost:
             continue
         applies = registered.applies_to
         own = [
-            one
-            for one in strata
-            if not applies.task_types or "*" in applies.task_types or one.stratum.task_type in applies.task_types
+            draw
+            for draw in strata
+            if not applies.task_types or "*" in applies.task_types or draw.stratum.task_type in applies.task_types
         ]
         with project.store.read() as connection:
             each = scores.mean_cost(connection, registered.pk, project.settings.judge.tier_prices)
         each = project.prices.max_usd(scorer) if each is None else each
         if each is None:
             return Cost(None, None, None)
-        for one in own:
-            price = one.sampled * each
-            is_batched = project.lanes.is_batched(scorer, is_backfill=project.nights.is_backfill(one.night))
+        for draw in own:
+            price = draw.sampled * each
+            is_batched = project.lanes.is_batched(scorer, is_backfill=project.nights.is_backfill(draw.night))
             at_once += price
             usd += price * (batch_price if is_batched else 1.0)
             in_batches += price * (batch_price if scorer.is_batchable else 1.0)

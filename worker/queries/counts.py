@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from worker.project.project import Project
+from worker.queries.empty import EmptyFilter, nights_option
 from worker.records import ScorerKey
 from worker.store.queue import enrol
 from worker.store.results import counts
@@ -30,6 +31,8 @@ class CountWindow(NamedTuple):
     """Every scorer ever registered by name and series, the oldest first."""
     drawn: Collection[date]
     """The nights of the window that are drawn."""
+    span: tuple[date, date] | None = None
+    """The first and the last night with runs, of all; None where there are none."""
 
     @property
     def reconciles(self) -> bool:
@@ -50,6 +53,14 @@ class CountWindow(NamedTuple):
                 by_scorer[row.scorer, row.scorer_version] += row.pending
         return max(by_scorer.values(), default=0)
 
+    @property
+    def empty(self) -> list[EmptyFilter]:
+        """The nights, where runs are of others only."""
+        if self.rows or self.span is None or (self.first <= self.span[1] and self.last >= self.span[0]):
+            return []
+        option, value = nights_option(self.first, self.last)
+        return [EmptyFilter(option, value, "nights", [f"{self.span[0]} to {self.span[1]}"])]
+
 
 def read_counts(project: Project, first: date | None, last: date | None, now: datetime) -> CountWindow:
     """Count nights. With a million runs this takes most of a second.
@@ -68,4 +79,4 @@ def read_counts(project: Project, first: date | None, last: date | None, now: da
         first = first or last - timedelta(days=min(_NIGHTS - 1, last.toordinal() - 1))
         rows = counts.night_counts(connection, first, last, active, start)
         keys = {(entry.key.name, entry.key.series): entry.key for entry in [*active, *enrol.registered(connection)]}
-        return CountWindow(first, last, rows, keys, set(draws.drawn_nights(connection, first, last)))
+        return CountWindow(first, last, rows, keys, set(draws.drawn_nights(connection, first, last)), span)

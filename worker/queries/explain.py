@@ -54,9 +54,9 @@ def explain(project: Project, run_pk: int, run: Run) -> Story:
         own = [row for row in found if row["scorer_pk"] == job["scorer_pk"]]
         beside = [row for row in own if row["purpose"] == "escalation"]
         decisions.append(_scoring(job, [row for row in own if row["purpose"] == job["purpose"]], beside))
-    for one in looking:
-        if one.pk not in seen and not one.applies_to.admits(run.task_type, run.status, run.agent):
-            decisions.append(Decision(one.key.name, "filtered", "the scorer does not apply to such runs", None))
+    for scorer in looking:
+        if scorer.pk not in seen and not scorer.applies_to.admits(run.task_type, run.status, run.agent):
+            decisions.append(Decision(scorer.key.name, "filtered", "the scorer does not apply to such runs", None))
     return Story(run, str(night), facts["flags"], decisions)
 
 

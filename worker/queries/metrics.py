@@ -102,7 +102,7 @@ class MetricsCollector:
     def _count(self, connection: Connection, now: EngineStatus) -> list[Metric]:
         since = now.day - timedelta(days=NIGHTS)
         outcomes = progress.outcomes(connection, since)
-        keys = {one.pk: one.key for one in enrol.registered(connection)}
+        keys = {entry.pk: entry.key for entry in enrol.registered(connection)}
         found = [
             _one("counted_timestamp_seconds", "When the figures of nights and weeks were read.", now.at.timestamp())
         ]
@@ -177,9 +177,9 @@ def _left_out(what: str, count: int) -> Metric:
 
 def _queue(now: EngineStatus) -> list[Metric]:
     jobs: Counter[tuple[str, str, str]] = Counter()
-    for key, one in now.by_scorer:
+    for key, open_jobs in now.by_scorer:
         for state in ("due", "later", "leased", "lost"):
-            jobs[one.lane, key.name, state] += getattr(one, state)
+            jobs[open_jobs.lane, key.name, state] += getattr(open_jobs, state)
     ages = [
         ({"lane": lane}, max(0.0, (now.at - waiting.oldest_at).total_seconds()) if waiting.oldest_at else 0.0)
         for lane, waiting in now.lanes.items()
@@ -209,7 +209,7 @@ def _judge(now: EngineStatus, ever: Mapping[str, rates.Calls]) -> list[Metric]:
         ("judge_starts_per_second_limit", "Calls that may start; absent while nothing bounds them.", "starts_per_s"),
         ("judge_latency_seconds", "Of an answer, lately; absent where nobody asks.", "latency_s"),
     )
-    paused = (({"model": one.model}, int(one.trouble is not None)) for one in models)
+    paused = (({"model": status.model}, int(status.trouble is not None)) for status in models)
     return [
         family(
             "judge_calls_total",
@@ -221,7 +221,11 @@ def _judge(now: EngineStatus, ever: Mapping[str, rates.Calls]) -> list[Metric]:
             family(
                 name,
                 help_text,
-                (({"model": one.model}, value) for one in models if (value := getattr(one, field)) is not None),
+                (
+                    ({"model": status.model}, value)
+                    for status in models
+                    if (value := getattr(status, field)) is not None
+                ),
             )
             for name, help_text, field in gauges
         ),
@@ -248,12 +252,12 @@ def _money(now: EngineStatus, project: Project) -> list[Metric]:
     caps = (("day", judge.budget_usd_per_day), ("month", judge.budget_usd_per_month))
     told = (({"period": period}, usd) for period, usd in caps if usd is not None)
     own = [
-        ({"scorer": one.rubric or "", "period": period}, usd)
-        for one in now.capped
-        for period, usd in (("day", one.usd_per_day), ("month", one.usd_per_month))
+        ({"scorer": budget.rubric or "", "period": period}, usd)
+        for budget in now.capped
+        for period, usd in (("day", budget.usd_per_day), ("month", budget.usd_per_month))
         if usd is not None
     ]
-    months = [({"scorer": one.rubric or ""}, one.month.spent_usd) for one in now.capped]
+    months = [({"scorer": budget.rubric or ""}, budget.month.spent_usd) for budget in now.capped]
     return [
         *found,
         _one("spent_month_usd", "What judging cost in this calendar month.", now.month.spent_usd),
@@ -291,12 +295,12 @@ def _processes(now: EngineStatus, last_tick: str | None) -> list[Metric]:
 def _outcomes(outcomes: Iterable[progress.Outcomes], keys: Mapping[int, ScorerKey]) -> list[Metric]:
     jobs: Counter[tuple[str, str, str]] = Counter()
     reasons: dict[tuple[str, str], Counter[str]] = {}
-    for one in outcomes:
-        if (key := keys.get(one.scorer_pk)) is None:
+    for outcome in outcomes:
+        if (key := keys.get(outcome.scorer_pk)) is None:
             continue
-        jobs[one.state, one.lane, key.name] += one.jobs
-        if one.reason is not None:
-            reasons.setdefault((key.name, one.state), Counter())[one.reason] += one.jobs
+        jobs[outcome.state, outcome.lane, key.name] += outcome.jobs
+        if outcome.reason is not None:
+            reasons.setdefault((key.name, outcome.state), Counter())[outcome.reason] += outcome.jobs
     by_reason = [
         ({"scorer": scorer, "state": state, "reason": reason}, n)
         for (scorer, state), counted in sorted(reasons.items())

@@ -68,7 +68,7 @@ def _learned(first: date, last: date, nights: int) -> Learned:
 
 
 def _furthest(found: Iterable[Learned]) -> Learned:
-    return max(found, key=lambda one: one.share, default=Learned())
+    return max(found, key=lambda learned: learned.share, default=Learned())
 
 
 def untested(known: Learning) -> str | None:

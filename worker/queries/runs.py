@@ -8,9 +8,6 @@ from worker.project.project import Project
 from worker.records import Run
 from worker.store.runs import runs
 
-_COMPARED = 2_000
-"""The newest runs, whose task types a name without runs is compared with."""
-
 
 class RunSummary(NamedTuple):
     """A run without its texts."""
@@ -55,15 +52,6 @@ class FoundRun(NamedTuple):
     run: Run
 
 
-class StoredRuns(NamedTuple):
-    """What there is, for somebody whose filter matched nothing."""
-
-    first: date
-    last: date
-    task_types: frozenset[str]
-    """Of the newest runs."""
-
-
 def list_runs(
     project: Project,
     *,
@@ -77,15 +65,6 @@ def list_runs(
     with project.store.read() as connection:
         rows = runs.list_runs(connection, task_type=task_type, status=status, since=since, until=until, limit=limit)
     return [RunSummary._make(row[field] for field in RunSummary._fields) for row in rows]
-
-
-def stored_runs(project: Project) -> StoredRuns | None:
-    """The nights with runs and the task types of the newest ones; None where no run was ever taken in."""
-    span = night_span(project)
-    if span is None:
-        return None
-    newest = list_runs(project, limit=_COMPARED)
-    return StoredRuns(*span, frozenset(run.task_type for run in newest))
 
 
 def find_runs(project: Project, run_id: str, source: str | None = None) -> Sequence[FoundRun]:

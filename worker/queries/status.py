@@ -11,8 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.project.project import Project
+from worker.queries.alerts import DestinationStatus, destination_statuses
 from worker.queries.budgets import BudgetStatus, budgets
-from worker.queries.destinations import DestinationStatus, destination_statuses
 from worker.records import ScorerKey
 from worker.records.job import LANES
 from worker.store.budget import accounts
@@ -116,7 +116,7 @@ class EngineStatus(NamedTuple):
     @property
     def lost(self) -> int:
         """Jobs that are leased to workers which are gone."""
-        return sum(one.lost for _, one in self.by_scorer)
+        return sum(jobs.lost for _, jobs in self.by_scorer)
 
 
 class StatusReader:
@@ -144,20 +144,21 @@ class StatusReader:
     def _read(self, connection: Connection, in_force: Sequence[str]) -> EngineStatus:
         at = self._project.store.now(connection)
         day = self._project.nights.of(at)
-        open_jobs = [self._in_real_time(one) for one in progress.open_jobs(connection, at)]
+        open_jobs = [self._in_real_time(jobs) for jobs in progress.open_jobs(connection, at)]
         said = paces.readings(connection, at)
         spent = accounts.balances_by_scorer(connection, day)
         of_all, *by_rubric = budgets(self._project, connection)
-        open_batches = [one for one in batches.recent_batches(connection, at) if one.state != "done"]
+        open_batches = [batch for batch in batches.recent_batches(connection, at) if batch.state != "done"]
         alive = [
             WorkerStatus._make(row[field] for field in WorkerStatus._fields)
             for row in workers.live_workers(connection, at)
         ]
-        self._know(connection, {one.scorer_pk for one in open_jobs} | set(spent))
-        by_scorer = [(self._keys[one.scorer_pk], one) for one in open_jobs if one.scorer_pk in self._keys]
-        spent_by = [ScorerSpent(self._keys.get(pk), one) for pk, one in spent.items() if any(one)]
+        self._know(connection, {jobs.scorer_pk for jobs in open_jobs} | set(spent))
+        by_scorer = [(self._keys[jobs.scorer_pk], jobs) for jobs in open_jobs if jobs.scorer_pk in self._keys]
+        spent_by = [ScorerSpent(self._keys.get(pk), balance) for pk, balance in spent.items() if any(balance)]
         lanes = {
-            lane: progress.total_backlog([one for one in open_jobs if one.lane == lane]) for lane in _lanes(open_jobs)
+            lane: progress.total_backlog([jobs for jobs in open_jobs if jobs.lane == lane])
+            for lane in _lanes(open_jobs)
         }
         return EngineStatus(
             at=at,
@@ -167,22 +168,24 @@ class StatusReader:
             batches=open_batches,
             workers=alive,
             day=day,
-            spent=_total(one for one in spent.values()),
+            spent=_total(balance for balance in spent.values()),
             month=of_all.month,
             spent_by=spent_by,
-            capped=[one for one in by_rubric if one.usd_per_day is not None or one.usd_per_month is not None],
+            capped=[
+                budget for budget in by_rubric if budget.usd_per_day is not None or budget.usd_per_month is not None
+            ],
             destinations=destination_statuses(self._project.settings, connection),
         )
 
     def _know(self, connection: Connection, pks: set[int]) -> None:
         if new := pks - set(self._keys):
-            self._keys |= {one.pk: one.key for one in enrol.registered(connection, sorted(new))}
+            self._keys |= {entry.pk: entry.key for entry in enrol.registered(connection, sorted(new))}
 
-    def _in_real_time(self, one: OpenJobs) -> OpenJobs:
+    def _in_real_time(self, jobs: OpenJobs) -> OpenJobs:
         """Jobs are dated by the schedule's clock, which a rehearsal turns."""
-        if one.oldest_at is None:
-            return one
-        return one._replace(oldest_at=self._project.settings.clock.real(one.oldest_at))
+        if jobs.oldest_at is None:
+            return jobs
+        return jobs._replace(oldest_at=self._project.settings.clock.real(jobs.oldest_at))
 
 
 def count_live_workers(project: Project) -> int:
@@ -205,7 +208,7 @@ def batch_of(project: Project, owner: str) -> Batch | None:
 
 def _lanes(open_jobs: Sequence[OpenJobs]) -> list[str]:
     """Those that are drained, and others that hold jobs."""
-    return list(dict.fromkeys([*LANES, *(one.lane for one in open_jobs)]))
+    return list(dict.fromkeys([*LANES, *(jobs.lane for jobs in open_jobs)]))
 
 
 def _model(key: ScorerKey | None) -> str | None:
@@ -213,8 +216,12 @@ def _model(key: ScorerKey | None) -> str | None:
     return None if model is None else str(model)
 
 
-def _total(each: Iterable[AccountBalance]) -> AccountBalance:
-    return AccountBalance(*(sum(amounts) for amounts in zip(*each, strict=True))) if (each := list(each)) else NOTHING
+def _total(balances: Iterable[AccountBalance]) -> AccountBalance:
+    return (
+        AccountBalance(*(sum(amounts) for amounts in zip(*balances, strict=True)))
+        if (balances := list(balances))
+        else NOTHING
+    )
 
 
 def _models(
@@ -226,17 +233,17 @@ def _models(
 ) -> list[ModelStatus]:
     """Every model that is in force, asked, waited for or paid today."""
     jobs: dict[str, list[OpenJobs]] = defaultdict(list)
-    for key, one in by_scorer:
+    for key, open_jobs in by_scorer:
         if (model := _model(key)) is not None:
-            jobs[model].append(one)
+            jobs[model].append(open_jobs)
     spent: dict[str, list[AccountBalance]] = defaultdict(list)
-    for each in spent_by:
-        if (model := _model(each.key)) is not None:
-            spent[model].append(each.spent)
+    for account in spent_by:
+        if (model := _model(account.key)) is not None:
+            spent[model].append(account.spent)
     heard: dict[str, list[RateReading]] = defaultdict(list)
     for reading in said:
         heard[reading.model].append(reading)
-    asked = {model for model, each in heard.items() if _is_recent(each[0], at)}
+    asked = {model for model, readings in heard.items() if _is_recent(readings[0], at)}
     named = list(dict.fromkeys([*in_force, *sorted({*asked, *jobs, *spent})]))
     found = []
     for model in named:
@@ -249,15 +256,15 @@ def _model_now(
     at: datetime, model: str, heard: Sequence[RateReading], queue: Backlog, spent: AccountBalance
 ) -> ModelStatus:
     """One model, from what its processes said, the newest first."""
-    lately = [one for one in heard if _is_recent(one, at)]
+    lately = [reading for reading in heard if _is_recent(reading, at)]
     newest = heard[0] if heard else None
     is_wanted = queue.due + queue.later + queue.leased > 0
     has_trouble = newest is not None and newest.trouble is not None
     is_told = newest is not None and has_trouble and (is_wanted or at - newest.at < _TROUBLE_KEPT)
     calls, rates = _rates(lately)
-    bounds = [one.per_second for one in lately]
-    latencies = [one.latency_s for one in lately if one.latency_s is not None]
-    resumes = [one.resumes_at for one in lately if one.resumes_at is not None and one.resumes_at > at]
+    bounds = [reading.per_second for reading in lately]
+    latencies = [reading.latency_s for reading in lately if reading.latency_s is not None]
+    resumes = [reading.resumes_at for reading in lately if reading.resumes_at is not None and reading.resumes_at > at]
     return ModelStatus(
         model=model,
         server=newest.server if newest is not None else None,
@@ -265,10 +272,10 @@ def _model_now(
         calls_per_s=sum(rates.values()),
         refused=calls["refused"] / total if (total := sum(calls.values())) else None,
         failed=calls["failed"] / total if total else None,
-        in_flight=sum(one.in_flight for one in lately),
-        waiting=sum(one.waiting for one in lately),
-        limit=sum(one.limit for one in lately),
-        starts_per_s=sum(one for one in bounds if one is not None) if bounds and None not in bounds else None,
+        in_flight=sum(reading.in_flight for reading in lately),
+        waiting=sum(reading.waiting for reading in lately),
+        limit=sum(reading.limit for reading in lately),
+        starts_per_s=sum(bound for bound in bounds if bound is not None) if bounds and None not in bounds else None,
         latency_s=sum(latencies) / len(latencies) if latencies else None,
         queue=queue,
         spent=spent,
@@ -278,17 +285,17 @@ def _model_now(
     )
 
 
-def _is_recent(one: RateReading, at: datetime) -> bool:
-    return at - one.at < timedelta(seconds=RECENT_S)
+def _is_recent(reading: RateReading, at: datetime) -> bool:
+    return at - reading.at < timedelta(seconds=RECENT_S)
 
 
 def _rates(lately: Sequence[RateReading]) -> tuple[Mapping[str, int], Mapping[str, float]]:
     """Calls of the last seconds by how they ended, and how many of them a second."""
     calls, rates = defaultdict[str, int](int), defaultdict[str, float](float)
-    for one in lately:
-        seconds = max(0.5, (one.at - one.since_at).total_seconds())
+    for reading in lately:
+        seconds = max(0.5, (reading.at - reading.since_at).total_seconds())
         for name in ("answered", "refused", "failed"):
-            count = getattr(one, name)
+            count = getattr(reading, name)
             calls[name] += count
             rates[name] += count / seconds
     return calls, rates

@@ -1,19 +1,23 @@
 """Weekly points of scores, and what must be said beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from worker.core import calendar
 from worker.project.project import Project
+from worker.queries.empty import EmptyFilter, there_instead
 from worker.records import TrendPoint
 from worker.store.results import cells, counts, trends
+from worker.store.results import report as stored
 from worker.store.results.counts import MissingScoreReason as MissingScoreReason  # for those who may not see the store
 from worker.store.runs import runs
 
 _WEEK = 7
+_ALL_WEEKS = 520
+"""Ten years; `trends --weeks` takes no more."""
 _STORED = tuple(field for field in TrendPoint.model_fields if field != "coverage")
 
 
@@ -58,13 +62,60 @@ def read_points(project: Project, request: TrendsRequest) -> list[TrendPoint]:
         span = runs.night_span(connection)
         if span is None:
             return []
+        week = request.oldest_week(span[1])
+        if request.by != "task_type" and request.task_type is not None:
+            from worker.queries.segments import segment_points  # with numpy, which other requests do without
+
+            monday = calendar.nights_of_week(week)[0]
+            found = segment_points(
+                connection, monday, span[1], by=request.by, task_type=request.task_type, scorer=request.scorer
+            )
+            return [_point(row) for row in found]
         return points_since(
             connection,
-            request.oldest_week(span[1]),
+            week,
             by=request.by,
             scorer=request.scorer,
             task_type=request.task_type,
         )
+
+
+def empty_trend_filters(project: Project, request: TrendsRequest) -> list[EmptyFilter]:
+    """Why a request has no point; empty where nothing has any, or it has some."""
+    options = {"scorer": "scorers", "task_type": "task types", "weeks": "weeks"}
+    names = [name for name in options if getattr(request, name) is not None]
+
+    def points(some: Collection[str], by: str = request.by) -> list[TrendPoint]:
+        kept: dict[str, Any] = {"weeks": _ALL_WEEKS} | {name: getattr(request, name) for name in some}
+        return read_points(project, TrendsRequest(by, **kept))
+
+    def values(name: str, others: Collection[str]) -> list[str]:
+        by = "task_type" if name == "task_type" else request.by  # lines by agent have no task type
+        known = sorted({getattr(point, name.removesuffix("s")) for point in points(others, by)} - {None})
+        return [f"{known[0]} to {known[-1]}"] if known and name == "weeks" else known
+
+    def left(some: Collection[str]) -> bool:
+        return bool(points(some))
+
+    if left(names) or not left([]):
+        return []
+    return [
+        EmptyFilter(f"--{name.replace('_', '-')}", str(getattr(request, name)), options[name], there)
+        for name, there in there_instead(names, left, values)
+    ]
+
+
+def unknown_name(project: Project, request: TrendsRequest) -> EmptyFilter | None:
+    """The name in a request that no stored scorer, or no run, has; None where all are known, or nothing is stored."""
+    with project.store.read() as connection:
+        known = {name for name, _, _ in stored.scorer_names(connection).values()}
+        if request.scorer is not None and known and request.scorer not in known:
+            return EmptyFilter("--scorer", request.scorer, "scorers", sorted(known))
+        if request.task_type is not None:
+            known = runs.task_types(connection)
+            if known and request.task_type not in known:
+                return EmptyFilter("--task-type", request.task_type, "task types", sorted(known))
+    return None
 
 
 def points_since(
@@ -80,13 +131,12 @@ def points_since(
         task_type: Only this one; None for all.
     """
     rows = trends.points(connection, dimension=by, scorer_name=scorer, task_type=task_type, since_week=week)
-    return [
-        TrendPoint(
-            **{field: row[field] for field in _STORED},
-            coverage=row["scored"] / row["sampled"] if row["sampled"] else None,
-        )
-        for row in rows
-    ]
+    return [_point(dict(row)) for row in rows]
+
+
+def _point(row: Mapping[str, Any]) -> TrendPoint:
+    coverage = row["scored"] / row["sampled"] if row["sampled"] else None
+    return TrendPoint(**{field: row[field] for field in _STORED}, coverage=coverage)
 
 
 def partial_week(project: Project, points: Sequence[TrendPoint], now: datetime) -> PartialWeek | None:

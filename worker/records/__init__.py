@@ -9,8 +9,10 @@ from worker.records.judging import CACHED as CACHED
 from worker.records.judging import Ask as Ask
 from worker.records.judging import Backend as Backend
 from worker.records.judging import CriterionQuestion as CriterionQuestion
+from worker.records.judging import JudgeCall as JudgeCall
 from worker.records.judging import Judging as Judging
 from worker.records.judging import Message as Message
+from worker.records.judging import PackedJudgment as PackedJudgment
 from worker.records.judging import Question as Question
 from worker.records.judging import QuestionAnswer as QuestionAnswer
 from worker.records.judging import Reply as Reply

@@ -93,6 +93,8 @@ class Reply(Record):
     """Ids of criteria that the judge refused to decide while it decided others; they are not in `content`."""
     probabilities: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
     """By criterion, the probability 0..1 of each offered verdict, adding up to 1; empty where unknown."""
+    first_answer: str | None = None
+    """The answer before it, which was not the agreed JSON, so that the judge was asked again; None without one."""
     judging: Judging
 
 
@@ -105,3 +107,24 @@ class QuestionAnswer(NamedTuple):
 
     question: Question
     reply: Reply
+
+
+class JudgeCall(NamedTuple):
+    """A question that was put to a judge, and what came of it, readable or not."""
+
+    question: Question
+    reply: Reply | None = None
+    """None where no answer came."""
+    error: str | None = None
+    """What came instead of an answer."""
+
+
+class PackedJudgment(NamedTuple):
+    """The prompts and raw answers behind the scores of one job, as they are stored."""
+
+    static_sha: str
+    """SHA-256 hex of `static`."""
+    static: bytes
+    """What all prompts of the rubric share, stored once."""
+    body: bytes
+    """What is particular to this run, compressed."""

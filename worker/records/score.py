@@ -47,6 +47,8 @@ class Scoring(Record):
     """How the judge came to it; None for heuristics, and where no call was made."""
     answers: tuple[QuestionAnswer, ...] = ()
     """The calls that gave a verdict, to be cached; repeated samples are left out, since each is a new draw."""
+    suspicions: tuple[str, ...] = ()
+    """Kinds of prompt injection that the run is suspected of; see `core.judging.injection`."""
     overruled: "Scoring | None" = None
     """The verdict that does not count, where a second judge was called: the first one's, unless only that was readable.
     Its calls and their cost are not included in `judging`."""

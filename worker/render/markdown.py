@@ -133,7 +133,7 @@ def _foot(report: Report) -> str:
     primary = [counts for counts in report.sampled.tallies if counts.scorer == report.primary]
     scored = sum(counts.scored for counts in primary)
     drawn = scored + sum(counts.unscored + counts.failed + counts.shed + counts.pending for counts in primary)
-    parts = [f"{scored:,} of {drawn:,} sampled runs scored" if drawn else "nothing judged"]
+    parts = [f"{scored:,} of {drawn:,} sampled runs judged" if drawn else "nothing judged"]
     parts.append("counts add up" if report.sampled.reconciles else "**COUNTS DO NOT ADD UP**")
     usd = report.sampled.judging_usd
     parts.append("judging cost is unknown" if usd is None else f"judging cost {dollars(usd)}")

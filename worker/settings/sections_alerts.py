@@ -47,7 +47,8 @@ class StoreSection(Section):
     """How long things are kept."""
 
     traces_days: int = Field(default=30, ge=1)
-    """Days a run's texts and steps are kept after they were received; never pruned while undecided."""
+    """Days a run's texts and steps are kept after they were received, never pruned while undecided; a judge's prompt
+    and answer after their score."""
 
 
 class MetricsSection(Section):

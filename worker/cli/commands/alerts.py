@@ -7,7 +7,7 @@ import typer
 
 from worker.cli.context import now, project
 from worker.cli.options import Json
-from worker.cli.output import counted, say, show_json
+from worker.cli.output import counted, note, say, show_json
 from worker.cli.views.destinations import destination_lines
 from worker.errors import EXIT_DRIFT
 from worker.pipeline.decide import decide_alerts
@@ -64,16 +64,18 @@ def alerts(
         show_json({"alerts": listed, "outbox": found.outbox})
     else:
         _show(opened, found)
-    if fail_on_drift and any(alert.state == "open" for alert in found.alerts):
+    if fail_on_drift and any(alert.state == "open" for alert in found.undecided):
         raise typer.Exit(EXIT_DRIFT)
 
 
 def _show(opened: Project, found: AlertList) -> None:
-    open_now = sum(1 for alert in found.alerts if alert.urgency == "now" and alert.state == "open")
+    open_now = sum(1 for alert in found.undecided if alert.urgency == "now" and alert.state == "open")
     told = f"{counted(open_now, 'alert')} to look at now" if open_now else "nothing needs you now"
-    rest = sum(1 for alert in found.alerts if alert.urgency == "review")
+    rest = sum(1 for alert in found.undecided if alert.urgency == "review")
     missing = None if found.alerts else untested(learning(opened))
     say(told + (f", {rest:,} for the weekly review" if rest else "") + (f"; {missing}" if missing else ""))
+    if len(found.alerts) < len(found.undecided):
+        note(f"the first {len(found.alerts):,} of {len(found.undecided):,}; --limit shows more")
     for alert in found.alerts:
         say()
         say(f"[{alert.alert_id}] {alert.urgency.upper():<6} {alert.text}")
@@ -82,8 +84,8 @@ def _show(opened: Project, found: AlertList) -> None:
         finding = "" if alert.finding_id is None else f" · finding {alert.finding_id}"
         told_at = f"told {alert.raised_at:%Y-%m-%d %H:%M} UTC"
         say(f"    {state} · night {alert.night} · {told_at}{finding}{_sent(found, alert)}")
-    for one in found.destinations:
-        for index, line in enumerate(destination_lines(one, opened.settings)):
+    for destination in found.destinations:
+        for index, line in enumerate(destination_lines(destination, opened.settings)):
             say(line if index else f"\n{line}")
     if found.outbox.get("failed"):
         say(f"\n{counted(found.outbox['failed'], 'message')} nobody took; `spotcheck alerts --json` says why")

@@ -41,17 +41,23 @@ def drift(
         decide_findings(opened, decisions, muted_until=opened.nights.of(now()) + timedelta(days=nights))
     found = list_findings(opened, everything=everything)
     if as_json:
-        show_json({"findings": [finding_json(one) for one in found]})
+        show_json({"findings": [finding_json(finding) for finding in found]})
     else:
         allowed = opened.settings.alerts.false_alarms_per_year
-        count = counted(len(found), "finding") if found else none_found(opened)
+        count = counted(len(found), "finding") if found else none_found(opened) + _ended(opened)
         say(f"{count} (project budget: {allowed:g} false alarms a year)")
-        for one in found:
+        for finding in found:
             say()
-            for line in describe(one):
+            for line in describe(finding):
                 say(line)
-    if fail_on_drift and any(one.state == "open" for one in found):
+    if fail_on_drift and any(finding.state == "open" for finding in found):
         raise typer.Exit(EXIT_DRIFT)
+
+
+def _ended(opened: Project) -> str:
+    """How many findings have ended, as the end of a sentence; nothing without any."""
+    ended = len(list_findings(opened, everything=True))
+    return f"; {counted(ended, 'finding')} that ended: --all" if ended else ""
 
 
 def none_found(opened: Project) -> str:
@@ -63,26 +69,30 @@ def none_found(opened: Project) -> str:
     return f"no drift found; {missing}" if known.is_tested else missing
 
 
-def describe(one: Drift) -> list[str]:
+def describe(finding: Drift) -> list[str]:
     """A finding in words, two lines; levels in the units that `spotcheck alerts` has.
 
     Example:
         "[3] COST  refund · cost per run   $0.0126 → $0.0173 over 3 nights to 2026-11-12 (n 145)".
     """
-    where = inline(one.stream.task_type or "all task types, same mix")
-    what = alerting.kind_word(one.kind).upper()
-    figure = inline(alerting.stream_title(one.stream.scorer))
-    before, after = (alerting.format_level(one.kind, value) for value in (one.before, one.after))
-    over = counted(one.window_nights, "night") if one.window_hours is None else counted(one.window_hours, "hour")
-    state = "" if one.state == "open" else f" · {one.state}"
-    head = (
-        f"[{one.finding_id}] {what}  {where} · {figure}   {before} → {after} over {over} to {one.found_night} "
-        f"(n {one.scored}){state}"
+    where = inline(finding.stream.task_type or "all task types, same mix")
+    what = alerting.kind_word(finding.kind).upper()
+    figure = inline(alerting.stream_title(finding.stream.scorer))
+    before, after = (alerting.format_level(finding.kind, value) for value in (finding.before, finding.after))
+    over = (
+        counted(finding.window_nights, "night")
+        if finding.window_hours is None
+        else counted(finding.window_hours, "hour")
     )
-    return [head, f"    since {one.since} · {alerting.strength(one.chance_per_year)}"]
+    state = "" if finding.state == "open" else f" · {finding.state}"
+    head = (
+        f"[{finding.finding_id}] {what}  {where} · {figure}   {before} → {after} over {over} to {finding.found_night} "
+        f"(n {finding.scored}){state}"
+    )
+    return [head, f"    since {finding.since} · {alerting.strength(finding.chance_per_year)}"]
 
 
-def finding_json(one: Drift) -> dict[str, Any]:
+def finding_json(finding: Drift) -> dict[str, Any]:
     """A finding as --json shows it."""
-    fields = one.model_dump(mode="json", exclude={"stream"})
-    return {"stream": one.stream._asdict(), **fields}
+    fields = finding.model_dump(mode="json", exclude={"stream"})
+    return {"stream": finding.stream._asdict(), **fields}

@@ -22,17 +22,17 @@ def explain(run_id: RunId, source: Source = None, as_json: Json = False) -> None
                 "source": run.source,
                 "night": story.night,
                 "flags": story.flags,
-                "decisions": [one._asdict() for one in story.decisions],
+                "decisions": [decision._asdict() for decision in story.decisions],
             }
         )
         return
     say(headline(run))
-    for one in story.decisions:
-        value = "" if one.value is None else f"{one.value:.2f}"
-        at = "" if one.at is None else one.at.astimezone(opened.settings.zone).strftime("%m-%d %H:%M:%S %Z")
-        state = one.state.replace("_", " ")
-        label = one.scorer or state
-        shown = value or ("" if one.scorer is None else state)
-        say(f"  {label:<19} {shown:<9} {at:<19} {inline(one.reason or one.rationale or '')[:300]}".rstrip())
-        if one.reason and one.rationale:
-            say(f"  {'':<19} {inline(one.rationale)[:300]}")
+    for decision in story.decisions:
+        value = "" if decision.value is None else f"{decision.value:.2f}"
+        at = "" if decision.at is None else decision.at.astimezone(opened.settings.zone).strftime("%m-%d %H:%M:%S %Z")
+        state = decision.state.replace("_", " ")
+        label = decision.scorer or state
+        shown = value or ("" if decision.scorer is None else state)
+        say(f"  {label:<19} {shown:<9} {at:<19} {inline(decision.reason or decision.rationale or '')[:300]}".rstrip())
+        if decision.reason and decision.rationale:
+            say(f"  {'':<19} {inline(decision.rationale)[:300]}")

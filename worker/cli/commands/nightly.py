@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from worker.cli.commands.drift import describe, finding_json, none_found
-from worker.cli.commands.sample import nights_asked
+from worker.cli.commands.sample import nights_asked, nights_with_runs
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, night
 from worker.cli.output import counted, note, say, show_json
@@ -59,7 +59,7 @@ def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
     waited = _wait(opened, wake)
     found = finish(opened, now())
     settled = waiting - waited.still_open
-    answer = {"settled": settled, "open": waited.still_open, "findings": [finding_json(one) for one in found]}
+    answer = {"settled": settled, "open": waited.still_open, "findings": [finding_json(finding) for finding in found]}
     _answer(answer, f"{counted(settled, 'job')} settled, {waited.still_open:,} still open", as_json=as_json)
     _exit(opened, waited)
 
@@ -96,11 +96,12 @@ def nightly(
     _warn_without_judge(opened)
     strata = _draw(opened, nights)
     warn_unseen(opened, strata)
-    population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
+    population, drawn = sum(draw.population for draw in strata), sum(draw.sampled for draw in strata)
     answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
-    words = "no night is due"
-    if nights:
-        words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
+    words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
+    if not nights:
+        there = nights_with_runs(opened) if since or until else ""
+        words = f"no night is due{'; ' if there else ''}{there}"
     with progress("look at every run"):
         seen = watch(opened, now()).found
     if not wait:
@@ -114,12 +115,12 @@ def nightly(
     with progress("summarise and compare"):
         found = seen + finish(opened, now())
     _send_alerts(opened)
-    answer |= {"open": waited.still_open, "findings": [finding_json(one) for one in found]}
+    answer |= {"open": waited.still_open, "findings": [finding_json(finding) for finding in found]}
     rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
     _answer(answer, f"{words}; {rest}", as_json=as_json)
     if not as_json:
-        for one in found:
-            for line in describe(one):
+        for finding in found:
+            for line in describe(finding):
                 say(line)
         if not found and nights and not waited.still_open:
             say(none_found(opened))
@@ -149,9 +150,9 @@ def _check(opened: Project) -> None:
 def _draw(opened: Project, nights: Sequence[date]) -> list[StratumDraw]:
     strata: list[StratumDraw] = []
     with progress("draw") as bar:
-        for index, each in enumerate(nights):
+        for index, night in enumerate(nights):
             bar.set(index, len(nights))
-            strata += draw_night(opened, each, now())
+            strata += draw_night(opened, night, now())
     return strata
 
 
@@ -176,15 +177,15 @@ def _wait(opened: Project, wake: Waking) -> Waited:
 
 
 class _TroubleNotice:
-    """Says what the judge's trouble is; the same trouble again says nothing new."""
+    """Says once a command what the judge's trouble is: a server may word the same trouble anew each time."""
 
     def __init__(self) -> None:
-        self._said = ""
+        self._is_told = False
 
     def __call__(self, trouble: str) -> None:
-        if trouble != self._said:
+        if not self._is_told:
             note(f"{trouble}; trying again for {PATIENCE_S:.0f} s")
-        self._said = trouble
+        self._is_told = True
 
 
 class _Waits:

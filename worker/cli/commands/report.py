@@ -19,7 +19,8 @@ from worker.core import calendar
 from worker.core.report.model import Report
 from worker.errors import SettingsError
 from worker.project.project import Project
-from worker.queries.report.gather import ReportRequest, gather, unknown_task_type
+from worker.queries.empty import as_json as as_field
+from worker.queries.report.gather import ReportRequest, empty_report, gather, unknown_task_type
 from worker.render import html as report_html
 from worker.render import json as report_json
 from worker.render import markdown as report_markdown
@@ -62,7 +63,9 @@ def report(
     if markdown not in (None, "-"):
         _write("--markdown", Path(str(markdown)), lambda: report_markdown.render(found))
     if as_json:
-        show_json(report_json.as_json(found))
+        is_empty = found.window is not None and not found.window.runs
+        empty = empty_report(opened, asked, found.window) if found.window is not None and is_empty else []
+        show_json({**report_json.as_json(found), **as_field(empty)})
     elif markdown == "-":
         sys.stdout.write(report_markdown.render(found))
     elif page is not None or markdown is not None:
@@ -81,7 +84,7 @@ def _asked(week: str | None, since: str | None, until: str | None, task_type: st
         SettingsError: They contradict one another, or are no week or no dates.
     """
     first, last = window(since, until)
-    if any(each is not None and not _EARLIEST <= each.year <= _LATEST for each in (first, last)):
+    if any(day is not None and not _EARLIEST <= day.year <= _LATEST for day in (first, last)):
         raise SettingsError(f"no run is so old or so new; name nights from {_EARLIEST} to {_LATEST}")
     if week is None:
         return ReportRequest(first, last, task_type)

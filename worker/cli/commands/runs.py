@@ -10,9 +10,12 @@ from worker.cli.context import project
 from worker.cli.options import Json, Since, Until, near, window
 from worker.cli.output import columns, note, say, show_json
 from worker.cli.table import GAP, Table, show_table
+from worker.cli.views.empty import why_empty
 from worker.errors import SettingsError
 from worker.project.project import Project
-from worker.queries.runs import RunSummary, list_runs, stored_runs
+from worker.queries.empty import EmptyFilter, RunFilters, empty_run_filters
+from worker.queries.empty import as_json as as_field
+from worker.queries.runs import RunSummary, list_runs, night_span
 from worker.records import RunStatus
 
 Source = Annotated[str | None, typer.Option("--source", help="Where several sources use one id.")]
@@ -37,11 +40,12 @@ def runs(
         raise SettingsError(f"--status {status!r} is not known{near(status, _STATUSES)}")
     opened = project()
     rows = list_runs(opened, task_type=task_type, status=status, since=first, until=last, limit=limit)
+    empty = [] if rows else empty_run_filters(opened, RunFilters(task_type, status, first, last))
     if as_json:
-        show_json({"runs": [row._asdict() for row in rows]})
+        show_json({"runs": [row._asdict() for row in rows], **as_field(empty)})
         return
     if not rows:
-        say(_nothing(opened, task_type))
+        say(_nothing(opened, empty))
         return
     _list(rows)
     if len(rows) == limit:
@@ -105,10 +109,9 @@ def _widths(longest: Mapping[str, int], room: int | None) -> dict[str, int]:
     return widths
 
 
-def _nothing(opened: Project, task_type: str | None) -> str:
+def _nothing(opened: Project, empty: Sequence[EmptyFilter]) -> str:
     """Why a list is empty, and what to do."""
-    stored = stored_runs(opened)
-    if stored is None:
+    span = night_span(opened)
+    if span is None:
         return "no runs; take some in with spotcheck ingest"
-    hint = "" if task_type is None or task_type in stored.task_types else near(task_type, stored.task_types)
-    return f"no run matches; there are runs from {stored.first} to {stored.last}{hint}"
+    return f"no run matches; there are runs from {span[0]} to {span[1]}{why_empty(empty)}"

@@ -45,6 +45,12 @@ def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_r
     return list(nights_between(max(first, oldest), min(last, newest))) if last >= oldest else []
 
 
+def nights_with_runs(opened: Project) -> str:
+    """Which nights have runs, as a sentence's part; nothing without any."""
+    span = night_span(opened)
+    return "" if span is None else f"there are runs from {span[0]} to {span[1]}"
+
+
 def sample(
     since: Since = None,
     until: Until = None,
@@ -64,34 +70,36 @@ def sample(
     nights = nights_asked(opened, since, until, dry_run=dry_run)
     strata: list[StratumDraw] = []
     with progress("sample") as bar:
-        for index, each in enumerate(nights):
+        for index, night in enumerate(nights):
             bar.set(index, len(nights))
             if dry_run:
                 with opened.store.read() as connection:
-                    strata += [plan for plan, _ in plan_night(opened.settings.sampling, connection, each, rate)]
+                    strata += [plan for plan, _ in plan_night(opened.settings.sampling, connection, night, rate)]
             else:
-                strata += draw_night(opened, each, now(), rate=rate)
+                strata += draw_night(opened, night, now(), rate=rate)
     warn_unseen(opened, strata)
     cost = estimate_cost.of_strata(opened, strata)
     if as_json:
         window = {"since": nights[0], "until": nights[-1]} if nights else None
-        show_json({"window": window, "strata": [_row(one) for one in strata], **_costs(cost)})
+        show_json({"window": window, "strata": [_row(draw) for draw in strata], **_costs(cost)})
         return
     if not nights:
         say("no night is due; name some that hold runs with --since and --until")
+        if there := nights_with_runs(opened):
+            say(there)
         return
     _show(nights, strata, _money(opened, cost), dry_run=dry_run)
 
 
-def _row(one: StratumDraw) -> dict[str, Any]:
+def _row(draw: StratumDraw) -> dict[str, Any]:
     return {
-        "night": one.night,
-        "task_type": one.stratum.task_type,
-        "flagged": one.stratum.flagged,
-        "population": one.population,
-        "sampled": one.sampled,
-        "inclusion_probability": one.inclusion_probability,
-        "why": one.why,
+        "night": draw.night,
+        "task_type": draw.stratum.task_type,
+        "flagged": draw.stratum.flagged,
+        "population": draw.population,
+        "sampled": draw.sampled,
+        "inclusion_probability": draw.inclusion_probability,
+        "why": draw.why,
     }
 
 
@@ -115,14 +123,14 @@ def _money(opened: Project, cost: Cost) -> str:
 
 
 def _show(nights: Sequence[date], strata: Sequence[StratumDraw], money: str, *, dry_run: bool) -> None:
-    population, drawn = sum(one.population for one in strata), sum(one.sampled for one in strata)
+    population, drawn = sum(draw.population for draw in strata), sum(draw.sampled for draw in strata)
     verb = "would be drawn" if dry_run else "drawn"
     say(f"{drawn:,} of {counted(population, 'run')} {verb} over {counted(len(nights), 'night')}; {money}")
     by_stratum: dict[tuple[str, bool], list[int]] = {}
-    for one in strata:
-        row = by_stratum.setdefault((one.stratum.task_type, one.stratum.flagged), [0, 0])
-        row[0] += one.population
-        row[1] += one.sampled
+    for draw in strata:
+        row = by_stratum.setdefault((draw.stratum.task_type, draw.stratum.flagged), [0, 0])
+        row[0] += draw.population
+        row[1] += draw.sampled
     table = Table(["task type", "flagged", "runs", "drawn", "share"])
     for (task_type, flagged), (size, sampled) in sorted(by_stratum.items()):
         share = f"{sampled / size:.1%}" if size else ""

@@ -11,19 +11,33 @@ import typer
 
 from worker.cli.context import now, project
 from worker.cli.files import DISK_FULL, is_full, replacing
-from worker.cli.options import Json, near
-from worker.cli.output import columns, counted, inline, plain, say, show_json
+from worker.cli.options import Json
+from worker.cli.output import columns, counted, inline, note, plain, say, show_json
 from worker.cli.views import chart, trends_table
+from worker.cli.views.empty import meant, why_empty
 from worker.cli.views.trends_table import TableNotes
 from worker.core.stats.trend import DIMENSIONS
 from worker.errors import ExportError, SettingsError
 from worker.project.project import Project
+from worker.queries.empty import EmptyFilter
+from worker.queries.empty import as_json as as_field
 from worker.queries.findings import list_findings
-from worker.queries.trends import MissingScoreReason, TrendsRequest, missing_scores, partial_week, read_points
+from worker.queries.trends import (
+    MissingScoreReason,
+    TrendsRequest,
+    empty_trend_filters,
+    missing_scores,
+    partial_week,
+    read_points,
+    unknown_name,
+)
 from worker.records import TrendPoint
 
 FIELDS = tuple(TrendPoint.model_fields)
+_FORMS = ("table", "json", "csv", "png")
 _PNG = Path("trends.png")
+_MOST = 20
+"""Names that a message lists."""
 _NONE = "no trend yet: take runs in (spotcheck ingest), then score nights (spotcheck nightly --wait)"
 _FORMULA = tuple("=+-@＝＋－＠")  # spreadsheets fold the wide ones
 
@@ -48,20 +62,20 @@ def trends(
     """
     form = "json" if as_json else form
     if by not in DIMENSIONS:
-        raise SettingsError(f"--by {by!r} is not known; use {', '.join(DIMENSIONS)}")
-    if form not in ("table", "json", "csv", "png"):
-        raise SettingsError(f"--format {form!r} is not known; use table, json, csv or png")
+        raise SettingsError(f"--by {by!r} is not known; use {', '.join(DIMENSIONS)}{meant(by, DIMENSIONS)}")
+    if form not in _FORMS:
+        raise SettingsError(f"--format {form!r} is not known; use table, json, csv or png{meant(form, _FORMS)}")
     if output is not None and form not in ("csv", "png"):
         raise SettingsError(f"--output is for csv and png, not {form}; redirect the others with >")
     opened = project()
     request = TrendsRequest(by, scorer, task_type, weeks)
     points = read_points(opened, request)
-    why = None if points else _why(missing_scores(opened, request).values())
-    if not points and not why:
-        _check_names(opened, request)
+    why, empty = ("", ()) if points else _why_none(opened, request)
     if form == "json":
-        show_json({"points": [point.model_dump() for point in points]})
+        show_json({"points": [point.model_dump() for point in points], **as_field(empty)})
         return
+    if form == "csv" and why:
+        note(why)
     if not criteria:
         points = [point for point in points if point.criterion is None]
     try:
@@ -106,6 +120,19 @@ def _show(
             say(line)
 
 
+def _why_none(opened: Project, request: TrendsRequest) -> tuple[str, Sequence[EmptyFilter]]:
+    """Why a request has no point, in words, and the filters that are responsible.
+
+    Raises:
+        SettingsError: A name in it is mistyped.
+    """
+    if waits := _why(missing_scores(opened, request).values()):
+        return waits, ()
+    _check_names(opened, request)
+    empty = empty_trend_filters(opened, request)
+    return f"no trend matches{why_empty(empty)}" if empty else "", empty
+
+
 def _why(reasons: Collection[MissingScoreReason]) -> str:
     """Why there is no score, in words; empty when nothing is known.
 
@@ -131,17 +158,16 @@ def _why(reasons: Collection[MissingScoreReason]) -> str:
 
 
 def _check_names(opened: Project, request: TrendsRequest) -> None:
-    """A name that has no points because it is mistyped.
+    """A name that is mistyped.
 
     Raises:
-        SettingsError: Says what was probably meant.
+        SettingsError: Says what there is, and what was probably meant.
     """
-    everything = read_points(opened, request._replace(scorer=None, task_type=None))
-    for option, field in (("--scorer", "scorer"), ("--task-type", "task_type")):
-        name = getattr(request, field)
-        known = {value for point in everything if (value := getattr(point, field)) is not None}
-        if name is not None and known and name not in known:
-            raise SettingsError(f"{option} {name!r} has no scores in these weeks{near(name, known)}")
+    if unknown := unknown_name(opened, request):
+        there = f"{unknown.noun} here: {inline(', '.join(unknown.there_are[:_MOST]))}"
+        raise SettingsError(
+            f"{unknown.option} {unknown.value!r} has no scores, {there}{meant(unknown.value, unknown.there_are)}"
+        )
 
 
 def _csv(points: Sequence[dict[str, Any]], output: Path | None) -> None:

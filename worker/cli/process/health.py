@@ -65,7 +65,7 @@ def check(environ: Mapping[str, str], lanes: Sequence[str], minutes: float = MIN
 
 def _beat(found: StoreHealth, clock: Clock) -> LaneVerdict:
     late_s = max(_TICKS * clock.beat_s(TICK_S), _TICKS_LEAST_S)
-    is_heard = any("control" in one.lanes for one in found.workers)
+    is_heard = any("control" in worker.lanes for worker in found.workers)
     hint = "look at beat, and at the broker" if is_heard else "no worker of the control lane is alive to hear it"
     if found.last_tick is None:
         return LaneVerdict("beat", _BAD, f"no tick was ever handled; {hint}")
@@ -76,7 +76,7 @@ def _beat(found: StoreHealth, clock: Clock) -> LaneVerdict:
 
 
 def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> LaneVerdict:
-    serving = [one for one in found.workers if LANES[lane] in one.lanes]
+    serving = [worker for worker in found.workers if LANES[lane] in worker.lanes]
     if not serving:
         return LaneVerdict(lane, _BAD, f"no live worker was seen for {health.ALIVE_S:.0f} s")
     workers = f"{len(serving)} worker{'' if len(serving) == 1 else 's'}"
@@ -92,7 +92,7 @@ def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> Lane
     turn = "no turn yet" if work.turn_at is None else f"last turn {_ago(found.now, work.turn_at)}"
     if work.due and not is_held:
         # whatever came last: a touch, the work itself, or the oldest worker's start
-        touched = [work.held_until, work.turn_at, min(one.started_at for one in serving)]
+        touched = [work.held_until, work.turn_at, min(worker.started_at for worker in serving)]
         due_since = [at for at in (work.made_at and clock.real(work.made_at), work.free_since) if at is not None]
         quiet_since = max([at for at in touched if at is not None] + [min(due_since)])
         if found.now - quiet_since > timedelta(minutes=minutes):
@@ -129,12 +129,12 @@ def tell(told: Sequence[LaneVerdict], *, as_json: bool) -> int:
     Returns:
         The exit code: 1 when a lane is unhealthy.
     """
-    worst = next(state for state in (_BAD, _FAIR, _GOOD) if state in {one.state for one in told})
+    worst = next(state for state in (_BAD, _FAIR, _GOOD) if state in {verdict.state for verdict in told})
     if as_json:
-        line = json.dumps({"state": worst, "lanes": [one._asdict() for one in told]}, ensure_ascii=False)
+        line = json.dumps({"state": worst, "lanes": [verdict._asdict() for verdict in told]}, ensure_ascii=False)
     else:
-        shown = [one for one in told if one.state == worst]
-        line = f"{worst}: " + "; ".join(f"{one.lane}: {one.why}" for one in shown)
+        shown = [verdict for verdict in told if verdict.state == worst]
+        line = f"{worst}: " + "; ".join(f"{verdict.lane}: {verdict.why}" for verdict in shown)
     sys.stdout.write("".join(char if char.isprintable() else " " for char in line) + "\n")
     sys.stdout.flush()
     return 1 if worst == _BAD else 0

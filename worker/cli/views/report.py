@@ -63,31 +63,38 @@ def _wrapped(text: str, width: int, lead: str) -> list[str]:
 
 
 def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
-    one = change.drift
-    today = report.window.until if report.window else one.found_night
+    drift = change.drift
+    today = report.window.until if report.window else drift.found_night
     said = "".join(story.headline(change, report.primary))
     yield from _wrapped(
-        f"{kind_word(one.kind).upper()}  {said} since {story.since_day(one, today)}", wide, f"[{one.finding_id}] "
+        f"{kind_word(drift.kind).upper()}  {said} since {story.since_day(drift, today)}", wide, f"[{drift.finding_id}] "
     )
-    found = story.raised_by(change) or f"found {story.alarm_window(one)}"
-    rare = strength(one.chance_per_year)
-    parts = [f"n {story.scored_behind(change):,}", f"{found} ({day(one.found_night)})", rare, story.persistence(change)]
-    parts += ["" if one.state == "open" else one.state]
+    found = story.raised_by(change) or f"found {story.alarm_window(drift)}"
+    rare = strength(drift.chance_per_year)
+    parts = [
+        f"n {story.scored_behind(change):,}",
+        f"{found} ({day(drift.found_night)})",
+        rare,
+        story.persistence(change),
+    ]
+    parts += ["" if drift.state == "open" else drift.state]
     yield from _wrapped(" · ".join(part for part in parts if part), wide, "    ")
     also = "".join(story.also_seen_in(change, report.changes))
     if also:
         yield from _wrapped(f"also seen in: {also}", wide, "    ")
-    for each in change.differs.found[:1]:
-        yield from _wrapped(f"differs: {_contrast(each, change.bad_means, one.stream.task_type is None)}", wide, "    ")
+    for contrast in change.differs.found[:1]:
+        yield from _wrapped(
+            f"differs: {_contrast(contrast, change.bad_means, drift.stream.task_type is None)}", wide, "    "
+        )
     if change.worst:
         yield from _wrapped("read: spotcheck show " + " · ".join(ref.run_id for ref in change.worst), wide, "    ")
 
 
-def _contrast(one: Contrast, means: str, has_place: bool) -> str:
-    where = f"in {one.task_type}, " if has_place and one.task_type is not None else ""
+def _contrast(contrast: Contrast, means: str, has_place: bool) -> str:
+    where = f"in {contrast.task_type}, " if has_place and contrast.task_type is not None else ""
     return (
-        f"{where}{one.kind} {one.name}: {percent(one.share_with)} of {one.n_with:,} runs {means}, "
-        f"of {one.n_without:,} others {percent(one.share_without)}; p {p_value(one.p)} corrected"
+        f"{where}{contrast.kind} {contrast.name}: {percent(contrast.share_with)} of {contrast.n_with:,} runs {means}, "
+        f"of {contrast.n_without:,} others {percent(contrast.share_without)}; p {p_value(contrast.p)} corrected"
     )
 
 
@@ -96,7 +103,7 @@ def _outcomes(report: Report, width: int | None) -> Iterator[str]:
         return
     longest = max(len(group.task_type or "") for group in report.groups)
     name_width = max(_NAME[0], min(longest, _NAME[1], _WIDTH if width is None else width - 60))
-    cost = {one.task_type: one.cost[-1].value for one in report.operations if one.cost}
+    cost = {task.task_type: task.cost[-1].value for task in report.operations if task.cost}
     yield ""
     yield (
         f"{'task type':<{name_width}} {'runs':>8} {'good':>15} {'poor':>5} {'aborted':>7} {'errored':>7} {'n':>5} a run"
@@ -110,7 +117,7 @@ def _outcomes(report: Report, width: int | None) -> Iterator[str]:
         if group.good.low is not None and group.good.high is not None:
             part = group.completed / group.runs
             ends = (group.good.low, group.good.high)
-            low, high = (percent(part * each, digits=0).removesuffix(" %") for each in ends)
+            low, high = (percent(part * end, digits=0).removesuffix(" %") for end in ends)
             good, poor = f"{percent(shares['good'], digits=0)} [{low}–{high}]", percent(shares["poor"], digits=0)
         usd = cost.get(group.task_type or "")
         yield (
@@ -126,8 +133,8 @@ def _common(report: Report, wide: int) -> Iterator[str]:
         return
     yield ""
     yield f"bad runs have in common ({report.common.bad:,} of {report.common.runs:,} scored runs are below 0.5):"
-    for one in report.common.found[:_FACTS]:
-        yield from _wrapped(_contrast(one, "are bad", has_place=True), wide, "  ")
+    for contrast in report.common.found[:_FACTS]:
+        yield from _wrapped(_contrast(contrast, "are bad", has_place=True), wide, "  ")
 
 
 def _worst(report: Report, width: int | None) -> Iterator[str]:
@@ -146,12 +153,12 @@ def _worst(report: Report, width: int | None) -> Iterator[str]:
 
 
 def _foot(report: Report) -> str:
-    primary = [one for one in report.sampled.tallies if one.scorer == report.primary]
-    scored = sum(one.scored for one in primary)
-    drawn = scored + sum(one.unscored + one.failed + one.shed + one.pending for one in primary)
-    said = [f"{scored:,} of {drawn:,} sampled runs scored" if drawn else "nothing judged"]
+    primary = [tally for tally in report.sampled.tallies if tally.scorer == report.primary]
+    scored = sum(tally.scored for tally in primary)
+    drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in primary)
+    said = [f"{scored:,} of {drawn:,} sampled runs judged" if drawn else "nothing judged"]
     said.append("every ended run accounted for" if report.sampled.reconciles else "COUNTS DO NOT RECONCILE")
-    models = ", ".join(one.model for one in report.sampled.judged)
+    models = ", ".join(judge.model for judge in report.sampled.judged)
     usd = report.sampled.judging_usd
     cost = "an unknown price" if usd is None else dollars(usd)
     said.append(f"judging cost {cost} ({models})" if models else "no judge")

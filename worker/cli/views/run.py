@@ -21,10 +21,14 @@ def find_run(opened: Project, run_id: str, source: str | None) -> FoundRun:
         SettingsError: There is none, or several sources have one of this id.
     """
     found = find_runs(opened, run_id, source)
+    elsewhere = find_runs(opened, run_id) if source is not None and not found else ()
+    if elsewhere:
+        names = ", ".join(sorted({one.run.source for one in elsewhere}))
+        raise SettingsError(f"--source {source!r} has no run {run_id!r}; it is known from {inline(names)}")
     if not found:
         raise SettingsError(f"there is no run {run_id!r}; list them with spotcheck runs")
     if len(found) > 1:
-        names = ", ".join(sorted(one.run.source for one in found))
+        names = ", ".join(sorted(stored.run.source for stored in found))
         raise SettingsError(f"run {run_id!r} is known from several sources ({names}); name one with --source")
     return found[0]
 

@@ -10,6 +10,7 @@ from worker.cli.views import columns, status_engine
 from worker.cli.views.status_engine import Part
 from worker.project.project import Project
 from worker.queries.counts import TERMS, CountWindow, NightCounts
+from worker.queries.empty import as_json as as_field
 from worker.queries.status import EngineStatus
 from worker.records import ScorerKey
 
@@ -25,6 +26,7 @@ def answer(opened: Project, counted: CountWindow, engine: EngineStatus) -> dict[
         "totals": counted.totals,
         "reconciles": counted.reconciles,
         **status_engine.answer(engine, opened.settings),
+        **as_field(counted.empty),
     }
 
 
@@ -33,7 +35,8 @@ def count_parts(counted: CountWindow, room: int | None) -> Iterator[Part]:
     verdict = "every ended run is accounted for" if counted.reconciles else "COUNTS DO NOT RECONCILE"
     yield f"nights {counted.first} to {counted.last}: {verdict}"
     if not counted.rows:
-        yield "no runs in this window"
+        there = counted.span if counted.empty else None
+        yield "no runs in this window" + (f"; there are runs from {there[0]} to {there[1]}" if there else "")
     yield from _tables(counted.rows, counted.keys, room)
     if undrawn := counted.pending_undrawn:
         yield f"pending: {undrawn:,} of nights that are not drawn yet"
@@ -64,8 +67,8 @@ def _told_apart(
 ) -> dict[tuple[str, str], str]:
     """A name for each series: the scorer's; of several with the model, or the version where that is the same."""
     names = {}
-    for name, own in itertools.groupby(series, key=lambda key: key[0]):
-        keys = list(own)
+    for name, group in itertools.groupby(series, key=lambda key: key[0]):
+        keys = list(group)
         models = [_model(known.get(key)) for key in keys]
         is_by_model = len(set(models)) == len(keys)
         for key, model in zip(keys, models, strict=True):

@@ -42,9 +42,9 @@ def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[P
     names = ", ".join(f"{worker.name} ({_lanes(worker.lanes)})" for worker in now.workers)
     yield f"workers {names}" if now.workers else "workers none seen alive; start one: spotcheck worker"
     yield from (f"  {worker.name}: {inline(worker.trouble)}" for worker in now.workers if worker.trouble)
-    for one in now.destinations:
-        if one.waiting or one.trouble is not None:
-            yield from destination_lines(one, settings)
+    for destination in now.destinations:
+        if destination.waiting or destination.trouble is not None:
+            yield from destination_lines(destination, settings)
     yield from _money_lines(now, settings)
 
 
@@ -142,16 +142,20 @@ def _money_lines(now: EngineStatus, settings: Settings) -> Iterator[str]:
     yield _account("today", now.spent, judge.budget_usd_per_day)
     if judge.budget_usd_per_month is not None:
         yield _account("this month", now.month, judge.budget_usd_per_month)
-    for own in now.capped:
-        day = [] if own.usd_per_day is None else [f"{usd(own.today.spent_usd)} of ${own.usd_per_day:,.2f} today"]
-        month = (
-            [] if own.usd_per_month is None else [f"{usd(own.month.spent_usd)} of ${own.usd_per_month:,.2f} this month"]
+    for budget in now.capped:
+        day = (
+            [] if budget.usd_per_day is None else [f"{usd(budget.today.spent_usd)} of ${budget.usd_per_day:,.2f} today"]
         )
-        yield f"  {inline(own.rubric or '')} {', '.join([*day, *month])}"
-    each = sorted(now.spent_by, key=lambda one: -one.spent.spent_usd)
-    if len(each) > 1:
-        keys = [one.key for one in each]
-        told = [f"{_scorer(one.key, keys)} {usd(one.spent.spent_usd)}" for one in each]
+        month = (
+            []
+            if budget.usd_per_month is None
+            else [f"{usd(budget.month.spent_usd)} of ${budget.usd_per_month:,.2f} this month"]
+        )
+        yield f"  {inline(budget.rubric or '')} {', '.join([*day, *month])}"
+    accounts = sorted(now.spent_by, key=lambda account: -account.spent.spent_usd)
+    if len(accounts) > 1:
+        keys = [account.key for account in accounts]
+        told = [f"{_scorer(account.key, keys)} {usd(account.spent.spent_usd)}" for account in accounts]
         yield f"  {' · '.join(told)}"
 
 
@@ -165,10 +169,10 @@ def _scorer(key: ScorerKey | None, all_keys: list[ScorerKey | None]) -> str:
     """A scorer's name; of several of one name with the model, or the version where that is the same."""
     if key is None:
         return "(before accounts by scorer)"
-    same = [one for one in all_keys if one is not None and one.name == key.name]
+    same = [other for other in all_keys if other is not None and other.name == key.name]
     if len(same) == 1:
         return inline(key.name)
-    models = [one.spec.get("model") for one in same]
+    models = [other.spec.get("model") for other in same]
     return inline(f"{key.name} {_short(str(models[same.index(key)])) if len(set(models)) == len(same) else key.series}")
 
 
@@ -217,16 +221,17 @@ def answer(now: EngineStatus, settings: Settings) -> dict[str, Any]:
             "cap_usd": judge.budget_usd_per_day,
             "month": {**now.month._asdict(), "cap_usd": judge.budget_usd_per_month},
             "rubrics": [
-                one._asdict() | {"today": one.today._asdict(), "month": one.month._asdict()} for one in now.capped
+                budget._asdict() | {"today": budget.today._asdict(), "month": budget.month._asdict()}
+                for budget in now.capped
             ],
             "by_scorer": [
                 {
-                    "scorer": None if one.key is None else one.key.name,
-                    "scorer_version": None if one.key is None else one.key.series,
-                    "model": None if one.key is None else one.key.spec.get("model"),
-                    **one.spent._asdict(),
+                    "scorer": None if account.key is None else account.key.name,
+                    "scorer_version": None if account.key is None else account.key.series,
+                    "model": None if account.key is None else account.key.spec.get("model"),
+                    **account.spent._asdict(),
                 }
-                for one in now.spent_by
+                for account in now.spent_by
             ],
         },
     }

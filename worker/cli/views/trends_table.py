@@ -53,12 +53,13 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
     by_scorer: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for point in points:
         by_scorer[point["scorer"], point["criterion"] or "", point["scorer_version"]].append(point)
-    for scorer, own in by_scorer.items():
-        found = list(_scored(own, by))
+    for scorer, of_scorer in by_scorer.items():
+        found = list(_scored(of_scorer, by))
         if found:
             blocks[scorer] = found
         else:
-            unscored[scorer] = sum(point["unscored"] for point in own if point["task_type"] is None)
+            whole = [point for point in of_scorer if point["task_type"] is None and point.get("segment") is None]
+            unscored[scorer] = sum(point["unscored"] for point in whole or of_scorer)
     weeks = sorted({point["week"] for point in points})
     shown, name_width = _room([line for block in blocks.values() for line in block], weeks, width or _PIPE)
     is_open = beside.findings_open

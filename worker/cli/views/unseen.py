@@ -18,7 +18,7 @@ def warn_unseen(opened: Project, strata: Sequence[StratumDraw]) -> None:
     """
     policy = opened.settings
     named = {"sampling.task_types": policy.sampling.task_types, "scoring.schemas": policy.scoring.schemas}
-    seen = {one.stratum.task_type for one in strata}
+    seen = {draw.stratum.task_type for draw in strata}
     if all(name in seen for names in named.values() for name in names):
         return
     known = task_types(opened)

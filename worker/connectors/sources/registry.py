@@ -1,5 +1,6 @@
 """The sources there are, and which of them a stream is for."""
 
+import difflib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import IO
@@ -26,10 +27,13 @@ def check(form: str) -> None:
     """Refuse a format that no source has.
 
     Raises:
-        SettingsError: Says which there are.
+        SettingsError: Says which there are, and what was probably meant.
     """
-    if form != AUTO and form not in (source.name for source in SOURCES):
-        raise SettingsError(f"--format {form!r} is not known; use {formats()}")
+    known = [AUTO, *(source.name for source in SOURCES)]
+    if form not in known:
+        close = difflib.get_close_matches(form, known, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise SettingsError(f"--format {form!r} is not known; use {formats()}{meant}")
 
 
 def read(stream: IO[bytes], form: str, *, now: datetime, limits: IntakeSection) -> Iterator[Accepted | Rejected]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from worker.jobs.outcome import settled
+from worker.jobs.outcome import judgment_of, settled
 from worker.jobs.queue import ClaimedJob
 from worker.jobs.reply_cache import can_reuse, key_of, unpack
 from worker.project.project import Project
+from worker.records import JudgeCall
 from worker.scorers.rubric.questions import Prepared
 from worker.scorers.rubric.scorer import RubricScorer
 from worker.store.queue import replies
@@ -55,5 +56,7 @@ def look_up(project: Project, ready: Sequence[tuple[ClaimedJob, Prepared]]) -> C
         if work.scorer.builder.second_questions(prepared, scoring):
             doubtful[work.job.pk] = work.job
         else:
-            done[work.job.pk] = settled(work.job, work.run, work.scorer.key, scoring)
+            calls = [JudgeCall(*pair) for pair in zip(prepared.questions, readable, strict=True)]
+            judgment = judgment_of(work.scorer, work.run, calls, scoring)
+            done[work.job.pk] = settled(work.job, work.run, work.scorer.key, scoring)._replace(judgment=judgment)
     return CachedJobs(done, doubtful)

@@ -17,7 +17,7 @@ from worker.jobs.queue import answers_of
 from worker.judge.batch_api import BatchServer, BatchStatus
 from worker.judge.capabilities import CapabilityPlan
 from worker.judge.wire.protocol import Wire
-from worker.store.queue import failed_attempts, replies, settling
+from worker.store.queue import failed_attempts, judgments, replies, settling
 from worker.store.queue.batches import HOLD_S
 
 log = logging.getLogger("spotcheck")
@@ -85,6 +85,7 @@ class BatchCollector:
                 look_at=now + timedelta(seconds=HOLD_S),
             )
             replies.put_many(connection, answers_of([*read.settled, *read.doubtful]), now)
+            judgments.put_statics(connection, (outcome.judgment for outcome in read.settled), now)
         held.done += DrainResult(retried=len(read.again) + len(read.wasted) + len(read.doubtful))
         held.count(counted)
 

@@ -7,13 +7,13 @@ import orjson
 
 from worker.errors import JudgeError, VerdictUnreadable
 from worker.jobs.batch.file import BatchOutput, BatchRowOut, custom_id, in_batch
-from worker.jobs.outcome import failed, settled, settled_without
+from worker.jobs.outcome import failed, judgment_of, settled, settled_without
 from worker.jobs.queue import ClaimedJob
 from worker.jobs.reply_cache import answers_to_keep, can_reuse
 from worker.judge.capabilities import CapabilityPlan
 from worker.judge.failures import error_for, read_complaint
 from worker.judge.wire.protocol import NoCompletion, Price, Wire
-from worker.records import Judging, Question, Reply, Scoring
+from worker.records import JudgeCall, Judging, Question, Reply, Scoring
 from worker.scorers.rubric.scorer import RubricScorer
 from worker.store.queue.failed_attempts import FailedAttemptCost
 from worker.store.queue.job import Job
@@ -90,6 +90,7 @@ def _read_job(work: ClaimedJob, answers: BatchOutput, result: Read, read_row: _R
         result.settled.append(settled(job, run, scorer.key, prepared))
         return
     replies: list[Reply] = []
+    calls: list[JudgeCall] = []
     has_failed = was_billed = False
     for index, question in enumerate(prepared.questions):
         row = answers.get(custom_id(job, run, index))
@@ -97,9 +98,12 @@ def _read_job(work: ClaimedJob, answers: BatchOutput, result: Read, read_row: _R
         match reply:
             case Reply():
                 replies.append(reply)
+                calls.append(JudgeCall(question, reply))
                 result.judgings.append(reply.judging)
             case VerdictUnreadable() if reply.reason != "bad_request":  # which may be about a parameter: asked again
-                result.settled.append(settled_without(job, run, scorer.key, reply.reason, was_called=False))
+                calls.append(JudgeCall(question, error=str(reply)))
+                without = settled_without(job, run, scorer.key, reply.reason, was_called=False)
+                result.settled.append(without._replace(judgment=judgment_of(scorer, run, calls)))
                 return
             case _:
                 has_failed = True
@@ -109,7 +113,7 @@ def _read_job(work: ClaimedJob, answers: BatchOutput, result: Read, read_row: _R
         return
     scoring = scorer.reader.read(prepared, replies)
     answers_kept = answers_to_keep(server, scoring) if server is not None and can_reuse(job) else {}
-    outcome = settled(job, run, scorer.key, scoring)
+    outcome = settled(job, run, scorer.key, scoring)._replace(judgment=judgment_of(scorer, run, calls, scoring))
     if scorer.builder.second_questions(prepared, scoring):
         cost_usd = job.reserved_usd if outcome.cost_usd is None else outcome.cost_usd
         result.doubtful.append(FailedAttemptCost(job, cost_usd, answers_kept))

@@ -48,28 +48,29 @@ _ITSELF = ("flag", "status", "input")
 def changes_of(connection: Connection, window: Window, task_type: str | None, names: Names) -> tuple[Change, ...]:
     """The findings of the window, and older ones that nobody has settled; newest first."""
     found = [
-        one
-        for one in findings.list_findings(connection, everything=True)
-        if one.found_night <= window.until
-        and (one.found_night >= window.since or one.state in findings.OPEN_STATES)
-        and task_type in (None, one.stream.task_type)
+        finding
+        for finding in findings.list_findings(connection, everything=True)
+        if finding.found_night <= window.until
+        and (finding.found_night >= window.since or finding.state in findings.OPEN_STATES)
+        and task_type in (None, finding.stream.task_type)
     ][:MOST_CHANGES]
     changes = [
-        _change(connection, one, window, names, is_explained=place < MOST_EXPLAINED) for place, one in enumerate(found)
+        _change(connection, finding, window, names, is_explained=place < MOST_EXPLAINED)
+        for place, finding in enumerate(found)
     ]
     series = {(name, version): pk for pk, (name, version, _) in names.items()}
     return group_changes(with_levels(connection, changes, window.until, series))
 
 
-def _change(connection: Connection, one: Drift, window: Window, names: Names, *, is_explained: bool) -> Change:
-    is_new = one.found_night >= window.since
-    until = min(window.until, one.since + timedelta(days=REACH_NIGHTS))
-    bad = _bad(one.stream.scorer)
+def _change(connection: Connection, finding: Drift, window: Window, names: Names, *, is_explained: bool) -> Change:
+    is_new = finding.found_night >= window.since
+    until = min(window.until, finding.since + timedelta(days=REACH_NIGHTS))
+    bad = _bad(finding.stream.scorer)
     if not is_explained:
-        return Change(one, is_new, NO_CONTRASTS, "", ())
+        return Change(finding, is_new, NO_CONTRASTS, "", ())
     if bad is None:
-        return Change(one, is_new, *_of_scores(connection, one, until, names))
-    return Change(one, is_new, *_of_all_runs(connection, one, until, bad))
+        return Change(finding, is_new, *_of_scores(connection, finding, until, names))
+    return Change(finding, is_new, *_of_all_runs(connection, finding, until, bad))
 
 
 def _bad(scorer: str) -> _Bad | None:
@@ -86,31 +87,31 @@ def _bad(scorer: str) -> _Bad | None:
 
 
 def _of_scores(
-    connection: Connection, one: Drift, until: date, names: Names
+    connection: Connection, finding: Drift, until: date, names: Names
 ) -> tuple[Contrasts, str, tuple[RunRef, ...]]:
-    stream = one.stream
+    stream = finding.stream
     pks = [pk for pk, (name, series, _) in names.items() if (name, series) == (stream.scorer, stream.scorer_version)]
     is_judge = any(names[pk][2] == "judge" for pk in pks)
     limit, means = (GOOD_FROM, f"scored below {GOOD_FROM:g}") if is_judge else (1.0, "scored below 1")
-    since = one.since - timedelta(days=BEFORE_NIGHTS)
+    since = finding.since - timedelta(days=BEFORE_NIGHTS)
     rows = stored.scored_facts(connection, since, until, pks, stream.task_type, limit=4 * MOST_RUNS)
     found = contrasts(seen(row, is_bad=row.figure is not None and row.figure < limit) for row in rows)
-    lowest = stored.lowest_scored(connection, one.since, until, pks, stream.task_type, WORST)
+    lowest = stored.lowest_scored(connection, finding.since, until, pks, stream.task_type, WORST)
     return found, means, _refs(connection, lowest)
 
 
 def _of_all_runs(
-    connection: Connection, one: Drift, until: date, bad: _Bad
+    connection: Connection, finding: Drift, until: date, bad: _Bad
 ) -> tuple[Contrasts, str, tuple[RunRef, ...]]:
-    task_type, tool = one.stream.task_type, one.stream.scorer.partition(":")[2]
-    since = one.since - timedelta(days=BEFORE_NIGHTS)
-    before = stored.run_facts(connection, since, one.since - timedelta(days=1), task_type, bad.figure, MOST_RUNS)
-    after = stored.run_facts(connection, one.since, until, task_type, bad.figure, MOST_RUNS)
-    is_bad, counts = _judge_of(one.stream.scorer, tool, before)
+    task_type, tool = finding.stream.task_type, finding.stream.scorer.partition(":")[2]
+    since = finding.since - timedelta(days=BEFORE_NIGHTS)
+    before = stored.run_facts(connection, since, finding.since - timedelta(days=1), task_type, bad.figure, MOST_RUNS)
+    after = stored.run_facts(connection, finding.since, until, task_type, bad.figure, MOST_RUNS)
+    is_bad, counts = _judge_of(finding.stream.scorer, tool, before)
     rows = [row for row in (*before, *after) if counts(row)]
     found = contrasts((seen(row, is_bad=is_bad(row)) for row in rows), ignore=bad.ignore)
     if bad.figure is not None:
-        worst = stored.highest(connection, one.since, until, task_type, bad.figure, WORST)
+        worst = stored.highest(connection, finding.since, until, task_type, bad.figure, WORST)
         return found, bad.means, _refs(connection, worst)
     chosen: list[tuple[int, float | None]] = [(row.pk, None) for row in after if counts(row) and is_bad(row)]
     return found, bad.means, _refs(connection, chosen[:WORST])
@@ -160,20 +161,20 @@ def sensitivity_of(
     allowed: float,
 ) -> tuple[Sensitivity, ...]:
     """The smallest drop that would have been found, for each tested stream of the primary rubric without a finding."""
-    primary = next((one.scorer for one in streams if one.is_rubric), None)
-    tested = [one for one in streams if one.state == "tested"]
+    primary = next((stream.scorer for stream in streams if stream.is_rubric), None)
+    tested = [stream for stream in streams if stream.state == "tested"]
     if primary is None or not primary_pks or not tested:
         return ()
     weights = {
-        (one.task_type, one.scorer): alerting.RUBRIC_WEIGHT if one.is_rubric else 1.0
-        for one in streams
-        if one.state in ("tested", "young")
+        (stream.task_type, stream.scorer): alerting.RUBRIC_WEIGHT if stream.is_rubric else 1.0
+        for stream in streams
+        if stream.state in ("tested", "young")
     }
     shares = alerting.alarm_shares(weights, alerting.QUALITY_SHARE)
-    moved = {one.drift.stream.task_type for one in changes if one.drift.stream.scorer == primary}
+    moved = {change.drift.stream.task_type for change in changes if change.drift.stream.scorer == primary}
     if moved:
         moved.add(None)  # the overall line has fallen with it: from there a hair's breadth would be found
-    wanted = [one.task_type for one in tested if one.scorer == primary and one.task_type not in moved]
+    wanted = [stream.task_type for stream in tested if stream.scorer == primary and stream.task_type not in moved]
     since = window.until - timedelta(days=scan.NIGHTS.reach - 1)
     own = cells.read_cells(connection, since, window.until, primary_pks[-1:], aggregates_only=True)
     if not own or not wanted:
@@ -196,9 +197,9 @@ def untold(
     """The streams of the primary rubric that `sensitivity_of` says nothing of, each with the reason."""
     known = {one.task_type for one in told}
     numbers: dict[str | None, int | None] = {}
-    for one in changes:  # newest first
-        if one.drift.stream.scorer == primary:
-            numbers.setdefault(one.drift.stream.task_type, one.drift.finding_id)
+    for change in changes:  # newest first
+        if change.drift.stream.scorer == primary:
+            numbers.setdefault(change.drift.stream.task_type, change.drift.finding_id)
     found = []
     for stream in streams:
         if stream.scorer != primary or stream.task_type in known:

@@ -21,12 +21,14 @@ from worker.core.report.model import (
     TaskTypeOutcome,
     Window,
 )
+from worker.core.report.nothing import what_there_is
 from worker.core.report.operational import weekly_operations
 from worker.core.report.reading import ReadingList
 from worker.core.report.story import sentences
 from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, contrasts
 from worker.core.stats.weekly import weekly
 from worker.project.project import Project
+from worker.queries.empty import EmptyFilter, RunFilters, empty_run_filters
 from worker.queries.report.findings import changes_of, seen, sensitivity_of, untold
 from worker.queries.report.reading import read_runs
 from worker.queries.report.streams import Scorers, streams_of
@@ -105,6 +107,10 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         sensitivity=could_have,
         nights=SENSITIVITY_NIGHTS,
     )
+    if not window.runs:
+        told += what_there_is(
+            asked.task_type, [(one.noun, one.there_are) for one in empty_report(project, asked, window)]
+        )
     return Report(
         window=window,
         task_type=asked.task_type,
@@ -130,6 +136,11 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
     )
 
 
+def empty_report(project: Project, asked: ReportRequest, window: Window) -> list[EmptyFilter]:
+    """Why a report has no run; empty where it has some, or there are none at all."""
+    return empty_run_filters(project, RunFilters(asked.task_type, since=window.since, until=window.until))
+
+
 def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Window | None:
     """The nights asked for, and how many of them are over; None for a store without runs."""
     span = runs.night_span(connection)
@@ -150,7 +161,7 @@ def _window(connection: Connection, asked: ReportRequest, last_over: date) -> Wi
     rows = stored.status_counts(connection, since, until, asked.task_type)
     nights = len({row.night for row in rows})
     first = calendar.week_of(span[0])
-    kept = tuple(one for one in reversed(weeks) if one >= first) or (week,)
+    kept = tuple(earlier for earlier in reversed(weeks) if earlier >= first) or (week,)
     over = None if until <= last_over else max(0, (last_over - since).days + 1)
     return Window(since, until, label, kept, nights, sum(row.runs for row in rows), over)
 
@@ -186,18 +197,18 @@ def _tallies(
     terms = counts.NightCounts._fields[3:]
     sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(terms))
     for row in rows:
-        own = sums[row.scorer, row.scorer_version]
+        of_series = sums[row.scorer, row.scorer_version]
         for place, term in enumerate(terms):
-            own[place] += getattr(row, term)
+            of_series[place] += getattr(row, term)
     why: dict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
     for pk, state, reason, count in stored.missing_reasons(connection, window.since, window.until):
         name, series, _ = scorers.names[pk]
         why[name, series].append((state, reason, count))
     tallies = [
-        ScorerCounts._make((name, series, scorers.is_rubric(name), *own, tuple(why[name, series])))
-        for (name, series), own in sums.items()
+        ScorerCounts._make((name, series, scorers.is_rubric(name), *of_series, tuple(why[name, series])))
+        for (name, series), of_series in sums.items()
     ]
-    tallies.sort(key=lambda one: (not one.is_rubric, one.scorer != scorers.primary, one.scorer, one.series))
+    tallies.sort(key=lambda tally: (not tally.is_rubric, tally.scorer != scorers.primary, tally.scorer, tally.series))
     return SampleSummary(tuple(tallies), all(row.reconciles for row in rows), (), (), (), SENSITIVITY_NIGHTS, 0.0)
 
 
@@ -205,7 +216,9 @@ def _alerts(connection: Connection, window: Window, task_type: str | None) -> tu
     """Alerts of the window that are no findings: those are told with what explains them."""
     found = alerts.list_alerts(connection, everything=True, since=window.since)
     own = [
-        one for one in found if one.kind != "drift" and one.night <= window.until and task_type in (None, one.task_type)
+        alert
+        for alert in found
+        if alert.kind != "drift" and alert.night <= window.until and task_type in (None, alert.task_type)
     ]
     return tuple(own[:MOST_ALERTS])
 
@@ -215,21 +228,32 @@ def _figures(connection: Connection, window: Window, task_type: str | None) -> l
     since = calendar.nights_of_week(window.weeks[0])[0]
     return [
         (
-            calendar.week_of(one.night),
-            Nightly._make((one.task_type, one.measure, one.subject, one.n, one.s, one.ss, one.total, one.histogram)),
+            calendar.week_of(figure.night),
+            Nightly._make(
+                (
+                    figure.task_type,
+                    figure.measure,
+                    figure.subject,
+                    figure.n,
+                    figure.s,
+                    figure.ss,
+                    figure.total,
+                    figure.histogram,
+                )
+            ),
         )
-        for one in operational.night_figures(connection, since, window.until)
-        if task_type in (None, one.task_type)
+        for figure in operational.night_figures(connection, since, window.until)
+        if task_type in (None, figure.task_type)
     ]
 
 
 def _tested_figures(figures: Sequence[tuple[str, Nightly]]) -> int:
     """How many of their streams have been looked at: enough runs, over enough nights."""
     seen_in: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for _, one in figures:
-        own = seen_in[one.task_type, one.measure, one.subject]
+    for _, figure in figures:
+        own = seen_in[figure.task_type, figure.measure, figure.subject]
         own[0] += 1
-        own[1] += one.n
+        own[1] += figure.n
     return sum(nights > LEARN_NIGHTS and n >= FEWEST_RUNS for nights, n in seen_in.values())
 
 
@@ -253,11 +277,13 @@ def _groups(
         statuses[row.task_type][row.status] += row.runs
         statuses[None][row.status] += row.runs
     cells = _cells(connection, window, task_type, scorers.primary_pks)
-    tasks = sorted((one for one in statuses if one is not None), key=lambda one: (-sum(statuses[one].values()), one))
+    tasks = sorted(
+        (task for task in statuses if task is not None), key=lambda task: (-sum(statuses[task].values()), task)
+    )
     wanted: list[str | None] = [None, *tasks] if len(tasks) > 1 else [*tasks]
     return tuple(
-        TaskTypeOutcome._make((one, *(statuses[one].get(status, 0) for status in _STATUSES), _good(cells, one)))
-        for one in wanted
+        TaskTypeOutcome._make((task, *(statuses[task].get(status, 0) for status in _STATUSES), _good(cells, task)))
+        for task in wanted
     )
 
 

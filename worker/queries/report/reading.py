@@ -71,7 +71,7 @@ def _has_scores(connection: Connection, window: Window, pks: Sequence[int], task
 
 def _read(connection: Connection, pk: int, ranking: str | None, *, is_drawn: bool, is_redacted: bool) -> RunToRead:
     run_id, source = stored.identities(connection, [pk])[pk]
-    run = next(run for each, run in runs.find_runs(connection, run_id, source) if each == pk)
+    run = next(run for key, run in runs.find_runs(connection, run_id, source) if key == pk)
     facts = scores.run_row(connection, pk)
     rows = [row for row in scores.scores_of(connection, pk) if row["purpose"] == "production"]
     lines = [_line(row, is_redacted=is_redacted) for row in rows]

@@ -54,42 +54,42 @@ def with_levels(connection: Connection, changes: Sequence[Change], until: date, 
     return tuple(change._replace(since=found.get(change.drift.finding_id)) for change in changes)
 
 
-def _measure(one: Drift) -> Measure | None:
+def _measure(finding: Drift) -> Measure | None:
     """None for a stream of scores."""
-    return MEASURES.get(one.stream.scorer.partition(":")[0])
+    return MEASURES.get(finding.stream.scorer.partition(":")[0])
 
 
 def _of_scores(
     connection: Connection, found: Sequence[Drift], until: date, series: Series
 ) -> dict[int | None, LevelSince | None]:
     by_series: dict[int, list[Drift]] = defaultdict(list)
-    for one in found:
-        key = (one.stream.scorer, one.stream.scorer_version)
+    for finding in found:
+        key = (finding.stream.scorer, finding.stream.scorer_version)
         if key in series:
-            by_series[series[key]].append(one)
-    is_overall = any(one.stream.task_type is None for one in found)
+            by_series[series[key]].append(finding)
+    is_overall = any(finding.stream.task_type is None for finding in found)
     traffic = summary.reference_traffic(connection, MIX_NIGHTS) if is_overall else {}
     levels: dict[int | None, LevelSince | None] = {}
-    for pk, own in by_series.items():
-        first = min(one.since for one in own) - timedelta(days=_BEFORE_NIGHTS)
-        for each in summary.read_cells(connection, first, until, [pk]):
-            for one in own:
-                if one.stream.criterion == each.criterion:
-                    levels[one.finding_id] = _level(each.cells, one, traffic)
+    for pk, of_series in by_series.items():
+        first = min(finding.since for finding in of_series) - timedelta(days=_BEFORE_NIGHTS)
+        for stream in summary.read_cells(connection, first, until, [pk]):
+            for finding in of_series:
+                if finding.stream.criterion == stream.criterion:
+                    levels[finding.finding_id] = _level(stream.cells, finding, traffic)
     return levels
 
 
-def _level(cells: Sequence[Cell], one: Drift, traffic: Mapping[str, float]) -> LevelSince | None:
+def _level(cells: Sequence[Cell], finding: Drift, traffic: Mapping[str, float]) -> LevelSince | None:
     """By the estimator of the weekly points, over all the nights as if they were one week."""
-    task_type = one.stream.task_type
+    task_type = finding.stream.task_type
     shares = traffic if task_type is None else None
     own = [cell for cell in cells if task_type in (None, cell.task_type)]
-    past = one.since - timedelta(days=_BEFORE_NIGHTS)
-    before = nightly((cell for cell in own if past <= cell.night < one.since), shares=shares)
+    past = finding.since - timedelta(days=_BEFORE_NIGHTS)
+    before = nightly((cell for cell in own if past <= cell.night < finding.since), shares=shares)
     # the scan's cautious value: a size that was chosen for being large should not look surer than it is
     scatter = scan.dispersion(before.n, before.s, before.ss)
-    whole = [cell for cell in own if cell.night >= one.since]
-    later = [cell for cell in whole if cell.night > one.found_night]
+    whole = [cell for cell in own if cell.night >= finding.since]
+    later = [cell for cell in whole if cell.night > finding.found_night]
     nights = len({cell.night for cell in later if cell.scored})
     return LevelSince(weekly(whole, shares=shares, dispersion=scatter), _later(later, shares, scatter), nights)
 
@@ -105,11 +105,11 @@ def _later(cells: Sequence[Cell], shares: Mapping[str, float] | None, scatter: f
     return Estimate(found.mean, *interval(found.mean, n / scatter), found.n, n / scatter)
 
 
-def _of_all_runs(rows: Sequence[StoredFigure], one: Drift) -> LevelSince:
-    tool = one.stream.scorer.partition(":")[2]
-    key = (one.stream.task_type, _measure(one), tool)
-    whole = [row for row in rows if (row.task_type, row.measure, row.subject) == key and row.night >= one.since]
-    later = [row for row in whole if row.night > one.found_night]
+def _of_all_runs(rows: Sequence[StoredFigure], finding: Drift) -> LevelSince:
+    tool = finding.stream.scorer.partition(":")[2]
+    key = (finding.stream.task_type, _measure(finding), tool)
+    whole = [row for row in rows if (row.task_type, row.measure, row.subject) == key and row.night >= finding.since]
+    later = [row for row in whole if row.night > finding.found_night]
     return LevelSince(_figure(whole), _figure(later), len({row.night for row in later if row.n}))
 
 
@@ -119,7 +119,7 @@ def _figure(rows: Sequence[StoredFigure]) -> Estimate:
     # every rate is estimated alike
     name: Measure = "cost" if measure == "cost" else "steps" if measure == "steps" else "errors"
     nights = [("", Nightly(row.task_type, name, "", row.n, row.s, row.ss, row.total, row.histogram)) for row in rows]
-    for own in weekly_operations(nights, ("",)):
-        (figure,) = {"cost": own.cost, "steps": own.steps}.get(name, own.errors)
+    for week in weekly_operations(nights, ("",)):
+        (figure,) = {"cost": week.cost, "steps": week.steps}.get(name, week.errors)
         return Estimate(figure.value, figure.low, figure.high, figure.n, float(figure.n))
     return Estimate(None, None, None, 0, 0.0)

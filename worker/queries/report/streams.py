@@ -30,7 +30,7 @@ class Scorers(NamedTuple):
 
     def is_rubric(self, name: str) -> bool:
         """Whether a judge is behind it."""
-        return any(kind == "judge" for each, _, kind in self.names.values() if each == name)
+        return any(kind == "judge" for other, _, kind in self.names.values() if other == name)
 
 
 def streams_of(
@@ -55,22 +55,22 @@ def streams_of(
         if where is not None:
             tasks[name].add(where)
     by_name: dict[str, list[stored.ScoredSpan]] = defaultdict(list)
-    for one in known:
-        by_name[scorers.names[one.scorer_pk][0]].append(one)
+    for stream in known:
+        by_name[scorers.names[stream.scorer_pk][0]].append(stream)
     marks = _Marks(window, stored.agent_versions(connection, window.until), by_name, scorers, changes)
     found = [
-        _stream(window, where, name, own, marks, scorers.is_rubric(name), by_name[name])
-        for (where, name), own in points.items()
+        _stream(window, where, name, line, marks, scorers.is_rubric(name), by_name[name])
+        for (where, name), line in points.items()
         if where is not None or len(tasks[name]) > 1
     ]
-    moved = {(one.drift.stream.task_type, one.drift.stream.scorer) for one in changes}
+    moved = {(change.drift.stream.task_type, change.drift.stream.scorer) for change in changes}
 
-    def order(one: StreamChart) -> tuple[object, ...]:
-        runs_of = one.points[-1].population if one.points else 0
-        is_first = one.scorer == scorers.primary
-        has_moved = (one.task_type, one.scorer) in moved
-        is_part = one.task_type is not None
-        return not one.is_rubric, not is_first, one.scorer, is_part, not has_moved, -runs_of, one.task_type or ""
+    def order(chart: StreamChart) -> tuple[object, ...]:
+        runs_of = chart.points[-1].population if chart.points else 0
+        is_first = chart.scorer == scorers.primary
+        has_moved = (chart.task_type, chart.scorer) in moved
+        is_part = chart.task_type is not None
+        return not chart.is_rubric, not is_first, chart.scorer, is_part, not has_moved, -runs_of, chart.task_type or ""
 
     return tuple(sorted(found, key=order))
 
@@ -84,11 +84,11 @@ def _stream(
     is_rubric: bool,
     known: Sequence[stored.ScoredSpan],
 ) -> StreamChart:
-    own = [one for one in known if where in (None, one.task_type)]
-    newest = max((one.scorer_pk for one in own), default=None)
-    current = [one for one in own if one.scorer_pk == newest]  # a new series learns anew
-    nights = max((one.nights for one in current), default=0)
-    age = max(((window.until - one.first).days for one in current), default=0)
+    own = [stream for stream in known if where in (None, stream.task_type)]
+    newest = max((stream.scorer_pk for stream in own), default=None)
+    current = [stream for stream in own if stream.scorer_pk == newest]  # a new series learns anew
+    nights = max((stream.nights for stream in current), default=0)
+    age = max(((window.until - stream.first).days for stream in current), default=0)
     state: StreamState = "tested" if age >= LEARN_NIGHTS and nights > LEARN_NIGHTS // 2 else "young"
     if not nights:
         state = "unscored"
@@ -111,8 +111,8 @@ class _Marks:
         self._first = calendar.nights_of_week(window.weeks[0])[0]
         self._known, self._scorers, self._changes = known, scorers, changes
         self._versions: dict[str | None, list[stored.AgentVersion]] = defaultdict(list, {None: list(versions)})
-        for one in versions:
-            self._versions[one.task_type].append(one)
+        for version in versions:
+            self._versions[version.task_type].append(version)
 
     def of(self, where: str | None, name: str) -> tuple[Mark, ...]:
         found = [*self._new_versions(where), *self._new_series(where, name)]
@@ -120,23 +120,23 @@ class _Marks:
             stream = change.drift.stream
             if (stream.task_type, stream.scorer) == (where, name):
                 found.append(Mark(change.drift.since, "finding", str(change.drift.finding_id or "")))
-        return tuple(sorted(one for one in found if one.night >= self._first))
+        return tuple(sorted(mark for mark in found if mark.night >= self._first))
 
     def _new_versions(self, where: str | None) -> list[Mark]:
         """Versions first seen while another of the same agent was known already; the newest few."""
         known: set[str] = set()
         marks: dict[str, Mark] = {}
-        for one in self._versions[where]:
-            if one.agent_version:
-                night = one.first if one.agent in known else date.min  # an agent's first version is no change
-                marks.setdefault(one.agent_version, Mark(night, "version", one.agent_version))
-                known.add(one.agent)
+        for version in self._versions[where]:
+            if version.agent_version:
+                night = version.first if version.agent in known else date.min  # an agent's first version is no change
+                marks.setdefault(version.agent_version, Mark(night, "version", version.agent_version))
+                known.add(version.agent)
         return [mark for mark in marks.values() if mark.night > date.min][-_MOST_MARKS:]
 
     def _new_series(self, where: str | None, name: str) -> Iterable[Mark]:
         firsts: dict[int, date] = {}
-        for one in self._known[name]:
-            if where in (None, one.task_type):
-                firsts[one.scorer_pk] = min(one.first, firsts.get(one.scorer_pk, one.first))
+        for stream in self._known[name]:
+            if where in (None, stream.task_type):
+                firsts[stream.scorer_pk] = min(stream.first, firsts.get(stream.scorer_pk, stream.first))
         for pk in sorted(firsts)[1:]:
             yield Mark(firsts[pk], "series", self._scorers.names[pk][1])

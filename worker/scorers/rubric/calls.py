@@ -21,6 +21,17 @@ def prompt_hash(messages: Sequence[Message], apart: Sequence[CriterionQuestion] 
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
+def joined_hash(hashes: Sequence[str]) -> str:
+    """The prompt hash of several calls: that of all where they asked the same, else a hash over theirs, 16 hex.
+
+    Example:
+        >>> joined_hash(["b963d64220a6c6e1", "b963d64220a6c6e1"])
+        'b963d64220a6c6e1'
+    """
+    different = list(dict.fromkeys(hashes))
+    return different[0] if len(different) == 1 else hashlib.sha256(",".join(different).encode()).hexdigest()[:16]
+
+
 async def ask_all(ask: Ask, questions: Sequence[Question]) -> list[Reply]:
     """All replies, in the order of the questions; calls run together, and the first error stands for all."""
     if len(questions) == 1:
@@ -52,15 +63,12 @@ def sum_judgings(judgings: Sequence[Judging]) -> Judging:
     served = sorted({judging.model_served for judging in judgings if judging.model_served})
     tiers = {judging.service_tier for judging in judgings}
     bought = sorted(tier for tier in tiers - {CACHED} if tier)
-    hashes = list(dict.fromkeys(judging.prompt_hash for judging in judgings))
     fields = ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms")
     return judgings[0].model_copy(
         update={field: total(field) for field in fields}
         | {
             "model_served": ", ".join(served) or None,
             "service_tier": CACHED if tiers == {CACHED} else ", ".join(bought) or None,
-            "prompt_hash": hashes[0]
-            if len(hashes) == 1
-            else hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16],
+            "prompt_hash": joined_hash([judging.prompt_hash for judging in judgings]),
         }
     )

@@ -90,7 +90,7 @@ class QuestionBuilder:
     @cached_property
     def schema_tokens(self) -> tuple[int, ...]:
         """Estimated tokens, a call, of what states the form of the answer beside the messages."""
-        parts = [self._apart(criteria) or schema for criteria, schema in zip(self.calls, self._schemas, strict=True)]
+        parts = [self._apart(criteria) or schema for criteria, schema in zip(self.calls, self.schemas, strict=True)]
         return tuple(estimate_tokens(json.dumps(part)) for part in parts)
 
     def show(self, run: Run) -> Shown:
@@ -148,7 +148,7 @@ class QuestionBuilder:
         return Preview(questions, parts | {"total": sum(parts.values())}, shown)
 
     @cached_property
-    def _schemas(self) -> tuple[dict[str, Any], ...]:
+    def schemas(self) -> tuple[dict[str, Any], ...]:
         """The JSON Schema of each call's answer."""
         return tuple(answer_schema(criteria) for criteria in self.calls)
 
@@ -156,7 +156,7 @@ class QuestionBuilder:
     def _call_hashes(self) -> tuple[str, ...]:
         """What each call asks, whatever the run: a hash of its static messages and its schema, 16 hex."""
         hashes = []
-        for messages, criteria, schema in zip(self.static, self.calls, self._schemas, strict=True):
+        for messages, criteria, schema in zip(self.static, self.calls, self.schemas, strict=True):
             text = prompt_hash(messages, self._apart(criteria)) + json.dumps(schema)
             hashes.append(hashlib.sha256(text.encode()).hexdigest()[:16])
         return tuple(hashes)
@@ -187,7 +187,7 @@ class QuestionBuilder:
         return Question(
             backend=judge.backend,
             messages=messages,
-            answer_schema=self._schemas[place],
+            answer_schema=self.schemas[place],
             schema_name=self.rubric.name,
             model=options.model or "",
             params={**routing, **options.params},

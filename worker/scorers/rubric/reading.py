@@ -45,6 +45,7 @@ class VerdictReader:
             outcomes=readings[0] if len(readings) == 1 else pool_samples(self._rubric, readings),
             judging=sum_judgings([reply.judging for reply in replies]),
             answers=tuple(answers),
+            suspicions=prepared.shown.suspicions,
         )
 
     def decided(self, first: Scoring, second: Scoring) -> Scoring:

@@ -13,6 +13,7 @@ from worker.scorers.protocol import Context, CutOff, MostTokens
 from worker.scorers.rubric import bounds
 from worker.scorers.rubric.calls import ask_all
 from worker.scorers.rubric.identity import options_of, scorer_key
+from worker.scorers.rubric.judgment import JudgmentPacker
 from worker.scorers.rubric.questions import Prepared, QuestionBuilder
 from worker.scorers.rubric.reading import VerdictReader
 
@@ -54,6 +55,7 @@ class RubricScorer:
         self.options = options_of(rubric, model, redact=redact, params=params, repair=repair, is_routed=is_routed)
         self.builder = QuestionBuilder(rubric, self.options, secret)
         self.reader = VerdictReader(rubric, self.builder.calls)
+        self.packer = JudgmentPacker(self.builder)
 
     @cached_property
     def key(self) -> ScorerKey:

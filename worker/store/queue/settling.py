@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, or_, select, update
 
+from worker.records import PackedJudgment
 from worker.store import bulk
 from worker.store.budget import accounts
 from worker.store.insert import insert_ignore
+from worker.store.queue import judgments
 from worker.store.queue.job import _HELD, _LOST, Job, _held_for, _Holding, _ours, job_table, night_table, score
 
 
@@ -32,6 +34,8 @@ class Settled(NamedTuple):
     """Rows of the score table, without `created_at`."""
     answers: Mapping[str, bytes] = MappingProxyType({})
     """The judge's answers to keep in the reply cache, by cache key."""
+    judgment: PackedJudgment | None = None
+    """What was asked and answered; None without a call. The caller stores its static part (`judgments.put_statics`)."""
 
 
 _IS_ORPHAN = or_(job_table.c.state == "queued", and_(job_table.c.state == "failed", job_table.c.reason == _LOST))
@@ -102,6 +106,8 @@ def settle_late(connection: Connection, done: Sequence[Settled], owner: str, now
 def _resolve(connection: Connection, counted: Sequence[Settled], now: datetime) -> None:
     """Store scores and the final states of jobs."""
     _store_scores(connection, [row for outcome in counted for row in outcome.scores], now)
+    judged = [(outcome.job, outcome.judgment) for outcome in counted if outcome.judgment is not None]
+    judgments.put_many(connection, judged, now)
     alike: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     for outcome in counted:
         alike[outcome.state, outcome.reason].append(outcome.job.pk)

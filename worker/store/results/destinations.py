@@ -95,7 +95,7 @@ def release(connection: Connection, held: HeldDestination, state: DestinationSta
 def note_unconfigured(connection: Connection, name: str, now: datetime) -> datetime:
     """Since when something waits for a destination that no process has in its settings; that it is so now is noted.
 
-    Whoever takes the destination takes the note away.
+    Whoever takes the destination takes the note away; while another process has it, it is configured there.
 
     Args:
         connection: A writing transaction.
@@ -106,6 +106,9 @@ def note_unconfigured(connection: Connection, name: str, now: datetime) -> datet
     stored = get_meta(connection, key) or set_meta_once(connection, key, _NEW)
     fields = orjson.loads(stored)
     noted = begun(_time(fields.get("unconfigured_since")), now)
+    leased_until = _time(fields.get("leased_until"))
+    if leased_until is not None and now < leased_until <= now + timedelta(seconds=IMPOSSIBLE_S):
+        return now
     if noted is None:
         _replace(connection, name, stored, orjson.dumps(fields | {"unconfigured_since": now}).decode())
     return noted or now
