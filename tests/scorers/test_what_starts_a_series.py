@@ -91,6 +91,7 @@ SETTINGS: Mapping[str, Case] = {
     ),
     "judge.budget_usd_per_day": same(_MONEY, "[judge]\nbudget_usd_per_day = 1"),
     "judge.budget_usd_per_month": same(_MONEY, "[judge]\nbudget_usd_per_month = 1"),
+    "judge.backfill_usd_per_day": same(_MONEY, "[judge]\nbackfill_usd_per_day = 1"),
     "judge.budgets.*.usd_per_day": same(_MONEY, "[judge.budgets.task_completion]\nusd_per_day = 1"),
     "judge.budgets.*.usd_per_month": same(_MONEY, "[judge.budgets.task_completion]\nusd_per_month = 1"),
     "judge.quota.requests_per_minute": same(_PACE, "[judge.quota]\nrequests_per_minute = 9"),

@@ -88,7 +88,7 @@ def test_a_claim_reads_the_queue_in_order(filled: Store) -> None:
         )
     leases, queue, *rest = plans.lines
     assert "job_leases" in leases
-    assert queue.startswith("SEARCH job USING INDEX job_queue (lane=?)")
+    assert queue.startswith("SEARCH job USING INDEX job_queue (lane=? AND account=?)")
     assert rest in ([], ["USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"])
 
 

@@ -1,7 +1,7 @@
 """Nights (local calendar days) and ISO weeks."""
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 
@@ -14,6 +14,16 @@ def night_of(at: datetime, zone: ZoneInfo) -> date:
         datetime.date(2026, 11, 23)
     """
     return at.astimezone(zone).date()
+
+
+def begins_at(night: date, zone: ZoneInfo) -> datetime:
+    """When a local calendar day begins.
+
+    Example:
+        >>> begins_at(date(2026, 11, 23), ZoneInfo("Europe/Berlin")).isoformat()
+        '2026-11-23T00:00:00+01:00'
+    """
+    return datetime.combine(night, time.min, zone)
 
 
 def week_of(night: date) -> str:

@@ -229,9 +229,16 @@ class JobQueue:
             return None
         cap = math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day
         tier = "batch" if self.lane == "batch" else None
-        rubrics = {name: RubricCap(entry.usd_per_day, entry.usd_per_month) for name, entry in judge.budgets.items()}
-        max_usd = self.scorers.max_usd(self.project.prices, tier)
-        return SpendingLimits(self.project.nights.of(now), cap, max_usd, judge.budget_usd_per_month, rubrics)
+        day = self.project.nights.of(now)
+        return SpendingLimits(
+            day,
+            cap,
+            self.scorers.max_usd(self.project.prices, tier),
+            judge.budget_usd_per_month,
+            {name: RubricCap(entry.usd_per_day, entry.usd_per_month) for name, entry in judge.budgets.items()},
+            judge.backfill_usd_per_day,
+            self.project.nights.begins_at(day + timedelta(days=1)),
+        )
 
     def load(self, jobs: Sequence[Job]) -> list[ClaimedJob]:
         """Claimed jobs with their runs, as they are now; without those of scorers that cannot be made here."""

@@ -1,7 +1,7 @@
 """Findings to alerts: each stored once, and put into the outbox of every destination in the same transaction."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,9 @@ _NOW_KINDS = ("errors", "tool", "cost", "steps")
 """Told at once; a change of quality is for the weekly review, and never a page (METHODS §6)."""
 
 
-def raise_alert(project: Project, connection: Connection, alert: Alert, *, run_pk: int | None = None) -> bool:
+def raise_alert(
+    project: Project, connection: Connection, alert: Alert, *, run_pk: int | None = None, is_quiet: bool = False
+) -> bool:
     """Store an alert, once, log it, and queue it for every destination; nothing leaves for a night that is long over.
 
     Args:
@@ -28,6 +30,7 @@ def raise_alert(project: Project, connection: Connection, alert: Alert, *, run_p
         connection: The transaction that found it.
         alert: The alert; its `key` says what it is about, and the same thing is told once.
         run_pk: The run it is about; None when it is about more than one.
+        is_quiet: Whether nothing leaves in any case.
 
     Returns:
         Whether it is new.
@@ -38,7 +41,7 @@ def raise_alert(project: Project, connection: Connection, alert: Alert, *, run_p
     if alerts.is_muted(connection, number):
         return True
     log.warning("alert %d (%s): %s", number, alert.urgency, alert.text)
-    if project.settings.sinks and _leaves(project, alert):
+    if project.settings.sinks and not is_quiet and _leaves(project, alert):
         body = orjson.dumps(message(alert, number), default=str).decode()
         for destination in project.settings.sinks:
             outbox.post(connection, number, destination, body, alert.raised_at)
@@ -64,8 +67,23 @@ def message(alert: Alert, number: int) -> dict[str, Any]:
     return {"type": "spotcheck.alert", "timestamp": alert.raised_at, "data": {"alert_id": number, **data}}
 
 
-def alert_findings(project: Project, connection: Connection, findings: Iterable[Drift], now: datetime) -> None:
-    """Raise an alert for each new finding."""
+def alert_findings(
+    project: Project,
+    connection: Connection,
+    findings: Iterable[Drift],
+    now: datetime,
+    *,
+    quiet: Collection[tuple[str, str]] = (),
+) -> None:
+    """Raise an alert for each new finding.
+
+    Args:
+        project: Whose.
+        connection: The transaction that found them.
+        findings: What was found.
+        now: The time.
+        quiet: Name and series of scorers whose findings are stored and shown, and sent nowhere.
+    """
     for drift in findings:
         details = drift.model_dump(mode="json", exclude={"finding_id", "state", "stream"})
         alert = Alert(
@@ -80,7 +98,8 @@ def alert_findings(project: Project, connection: Connection, findings: Iterable[
             finding_id=drift.finding_id,
             raised_at=now,
         )
-        raise_alert(project, connection, alert)
+        is_quiet = (drift.stream.scorer, drift.stream.scorer_version) in quiet
+        raise_alert(project, connection, alert, is_quiet=is_quiet)
 
 
 def alert_costly_runs(project: Project, connection: Connection, batch: Sequence[Incoming], now: datetime) -> None:

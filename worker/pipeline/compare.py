@@ -52,9 +52,15 @@ def compare_night(project: Project, night: date, now: datetime) -> list[Drift]:
             if finding is not None:
                 key = findings.add(connection, finding, now)
                 found.append(finding.model_copy(update={"finding_id": key}))
-        alert_findings(project, connection, found, now)
+        alert_findings(project, connection, found, now, quiet=_backfilled(connection, night))
         cells.mark_compared(connection, night, now)
     return found
+
+
+def _backfilled(connection: Connection, night: date) -> set[tuple[str, str]]:
+    """Name and series of the scorers that a backfill brought to a night."""
+    pks = sorted(cells.backfilled_scorers(connection, night))
+    return {(one.key.name, one.key.series) for one in enrol.registered(connection, pks)} if pks else set()
 
 
 def _streams(connection: Connection, night: date) -> list[Scanned]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from sqlalchemy import Connection
+
 import worker
 from worker.errors import ConfigError
 from worker.jobs import reply_cache
@@ -14,6 +16,7 @@ from worker.pipeline.summarise import Stale, summarise
 from worker.project.project import Project
 from worker.records import Drift
 from worker.records.job import LANES, SCORER_KINDS
+from worker.store.budget.accounts import BACKFILL, NIGHTLY
 from worker.store.queue import backlog, batches, enrol, handover, judgments, workers
 from worker.store.results import cells
 from worker.store.rubrics import revisions
@@ -120,7 +123,8 @@ def wake_due(project: Project, wake: Wake) -> None:
 def finish_nights(project: Project, now: datetime, *, is_far_back: bool = False) -> tuple[list[date], list[Drift]]:
     """Summarise nights that changed and compare those that are new, oldest first.
 
-    A night is compared once, after all nights before it; a night with open jobs holds those behind it for a day.
+    A night is compared once, after all nights before it; a night with open jobs holds those behind it for a day. Jobs
+    of a backfill hold none: a night that is summarised already is so again once they have ended, or after a day.
 
     Args:
         project: Whose nights.
@@ -136,15 +140,24 @@ def finish_nights(project: Project, now: datetime, *, is_far_back: bool = False)
         since = date.min
     with project.store.read() as connection:
         stale = cells.stale_nights(connection, since)
-        open_jobs = {night: cells.open_jobs(connection, night) for night, _, _ in stale}
+        open_jobs = {night: cells.open_jobs(connection, night, NIGHTLY) for night, _, _ in stale}
+        waits = {night: _waits_for_backfill(connection, night, now) for night, _, _ in stale if not open_jobs[night]}
         drawn_at = draws.drawn_at(connection, [night for night, _, _ in stale])
     ready = []
     for each in stale:
         if open_jobs[each[0]] and now - drawn_at[each[0]] < timedelta(hours=_SUMMARISE_ANYWAY_H):
             break
-        ready.append(Stale(*each))
+        if not waits.get(each[0]):
+            ready.append(Stale(*each))
     summarise(project, ready, now)
     return [one.night for one in ready], _compare_new(project, now)
+
+
+def _waits_for_backfill(connection: Connection, night: date, now: datetime) -> bool:
+    """Whether only a backfill is still at work on a night that has a summary of today."""
+    last = cells.summarised_at(connection, night)
+    is_recent = last is not None and now - last < timedelta(hours=_SUMMARISE_ANYWAY_H)
+    return is_recent and cells.open_jobs(connection, night, BACKFILL) > 0
 
 
 def _compare_new(project: Project, now: datetime) -> list[Drift]:

@@ -28,6 +28,10 @@ class Nights:
         """The night a time belongs to: its local calendar day in the schedule's time zone."""
         return calendar.night_of(at, self._settings.zone)
 
+    def begins_at(self, day: date) -> datetime:
+        """When a calendar day begins in the schedule's time zone."""
+        return calendar.begins_at(day, self._settings.zone)
+
     def last_over(self, now: datetime) -> date:
         """The newest night that is over, and may be drawn on request."""
         return schedule.last_over(now, self._settings.zone)

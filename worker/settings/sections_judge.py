@@ -101,9 +101,12 @@ class JudgeSection(Section):
     """Days for which an answer is kept, so that the very same question is not paid twice; 0 keeps none. A week holds
     what a rubric with another threshold, a replay or a backfill asks again; a model behind a name may change after."""
     budget_usd_per_day: float | None = Field(default=None, ge=0)
-    """What scoring may spend in a calendar day of the clock, replays included, US dollars; none by default."""
+    """What scoring nights may spend in a calendar day of the clock, replays included, US dollars; none by default."""
     budget_usd_per_month: float | None = Field(default=None, ge=0)
-    """The same in a calendar month of the clock, US dollars; none by default."""
+    """What all scoring may spend in a calendar month of the clock, US dollars; none by default."""
+    backfill_usd_per_day: float | None = Field(default=None, ge=0)
+    """What backfills and single runs that a person has scored may spend in a calendar day, US dollars, apart from what
+    nights may; when not given, what the caps of the day leave over. When it is spent, their jobs wait for the next."""
     budgets: Mapping[str, RubricBudget] = Field(default_factory=dict)
     """Caps of single rubrics, by name."""
     quota: JudgeQuota = JudgeQuota()
@@ -135,7 +138,7 @@ class JudgeSection(Section):
     @property
     def has_budget(self) -> bool:
         """Whether scoring may not spend whatever it costs."""
-        return any(self.is_capped(name) for name in ("", *self.budgets))
+        return self.backfill_usd_per_day is not None or any(self.is_capped(name) for name in ("", *self.budgets))
 
     def is_capped(self, rubric: str) -> bool:
         """Whether scoring by a rubric may not spend whatever it costs."""

@@ -48,8 +48,9 @@ rubrics = ["task_completion"]                       # files in prompts/
 # concurrency = 16              # or SPOTCHECK_JUDGE_CONCURRENCY: calls in flight per process
 # timeout_s = 60                # longest wait for one answer
 # answers_days = 7              # how long an answer is kept, so that the same question is not paid twice; 0 keeps none
-# budget_usd_per_day = 5.0      # what scoring may spend in a calendar day; no limit when not given
-# budget_usd_per_month = 100.0  # … in a calendar month
+# budget_usd_per_day = 5.0      # what scoring nights may spend in a calendar day; no limit when not given
+# budget_usd_per_month = 100.0  # what all scoring may spend in a calendar month
+# backfill_usd_per_day = 5.0    # what backfills may spend beside it; else what the day's budget leaves over
 # repair = true                 # ask once more where no server enforces JSON; reserves twice the money
 # tier_prices = { flex = 0.5, batch = 0.5, priority = 2.0 }   # times the model's price
 # lane = "now"                  # or "batch": half the price, within a day, from servers that have files and batches

@@ -1,13 +1,13 @@
-"""The accounts of judging: what was spent, reserved and presumed spent, by calendar day and scorer.
+"""The accounts of judging: what was spent, reserved and presumed spent, by calendar day, purpose and scorer.
 
 Money is reserved before a call and settled with the score, inside the caller's transaction; the day's accounts are
 locked, so two workers cannot reserve the same dollar. A day's account is the sum over its scorers, a rubric's account
-the sum over its versions.
+the sum over its versions. What nights cost and what backfills cost are accounts of their own.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -40,13 +40,17 @@ class SpendingLimits(NamedTuple):
     day: date
     """Calendar day of the clock, in the schedule's time zone."""
     cap_usd: float
-    """Cap of the day, US dollars; infinity for no cap."""
+    """Cap of what nights may spend in the day, US dollars; infinity for no cap."""
     max_usd: Mapping[int, float]
     """The most one job can cost, US dollars, by scorer key."""
     month_cap_usd: float | None = None
     """Cap of the day's calendar month, US dollars; None for no cap."""
     rubrics: Mapping[str, RubricCap] = MappingProxyType({})
     """Caps of single rubrics by name, in addition to those of all judging."""
+    backfill_cap_usd: float | None = None
+    """Cap of what backfills may spend in the day, US dollars; None leaves them what the nights' caps leave over."""
+    resumes_at: datetime | None = None
+    """When jobs of a backfill may be claimed again whose money is spent: the beginning of the next day."""
 
     @property
     def is_by_month(self) -> bool:
@@ -64,21 +68,26 @@ class AccountBalance(NamedTuple):
     """Reservations of calls whose worker was lost; included in `spent_usd`."""
 
 
-def day_balance(connection: Connection, day: date) -> AccountBalance:
-    """What all scorers have spent and reserved on a day; zeros for a day without calls."""
-    return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day == day)).one())
+def day_balance(connection: Connection, day: date, account: str | None = None) -> AccountBalance:
+    """What all scorers have spent and reserved on a day, on both accounts or one; zeros for a day without calls."""
+    which = [] if account is None else [spend.c.account == account]
+    return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day == day, *which)).one())
 
 
-def month_balance(connection: Connection, day: date) -> AccountBalance:
-    """What all scorers have spent and reserved in a day's calendar month; zeros for a month without calls."""
+def month_balance(connection: Connection, day: date, account: str | None = None) -> AccountBalance:
+    """As `day_balance`, in a day's calendar month."""
     first, last = month_of(day)
-    return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day.between(first, last))).one())
+    which = [] if account is None else [spend.c.account == account]
+    return AccountBalance(*connection.execute(select(*_SUMS).where(spend.c.day.between(first, last), *which)).one())
 
 
 def balances_by_scorer(connection: Connection, day: date) -> dict[int, AccountBalance]:
     """A day's accounts by scorer key; key 0 holds what was booked before accounts were kept by scorer."""
     rows = connection.execute(
-        select(spend.c.scorer_pk, *_AMOUNTS).where(spend.c.day == day).order_by(spend.c.scorer_pk)
+        select(spend.c.scorer_pk, *_SUMS)
+        .where(spend.c.day == day)
+        .group_by(spend.c.scorer_pk)
+        .order_by(spend.c.scorer_pk)
     )
     return {row[0]: AccountBalance(*row[1:]) for row in rows}
 
@@ -112,22 +121,27 @@ def lock_day(connection: Connection, day: date, *, by_month: bool = False) -> No
     _lock_rows(connection, or_(spend.c.day.in_(days), spend.c.reserved_usd > 0))
 
 
-def lock_accounts(connection: Connection, accounts: Iterable[tuple[date, int]]) -> None:
-    """Lock accounts given by day and scorer key, until the transaction ends."""
+def lock_accounts(connection: Connection, accounts: Iterable["AccountKey"]) -> None:
+    """Lock accounts until the transaction ends."""
     ordered = sorted(set(accounts))
     for key in ordered:
         _create(connection, *key)
-    which = (and_(spend.c.day == day, spend.c.scorer_pk == scorer_pk) for day, scorer_pk in ordered)
+    which = (
+        and_(spend.c.day == day, spend.c.scorer_pk == scorer_pk, spend.c.account == account)
+        for day, scorer_pk, account in ordered
+    )
     _lock_rows(connection, or_(*which))
 
 
 def _lock_rows(connection: Connection, which: ColumnElement[bool]) -> None:
-    statement = select(spend.c.day).where(which).order_by(spend.c.day, spend.c.scorer_pk)
+    statement = select(spend.c.day).where(which).order_by(spend.c.day, spend.c.scorer_pk, spend.c.account)
     connection.execute(statement.with_for_update()).all()
 
 
-Bookings = defaultdict[tuple[date, int], float]
-"""US dollars by day and scorer key. Booked in sorted order everywhere, avoiding deadlocks."""
+AccountKey = tuple[date, int, str]
+"""Day, scorer key, and `nightly` or `backfill`."""
+Bookings = defaultdict[AccountKey, float]
+"""US dollars by account. Booked in sorted order everywhere, avoiding deadlocks."""
 
 HOLDS = and_(job.c.reserved_day.is_not(None), job.c.called_at.is_(None))
 """A queued job with a reservation. One with `called_at` was lost: its amount has been booked as presumed spent."""
@@ -141,9 +155,9 @@ FORGOTTEN: dict[str, Any] = {
 """Column values of a job without a lease and without a reservation."""
 
 
-def _create(connection: Connection, day: date, scorer_pk: int) -> None:
+def _create(connection: Connection, day: date, scorer_pk: int, account: str = NIGHTLY) -> None:
     amounts = {"spent_usd": 0.0, "reserved_usd": 0.0, "presumed_usd": 0.0}
-    values = {"day": day, "account": NIGHTLY, "scorer_pk": scorer_pk, **amounts}
+    values = {"day": day, "account": account, "scorer_pk": scorer_pk, **amounts}
     connection.execute(insert_ignore(connection, spend), [values])
 
 
@@ -151,6 +165,7 @@ def book(
     connection: Connection,
     day: date,
     scorer_pk: int,
+    account: str = NIGHTLY,
     *,
     spent: float = 0.0,
     reserved: float = 0.0,
@@ -159,12 +174,12 @@ def book(
     """Add amounts to a scorer's account of a day, US dollars, negative to subtract; reservations never go below 0."""
     if not (spent or reserved or presumed):
         return
-    _create(connection, day, scorer_pk)
+    _create(connection, day, scorer_pk, account)
     left = spend.c.reserved_usd + reserved
     maximum = func.max if connection.dialect.name == "sqlite" else func.greatest
     connection.execute(
         update(spend)
-        .where(spend.c.day == day, spend.c.scorer_pk == scorer_pk)
+        .where(spend.c.day == day, spend.c.scorer_pk == scorer_pk, spend.c.account == account)
         .values(
             spent_usd=spend.c.spent_usd + spent,
             reserved_usd=maximum(0.0, left),

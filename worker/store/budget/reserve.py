@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, select
 
-from worker.store.budget.accounts import Bookings, SpendingLimits, book, month_of, scorer, spend
+from worker.store.budget.accounts import BACKFILL, NIGHTLY, Bookings, SpendingLimits, book, month_of, scorer, spend
 
 _DUST_USD = 1e-9
 """Rounding left over by many small sums; far below one token of any model."""
@@ -24,6 +24,10 @@ class Priced(Protocol):
     @property
     def night(self) -> date:
         """The night it belongs to."""
+
+    @property
+    def account(self) -> str:
+        """Whose money it spends: `nightly` or `backfill`."""
 
     @property
     def reserved_usd(self) -> float:
@@ -45,21 +49,35 @@ class ReservationPlan(Generic[Due]):
     would favour short runs. Only jobs that hold a full reservation from an earlier attempt are accepted in any case.
     """
 
-    def __init__(self, connection: Connection, money: SpendingLimits) -> None:
-        """Read the accounts; the caller has locked the day."""
+    def __init__(self, connection: Connection, money: SpendingLimits, account: str = NIGHTLY) -> None:
+        """Read the accounts; the caller has locked the day.
+
+        Args:
+            connection: A write transaction.
+            money: The caps.
+            account: Whose jobs are offered. A day's caps are for what nights cost, so that no backfill takes their
+                money. Backfills have a cap of their own; without one they get what the nights' caps leave over. A
+                month's caps are for both together.
+        """
         self._money = money
+        has_own_cap = account == BACKFILL and money.backfill_cap_usd is not None
         month = month_of(money.day)
         accounts = _accounts(connection, month if money.is_by_month else (money.day, money.day))
+        counts_all = account == BACKFILL and not has_own_cap
+        of_day = accounts if counts_all else [entry for entry in accounts if entry.account == account]
         today = (money.day, money.day)
-        self._of_all = [_Funds(money.cap_usd, today, accounts)] if money.cap_usd < math.inf else []
+        day_cap_usd = money.backfill_cap_usd if has_own_cap else money.cap_usd
+        assert day_cap_usd is not None
+        self._of_all = [_Funds(day_cap_usd, today, of_day)] if day_cap_usd < math.inf else []
         if money.month_cap_usd is not None:
             self._of_all.append(_Funds(money.month_cap_usd, month, accounts))
         self._of_rubric: dict[str, list[_Funds]] = {}
         self._rubric: dict[int, str] = {}
         for name, pks in _versions(connection, money.rubrics).items():
             cap = money.rubrics[name]
-            caps = [(cap.usd_per_day, today), (cap.usd_per_month, month)]
-            self._of_rubric[name] = [_Funds(usd, days, accounts, pks) for usd, days in caps if usd is not None]
+            own_day_cap_usd = None if has_own_cap else cap.usd_per_day
+            caps = [(own_day_cap_usd, today, of_day), (cap.usd_per_month, month, accounts)]
+            self._of_rubric[name] = [_Funds(usd, days, rows, pks) for usd, days, rows in caps if usd is not None]
             self._rubric |= dict.fromkeys(pks, name)
         self.fits: list[Due] = []
         self.stopped: Due | None = None
@@ -92,7 +110,7 @@ class ReservationPlan(Generic[Due]):
             self.fits.append(job)
 
     def nights_to_cut(self) -> Iterator[tuple[date, list[int] | None]]:
-        """Nights whose budget is spent, each with the scorers it is spent for; None for all scorers.
+        """Nights of jobs whose budget is spent, each with the scorers it is spent for; None for all scorers.
 
         While calls in flight hold reservations, part of that money may be freed again, so the budget is not spent yet.
         """
@@ -114,10 +132,10 @@ class ReservationPlan(Generic[Due]):
         held = []
         for job in self.fits:
             if job.reserved_day is not None:
-                booked[job.reserved_day, job.scorer_pk] -= job.reserved_usd
+                booked[job.reserved_day, job.scorer_pk, job.account] -= job.reserved_usd
             kept = job.reserved_usd if job.reserved_day == day else 0.0
             held.append(max(kept, self._max_usd(job)))
-            booked[day, job.scorer_pk] += held[-1]
+            booked[day, job.scorer_pk, job.account] += held[-1]
         for account_of, amount in sorted(booked.items()):
             book(connection, *account_of, reserved=amount)
         return held
@@ -130,6 +148,7 @@ class _Account(NamedTuple):
     """What one scorer has spent and reserved on one day."""
 
     day: date
+    account: str
     scorer_pk: int
     spent_usd: float
     reserved_usd: float
@@ -169,7 +188,7 @@ class _Funds:
 
 
 def _accounts(connection: Connection, days: tuple[date, date]) -> list[_Account]:
-    columns = (spend.c.day, spend.c.scorer_pk, spend.c.spent_usd, spend.c.reserved_usd)
+    columns = (spend.c.day, spend.c.account, spend.c.scorer_pk, spend.c.spent_usd, spend.c.reserved_usd)
     return [_Account(*row) for row in connection.execute(select(*columns).where(spend.c.day.between(*days)))]
 
 

@@ -31,8 +31,8 @@ class TakenUp(NamedTuple):
 def enrol_again(connection: Connection, night: date, scorers: Sequence[Registered], now: datetime) -> TakenUp:
     """Enrol scorers for a drawn night that were not, queue what they have not scored of it, and what they skipped.
 
-    A run that has a score of a scorer gets no job of it. Repeating it queues nothing. The night is summarised again,
-    and compared again where a scorer is new to it.
+    A run that has a score of a scorer gets no job of it. Repeating it queues nothing. Once its jobs have ended the
+    night is summarised and compared again.
 
     Args:
         connection: A write transaction that has locked the night.
@@ -43,8 +43,6 @@ def enrol_again(connection: Connection, night: date, scorers: Sequence[Registere
     before = set(enrolled(connection, [night])[night])
     new = [scorer for scorer in scorers if scorer.pk not in before]
     enrol(connection, night, new, now, "backfill")
-    if new:
-        connection.execute(update(night_table).where(night_table.c.night == night).values(compared_at=None))
     back = _take_back(connection, night, [scorer.pk for scorer in scorers])
     return TakenUp(enqueue(connection, night, scorers, now), back)
 

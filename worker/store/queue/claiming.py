@@ -13,6 +13,8 @@ from worker.store.budget.reserve import ReservationPlan
 from worker.store.queue.job import _LOST, Job, job_table
 
 _REAP_AT_ONCE = 1_000
+WAITS_FOR_MONEY = "the money for backfills is spent for today"
+"""The reason of a backfill's job that waits for the next day."""
 
 
 class ClaimResult(NamedTuple):
@@ -23,6 +25,12 @@ class ClaimResult(NamedTuple):
     """Jobs skipped because this claim found the budget spent."""
     must_wait: bool = False
     """Whether nothing fits the budget only because calls in flight hold reservations: claim again soon."""
+
+    def __add__(self, other: object) -> "ClaimResult":
+        """Both together."""
+        if not isinstance(other, ClaimResult):
+            return NotImplemented
+        return ClaimResult(self.jobs + other.jobs, self.shed + other.shed, self.must_wait or other.must_wait)
 
 
 def claim(
@@ -38,6 +46,8 @@ def claim(
     money: SpendingLimits | None = None,
 ) -> ClaimResult:
     """Lease due jobs in the order of work: oldest night first, then sample key / threshold, a run's scorers together.
+
+    Jobs of backfills are claimed only where no other job is due.
 
     Jobs whose lease expired are requeued in the same transaction. On PostgreSQL rows locked by another claim are
     skipped; on SQLite the write lock allows one claim at a time. Uses the partial index job_queue.
@@ -59,11 +69,32 @@ def claim(
     reap(connection, now, max_attempts)
     if not scorer_pks or limit <= 0:
         return ClaimResult([])
+    result = ClaimResult([])
+    for account in (accounts.NIGHTLY, accounts.BACKFILL):
+        left = limit - len(result.jobs)
+        if left > 0:
+            result += _claimable(connection, lane, account, scorer_pks, left, money, now)
+    jobs = [job._replace(attempt=job.attempt + 1) for job in result.jobs]
+    _lease(connection, jobs, owner, now, lease_s, is_call=lane != "heuristic")
+    return result._replace(jobs=jobs)
+
+
+def _claimable(
+    connection: Connection,
+    lane: str,
+    account: str,
+    scorer_pks: Sequence[int],
+    limit: int,
+    money: SpendingLimits | None,
+    now: datetime,
+) -> ClaimResult:
+    """The due jobs of one account, with their reservations where there are caps; they are not leased yet."""
     due = (
         select(*(_CLAIMED.get(name, job_table.c[name]) for name in Job._fields))
         .where(
             job_table.c.state == "queued",
             job_table.c.lane == lane,
+            job_table.c.account == account,
             job_table.c.scorer_pk.in_(list(scorer_pks)),
             or_(job_table.c.not_before.is_(None), job_table.c.not_before <= now),
         )
@@ -71,12 +102,8 @@ def claim(
         .with_for_update(skip_locked=True)
     )
     if money is None:
-        result = ClaimResult(_jobs(connection, due.limit(limit)))
-    else:
-        result = _affordable(connection, due, limit, money, now)
-    jobs = [job._replace(attempt=job.attempt + 1) for job in result.jobs]
-    _lease(connection, jobs, owner, now, lease_s, is_call=lane != "heuristic")
-    return result._replace(jobs=jobs)
+        return ClaimResult(_jobs(connection, due.limit(limit)))
+    return _affordable(connection, due, limit, money, now, account)
 
 
 _IS_LOST = job_table.c.called_at.is_not(None)
@@ -93,10 +120,13 @@ def _jobs(connection: Connection, statement: Select[Any]) -> list[Job]:
 
 
 def _affordable(
-    connection: Connection, due: Select[Any], limit: int, money: SpendingLimits, now: datetime
+    connection: Connection, due: Select[Any], limit: int, money: SpendingLimits, now: datetime, account: str
 ) -> ClaimResult:
-    """The due jobs that fit the budget, with their reservations; nights for which the budget is spent are cut."""
-    plan: ReservationPlan[Job] = ReservationPlan(connection, money)
+    """The due jobs that fit the budget, with their reservations.
+
+    Nights for which the budget is spent are cut; jobs of a backfill wait for the next day's money.
+    """
+    plan: ReservationPlan[Job] = ReservationPlan(connection, money, account)
     candidates = due
     while True:  # once more for every rubric whose own cap is spent: its jobs must not fill the window
         requested, passed_over = limit - len(plan.fits), len(plan.passed_over)
@@ -111,9 +141,16 @@ def _affordable(
         holders = due.where(accounts.HOLDS, job_table.c.pk.not_in([job.pk for job in plan.fits]))
         latest = (job_table.c.reserved_day.desc(), job_table.c.night, job_table.c.u)
         plan.offer(_jobs(connection, holders.order_by(None).order_by(*latest).limit(limit - len(plan.fits))))
-    shed = sum(cuts.cut_night(connection, night, now, pks) for night, pks in plan.nights_to_cut())
+    spent_for = list(plan.nights_to_cut())
+    shed = postponed = 0
+    for night, pks in spent_for:
+        if account == accounts.NIGHTLY:
+            shed += cuts.cut_night(connection, night, now, pks)
+        else:
+            postponed += _postpone(connection, due, pks, money.resumes_at or now + timedelta(hours=1))
     if not plan.fits:
-        return ClaimResult([], shed, must_wait=not shed and bool(plan.stopped or plan.passed_over))
+        must_wait = not shed and not postponed and bool(plan.stopped or plan.passed_over)
+        return ClaimResult([], shed, must_wait=must_wait)
     held = plan.book(connection)
     return ClaimResult(
         [
@@ -122,6 +159,14 @@ def _affordable(
         ],
         shed,
     )
+
+
+def _postpone(connection: Connection, due: Select[Any], scorer_pks: Sequence[int] | None, until: datetime) -> int:
+    """Let due jobs of a backfill wait for money; those that hold a reservation keep their place. Gives how many."""
+    of_scorers = [] if scorer_pks is None else [job_table.c.scorer_pk.in_(list(scorer_pks))]
+    assert due.whereclause is not None
+    statement = update(job_table).where(due.whereclause, ~accounts.HOLDS, *of_scorers)
+    return connection.execute(statement.values(not_before=until, reason=WAITS_FOR_MONEY)).rowcount
 
 
 def _lease(
@@ -163,6 +208,7 @@ def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
         select(
             job_table.c.pk,
             job_table.c.scorer_pk,
+            job_table.c.account,
             job_table.c.attempt,
             job_table.c.called_at,
             job_table.c.reserved_usd,
@@ -175,12 +221,12 @@ def reap(connection: Connection, now: datetime, max_attempts: int) -> int:
     requeued: list[int] = []
     failed: list[int] = []
     presumed: accounts.Bookings = defaultdict(float)
-    for pk, scorer_pk, attempt, called_at, reserved_usd, reserved_day in expired:
+    for pk, scorer_pk, account, attempt, called_at, reserved_usd, reserved_day in expired:
         (failed if attempt >= max_attempts else requeued).append(pk)
         if called_at is not None and reserved_day is not None:
-            presumed[reserved_day, scorer_pk] += reserved_usd
-    for account, amount in sorted(presumed.items()):
-        accounts.book(connection, *account, spent=amount, reserved=-amount, presumed=amount)
+            presumed[reserved_day, scorer_pk, account] += reserved_usd
+    for key, amount in sorted(presumed.items()):
+        accounts.book(connection, *key, spent=amount, reserved=-amount, presumed=amount)
     # lease_owner and the presumed amount stay: until another worker claims the job, its late result is accepted
     if requeued:
         connection.execute(

@@ -258,11 +258,12 @@ def move_untried_to_batch(connection: Connection, night: date, scorer_pks: Colle
 
 def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> None:
     cuts = connection.execute(
-        select(draw.c.task_type, draw.c.flagged, cut.c.scorer_pk, cut.c.threshold)
+        select(draw.c.task_type, draw.c.flagged, cut.c.scorer_pk, cut.c.threshold, cut.c.reason)
         .join(draw, draw.c.pk == cut.c.draw_pk)
         .where(draw.c.night == night, draw.c.is_current)
     ).all()
-    for task_type, flagged, scorer_pk, threshold in cuts:
+    for task_type, flagged, scorer_pk, threshold, reason in cuts:
+        of_nights_only = [job_table.c.account == NIGHTLY] if reason == "budget" else []
         beyond = select(run.c.pk).where(
             run.c.night == night,
             run.c.task_type == task_type,
@@ -272,18 +273,22 @@ def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> Non
         shed(
             connection,
             now,
-            "budget",
+            reason,
             job_table.c.night == night,
             job_table.c.scorer_pk == scorer_pk,
+            job_table.c.purpose == "production",
             job_table.c.run_pk.in_(beyond),
+            *of_nights_only,
         )
 
 
 def reorder_jobs(connection: Connection, night: date) -> None:
     """After a raised rate: recompute the order of the night's jobs and requeue those that a budget cut had skipped.
 
-    Raising a rate asks for more of the night, and the old cut belonged to the superseded draw.
+    Raising a rate asks for more of the night, and the old cut belonged to the superseded draw. A smaller sample that a
+    backfill was asked for stays as small.
     """
+    _keep_rates(connection, night)
     new_u = (
         select(run.c.sample_key / draw.c.threshold)
         .join(
@@ -293,8 +298,24 @@ def reorder_jobs(connection: Connection, night: date) -> None:
         .where(run.c.pk == job_table.c.run_pk, draw.c.is_current)
         .scalar_subquery()
     )
-    connection.execute(update(job_table).where(job_table.c.night == night).values(u=new_u))
+    is_drawn = (job_table.c.night == night, job_table.c.purpose == "production")
+    connection.execute(update(job_table).where(*is_drawn).values(u=new_u))
     requeue_shed(connection, night, job_table.c.reason == "budget")
+
+
+def _keep_rates(connection: Connection, night: date) -> None:
+    """Give the current draws of a night the cuts that a backfill's rate made of the draws before them."""
+    old = draw.alias("old")
+    same = (old.c.night == draw.c.night) & (old.c.task_type == draw.c.task_type) & (old.c.flagged == draw.c.flagged)
+    kept = (
+        select(draw.c.pk, cut.c.scorer_pk, cut.c.threshold, cut.c.cut_at, cut.c.reason)
+        .select_from(draw)
+        .join(old, same & (old.c.seq == draw.c.seq - 1))
+        .join(cut, cut.c.draw_pk == old.c.pk)
+        .where(draw.c.night == night, draw.c.is_current, cut.c.reason == "rate")
+    )
+    columns = ["draw_pk", "scorer_pk", "threshold", "cut_at", "reason"]
+    connection.execute(insert_ignore(connection, cut).from_select(columns, kept))
 
 
 def requeue_shed(connection: Connection, night: date, *which: ColumnElement[bool]) -> None:

@@ -34,7 +34,7 @@ def book_costs(connection: Connection, attempts: Sequence[FailedAttemptCost], ow
     for attempt in attempts:
         held = ours.get((attempt.job.pk, attempt.job.attempt))
         if held is not None:
-            booked_on = (held.reserved_day or day, held.scorer_pk)
+            booked_on = held.account_key(day)
             spent[booked_on] += attempt.usd
             freed[booked_on] += held.reserved_usd
     for booked_on in sorted(spent):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, select
 
+from worker.store.budget.accounts import NIGHTLY, AccountKey
 from worker.store.tables import JobRow, NightRow, ScoreRow, core
 
 job_table, score, night_table = core(JobRow), core(ScoreRow), core(NightRow)
@@ -26,6 +27,8 @@ class Job(NamedTuple):
     """Reserved for the call, US dollars; 0 without a budget."""
     reserved_day: date | None
     """The calendar day on whose account it is reserved; None when nothing is."""
+    account: str = NIGHTLY
+    """Whose money it spends: `nightly` or `backfill`."""
 
 
 _LOST = "worker_lost"
@@ -39,6 +42,11 @@ class _LeasedRow(NamedTuple):
     scorer_pk: int
     reserved_usd: float
     reserved_day: date | None
+    account: str
+
+    def account_key(self, day: date) -> AccountKey:
+        """Where its cost is booked: on the day of its reservation, else on this one."""
+        return self.reserved_day or day, self.scorer_pk, self.account
 
 
 _HELD = [job_table.c[name] for name in _LeasedRow._fields]

@@ -52,7 +52,7 @@ def release_untried(
     returned: accounts.Bookings = defaultdict(float)
     for row in ours.values():
         if row.reserved_day is not None:
-            returned[row.reserved_day, row.scorer_pk] += row.reserved_usd
+            returned[row.account_key(row.reserved_day)] += row.reserved_usd
     for account, amount in sorted(returned.items()):
         accounts.book(connection, *account, reserved=-amount)
     values = {"state": "queued", "attempt": job_table.c.attempt - 1, "reason": reason, "not_before": not_before}
@@ -92,7 +92,7 @@ def requeue_in_lane(
     held: accounts.Bookings = defaultdict(float)
     for row in ours.values():
         if row.reserved_day is not None:
-            held[row.reserved_day, row.scorer_pk] += row.reserved_usd
+            held[row.account_key(row.reserved_day)] += row.reserved_usd
     for account, amount in sorted(held.items()):
         spent = amount if is_spent else 0.0
         accounts.book(connection, *account, spent=spent, reserved=-amount, presumed=spent)

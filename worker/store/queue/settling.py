@@ -57,7 +57,7 @@ def settle(connection: Connection, done: Sequence[Settled], owner: str, now: dat
     spent: accounts.Bookings = defaultdict(float)
     freed: accounts.Bookings = defaultdict(float)
     for key, outcome in counted.items():
-        booked_on = (ours[key].reserved_day or day, outcome.job.scorer_pk)
+        booked_on = ours[key].account_key(day)
         spent[booked_on] += ours[key].reserved_usd if outcome.cost_usd is None else outcome.cost_usd
         freed[booked_on] += ours[key].reserved_usd
     for booked_on in sorted(spent):
@@ -87,8 +87,7 @@ def settle_late(connection: Connection, done: Sequence[Settled], owner: str, now
     stale = {"resolved": -1, "had_open_jobs": True}
     for night in nights:
         connection.execute(update(night_table).where(night_table.c.night == night).values(**stale))
-    account_keys = {(outcome.reserved_day or day, outcome.scorer_pk) for outcome in orphans.values()}
-    accounts.lock_accounts(connection, account_keys)
+    accounts.lock_accounts(connection, {orphan.account_key(day) for orphan in orphans.values()})
     locked = select(*_HELD).where(is_lost).with_for_update(skip_locked=True)
     locked_orphans = _held_for(connection, locked, claimed)
     counted = _last_outcomes(done, locked_orphans)
@@ -98,7 +97,7 @@ def settle_late(connection: Connection, done: Sequence[Settled], owner: str, now
     for key, outcome in sorted(counted.items()):
         presumed = locked_orphans[key].reserved_usd
         cost = presumed if outcome.cost_usd is None else outcome.cost_usd
-        booked_on = (locked_orphans[key].reserved_day or day, outcome.job.scorer_pk)
+        booked_on = locked_orphans[key].account_key(day)
         accounts.book(connection, *booked_on, spent=cost - presumed, presumed=-presumed)
     return len(counted)
 

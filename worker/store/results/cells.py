@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
 
 from worker.records import Cell, RunFilter
+from worker.store.budget.accounts import BACKFILL
 from worker.store.queue.enrol import admits, enrolled, registered
 from worker.store.runs.draws import lock_night
 from worker.store.tables import CellRow, CutRow, DrawRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow, TrendRow, core
@@ -242,20 +243,40 @@ def stale_nights(connection: Connection, since: date) -> list[tuple[date, int, i
     ]
 
 
-def open_jobs(connection: Connection, night: date) -> int:
-    """How many jobs of a night are queued or leased. Uses job_counts."""
-    statement = select(func.count()).where(job.c.night == night, job.c.state.in_(("queued", "leased")))
+def open_jobs(connection: Connection, night: date, account: str | None = None) -> int:
+    """How many jobs of a night are queued or leased, on both accounts or one. Uses job_counts."""
+    which = [] if account is None else [job.c.account == account]
+    statement = select(func.count()).where(job.c.night == night, job.c.state.in_(("queued", "leased")), *which)
     return connection.execute(statement).scalar_one()
 
 
+def summarised_at(connection: Connection, night: date) -> datetime | None:
+    """When a night was last summarised; None where it was not."""
+    statement = select(night_table.c.summarised_at).where(night_table.c.night == night)
+    return connection.execute(statement).scalar_one_or_none()
+
+
 def mark_summarised(connection: Connection, night: date, resolved: int, ended: int, now: datetime) -> None:
-    """Store the counts that a summary was made of, so that `stale_nights` finds later changes."""
+    """Store the counts that a summary was made of, so that `stale_nights` finds later changes.
+
+    A night whose backfill has ended since it was compared is to be compared again.
+    """
     is_open = open_jobs(connection, night) > 0
+    own = night_table.c.night == night
     connection.execute(
-        update(night_table)
-        .where(night_table.c.night == night)
-        .values(resolved=resolved, ended=ended, summarised_at=now, had_open_jobs=is_open)
+        update(night_table).where(own).values(resolved=resolved, ended=ended, summarised_at=now, had_open_jobs=is_open)
     )
+    if not is_open:
+        ended_since = select(job.c.pk).where(
+            job.c.night == night, job.c.account == BACKFILL, job.c.resolved_at > night_table.c.compared_at
+        )
+        connection.execute(update(night_table).where(own, ended_since.exists()).values(compared_at=None))
+
+
+def backfilled_scorers(connection: Connection, night: date) -> set[int]:
+    """Keys of the scorers that owe some of their jobs of a night to a backfill."""
+    of_night = (job.c.night == night, job.c.account == BACKFILL, job.c.purpose == "production")
+    return set(connection.execute(select(job.c.scorer_pk).where(*of_night).distinct()).scalars())
 
 
 def summarised_nights(connection: Connection, since: date, until: date) -> int:

@@ -9,14 +9,16 @@ from worker.store.tables.types import BigKey, Row, UtcDateTime
 
 
 class CutRow(Row, table=True):
-    """A budget cut of one draw for one scorer: jobs whose run's key is at or above the threshold are skipped."""
+    """A cut of one draw for one scorer: jobs whose run's key is at or above the threshold are skipped."""
 
     __tablename__: ClassVar[Any] = "cut"
     draw_pk: int = Field(sa_type=BigKey, primary_key=True, foreign_key="draw.pk")
     scorer_pk: int = Field(primary_key=True, foreign_key="scorer.pk")
     threshold: float
-    """The effective inclusion probability, 0..1: smallest unresolved u × the draw's threshold."""
+    """The effective inclusion probability, 0..1: smallest unresolved u × the draw's threshold, or the wanted rate."""
     cut_at: datetime = Field(sa_type=UtcDateTime)
+    reason: str = Field(default="budget", sa_column_kwargs={"server_default": "budget"})
+    """`budget` where the money was spent, `rate` where a backfill was asked for a smaller sample."""
 
 
 class SpendRow(Row, table=True):

@@ -13,7 +13,7 @@ job = core(JobRow)
 
 Index(
     "job_queue",
-    *(job.c.lane, job.c.night, job.c.u, job.c.run_pk),
+    *(job.c.lane, job.c.account, job.c.night, job.c.u, job.c.run_pk),
     postgresql_where=text("state = 'queued'"),
     sqlite_where=text("state = 'queued'"),
 )

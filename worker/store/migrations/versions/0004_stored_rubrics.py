@@ -75,6 +75,8 @@ def upgrade() -> None:
     op.add_column("night", sa.Column("revision", sa.Integer(), nullable=True))
     op.add_column("enrolment", sa.Column("purpose", sa.String(), nullable=False, server_default="production"))
     op.add_column("job", sa.Column("account", sa.String(), nullable=False, server_default="nightly"))
+    op.add_column("cut", sa.Column("reason", sa.String(), nullable=False, server_default="budget"))
+    _recreate_job_queue("lane", "account", "night", "u", "run_pk")
     for column in (
         sa.Column("revision", sa.Integer(), nullable=True),
         sa.Column("release", sa.String(), nullable=True),
@@ -84,6 +86,12 @@ def upgrade() -> None:
     # a worker of release 0.1 that runs on reads every scorer before it claims, and now cannot: it would shed jobs
     op.execute("ALTER TABLE scorer RENAME COLUMN applies_to TO run_filter")
     _recreate_spend("spend_by_account", ("day", "account", "scorer_pk"), "'nightly', scorer_pk", "account, scorer_pk")
+
+
+def _recreate_job_queue(*columns: str) -> None:
+    is_queued = sa.text("state = 'queued'")
+    op.drop_index("job_queue", table_name="job")
+    op.create_index("job_queue", "job", list(columns), postgresql_where=is_queued, sqlite_where=is_queued)
 
 
 def _recreate_spend(constraint: str, key: tuple[str, ...], values: str, names: str) -> None:
@@ -112,6 +120,8 @@ def downgrade() -> None:
     _recreate_spend("spend_pkey", ("day", "scorer_pk"), "scorer_pk", "scorer_pk")
     for name in ("revision", "release", "trouble"):
         op.drop_column("worker", name)
+    _recreate_job_queue("lane", "night", "u", "run_pk")
+    op.drop_column("cut", "reason")
     op.drop_column("job", "account")
     op.drop_column("enrolment", "purpose")
     op.drop_column("night", "revision")
