@@ -115,16 +115,20 @@ def test_a_receiver_that_is_down_gets_the_same_message_later(
     assert len({got.body for got in receiver.got}) == 1
 
 
-def test_a_refusal_is_final_and_a_redirect_is_not_followed(
+def test_a_refusal_of_the_message_is_final_and_a_redirect_is_not_followed(
     open_project: OpenProject, database_url: str, receiver: Receiver
 ) -> None:
     receiver.headers = {"location": "/elsewhere"}
     opened = _project(open_project, database_url, receiver)
     send(opened, [_costly("dear", 2.5)], NOW)
-    receiver.answers = [302]
-    assert deliver(opened, NOW).failed == 1
-    assert deliver(opened, NOW + timedelta(days=1)).sent == 0
+    receiver.answers = [302, 410]
+    assert deliver(opened, NOW).failed == 0
     assert len(receiver.got) == 1
+    with opened.store.read() as connection:
+        assert outbox.waiting(connection) == {"queued": 1}, "the address is wrong, not the message"
+    assert deliver(opened, NOW + timedelta(hours=2)).failed == 1
+    assert deliver(opened, NOW + timedelta(days=1)).sent == 0
+    assert len(receiver.got) == 2
     with opened.store.read() as connection:
         assert outbox.waiting(connection) == {"failed": 1}
 

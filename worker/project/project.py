@@ -88,6 +88,7 @@ class Project:
             lambda: self.secret,
             lambda connection: self.scorers.configured(connection),
             lambda: self.scorers.drafts.rubrics,
+            lambda: self.scorers.heuristics.broken,
         )
 
     @cached_property

@@ -158,8 +158,11 @@ class ScorerSet:
             existing = enrol.registered(reading)
         registered = {entry.key.fingerprint: entry for entry in existing}
         if not all(key.fingerprint in registered for key, _ in entries):
+            adopted: list[Registered] = []
             with self._store.write() as writing:
-                added = enrol.register(writing, entries, self._store.now(writing))
+                existing = enrol.registered(writing)
+                added = enrol.register(writing, entries, self._store.now(writing), on_adopted=adopted.append)
+            self.tell([*(adopted_series_line(row.key) for row in adopted), *new_series_lines(existing, added)])
             registered = {entry.key.fingerprint: entry for entry in added}
         return [(registered[scorer.key.fingerprint], scorer) for scorer in scorers]
 

@@ -46,6 +46,7 @@ class StoredScorers:
         secret: Callable[[], bytes],
         configured: "Callable[[Connection | None], Sequence[Scorer]]",
         drafts: "Callable[[], Mapping[str, Rubric]]",
+        broken: Callable[[], Mapping[str, str]],
     ) -> None:
         """Make nothing yet.
 
@@ -55,9 +56,10 @@ class StoredScorers:
             secret: Gives the installation's secret.
             configured: Gives the scorers that the settings and files name and that can be made.
             drafts: Gives the rubrics of the prompts folders, by name.
+            broken: Gives custom scorers that cannot be loaded, with the reason; they are not tried again.
         """
         self._settings, self._store, self._secret = settings, store, secret
-        self._configured, self._drafts = configured, drafts
+        self._configured, self._drafts, self._broken = configured, drafts, broken
         self._made: dict[int, Scorer] = {}
 
     def make(
@@ -94,6 +96,8 @@ class StoredScorers:
         found = next((scorer for scorer in configured if stored_as([row], scorer.key) is not None), None)
         if found is not None:
             return found
+        if row.key.kind == "heuristic" and row.key.name in self._broken():
+            return self._broken()[row.key.name]
         try:
             made = self._rubric(row, stored) if row.key.kind == "judge" else self._heuristic(row)
         except (ConfigError, KeyError) as error:
