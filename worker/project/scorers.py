@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import RowMapping
 
+from worker.core.report.series import new_series_line
 from worker.errors import SettingsError
 from worker.project.heuristics import HeuristicSet
 from worker.records import Reference, ScorerKey
@@ -217,20 +218,6 @@ def _last_of(names: Iterable[str], existing: Sequence[Registered]) -> list[Regis
     """The newest row of each name that has one."""
     stored = {entry.key.name: entry for entry in existing}
     return [stored[name] for name in names if name in stored]
-
-
-def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
-    """That a scorer starts a new series, and which parts of it changed, in one line.
-
-    Example:
-        >>> old = ScorerKey(name="x", version="1", kind="heuristic", fingerprint="a" * 16, spec={"settings": 0})
-        >>> new_series_line(old, old.model_copy(update={"series": "1+bbbbbbbb", "spec": {"settings": 1}}))
-        'x: new series 1+bbbbbbbb, not compared with 1+aaaaaaaa; changed: settings'
-    """
-    names = dict.fromkeys((*after.spec, *before.spec))
-    changed = [name for name in names if before.spec.get(name) != after.spec.get(name)]
-    line = f"{after.name}: new series {after.series}, not compared with {before.series}"
-    return f"{line}; changed: {', '.join(changed)}" if changed else line
 
 
 def adopted_series_line(key: ScorerKey) -> str:
