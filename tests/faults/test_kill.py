@@ -123,7 +123,7 @@ class Stack(NamedTuple):
                 select(score.c.score_id, score.c.run_pk, score.c.scorer_pk, score.c.criterion)
             ).all()
             rows = counts.night_counts(
-                connection, self.night, self.night, [one for one, _ in self.project.scorers.register()], self.night
+                connection, self.night, self.night, [entry for entry, _ in self.project.scorers.register()], self.night
             )
         assert drawn == RUNS
         assert Counter(row.state for row in jobs) == {"scored": 3 * RUNS}

@@ -178,8 +178,12 @@ def test_every_answer_is_json_and_has_all_the_keys(made: Made, fresh: Store) -> 
     full = report_json.as_json(gather(made.project, ReportRequest(), NOW))
     assert set(empty) == set(full) == set(SHAPE)
     assert orjson.loads(orjson.dumps(full))["findings"][0]["kind"] in ("agent", "tool", "cost", "errors")
-    outcomes = {one["task_type"]: one for one in full["outcomes"]}
-    for one in outcomes.values():
-        parts = one["good"] + one["poor"] + (one["aborted"] + one["errored"] + one["incomplete"]) / one["runs"]
+    outcomes = {outcome["task_type"]: outcome for outcome in full["outcomes"]}
+    for outcome in outcomes.values():
+        parts = (
+            outcome["good"]
+            + outcome["poor"]
+            + (outcome["aborted"] + outcome["errored"] + outcome["incomplete"]) / outcome["runs"]
+        )
         assert abs(parts - 1) < 1e-9
-        assert one["good_low"] <= one["good"] <= one["good_high"]
+        assert outcome["good_low"] <= outcome["good"] <= outcome["good_high"]

@@ -239,8 +239,8 @@ def test_what_may_as_well_be_left_waits_only_a_moment_for_a_lock(tmp_path: Path)
         assert waits_ms(other) == 250_000, "a later transaction of the same connection is as patient as ever"
     with other.write(patience_s=0.05):
         pass
-    for each in (store, other):
-        each.close()
+    for opened in (store, other):
+        opened.close()
 
 
 def waits_ms(store: Store) -> int:
