@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,6 +130,17 @@ def store(database_url: str) -> Iterator[Store]:
     opened = Store(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def open_store() -> Iterator[stores.OpenStore]:
+    """Opens stores as other processes would; closed after the test, however it ends."""
+    with ExitStack() as opened:
+
+        def open_one(url: str, *, pool_size: int = 2) -> Store:
+            return opened.enter_context(closing(Store(url, pool_size=pool_size)))
+
+        yield open_one
 
 
 @pytest.fixture

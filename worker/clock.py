@@ -60,6 +60,10 @@ class Clock:
             return shown
         return self.real_start + max(timedelta(0), shown - self.start) / self.speed
 
+    def is_running(self, real: datetime) -> bool:
+        """Whether it moves at a real moment; before its real start it stands still, and tells nothing's age."""
+        return self.real_start is None or real >= self.real_start
+
     def beat_s(self, every_s: float) -> float:
         """Real seconds between two beats that are to come every so many of its seconds; one at least."""
         return min(every_s, max(1.0, every_s / self.speed))

@@ -144,7 +144,7 @@ def test_a_port_that_is_taken_is_told_once_and_served_when_it_is_free(
     finally:
         server.close()
         until(lambda: not server.is_listening, "it has ended")
-    told = [one.getMessage() for one in caplog.records if "metrics:" in one.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "metrics:" in record.getMessage()]
     assert len(told) == 2
     assert told[0] == (
         f"metrics: http://127.0.0.1:{port}/metrics cannot be served (Address already in use); "

@@ -53,25 +53,25 @@ def test_a_run_above_the_cap_is_listed_first_and_named(capped: Shell) -> None:
 def test_a_person_decides_and_the_list_follows(capped: Shell, option: str, state: str, is_listed: bool) -> None:
     (alert,) = capped("alerts", "--json").json["alerts"]
     listed = capped("alerts", option, alert["alert_id"], "--json").json["alerts"]
-    assert [one["state"] for one in listed] == ([state] if is_listed else [])
-    assert [one["state"] for one in capped("alerts", "--all", "--json").json["alerts"]] == [state]
+    assert [alert["state"] for alert in listed] == ([state] if is_listed else [])
+    assert [alert["state"] for alert in capped("alerts", "--all", "--json").json["alerts"]] == [state]
     assert capped("alerts", "--fail-on-drift").code == 0
 
 
 def test_a_number_that_is_none_is_told_in_one_line_and_nothing_is_decided(capped: Shell) -> None:
     assert "there is no alert 99" in capped.refused("alerts", "--acknowledge", 1, "--mute", 99)
-    assert [one["state"] for one in capped("alerts", "--json").json["alerts"]] == ["open"]
+    assert [alert["state"] for alert in capped("alerts", "--json").json["alerts"]] == ["open"]
 
 
 def test_findings_of_the_review_and_those_told_now_stand_in_one_list(world: ScoredProject) -> None:
     found = world.shell("drift", "--json").json["findings"]
     listed = world.shell("alerts", "--json").json["alerts"]
-    assert {one["finding_id"] for one in listed} == {one["finding_id"] for one in found}
-    urgency = {one["finding_id"]: one["urgency"] for one in listed}
-    kinds = {one["finding_id"]: one["kind"] for one in found}
+    assert {alert["finding_id"] for alert in listed} == {finding["finding_id"] for finding in found}
+    urgency = {alert["finding_id"]: alert["urgency"] for alert in listed}
+    kinds = {finding["finding_id"]: finding["kind"] for finding in found}
     assert {urgency[key] for key, kind in kinds.items() if kind == "agent"} == {"review"}
     assert {urgency[key] for key, kind in kinds.items() if kind == "tool"} == {"now"}, "every failing call is seen"
-    assert all("chance alone" in one["text"] for one in listed)
+    assert all("chance alone" in alert["text"] for alert in listed)
 
 
 def test_what_waits_is_told_with_where_it_goes(capped: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_what_waits_is_told_with_where_it_goes(capped: Shell, monkeypatch: pytes
     soon = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     assert capped("ingest", "-", stdin=lines(a_document("r7", ended_at=soon, cost_usd=3.0))).code == 0
     assert "\n1 message on the way to webhook\n" in capped("alerts", "--send").out
-    (alert,) = [each for each in capped("alerts", "--json").json["alerts"] if each["run_id"] == "r7"]
+    (alert,) = [alert for alert in capped("alerts", "--json").json["alerts"] if alert["run_id"] == "r7"]
     (sent,) = alert["sent"]
     assert (sent["destination"], sent["state"], sent["said"]) == ("webhook", "queued", "Connection refused")
     monkeypatch.delenv("SPOTCHECK_WEBHOOK_URL")

@@ -99,7 +99,7 @@ def test_a_report_of_a_task_type_that_others_nights_have_says_which_these_have(e
     ]
     assert empty("ingest", "-", stdin=lines(*made)).code == 0
     out = empty("report", "--week", "2026-W10", "--task-type", "refund").out
-    assert "None has task type refund: task types here are faq." in out
+    assert "Task type refund has none: task types here are faq." in out
     assert "It has runs from 2026-03-12 to 2026-03-12." in out
 
 

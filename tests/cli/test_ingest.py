@@ -4,13 +4,17 @@ import base64
 import gzip
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import orjson
 import pytest
 
 from tests.support.documents import a_document, lines
 from tests.support.shell import Shell
+from worker.connectors.sources import registry
+from worker.connectors.sources.source import Accepted, Rejected
 
 BINARY = b"\xff\xfe\x00 not text\n"
 
@@ -132,6 +136,29 @@ def test_an_empty_file_says_so(shell: Shell) -> None:
     (shell.folder / "empty.jsonl").write_bytes(b"")
     assert shell("ingest", "empty.jsonl").out == "nothing to take: the input is empty\n"
     assert counts(shell("ingest", "empty.jsonl", "--json").json) == (0, 0, 0, 0)
+
+
+def test_a_file_that_has_a_header_and_no_run_is_not_called_empty(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Headed:
+        """A source whose files begin with a header."""
+
+        name = "headed"
+
+        def looks_like(self, beginning: bytes) -> bool:
+            return beginning.startswith(b"run_id,")
+
+        def read(self, stream: IO[bytes], **_: object) -> Iterator[Accepted | Rejected]:
+            assert stream.readline() == b"run_id,status\n"
+            return iter(())
+
+    monkeypatch.setattr(registry, "SOURCES", (Headed(), *registry.SOURCES))
+    (shell.folder / "only.csv").write_bytes(b"run_id,status\n")
+    (shell.folder / "empty.csv").write_bytes(b"\n")
+    said = shell("ingest", "only.csv", "empty.csv")
+    assert (said.code, said.out) == (0, "nothing to take: there is a header, and no run below it\n")
+    assert shell("ingest", "empty.csv").out == "nothing to take: the input is empty\n"
+    line = shell.refused("ingest", "--format", "haeded", "only.csv")
+    assert line == "spotcheck: --format 'haeded' is not known; use auto, headed or jsonl; did you mean headed?"
 
 
 def test_a_named_pipe_is_opened_only_once(shell: Shell) -> None:

@@ -98,7 +98,15 @@ SHAPES = {
     ),
     "drift": shape(findings=some(FINDING)),
     "rubric list": shape(
-        rubrics=some(shape(name=TEXT, version=TEXT, hash={"type": "string", "pattern": "^[0-9a-f]{12}$"}))
+        rubrics=some(
+            shape(
+                name=TEXT,
+                version=TEXT,
+                hash={"type": "string", "pattern": "^[0-9a-f]{12}$"},
+                series={"type": "string", "pattern": r"\+[0-9a-f]{8}$"},
+                model=TEXT_OR_NULL,
+            )
+        )
     ),
     "runs": shape(runs=some(shape(run_id=TEXT, task_type=TEXT, status=TEXT, night=NIGHT, ended_at=AT))),
     "rubric preview task_completion --run refund-41-0": shape(

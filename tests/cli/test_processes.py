@@ -130,7 +130,7 @@ def test_ctrl_c_while_runs_come_in_keeps_what_was_stored(tmp_path: Path) -> None
 def test_two_at_once_on_one_file_store_each_run_once(tmp_path: Path) -> None:
     (tmp_path / "runs.jsonl").write_bytes(lines(*(a_document(f"r-{number}") for number in range(1_500))))
     both = [start(tmp_path, "ingest", "runs.jsonl") for _ in range(2)]  # both find no database, too
-    for each in both:
-        _, said = each.communicate(timeout=120)
-        assert (each.returncode, said) == (0, b"")
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        assert (process.returncode, said) == (0, b"")
     assert len(Shell(tmp_path)("runs", "--limit", "5000", "--json").json["runs"]) == 1_500

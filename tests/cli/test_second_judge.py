@@ -42,7 +42,7 @@ def test_the_rate_the_cost_and_the_story_are_there_to_read(shell: Shell) -> None
     changed(shell.folder / "prompts", CASCADE)
     before = shell("rubric", "list", "--json")
     assert before.err == ""
-    assert [one["escalations"] for one in before.json["rubrics"]] == [[]] * 5
+    assert [rubric["escalations"] for rubric in before.json["rubrics"]] == [[]] * 5
     assert not (shell.folder / "spotcheck.db").exists()
     night = "".join(a_document("r-1")["ended_at"][:10])
     with JudgeServer(answer) as judge:
@@ -51,7 +51,9 @@ def test_the_rate_the_cost_and_the_story_are_there_to_read(shell: Shell) -> None
             "ingest", "-", stdin=lines(*(a_document(f"r-{n}", output=f"I have refunded order {n}.") for n in range(4)))
         )
         assert shell("nightly", "--date", night, "--wait").code == 0
-    (found,) = [one for one in shell("rubric", "list", "--json").json["rubrics"] if one["name"] == "task_completion"]
+    (found,) = [
+        rubric for rubric in shell("rubric", "list", "--json").json["rubrics"] if rubric["name"] == "task_completion"
+    ]
     (told,) = found["escalations"]
     assert (told["first"], told["second"], told["judged"], told["escalated"]) == (MODEL, BIG, 4, 1)
     assert (told["rate"], told["agreement"], told["weeks"]) == (0.25, None, 4)

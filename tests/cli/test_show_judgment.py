@@ -129,7 +129,8 @@ def test_the_answer_for_machines_is_complete_and_exact(show: Shell, recorder: Re
         expected[-1] = (expected[-1][0], expected[-1][1].rpartition(f"\n\n{SCHEMA_REQUEST}")[0])
     assert [(message["role"], message["content"]) for message in told["prompt"]] == expected
     assert told["answer"] == sent.answer
-    assert "calls" not in told
+    (call,) = told["calls"]
+    assert (call["prompt"], call["answer"]) == (told["prompt"], told["answer"])
     if case == "case-bad":
         assert [one["found"] for one in told["evidence"]] == [True, False]
         assert told["arithmetic"]["required_failed"] == ["outcome"]

@@ -172,7 +172,10 @@ def test_a_rubric_with_a_cap_of_its_own_is_told_beside_it() -> None:
         "  tone $0.5000 of $2.00 today",
         "  facts $0.5000 of $2.00 today, $3.0000 of $30.00 this month",
     ]
-    assert [one["rubric"] for one in answer(now(capped=capped), SETTINGS)["spend"]["rubrics"]] == ["tone", "facts"]
+    assert [budget["rubric"] for budget in answer(now(capped=capped), SETTINGS)["spend"]["rubrics"]] == [
+        "tone",
+        "facts",
+    ]
 
 
 def test_every_name_of_the_json_answer_is_in_the_documents() -> None:
@@ -201,6 +204,6 @@ def test_a_scored_world_tells_its_model_and_what_it_cost(world: ScoredProject) -
     (model,) = said["judge"]["models"]
     assert model["model"] == "simulated-judge"
     assert model["spent"]["spent_usd"] == pytest.approx(said["spend_usd"])
-    assert [one["scorer"] for one in said["spend"]["by_scorer"]] == ["task_completion"]
+    assert [account["scorer"] for account in said["spend"]["by_scorer"]] == ["task_completion"]
     assert said["spend"]["spent_usd"] == said["spend_usd"]
     assert "judge " in world.shell("status", COLUMNS="80").out

@@ -22,14 +22,13 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from tests.support.processes import start, until
+from tests.support.projects import OpenProject
 from tests.support.scored_project import ScoredProject
 from tests.support.shell import Shell
 from worker.cli.views import status_watch
 from worker.cli.views.status_watch import _LastScreen, _shown
 from worker.errors import StoreError
-from worker.project.project import Project
 from worker.queries.counts import read_counts
-from worker.settings import Settings
 
 WATCH = ("status", "--watch", "--interval", "0.5")
 
@@ -137,10 +136,9 @@ def test_a_first_look_at_no_database_is_an_error(shell: Shell) -> None:
 
 
 def test_a_database_that_goes_away_is_told_and_what_was_seen_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_project: OpenProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings.read({"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path}/spotcheck.db"}, None)
-    project = Project(settings).open()
+    project = open_project(SPOTCHECK_DATABASE_URL=f"sqlite:///{tmp_path}/spotcheck.db")
     watched = _LastScreen(project, None, None)
     watched.look()
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
@@ -155,12 +153,12 @@ def test_a_database_that_goes_away_is_told_and_what_was_seen_stays(
     watched.look_later(2.0)
     assert "went away" not in str(next(watched.parts(80)))
     assert watched.counted_at <= datetime.now(UTC)
-    project.store.close()
 
 
-def test_dear_looks_are_taken_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings.read({"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path}/spotcheck.db"}, None)
-    project = Project(settings).open()
+def test_dear_looks_are_taken_less_often(
+    open_project: OpenProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = open_project(SPOTCHECK_DATABASE_URL=f"sqlite:///{tmp_path}/spotcheck.db")
     clock, slept = [1_000.0], list[float]()
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", slept.append)
@@ -186,4 +184,3 @@ def test_dear_looks_are_taken_less_often(tmp_path: Path, monkeypatch: pytest.Mon
     clock[0] += 70.0
     watched.look()
     assert watched.counted_at > at
-    project.store.close()

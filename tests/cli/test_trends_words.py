@@ -119,24 +119,3 @@ def test_traffic_is_blamed_only_for_what_it_did(mean: float, raw: float, half_wi
 def test_words_of_a_week_that_is_not_whole_fit_80_columns(world: ScoredProject) -> None:
     assert all(len(line) <= 80 for line in world.shell("trends", COLUMNS="80").out.splitlines())
     assert len(PartialWeek("2026-W48", 6, is_over=False).text) <= 80
-
-
-@pytest.mark.parametrize(
-    ("weeks", "said"),
-    [
-        ({"1+a": ["W45", "W46", "W47"]}, []),
-        ({"1+a": ["W45", "W46"], "1+b": ["W46", "W47"]}, ["s: 1+b since W46, not compared with 1+a"]),
-        ({"1+a": ["W45", "W46", "W48"], "1+b": ["W47"]}, ["s: 1+a since W48, not compared with 1+b"]),
-        ({"1+a": ["W44"], "1+b": ["W45"], "1+c": ["W45"]}, ["s: 1+c since W45, not compared with 1+b"]),
-    ],
-)
-def test_a_series_that_took_over_is_told_in_one_line(weeks: dict[str, list[str]], said: list[str]) -> None:
-    known = {"task_type": None, "segment": None, "scorer": "s", "criterion": None, "mean": 0.8, "low": 0.7, "high": 0.9}
-    counted = {"raw_mean": 0.8, "population": 100, "sampled": 50, "scored": 50, "unscored": 0, "coverage": 1.0}
-    points = [
-        {**known, **counted, "scorer_version": name, "week": f"2026-{week}"}
-        for name, of in weeks.items()
-        for week in of
-    ]
-    shown = trends_table.lines(points, "task_type", 80, TableNotes("UTC", 0, None, {}))
-    assert [line for line in shown if "not compared" in line] == said

@@ -83,7 +83,7 @@ def test_all_forms_tell_it_under_the_first(both: Made) -> None:
     report = gather(both.project, ReportRequest(), NOW)
     (lead,) = lead_changes(report.changes)
     assert lead.drift.stream.task_type == "refund"
-    (part,) = [one for one in report.changes if one is not lead]
+    (part,) = [change for change in report.changes if change is not lead]
     assert part.drift.stream.task_type is None
     html = report_html.render(report)
     assert html.count('<article class="finding-card') == 1
@@ -93,5 +93,5 @@ def test_all_forms_tell_it_under_the_first(both: Made) -> None:
     terminal = "\n".join(report_text.lines(report, 80))
     assert "also seen in: all task types (" in terminal
     assert f"[{part.drift.finding_id}]" not in terminal
-    parts = {one["finding_id"]: one["part_of"] for one in report_json.as_json(report)["findings"]}
+    parts = {finding["finding_id"]: finding["part_of"] for finding in report_json.as_json(report)["findings"]}
     assert parts == {lead.drift.finding_id: None, part.drift.finding_id: lead.drift.finding_id}

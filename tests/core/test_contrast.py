@@ -64,7 +64,7 @@ def test_a_tool_that_only_the_hardest_task_uses_is_not_blamed() -> None:
     hard = [RunTraits(rng.random() < 0.5, "research", tools={"web_search": False}) for _ in range(200)]
     easy = [RunTraits(rng.random() < 0.05, "faq", tools={"help": False}) for _ in range(200)]
     found = contrasts(hard + easy).found
-    assert [(one.kind, one.name) for one in found] == [("task type", "research")]
+    assert [(contrast.kind, contrast.name) for contrast in found] == [("task type", "research")]
 
 
 def test_what_goes_with_bad_runs_is_named_with_its_counts() -> None:
@@ -92,7 +92,7 @@ def test_of_two_versions_the_worse_is_told_once() -> None:
         for new in [True, False] * 80
     ]
     found = contrasts(rows)
-    assert [one.name for one in found.found] == ["2"]
+    assert [contrast.name for contrast in found.found] == ["2"]
     assert found.looked_at == 1, "both sides of one split are one test"
 
 

@@ -45,7 +45,7 @@ LOST = [Outcome(reason="parse", criterion=criterion) for criterion in (None, "on
         (change(2, evidence_ok=True), ()),
         (change(2, value=None, label=None, reason="unknown"), ("unknown",)),
         (LOST, ("unreadable",)),
-        ([one.model_copy(update={"p_pass": 0.5}) for one in LOST], ("unreadable",)),
+        ([outcome.model_copy(update={"p_pass": 0.5}) for outcome in LOST], ("unreadable",)),
     ],
 )
 def test_each_doubt_has_its_sign(outcomes: list[Outcome], why: tuple[str, ...]) -> None:
@@ -54,7 +54,7 @@ def test_each_doubt_has_its_sign(outcomes: list[Outcome], why: tuple[str, ...]) 
 
 @pytest.mark.parametrize("doubt", ALL)
 def test_a_doubt_that_is_not_asked_for_leaves_the_verdict(doubt: Doubt) -> None:
-    others = Escalate(when=tuple(one for one in ALL if one != doubt), to="big")
+    others = Escalate(when=tuple(reason for reason in ALL if reason != doubt), to="big")
     bad = {
         "low_confidence": verdict(p_pass=0.5),
         "failed_evidence": change(1, evidence_ok=False),

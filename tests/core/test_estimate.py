@@ -89,7 +89,7 @@ def test_nothing_gives_none() -> None:
     assert weekly([cell(runs=50, n=0, s=0)]) == NOTHING
     assert weekly([cell(runs=50, n=5, s=5)], shares={"other": 1.0}) == NOTHING
     assert weekly([cell(runs=50, n=5, s=5)], shares={}) == NOTHING
-    assert weekly([cell(runs=50, n=5, s=5)], keep=lambda each: each.agent == "b") == NOTHING
+    assert weekly([cell(runs=50, n=5, s=5)], keep=lambda part: part.agent == "b") == NOTHING
 
 
 def test_one_stratum_is_the_plain_mean_with_its_finite_population() -> None:
@@ -166,7 +166,7 @@ def test_one_agent_counts_by_its_own_runs_and_its_whole_strata_weights() -> None
         cell(0, flagged=True, runs=10, n=5, s=1, agent="a"),
         cell(0, flagged=True, runs=10, n=5, s=5, agent="b"),
     ]
-    estimate = weekly(week, keep=lambda each: each.agent == "a")
+    estimate = weekly(week, keep=lambda part: part.agent == "a")
     assert estimate.mean == pytest.approx((60 * 1.0 + 10 * 0.2) / 70)
     assert estimate.n == 11
 
@@ -178,7 +178,7 @@ def test_an_agents_nights_keep_the_weights_of_their_strata() -> None:
         cell(0, runs=50, n=9, s=0, agent="b"),
         cell(1, runs=10, n=10, s=0, agent="a"),
     ]
-    assert weekly(week, keep=lambda each: each.agent == "a").mean == pytest.approx(10 / 20)
+    assert weekly(week, keep=lambda part: part.agent == "a").mean == pytest.approx(10 / 20)
 
 
 def test_a_census_is_narrow_but_has_a_width() -> None:
@@ -231,14 +231,14 @@ def test_weekly_holds_for_any_cells(
     cells: list[Cell], shares: dict[str, float] | None, agent: str | None, dispersion: float
 ) -> None:
     found = weekly(
-        cells, shares=shares, dispersion=dispersion, keep=None if agent is None else lambda each: each.agent == agent
+        cells, shares=shares, dispersion=dispersion, keep=None if agent is None else lambda part: part.agent == agent
     )
     if found.mean is None or found.low is None or found.high is None:
         assert found == NOTHING
         return
     assert 0 <= found.low <= found.mean <= found.high <= 1
     assert 0 < found.n_eff < math.inf
-    assert 0 < found.n <= sum(each.scored for each in cells)
+    assert 0 < found.n <= sum(cell.scored for cell in cells)
 
 
 def test_no_cells_give_an_empty_series() -> None:
@@ -282,7 +282,7 @@ def test_a_rate_changes_the_size_but_not_the_mean() -> None:
 
 def test_a_night_whose_flagged_runs_were_all_cut_does_not_look_better() -> None:
     week = [
-        each for day in range(6) for each in (cell(day, runs=80, n=8, s=8), cell(day, "t", True, runs=20, n=4, s=1))
+        part for day in range(6) for part in (cell(day, runs=80, n=8, s=8), cell(day, "t", True, runs=20, n=4, s=1))
     ]
     cut = [cell(6, runs=80, n=8, s=8), cell(6, "t", True, runs=20, n=0, s=0)]
     series = nightly(week + cut)
@@ -313,7 +313,7 @@ def test_later_nights_do_not_rewrite_earlier_ones() -> None:
         for flagged in (False, True)
         for n in [4 if day == 0 else int(rng.integers(0, 4))]
     ]
-    whole, half = nightly(cells), nightly([each for each in cells if each.night < MONDAY + timedelta(days=15)])
+    whole, half = nightly(cells), nightly([cell for cell in cells if cell.night < MONDAY + timedelta(days=15)])
     assert whole.n[:15].tolist() == half.n.tolist()
     assert whole.s[:15].tolist() == half.s.tolist()
 
@@ -328,9 +328,9 @@ def test_a_quiet_night_sampled_up_to_the_floor_does_not_outweigh_its_traffic() -
 
 def test_a_task_type_that_rests_at_the_weekend_does_not_move_the_standardised_series() -> None:
     week = [
-        each
+        part
         for day in range(7)
-        for each in (
+        for part in (
             cell(day, "easy", runs=100, n=10, s=9),
             *([cell(day, "hard", runs=100, n=10, s=5)] if day < 5 else []),
         )
@@ -356,9 +356,9 @@ def test_nightly_holds_for_any_cells(cells: list[Cell], shares: dict[str, float]
     assert (n >= 0).all()
     assert (s <= n).all()
     assert (ss <= s + 1e-9).all()
-    scored = {each.night: 0 for each in cells}
-    for each in cells:
-        scored[each.night] += each.scored
+    scored = {cell.night: 0 for cell in cells}
+    for cell in cells:
+        scored[cell.night] += cell.scored
     assert all(size <= scored.get(night, 0) + 1e-9 for night, size in zip(nights, n, strict=True))
 
 

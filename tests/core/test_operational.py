@@ -63,7 +63,7 @@ def test_at_most_the_share_lies_in_the_tail_and_one_bucket_more_would_exceed_it(
     assert key is not None
     total = sum(reference.values())
     assert count_from(reference, key) <= share * total
-    below = max((each for each in reference if each < key), default=None)
+    below = max((value for value in reference if value < key), default=None)
     if below is not None:
         assert count_from(reference, below) > share * total
 

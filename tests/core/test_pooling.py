@@ -114,9 +114,9 @@ def test_whatever_the_samples_say_the_pooled_verdict_is_one_of_theirs_with_value
     assert [outcome.criterion for outcome in found] == [None, "one", "two"]
     for place, outcome in enumerate(found):
         own = [reading[place] for reading in readings]
-        assert outcome.label in {each.label for each in own}
+        assert outcome.label in {reading.label for reading in own}
         if outcome.value is not None:
-            values = [each.value for each in own if each.value is not None]
+            values = [reading.value for reading in own if reading.value is not None]
             assert min(values) <= outcome.value <= max(values)
             assert outcome.p_pass is not None
             assert 0 <= outcome.p_pass <= 1

@@ -184,7 +184,7 @@ def test_on_a_scale_the_probabilities_give_the_expected_value() -> None:
     reply = a_reply({"how": say("good"), "what": say("good")}, probabilities=said)
     each = read_reply(reply, rubric.criteria, SEEN)
     # how, without unknown: a quarter bad, a quarter fair, half good: 0.25 * 0.5 + 0.5
-    assert [one.p_pass for one in each] == pytest.approx([0.625, 1.0])
+    assert [outcome.p_pass for outcome in each] == pytest.approx([0.625, 1.0])
     # how stands with 0.75 and is 0.625 / 0.75 then; times 0.75 and the mean with 1.0
     assert aggregate(rubric, each, said).p_pass == pytest.approx(0.75 * (0.625 / 0.75 + 1.0) / 2)
 
@@ -210,7 +210,9 @@ def test_a_judge_may_decline_one_question_and_answer_the_others() -> None:
     one, two = outcomes({"two": say("pass")}, refused=("one",))
     assert (one.value, one.reason, two.value) == (None, "refusal", 1.0)
     assert aggregate(a_rubric(), (one, two)).reason == "refusal"
-    assert [one.reason for one in outcomes({"one": say("pass"), "two": say("pass")}, refused=("one",))] == ["parse"] * 2
+    assert [outcome.reason for outcome in outcomes({"one": say("pass"), "two": say("pass")}, refused=("one",))] == [
+        "parse"
+    ] * 2
 
 
 def test_a_required_criterion_that_fails_fails_the_whole() -> None:

@@ -33,7 +33,7 @@ def drawn() -> list[list[str]]:
 
 
 def test_the_drawing_is_what_the_import_contracts_enforce() -> None:
-    (layers,) = (one["layers"] for one in contracts() if one.get("containers") == ["worker"])
+    (layers,) = (contract["layers"] for contract in contracts() if contract.get("containers") == ["worker"])
     assert drawn() == [rooms(layer) for layer in layers]
 
 

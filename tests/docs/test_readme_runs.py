@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 def first_steps() -> list[str]:
     """The commands of the block that begins with one's own runs, without comments and exports."""
-    (block,) = [each for each in blocks("sh") if "spotcheck init" in each]
+    (block,) = [block for block in blocks("sh") if "spotcheck init" in block]
     lines = (line.split("#")[0].strip() for line in block.splitlines())
     return [line for line in lines if line.startswith("spotcheck ")]
 
@@ -44,7 +44,9 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     (example,) = blocks("json")
     run = orjson.loads(example)
     more = [{**run, "run_id": f"r-{number}", "ended_at": f"2026-11-2{number % 3}T10:00:00Z"} for number in range(30)]
-    (folder / "runs.jsonl.gz").write_bytes(gzip.compress(b"\n".join(orjson.dumps(each) for each in [run, *more])))
+    (folder / "runs.jsonl.gz").write_bytes(
+        gzip.compress(b"\n".join(orjson.dumps(document) for document in [run, *more]))
+    )
     with JudgeServer(lambda request, headers: simulated_verdict(request, lambda prompt: 0.8)) as judge:
         shell = Shell(folder, {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": judge.base_url})
         for command in first_steps():
@@ -68,6 +70,6 @@ def test_every_command_in_the_text_works(followed: Shell, command: str) -> None:
 def test_the_run_of_the_example_was_taken_in_and_decided(followed: Shell) -> None:
     shown = followed("show", "r-88121", "--json").json
     assert (shown["task_type"], shown["steps"][0]["name"]) == ("refund", "issue_refund")
-    states = [each["state"] for each in followed("explain", "r-88121", "--json").json["decisions"]]
+    states = [decision["state"] for decision in followed("explain", "r-88121", "--json").json["decisions"]]
     assert states[0] == "taken"
     assert "drawn" in states or "sampled_out" in states or any(state == "scored" for state in states)

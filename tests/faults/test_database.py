@@ -19,9 +19,9 @@ from tests.support.documents import a_document, lines
 from tests.support.restricted_files import mode
 from tests.support.shell import Shell
 from tests.support.stocked_project import RUNS, ids
+from tests.support.stores import OpenStore
 from worker.errors import StoreError
 from worker.store import schema
-from worker.store.engine import Store
 
 NEW = 30
 
@@ -95,16 +95,15 @@ def test_a_patience_that_is_no_number_is_a_wrong_setting(shell: Shell, timeout: 
 
 
 def test_a_process_that_has_used_up_its_connections_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: OpenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(f"sqlite:///{tmp_path}/spotcheck.db", pool_size=1)
+    store = open_store(f"sqlite:///{tmp_path}/spotcheck.db", pool_size=1)
     monkeypatch.setattr(store.engine.pool, "_timeout", 0.05)  # else it waits half a minute
     told = pytest.raises(StoreError, match=r"every connection of this process is in use; try again$")
     with store.read(), store.read(), told, store.read():  # one is kept, one more is opened for a moment
         raise AssertionError("there is no third")
     with store.read():
         pass
-    store.close()
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_a_side_file_without_room_is_taken_away_and_written_whole_the_next_time(
     answer = shell("ingest", "bad.jsonl", "--json").json
     assert answer["rejected"] == len(bad)
     kept = [orjson.loads(line) for line in (shell.folder / "bad.jsonl.rejected.jsonl").read_bytes().splitlines()]
-    assert [orjson.loads(one["raw"]) for one in kept] == bad
+    assert [orjson.loads(line["raw"]) for line in kept] == bad
     assert ids(shell) == ["good"]
 
 

@@ -23,12 +23,11 @@ from sqlalchemy import text
 
 from tests.support.documents import a_document, lines
 from tests.support.processes import start
+from tests.support.projects import OpenProject
 from tests.support.shell import Said, Shell
 from tests.support.stocked_project import RUNS, ids, totals
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
 from worker.jobs.queue import JobQueue
-from worker.project.project import Project
-from worker.settings import Settings
 from worker.store.engine import Store
 
 LINE = "interrupted; what was stored stands, and repeating the command goes on from there\n"
@@ -212,15 +211,14 @@ def test_a_process_that_is_told_to_stop_says_one_line_and_its_shell_sees_it(
     assert len(ids(shell)) == 1_200
 
 
-def test_after_a_double_ctrl_c_waiting_says_who_holds_what_and_until_when(stocked: tuple[Shell, str]) -> None:
+def test_after_a_double_ctrl_c_waiting_says_who_holds_what_and_until_when(
+    stocked: tuple[Shell, str], open_project: OpenProject
+) -> None:
     shell, night = stocked
     (shell.folder / "spotcheck.toml").write_text("[sampling]\nrate = 1\n[scoring]\nrubrics = []\n")
     assert shell("sample", "--since", night, "--until", night).code == 0
-    project = Project(
-        Settings.read(
-            {"SPOTCHECK_DATABASE_URL": f"sqlite:///{shell.folder / 'spotcheck.db'}"}, "[scoring]\nrubrics = []\n"
-        )
-    )
+    url = f"sqlite:///{shell.folder / 'spotcheck.db'}"
+    project = open_project("[scoring]\nrubrics = []\n", SPOTCHECK_DATABASE_URL=url)
     taken = JobQueue(project, "heuristic").claim(5).work
     with project.store.write() as connection:  # a lease that runs out in a second, not in ninety
         connection.execute(
@@ -229,7 +227,6 @@ def test_after_a_double_ctrl_c_waiting_says_who_holds_what_and_until_when(stocke
                 " WHERE state = 'leased'"
             )
         )
-    project.store.close()
     said = shell("score", "--wait")
     assert said.code == 0, said
     (line,) = said.err.splitlines()

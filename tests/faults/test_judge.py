@@ -293,7 +293,7 @@ def test_the_answer_to_another_question_is_unscored_and_never_a_zero(judged: Jud
     assert judged.states()["task_completion"] == {"unscored": RUNS}
     assert judged.values() == Counter({None: RUNS})
     story = judged.shell("explain", "r-1", "--json").json["decisions"]
-    assert next(one["reason"] for one in story if one["scorer"] == "task_completion")
+    assert next(decision["reason"] for decision in story if decision["scorer"] == "task_completion")
 
 
 def test_a_request_that_is_refused_for_itself_is_unscored_with_the_reason(judged: Judged) -> None:

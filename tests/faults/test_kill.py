@@ -28,6 +28,7 @@ from worker.pipeline.draw import draw_night
 from worker.pipeline.intake.take import take
 from worker.pipeline.nightly import open_jobs
 from worker.project.project import Project
+from worker.queries.judgments import run_judgments
 from worker.settings import Settings
 from worker.store.queue import workers
 from worker.store.results import counts
@@ -122,7 +123,7 @@ class Stack(NamedTuple):
                 select(score.c.score_id, score.c.run_pk, score.c.scorer_pk, score.c.criterion)
             ).all()
             rows = counts.night_counts(
-                connection, self.night, self.night, [one for one, _ in self.project.scorers.register()], self.night
+                connection, self.night, self.night, [entry for entry, _ in self.project.scorers.register()], self.night
             )
         assert drawn == RUNS
         assert Counter(row.state for row in jobs) == {"scored": 3 * RUNS}
@@ -133,6 +134,10 @@ class Stack(NamedTuple):
         assert aggregates == {row[:2] for row in jobs}
         assert len(rows) == 3
         assert all(row.reconciles and row.scored == RUNS and row.pending == 0 for row in rows)
+        judged = {one.run_pk: run_judgments(self.project, one.run_pk) for one in jobs}
+        assert len(judged) == RUNS
+        for found in judged.values():  # what was asked is stored with what came of it, or not at all
+            assert [one.hash_ok for one in found if one.kind == "judge"] == [True]
         assert not self.judge.requests.failures
 
 

@@ -74,7 +74,7 @@ def test_rate_0_draws_the_floor_and_nothing_else(stocked: tuple[Shell, str]) -> 
     shell, night = stocked
     (shell.folder / "spotcheck.toml").write_text("[sampling]\nrate = 0\nflagged_rate = 0\nfloor_per_night = 3\n")
     drawn = shell("sample", "--since", night, "--until", night, "--json").json["strata"]
-    assert [(one["population"], one["sampled"], one["why"]) for one in drawn] == [(RUNS, 3, "floor")]
+    assert [(stratum["population"], stratum["sampled"], stratum["why"]) for stratum in drawn] == [(RUNS, 3, "floor")]
     (one,) = drawn
     assert 0 < one["inclusion_probability"] < 1
 
@@ -123,6 +123,6 @@ def test_a_file_that_is_no_text_or_may_not_be_read_is_one_line(shell: Shell) -> 
 def test_the_mark_that_some_editors_write_first_is_passed_over(stocked: tuple[Shell, str]) -> None:
     shell, _ = stocked
     (shell.folder / "spotcheck.toml").write_text("[sampling]\nrate = 0.5\n", encoding="utf-8-sig")
-    values = {one["name"]: one["value"] for one in shell("settings", "--json").json["settings"]}
+    values = {setting["name"]: setting["value"] for setting in shell("settings", "--json").json["settings"]}
     assert values["sampling.rate"] == "0.5"
     assert night_of(shell)

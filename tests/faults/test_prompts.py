@@ -136,7 +136,7 @@ def test_a_template_without_end_is_stopped_in_the_preview_and_in_the_night(
         assert judge.requests.count == 0, "nothing half-rendered may reach a judge"
         counted = totals(Shell(shell.folder, environ))
     assert (counted["failed"], counted["scored"], counted["pending"]) == (3, 3, 0), "the heuristic goes on"
-    reasons = [one["reason"] for one in shell("explain", sampled(shell), "--json").json["decisions"]]
+    reasons = [decision["reason"] for decision in shell("explain", sampled(shell), "--json").json["decisions"]]
     assert any(said in (reason or "") for reason in reasons), reasons
 
 
@@ -144,7 +144,7 @@ def sampled(shell: Shell) -> str:
     """A run that was drawn."""
     for run in shell("runs", "--json").json["runs"]:
         decisions = shell("explain", run["run_id"], "--json").json["decisions"]
-        if any(one["state"] == "failed" for one in decisions):
+        if any(decision["state"] == "failed" for decision in decisions):
             return str(run["run_id"])
     raise AssertionError("no run failed")
 

@@ -166,7 +166,7 @@ def test_a_file_that_is_too_large_for_the_server_is_sent_in_halves(office: Batch
     def only_small(method: str, path: str) -> Answer | None:
         if (method, path) != ("POST", "/v1/files"):
             return None
-        (filling,) = [one.jobs for one in rows(project, select(batch)) if one.state == "filling"]
+        (filling,) = [row.jobs for row in rows(project, select(batch)) if row.state == "filling"]
         sizes.append(filling)
         return refused(413, "Request Entity Too Large") if filling > 10 else None
 
@@ -306,9 +306,9 @@ def test_many_processes_at_once_make_one_batch_of_each_job(office: BatchOffice, 
         for thread in threads:
             thread.join()
         assert broken == []
-    ids = [line["custom_id"] for one in office.batches for line in _asked(office, one)]
+    ids = [line["custom_id"] for batch in office.batches for line in _asked(office, batch)]
     assert len(ids) == len(set(ids))
-    while any(one.state != "done" for one in rows(project, select(batch))):
+    while any(row.state != "done" for row in rows(project, select(batch))):
         advance(project)
     assert_all_scored_once(project)
 
@@ -355,7 +355,7 @@ def test_a_run_that_was_sent_again_meanwhile_is_asked_again(
 
 def test_a_budget_is_reserved_at_the_batchs_price_and_kept(installation: Installation, office: BatchOffice) -> None:
     opened = installation.project(PRICED)
-    (most,) = [opened.prices.max_usd(one) for one in opened.scorers.all if one.key.kind == "judge"]
+    (most,) = [opened.prices.max_usd(scorer) for scorer in opened.scorers.all if scorer.key.kind == "judge"]
     assert most is not None
     capped = installation.project(PRICED.replace("[judge]", f"[judge]\nbudget_usd_per_day = {most * 5.2}"))
     ingest(capped, [document(f"case-{number}") for number in range(RUNS)])
@@ -366,7 +366,7 @@ def test_a_budget_is_reserved_at_the_batchs_price_and_kept(installation: Install
     office.end()
     for _ in range(12):
         advance(capped)
-        if any(one["status"] == "in_progress" for one in office.batches.values()):
+        if any(batch["status"] == "in_progress" for batch in office.batches.values()):
             office.end()
     with capped.store.read() as connection:
         spent = accounts.day_balance(connection, capped.nights.of(datetime.now(UTC)))

@@ -109,8 +109,8 @@ def test_what_a_batch_left_in_doubt_is_asked_of_the_second_judge_at_once_and_not
     assert judges.calls(MODEL) == RUNS, "the first judge is not asked again"
     assert sorted(case for model, case in judges.asked if model == BIG) == list(UNSURE)
     production, beside = aggregates(project, "production"), aggregates(project, "escalation")
-    assert {case for case, one in production.items() if one.model_requested == BIG} == set(UNSURE) == set(beside)
-    assert {one.value for one in production.values()} == {1.0}
+    assert {case for case, score in production.items() if score.model_requested == BIG} == set(UNSURE) == set(beside)
+    assert {score.value for score in production.values()} == {1.0}
     # the judge counts at full price what the batch had for half
     assert account(project).spent_usd == pytest.approx(judges.paid_usd - batch_usd)
     assert account(project).reserved_usd == pytest.approx(0, abs=1e-9)

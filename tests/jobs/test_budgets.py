@@ -21,7 +21,7 @@ TWO = '[sampling]\nrate = 1.0\n[scoring]\nheuristics = []\nrubrics = ["task_comp
 
 
 def most_usd(project: Project, name: str) -> float:
-    (one,) = [each for each in project.scorers.all if isinstance(each, RubricScorer) and each.key.name == name]
+    (one,) = [scorer for scorer in project.scorers.all if isinstance(scorer, RubricScorer) and scorer.key.name == name]
     most = project.prices.max_usd(one)
     assert most is not None
     return most
@@ -37,13 +37,13 @@ def test_a_rubric_spends_its_own_money_and_the_others_theirs(installation: Insta
     draw_nights(project, [MONDAY])
     wait(project)
     jobs = rows(project, select(job.c.state, job.c.u, scorer.c.name).join(scorer, scorer.c.pk == job.c.scorer_pk))
-    by = Counter((one.name, one.state) for one in jobs)
+    by = Counter((job.name, job.state) for job in jobs)
     assert by["task_completion", "scored"] == 120
     scored, shed = by["tone_and_format", "scored"], by["tone_and_format", "shed"]
     assert 3 <= scored < 120
     assert scored + shed == 120
-    tone = [one for one in jobs if one.name == "tone_and_format"]
-    assert max(one.u for one in tone if one.state == "scored") < min(one.u for one in tone if one.state == "shed")
+    tone = [job for job in jobs if job.name == "tone_and_format"]
+    assert max(job.u for job in tone if job.state == "scored") < min(job.u for job in tone if job.state == "shed")
     with project.store.read() as connection:
         of_all, other, own = budgets(project, connection)
     assert (of_all.rubric, other.rubric, own.rubric) == (None, "task_completion", "tone_and_format")

@@ -56,7 +56,7 @@ def told(project: Project, case: str) -> Any:
     """The decision of the judge about a run."""
     with project.store.read() as connection:
         ((pk, one),) = runs.find_runs(connection, case, None)
-    return next(one for one in explain(project, pk, one).decisions if one.scorer == "task_completion")
+    return next(decision for decision in explain(project, pk, one).decisions if decision.scorer == "task_completion")
 
 
 def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: TwoJudges) -> None:
@@ -66,12 +66,14 @@ def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: TwoJu
     assert sorted(case for model, case in judges.asked if model == BIG) == list(UNSURE)
     assert judges.calls(MODEL) == RUNS
     production, beside = aggregates(project, "production"), aggregates(project, "escalation")
-    assert {one.value for one in production.values()} == {1.0}
-    assert {case: one.model_requested for case, one in production.items()} == {
+    assert {score.value for score in production.values()} == {1.0}
+    assert {case: score.model_requested for case, score in production.items()} == {
         f"case-{number}": BIG if f"case-{number}" in UNSURE else MODEL for number in range(RUNS)
     }
     assert set(beside) == set(UNSURE)
-    assert {(one.value, one.model_requested, one.evidence_ok) for one in beside.values()} == {(0.0, MODEL, False)}
+    assert {(score.value, score.model_requested, score.evidence_ok) for score in beside.values()} == {
+        (0.0, MODEL, False)
+    }
     for case in UNSURE:
         assert production[case].cost_usd == pytest.approx(10 * beside[case].cost_usd, rel=0.05), "each its own price"
     criteria = rows(
@@ -82,9 +84,9 @@ def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: TwoJu
     ((means,),) = rows(project, select(func.sum(cell.c.s)).where(cell.c.criterion == "outcome"))
     assert means == RUNS, "only what counts is summed"
     (point,) = [
-        one
-        for one in trends(project, by="task_type", scorer="task_completion", task_type="refund", weeks=1)
-        if one["criterion"] is None
+        trend
+        for trend in trends(project, by="task_type", scorer="task_completion", task_type="refund", weeks=1)
+        if trend["criterion"] is None
     ]
     assert (point["mean"], point["scored"], point["sampled"]) == (1.0, RUNS, RUNS)
     assert_reconciles(project)
@@ -117,8 +119,8 @@ def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: TwoJudges) ->
         sum(production[case].cost_usd for case in ("case-1", "case-2")) + beside["case-3"].cost_usd
     )
     judged = gather(project, ReportRequest(MONDAY, MONDAY), datetime.now(UTC)).sampled.judged
-    assert {one.model: one.verdicts for one in judged} == {MODEL: RUNS, BIG: 3}
-    assert sum(one.cost_usd for one in judged) == pytest.approx(cost(project))
+    assert {judge.model: judge.verdicts for judge in judged} == {MODEL: RUNS, BIG: 3}
+    assert sum(judge.cost_usd for judge in judged) == pytest.approx(cost(project))
 
 
 def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: TwoJudges) -> None:
@@ -139,8 +141,8 @@ def test_the_most_that_a_run_can_cost_is_reserved_for_both_judges(judges: TwoJud
 
     with JobProcessor(drawn) as processor:
         processor.drain("judge", stop=look)
-    assert max(one.reserved_usd for one in seen) == pytest.approx(2 * most)
-    assert max(one.spent_usd + one.reserved_usd for one in seen) <= 2.5 * most + 1e-9
+    assert max(balance.reserved_usd for balance in seen) == pytest.approx(2 * most)
+    assert max(balance.spent_usd + balance.reserved_usd for balance in seen) <= 2.5 * most + 1e-9
     assert account(drawn).reserved_usd == pytest.approx(0, abs=1e-9)
     assert account(drawn).spent_usd == pytest.approx(cost(drawn))
     half = PRICED.replace(PRICES, PRICES.partition(f'[judge.prices."{BIG}"]')[0])

@@ -121,7 +121,7 @@ def scored_by(
         wait(project)
         assert not server.requests.failures
     judged = select(score).where(score.c.model_requested.is_not(None)).order_by(score.c.run_pk)
-    found = {one.criterion: one for one in reversed(rows(project, judged))}
+    found = {row.criterion: row for row in reversed(rows(project, judged))}
     project.store.close()
     return project, found
 

@@ -61,7 +61,7 @@ def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run
             self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None
         ) -> ClaimedBatch:
             taken = super().claim(limit, scorer_pks, lease_s=lease_s)
-            claimed.append([(one.job.run_pk, one.job.scorer_pk) for one in taken.work])
+            claimed.append([(work.job.run_pk, work.job.scorer_pk) for work in taken.work])
             return taken
 
     lane = Watched(project, "judge")
@@ -79,9 +79,9 @@ def test_the_calls_of_a_claim_go_out_rubric_by_rubric_and_are_claimed_run_by_run
         .where(job.c.lane == "judge")
         .order_by(job.c.u, job.c.run_pk, job.c.scorer_pk),
     )
-    in_turn = [each for some in claimed for each in some]
-    assert in_turn == [tuple(each) for each in order], "what a budget would cut is as random as before"
-    turns = sum(one != other for one, other in pairwise(judge.asked))
+    in_turn = [pair for some in claimed for pair in some]
+    assert in_turn == [tuple(pair) for pair in order], "what a budget would cut is as random as before"
+    turns = sum(before != other for before, other in pairwise(judge.asked))
     claims = sum(map(bool, claimed))
     assert turns <= 2 * claims - 1, "at most once within a claim, and once between two"
     assert claims <= 6
@@ -122,10 +122,13 @@ def test_only_openai_s_own_address_is_told_which_prompts_begin_alike(tmp_path: P
     environ = {"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path / 'x.db'}", "SPOTCHECK_JUDGE_MODEL": MODEL}
     own = Project(Settings.read(environ | {"OPENAI_API_KEY": "sk-none"}, TWO)).open()
     other = Project(Settings.read(environ | {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, TWO)).open()
-    routed = [one for one in own.scorers.all if isinstance(one, RubricScorer)]
-    assert [one.options.is_routed for one in routed] == [True, True]
-    assert [one.options.is_routed for one in other.scorers.all if isinstance(one, RubricScorer)] == [False, False]
-    assert [one.key for one in own.scorers.all] == [one.key for one in other.scorers.all]
+    routed = [scorer for scorer in own.scorers.all if isinstance(scorer, RubricScorer)]
+    assert [scorer.options.is_routed for scorer in routed] == [True, True]
+    assert [scorer.options.is_routed for scorer in other.scorers.all if isinstance(scorer, RubricScorer)] == [
+        False,
+        False,
+    ]
+    assert [scorer.key for scorer in own.scorers.all] == [scorer.key for scorer in other.scorers.all]
     for project in (own, other):
         project.store.close()
 
@@ -151,4 +154,4 @@ def test_a_server_that_does_not_know_the_word_is_asked_without_it_from_then_on(
     assert seen.count(False) == RUNS
     assert not any(seen[8:])
     params = rows(project, select(score.c.params_effective).where(score.c.params_effective.is_not(None)))
-    assert all("prompt_cache_key" not in each for (each,) in params)
+    assert all("prompt_cache_key" not in given for (given,) in params)

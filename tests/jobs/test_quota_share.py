@@ -64,8 +64,8 @@ def test_two_processes_name_a_model_at_a_server_alike_and_the_address_is_not_tol
         quota_of(installation.project(QUOTA), share_too)(model)
     quota_of(installation.project(QUOTA, OPENAI_BASE_URL="http://elsewhere/v1"), share_too)("one")
     assert first[0].what == second[0].what
-    assert len({each.what for each in second}) == 3
-    assert not any("127.0.0.1" in each.what for each in (*first, *second))
+    assert len({share.what for share in second}) == 3
+    assert not any("127.0.0.1" in share.what for share in (*first, *second))
 
 
 def test_without_a_shared_quota_each_keeps_to_its_part_and_without_any_nobody_is_asked(

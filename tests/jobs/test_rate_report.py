@@ -86,7 +86,7 @@ def test_calls_under_way_are_seen_while_they_are(judged: Judged) -> None:
     async def slow(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         while not seen:
             await asyncio.sleep(0.02)
-            seen.extend(one for one in await asyncio.to_thread(judged.said) if one.in_flight)
+            seen.extend(reading for reading in await asyncio.to_thread(judged.said) if reading.in_flight)
         return simulated_verdict(request, lambda prompt: 1.0)
 
     judged.server.answer = slow
@@ -169,7 +169,7 @@ def test_a_store_that_takes_no_note_costs_one_line_and_no_work(
     judged.server.answer = slow
     with JobProcessor(judged.project) as processor:
         assert processor.drain("judge").settled == RUNS
-    assert len([one for one in caplog.messages if "was not noted" in one]) == 1
+    assert len([message for message in caplog.messages if "was not noted" in message]) == 1
 
 
 def test_no_call_is_counted_twice_when_a_note_comes_late(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_another_threshold_costs_no_call(installation: Installation, tmp_path: P
     assert len(installation.asked) == RUNS
     assert states(project) == {"scored": 2 * RUNS}
     after = aggregates(project)
-    assert {one.scorer_pk for one in after}.isdisjoint({one.scorer_pk for one in before})
+    assert {job.scorer_pk for job in after}.isdisjoint({job.scorer_pk for job in before})
     same = ("value", "prompt_hash", "model_served", "input_tokens", "output_tokens", "params_effective")
     for old, new in zip(before, after, strict=True):
         assert [getattr(new, name) for name in same] == [getattr(old, name) for name in same]
@@ -316,7 +316,9 @@ def test_answers_are_kept_with_their_scores_or_not_at_all(
     with JobProcessor(project) as processor, pytest.raises(StoreError):
         processor.drain("judge")
     assert len(installation.asked) >= 1, "a memory that does not answer keeps nobody from asking"
-    assert [one.levelname for one in caplog.records if "kept answers cannot be looked up" in one.message] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if "kept answers cannot be looked up" in record.message] == [
+        "WARNING"
+    ]
     assert states(project) == {"leased": RUNS}
     assert rows(project, select(score.c.pk)) == []
     with project.store.write() as connection:

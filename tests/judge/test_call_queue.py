@@ -140,7 +140,7 @@ def test_a_refusal_of_our_key_or_model_stops_everybody(code: int) -> None:
 
     told, count = asyncio.run(run())
     assert count == 2
-    assert {type(one) for one in told} == {JudgeRefusesUs, asyncio.CancelledError}
+    assert {type(error) for error in told} == {JudgeRefusesUs, asyncio.CancelledError}
 
 
 def test_an_allowance_that_an_answer_says_is_used_up_holds_back_the_next() -> None:

@@ -272,7 +272,7 @@ def test_the_ladder_ends_where_the_server_can_follow(name: str) -> None:
         asked.append(form)
         if form in flavour.forms:
             return flavour.forms[form]
-        refused = next((one for param, one in flavour.params.items() if param in request), None)
+        refused = next((refusal for param, refusal in flavour.params.items() if param in request), None)
         return refused or simulated_verdict(request, lambda prompt: 1.0)
 
     first, second = ask_twice(answer)

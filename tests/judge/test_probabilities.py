@@ -38,13 +38,13 @@ def token(said: str, alternatives: Mapping[str, float] | None = None, *, has_byt
     listed = [{"token": text, "bytes": list(text.encode()), "logprob": math.log(p)} for text, p in every.items()]
     own = {"token": said, "bytes": list(said.encode()), "logprob": math.log(every.get(said, 0.9))}
     if not has_bytes:
-        listed, own = [each | {"bytes": None} for each in listed], own | {"bytes": None}
+        listed, own = [token | {"bytes": None} for token in listed], own | {"bytes": None}
     return own | {"top_logprobs": listed}
 
 
 def told(*tokens: dict[str, Any], options: Sequence[str] = BINARY, content: str | None = None) -> dict[str, float]:
     """The probabilities of the one criterion."""
-    said = "".join(each["token"] for each in tokens) if content is None else content
+    said = "".join(token["token"] for token in tokens) if content is None else content
     return of_verdicts(said, list(tokens), a_schema(one=options)).get("one", {})
 
 
@@ -79,7 +79,7 @@ def test_each_criterion_has_its_own() -> None:
         token("fail", {"fail": 0.9, "pass": 0.1}),
         token('"}}'),
     ]
-    found = of_verdicts("".join(each["token"] for each in tokens), tokens, a_schema(one=BINARY, two=BINARY))
+    found = of_verdicts("".join(token["token"] for token in tokens), tokens, a_schema(one=BINARY, two=BINARY))
     assert found["one"] == pytest.approx(P)
     assert found["two"] == pytest.approx({"pass": 0.1, "fail": 0.9, "unknown": 0.0})
 

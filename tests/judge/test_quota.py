@@ -455,7 +455,7 @@ def test_nothing_is_taken_while_the_pace_lets_nobody_through() -> None:
         assert quota.asked == []
         queue.cancel_waiting()
         await asyncio.wait(waiting)
-        assert all(one.cancelled() for one in waiting)
+        assert all(call.cancelled() for call in waiting)
         assert queue.waiting == 0
 
     asyncio.run(run())
@@ -500,7 +500,7 @@ def test_a_quota_that_breaks_is_told_to_those_who_wait() -> None:
         queue = CallQueue(AdaptiveLimiter(1), quota=Broken())
         return await asyncio.gather(*(queue.enter() for _ in range(3)), return_exceptions=True)
 
-    assert [str(one) for one in asyncio.run(run())] == ["broken"] * 3
+    assert [str(error) for error in asyncio.run(run())] == ["broken"] * 3
 
 
 def test_no_more_is_made_ready_than_a_quota_lets_through_soon() -> None:

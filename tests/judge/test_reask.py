@@ -30,7 +30,7 @@ class Script:
 
     def __init__(self, *answers: Answer | str) -> None:
         self.answers = [
-            completion(each, prompt="x" * 400) if isinstance(each, str) else each for each in answers
+            completion(answer, prompt="x" * 400) if isinstance(answer, str) else answer for answer in answers
         ]  # 100 tokens in
         self.asked: list[dict[str, Any]] = []
 

@@ -133,8 +133,8 @@ def test_verdicts_and_their_probabilities_come_back_in_both_modes(mode: str) -> 
     scoring = scored(server, mode=mode)
     assert len(server.asked) == (1 if mode == "joint" else 2)
     whole, one, two = scoring.outcomes
-    assert [(each.value, each.label) for each in (one, two)] == [(1.0, "pass"), (0.0, "fail")]
-    assert [each.p_pass for each in (one, two)] == pytest.approx([0.75, 0.1])
+    assert [(outcome.value, outcome.label) for outcome in (one, two)] == [(1.0, "pass"), (0.0, "fail")]
+    assert [outcome.p_pass for outcome in (one, two)] == pytest.approx([0.75, 0.1])
     # one stands with 0.75: times (3 * 1 + 1 * 0.1) / 4
     assert whole.value == 0.75
     assert whole.p_pass == pytest.approx(0.75 * 3.1 / 4)
@@ -150,13 +150,13 @@ def test_verdicts_and_their_probabilities_come_back_in_both_modes(mode: str) -> 
 def test_a_scale_is_a_choice_too(mode: str) -> None:
     probable = {"bad": 0.1, "fair": 0.2, "good": 0.5, "unknown": 0.2}
     scoring = scored(Server(lambda question: chosen(question["name"], probable)), "ordinal", mode)
-    assert [(one.value, one.label) for one in scoring.outcomes[1:]] == [(1.0, "good")] * 2
+    assert [(outcome.value, outcome.label) for outcome in scoring.outcomes[1:]] == [(1.0, "good")] * 2
     assert scoring.outcomes[1].p_pass == pytest.approx((0.2 * 0.5 + 0.5) / 0.8)
 
 
 def test_unknown_may_be_chosen() -> None:
     scoring = scored(Server(lambda question: chosen(question["name"], {"pass": 0.1, "fail": 0.1, "unknown": 0.8})))
-    assert {one.reason for one in scoring.outcomes} == {"unknown"}
+    assert {outcome.reason for outcome in scoring.outcomes} == {"unknown"}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_what_it_declines_to_decide_is_a_refusal_and_the_rest_stands(declined: s
 
     for mode in ("joint", "per_criterion"):
         outcomes: tuple[Outcome, ...] = scored(Server(say), mode=mode).outcomes
-        assert [one.reason for one in outcomes] == reasons
+        assert [outcome.reason for outcome in outcomes] == reasons
 
 
 def test_answers_without_names_are_told_apart_by_their_order() -> None:
@@ -217,7 +217,7 @@ def test_a_distribution_that_is_none_is_left_out_and_the_verdict_stands(listed: 
 def test_a_choice_that_was_not_offered_is_unreadable(choice: object) -> None:
     answers = [{"type": "choice", "name": name, "choice": choice} for name in ("one", "two")]
     scoring = scored(lambda request, headers: Answer(body=orjson.dumps({"answers": _sendable(answers)})))
-    assert {one.reason for one in scoring.outcomes} == {"parse"}
+    assert {outcome.reason for outcome in scoring.outcomes} == {"parse"}
 
 
 def _sendable(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -138,8 +138,8 @@ def test_nobody_there_for_a_day_ends_as_failed_and_is_kept(open_project: OpenPro
         opened = _project(open_project, database_url, gone)
     send(opened, [_costly("dear", 2.5)], NOW)
     done = [deliver(opened, NOW + timedelta(hours=2 * attempt)) for attempt in range(MOST_ATTEMPTS + 2)]
-    assert sum(each.put_off for each in done) == MOST_ATTEMPTS - 1
-    assert sum(each.failed for each in done) == 1
+    assert sum(delivery.put_off for delivery in done) == MOST_ATTEMPTS - 1
+    assert sum(delivery.failed for delivery in done) == 1
     assert len(_listed(opened)) == 1
 
 
@@ -164,7 +164,7 @@ def test_a_mute_silences_the_subject_for_its_time_and_loses_nothing(
         assert alerts.decide(connection, [first.alert_id or 0], "muted", NOW, muted_until=NIGHT) == 1
     send(opened, [_costly("dear-2", 2.5)], NOW)
     assert deliver(opened, NOW).sent == 1, "the first only"
-    assert [(one.run_id, one.state) for one in _listed(opened)] == [("dear-2", "muted"), ("dear-1", "muted")]
+    assert [(alert.run_id, alert.state) for alert in _listed(opened)] == [("dear-2", "muted"), ("dear-1", "muted")]
     morrow = NOW + timedelta(days=1)
     send(opened, [_costly("dear-3", 2.5, morrow)], morrow)
     assert deliver(opened, morrow).sent == 1
@@ -195,8 +195,8 @@ def test_a_day_that_costs_twice_the_usual_is_told_and_the_next_one_is_not_told_a
         send(opened, [_costly(f"{offset}-{index}", cost, ended) for index in range(5)], ended + timedelta(hours=13))
         draw_night(opened, night, ended + timedelta(hours=14))
         watch(opened, ended + timedelta(hours=14))
-    told = [one for one in _listed(opened, everything=True) if one.kind == "spend_jump"]
-    assert [one.night for one in told] == [first + timedelta(days=35)]
+    told = [alert for alert in _listed(opened, everything=True) if alert.kind == "spend_jump"]
+    assert [alert.night for alert in told] == [first + timedelta(days=35)]
     assert told[0].details["usual_usd"] == 5.0
 
 
@@ -215,6 +215,6 @@ def test_a_few_runs_that_cost_ten_times_as_much_are_told_though_the_level_stands
         send(opened, runs, ended + timedelta(hours=13))
         draw_night(opened, night, ended + timedelta(hours=14))
         watch(opened, ended + timedelta(hours=14))
-    (told,) = [one for one in _listed(opened, everything=True) if one.kind == "cost_tail"]
+    (told,) = [alert for alert in _listed(opened, everything=True) if alert.kind == "cost_tail"]
     assert told.night == MONDAY + timedelta(days=19)
     assert 5 <= told.details["dear"] <= 7

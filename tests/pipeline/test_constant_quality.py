@@ -75,4 +75,4 @@ def test_a_drop_of_20_points_is_found_in_its_task_type_and_nowhere_else(tmp_path
     assert first.stream.task_type == PLANTED
     assert first.after < first.before - 0.1
     assert DROP_WEEK <= found[0].week <= DROP_WEEK + 1
-    assert all(is_planted(one) for one in found)
+    assert all(is_planted(finding) for finding in found)

@@ -57,7 +57,7 @@ def changes(zone: ZoneInfo, year: int) -> list[datetime]:
     """The whole hours before the offset of a zone changes in a year."""
     hours = [datetime(year, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(366 * 24)]
     return [
-        one for one, after in pairwise(hours) if one.astimezone(zone).utcoffset() != after.astimezone(zone).utcoffset()
+        at for at, after in pairwise(hours) if at.astimezone(zone).utcoffset() != after.astimezone(zone).utcoffset()
     ]
 
 

@@ -70,12 +70,14 @@ def test_each_planted_change_is_found_in_its_task_type_and_named(
     within: int,
 ) -> None:
     opened, found = past.go_on(open_project, tmp_path, 10, _planted("billing", changed))
-    assert [(one.stream.task_type, one.stream.scorer, one.kind) for one in found] == [("billing", scorer, kind)]
+    assert [(finding.stream.task_type, finding.stream.scorer, finding.kind) for finding in found] == [
+        ("billing", scorer, kind)
+    ]
     (one,) = found
     assert one.direction == direction
     assert 0 <= (one.found_night - MONDAY).days - CHANGE <= within
     with opened.store.read() as connection:
-        (alert,) = [each for each in alerts.list_alerts(connection) if each.kind == "drift"]
+        (alert,) = [alert for alert in alerts.list_alerts(connection) if alert.kind == "drift"]
     assert alert.urgency == "now"
     assert alert.finding_id == one.finding_id
     assert "billing" in alert.text
@@ -116,7 +118,7 @@ def test_an_outage_is_seen_within_hours_before_its_night_is_over(open_project: O
     noon = datetime(night.year, night.month, night.day, 14, 5, tzinfo=UTC)
     send(opened, [run for run in bad if run["ended_at"] < noon.isoformat()], noon)
     found = watch(opened, noon).found
-    assert [(one.stream.task_type, one.stream.scorer) for one in found] == [("faq", "error_rate")]
+    assert [(finding.stream.task_type, finding.stream.scorer) for finding in found] == [("faq", "error_rate")]
     assert found[0].window_hours is not None
     assert found[0].found_night == night
     assert watch(opened, noon + timedelta(minutes=1)).found == []
@@ -152,7 +154,7 @@ def test_figures_are_those_of_the_runs_counted_by_hand(open_project: OpenProject
         assert tool.s == pytest.approx(sum(shares))
         assert tool.ss == pytest.approx(sum(share * share for share in shares))
     for key, row in rows.items():
-        parts = [each for each in by_hour if (each.task_type, each.measure, each.subject) == key]
+        parts = [figure for figure in by_hour if (figure.task_type, figure.measure, figure.subject) == key]
         assert sum(part.n for part in parts) == row.n
         assert sum(part.total for part in parts) == pytest.approx(row.total)
 

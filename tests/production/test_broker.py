@@ -111,7 +111,7 @@ def test_half_an_exchange_is_bound_anew(folder: Path) -> None:
     with channel() as open_channel:
         open_channel._queue_bind("control", "control", "", "control")
         bound = open_channel.get_table("control")
-        assert [tuple(one) for one in bound] == [("control", "", "control")]
+        assert [tuple(binding) for binding in bound] == [("control", "", "control")]
         for half in (b"", b'[["con', b"5"):
             (folder / "control" / "control.exchange").write_bytes(half)
             assert open_channel.get_table("control") == []
@@ -197,7 +197,7 @@ def test_queues_that_are_bound_at_once_are_all_bound(folder: Path) -> None:
     for binder in binders:
         binder.communicate(timeout=60)
     with channel() as open_channel:
-        keys = {one.routing_key for one in open_channel.get_table("all")}
+        keys = {queue.routing_key for queue in open_channel.get_table("all")}
     assert keys == {f"{name}-{number}" for name in "abc" for number in range(20)}
 
 

@@ -62,12 +62,14 @@ def test_calls_that_hang_hold_no_transaction_and_no_more_connections_than_a_pool
             time.sleep(BETWEEN_S)
         assert judge_workers.judge.waiting == CHILDREN * concurrency, "they hung all the while"
         assert held >= CHILDREN * concurrency
-        transactions = [{(one.pid, one.began) for one in look if one.began is not None} for look in looks]
+        transactions = [
+            {(session.pid, session.began) for session in look if session.began is not None} for look in looks
+        ]
         for before, after in pairwise(transactions):
             assert not before & after, "a transaction outlives a look"
         assert any(not look for look in transactions), "and mostly there is none"
-        idle = [one for look in looks for one in look if one.state.startswith("idle in transaction")]
-        assert len({one.began for one in idle}) == len(idle), "none waits in one"
+        idle = [session for look in looks for session in look if session.state.startswith("idle in transaction")]
+        assert len({session.began for session in idle}) == len(idle), "none waits in one"
         # the parent's heartbeat closes what it opens
         assert max(len(look) for look in looks) <= CHILDREN * A_PROCESS + 1
 

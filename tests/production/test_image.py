@@ -45,7 +45,7 @@ def is_ignored(path: str) -> bool:
 
 def test_what_is_copied_is_there_and_is_sent_to_the_engine() -> None:
     copied = [rest.split()[:-1] for word, rest in instructions() if word == "COPY" and "--from" not in rest]
-    sources = [source for one in copied for source in one]
+    sources = [source for line in copied for source in line]
     assert {"pyproject.toml", "worker", "prompts", "constraints.txt"} <= set(sources)
     for source in sources:
         assert (ROOT / source).exists()
@@ -102,7 +102,7 @@ def test_a_wheel_holds_all_that_runs(tmp_path: Path) -> None:
     ).stdout  # fmt: skip
     assert Path(where.strip()).is_relative_to(site)
     shipped = {path.name.split(".")[0] for path in (ROOT / "prompts").glob("*.rubric.md.j2")}
-    assert {one["name"] for one in orjson.loads(spotcheck("rubric", "list", "--json"))["rubrics"]} == shipped
+    assert {rubric["name"] for rubric in orjson.loads(spotcheck("rubric", "list", "--json"))["rubrics"]} == shipped
     assert b"has schema" in spotcheck("db", "upgrade")
     assert orjson.loads(spotcheck("db", "check", "--json"))["state"] == "current"
     inside = {str(path.relative_to(site / "worker")) for path in (site / "worker").rglob("*") if path.is_file()}

@@ -215,8 +215,8 @@ def test_a_small_night_from_end_to_end(real: Real, tmp_path: Path) -> None:
     assert counts["ended"] == counts["scored"] + counts["unscored"] == RUNS
     for number in range(RUNS):
         decisions = command(shell, "explain", f"case-{number}", "--json")["decisions"]
-        judged = [one for one in decisions if one["scorer"] == "tiny"]
-        sys.stdout.write(f"\n{[(one['state'], one['reason']) for one in judged]}")
+        judged = [decision for decision in decisions if decision["scorer"] == "tiny"]
+        sys.stdout.write(f"\n{[(job['state'], job['reason']) for job in judged]}")
         assert judged
         assert judged[-1]["state"] == "scored" or judged[-1]["reason"]
 

@@ -9,12 +9,12 @@ import pytest
 from tests.support.clock_changes import DRAWN_AT
 from tests.support.documents import a_document, lines
 from tests.support.project import document, ingest
+from tests.support.projects import OpenProject
 from tests.support.shell import Shell
 from worker.cli.process.live import LiveReader, one_line
 from worker.core.schedule import due_from, last_due
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project
-from worker.settings import Settings
 from worker.store.queue.backlog import lane_backlog
 from worker.store.queue.recent import today
 
@@ -75,9 +75,8 @@ time_zone = "Europe/Berlin"
 
 
 @pytest.fixture
-def project(database_url: str) -> Project:
-    environ = {"SPOTCHECK_DATABASE_URL": database_url, "SPOTCHECK_CLOCK": STANDING}
-    return Project(Settings.read(environ, TOML)).open()
+def project(open_project: OpenProject, database_url: str) -> Project:
+    return open_project(TOML, SPOTCHECK_DATABASE_URL=database_url, SPOTCHECK_CLOCK=STANDING)
 
 
 def test_the_status_of_up_is_that_of_the_ledger(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +110,12 @@ def test_the_status_of_up_is_that_of_the_ledger(project: Project, monkeypatch: p
         "not configured",
     ):
         assert words in said
-    project.store.close()
 
 
-def test_a_database_that_is_gone_for_a_while_leaves_the_last_figures_with_the_reason(tmp_path: Path) -> None:
-    project = Project(Settings.read({"SPOTCHECK_DATABASE_URL": f"sqlite:///{tmp_path / 'x.db'}"}, TOML)).open()
+def test_a_database_that_is_gone_for_a_while_leaves_the_last_figures_with_the_reason(
+    open_project: OpenProject, tmp_path: Path
+) -> None:
+    project = open_project(TOML, SPOTCHECK_DATABASE_URL=f"sqlite:///{tmp_path / 'x.db'}")
     reader = LiveReader(project)
     seen = reader.read()
     assert seen is not None
@@ -129,4 +129,3 @@ def test_a_database_that_is_gone_for_a_while_leaves_the_last_figures_with_the_re
     assert one_line(project.settings, after).startswith("store: ")
     assert after.overview.engine.lanes == seen.overview.engine.lanes
     assert LiveReader(project).read() is None
-    project.store.close()

@@ -195,7 +195,7 @@ def test_a_judge_that_is_down_is_told_and_health_says_degraded(tmp_path: Path) -
                 cwd=tmp_path, env=house.environ, capture_output=True, check=False,
             )  # fmt: skip
             assert health.returncode == 0
-            lanes = {one["lane"]: one["state"] for one in orjson.loads(health.stdout)["lanes"]}
+            lanes = {lane["lane"]: lane["state"] for lane in orjson.loads(health.stdout)["lanes"]}
             assert lanes == {"judge": "degraded", "heuristics": "healthy", "control": "healthy", "beat": "healthy"}
         house.project.store.close()
 

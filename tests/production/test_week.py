@@ -28,7 +28,7 @@ def test_every_night_of_a_week_is_drawn_once_whatever_becomes_of_beat(
         urls = {"SPOTCHECK_DATABASE_URL": fresh["postgres_url"](), "SPOTCHECK_BROKER_URL": fresh["redis_url"]()}
     week = rehearse(stack, tmp_path, urls, SPEED)
     assert list(faults(week)) == []
-    assert len({one.night for one in week.nights}) == NIGHTS
+    assert len({night.night for night in week.nights}) == NIGHTS
     assert week.ticks >= 2  # beat ticks; how often depends on the machine
 
 
@@ -52,7 +52,7 @@ def test_the_play_finds_fault_with_a_night_that_was_decided_twice_or_never(tmp_p
         )
         for n in range(NIGHTS)
     ]
-    dead = [one.night for one in good[2:]]
+    dead = [night.night for night in good[2:]]
     totals: dict[str, Any] = {"pending": 0, "ended": 2 * RUNS * NIGHTS, "scored": 40 * NIGHTS, "unscored": 0}
     week = Week("x", SPEED, good, dead, [], 9, {"scorers": [1], "reconciles": True, "totals": totals}, 1.0)
     assert list(faults(week)) == []

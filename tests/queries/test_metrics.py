@@ -175,7 +175,7 @@ def test_many_task_types_and_reasons_are_cut_off_and_counted(store: Store) -> No
     ledger.add_runs(count, night=night)
     ledger.draw([scorer], night=night, now=now)
     jobs = ledger.claim([scorer], limit=count, now=now).jobs
-    ledger.settle([given_up(each)._replace(reason=f"r{number}") for number, each in enumerate(jobs)], now=now)
+    ledger.settle([given_up(job)._replace(reason=f"r{number}") for number, job in enumerate(jobs)], now=now)
     types = TRENDS_MOST + 7
     with store.write() as connection:
         rows = [a_point(scorer.pk, f"t-{number}", population=number) for number in range(types)]

@@ -54,32 +54,32 @@ def test_the_newest_week_with_runs_is_the_default_and_what_happened_leads(made: 
 def test_findings_say_what_differs_and_name_runs_that_are_bad(made: Made) -> None:
     report = a_report(made)
     quality = next(
-        one
-        for one in report.changes
-        if one.drift.stream == ("refund", report.primary, "1", None)
-        or (one.drift.stream.task_type == "refund" and one.drift.stream.scorer == report.primary)
+        change
+        for change in report.changes
+        if change.drift.stream == ("refund", report.primary, "1", None)
+        or (change.drift.stream.task_type == "refund" and change.drift.stream.scorer == report.primary)
     )
     assert quality.bad_means == "scored below 0.5"
-    assert ("agent version", "2.0") in [(one.kind, one.name) for one in quality.differs.found]
-    assert all(one.p < 0.05 for one in quality.differs.found)
+    assert ("agent version", "2.0") in [(contrast.kind, contrast.name) for contrast in quality.differs.found]
+    assert all(contrast.p < 0.05 for contrast in quality.differs.found)
     assert len(quality.worst) == 3
     assert all(ref.figure == 0.0 and int(ref.run_id.split("-")[1]) <= DROPPED_SINCE for ref in quality.worst)
-    assert {one.drift.stream.scorer for one in report.changes} >= {"tool_failure:look_up", "cost_per_run"}
+    assert {change.drift.stream.scorer for change in report.changes} >= {"tool_failure:look_up", "cost_per_run"}
 
 
 def test_a_finding_of_a_tool_reads_all_runs_and_names_those_where_it_failed(made: Made) -> None:
-    tool = next(one for one in a_report(made).changes if one.drift.stream.scorer == "tool_failure:look_up")
+    tool = next(change for change in a_report(made).changes if change.drift.stream.scorer == "tool_failure:look_up")
     assert tool.drift.stream.task_type == "faq"
     assert tool.bad_means == "had a failed call of look_up"
-    assert not {"status", "flag", "tool failed"} & {one.kind for one in tool.differs.found}
+    assert not {"status", "flag", "tool failed"} & {contrast.kind for contrast in tool.differs.found}
     assert all(int(ref.run_id.split("-")[1]) < 8 for ref in tool.worst)
-    cost = next(one for one in a_report(made).changes if one.drift.stream.scorer == "cost_per_run")
+    cost = next(change for change in a_report(made).changes if change.drift.stream.scorer == "cost_per_run")
     figures = [ref.figure or 0.0 for ref in cost.worst]
     assert figures == sorted(figures, reverse=True)
 
 
 def test_marks_stand_at_the_first_night_of_a_version_that_is_not_the_first(made: Made) -> None:
-    streams = {(one.task_type, one.scorer): one for one in a_report(made).streams}
+    streams = {(stream.task_type, stream.scorer): stream for stream in a_report(made).streams}
     primary = a_report(made).primary or ""
     refund = streams["refund", primary]
     assert [(mark.kind, mark.text, mark.night) for mark in refund.marks if mark.kind == "version"] == [
@@ -120,12 +120,12 @@ def test_the_random_ones_are_those_of_the_smallest_keys_and_the_worst_are_the_lo
         smallest = connection.execute(
             select(run.c.run_id).where(run.c.night >= report.window.since).order_by(run.c.sample_key).limit(10)
         ).scalars()
-        assert [one.run_id for one in report.reading.random] == list(smallest)
+        assert [run.run_id for run in report.reading.random] == list(smallest)
     assert report == a_report(made), "the same ones every time"
     worst = report.reading.worst
     assert len(worst) == 10
-    assert {one.value for one in worst} == {0.0}
-    assert not {one.run_id for one in worst} & {one.run_id for one in report.reading.random}
+    assert {run.value for run in worst} == {0.0}
+    assert not {run.run_id for run in worst} & {run.run_id for run in report.reading.random}
 
 
 def test_an_earlier_week_knows_nothing_of_what_was_found_later(made: Made) -> None:
@@ -143,21 +143,21 @@ def test_one_task_type_alone(made: Made) -> None:
     report = a_report(made, task_type="faq")
     assert report.window is not None
     assert report.window.runs == 7 * 12
-    assert {one.task_type for one in report.streams} == {"faq"}
-    assert [one.task_type for one in report.groups] == ["faq"]
-    assert {one.task_type for one in report.operations} == {"faq"}
-    assert {one.task_type for one in (*report.reading.random, *report.reading.worst)} == {"faq"}
-    assert {one.drift.stream.task_type for one in report.changes} <= {"faq"}
+    assert {stream.task_type for stream in report.streams} == {"faq"}
+    assert [group.task_type for group in report.groups] == ["faq"]
+    assert {operation.task_type for operation in report.operations} == {"faq"}
+    assert {run.task_type for run in (*report.reading.random, *report.reading.worst)} == {"faq"}
+    assert {change.drift.stream.task_type for change in report.changes} <= {"faq"}
 
 
 def test_the_counts_add_up_and_say_what_judging_cost(made: Made) -> None:
     sampled = a_report(made).sampled
     assert sampled.reconciles
-    for one in sampled.tallies:
-        assert one.ended == 7 * 22
-        assert one.ended == sum(one[4:12])
+    for tally in sampled.tallies:
+        assert tally.ended == 7 * 22
+        assert tally.ended == sum(tally[4:12])
     (judge,) = sampled.judged
-    rubric = next(one for one in sampled.tallies if one.is_rubric)
+    rubric = next(tally for tally in sampled.tallies if tally.is_rubric)
     assert (judge.model, judge.verdicts, judge.priced) == ("a-judge-0613", rubric.scored, rubric.scored)
     assert judge.cost_usd == pytest.approx(0.001 * rubric.scored)
 
@@ -201,7 +201,7 @@ def test_good_is_weighted_back_from_unequal_rates(store: Store) -> None:
     assert group.good.low is not None
     assert group.good.high is not None
     assert group.good.low < truth < group.good.high
-    sample = [values[one] for one in values]
+    sample = list(values.values())
     assert abs(sum(sample) / len(sample) - truth) < 1e-9
     drawn = a_report(made).common
     assert drawn.bad / drawn.runs > 1 - truth + 0.08, "unweighted it would say that more are bad"
@@ -221,12 +221,12 @@ def test_unscored_is_no_zero_and_too_much_of_it_is_said(fresh: Store) -> None:
     documents = [document(f"r-{number}", night(number % 7)) for number in range(70)]
     made = make(fresh, documents, lambda scorer, run_id: "refusal" if int(run_id[2:]) >= 20 else 1.0)
     report = a_report(made)
-    primary = [one for one in report.streams if one.scorer == report.primary]
-    assert [point.mean for one in primary for point in one.points] == [1.0]
-    assert all(point.is_thin for one in primary for point in one.points)
+    primary = [stream for stream in report.streams if stream.scorer == report.primary]
+    assert [point.mean for stream in primary for point in stream.points] == [1.0]
+    assert all(point.is_thin for stream in primary for point in stream.points)
     assert report.groups[0].good.mean == 1.0
-    assert any("Only 29 % of 70 sampled runs have a score" in one and "refusal (50)" in one for one in said(report))
-    tally = next(one for one in report.sampled.tallies if one.is_rubric)
+    assert any("Only 29 % of 70 sampled runs have a score" in line and "refusal (50)" in line for line in said(report))
+    tally = next(tally for tally in report.sampled.tallies if tally.is_rubric)
     assert tally.reasons == (("unscored", "refusal", 50),)
 
 
@@ -239,10 +239,10 @@ def test_without_a_judge_nothing_is_known_and_the_heuristics_rank_the_runs(fresh
         return "no_judge_configured"
 
     report = a_report(make(fresh, documents, verdict, model=None))
-    assert any("none of 40 sampled runs has a score" in one and "no judge configured" in one for one in said(report))
+    assert any("none of 40 sampled runs has a score" in line and "no judge configured" in line for line in said(report))
     assert report.groups[0].good.mean is None
     assert report.reading.worst_by == "heuristics"
-    shown = [one.run_id for one in (*report.reading.worst, *report.reading.random)]
+    shown = [run.run_id for run in (*report.reading.worst, *report.reading.random)]
     assert "r-13" in shown
     assert len(report.reading.worst) <= 1, "perfect runs are not among the worst"
     assert report.common.runs == 0
@@ -266,16 +266,16 @@ def test_runs_that_nobody_has_drawn(fresh: Store) -> None:
     )
     report = a_report(made)
     assert report.streams == ()
-    assert [one.unscored for one in report.reading.random] == ["not drawn into the sample"]
+    assert [run.unscored for run in report.reading.random] == ["not drawn into the sample"]
     assert report.sampled.reconciles
-    assert {one.before_start for one in report.sampled.tallies} == {1}
+    assert {tally.before_start for tally in report.sampled.tallies} == {1}
     assert said(report)[0] == "Too early to test for a change in week 2026-W47: nothing has a score yet."
 
 
 def test_one_run_and_one_night_are_a_report(fresh: Store) -> None:
     report = a_report(make(fresh, [document("r-1")]))
     assert said(report)[0] == "Too early to test for a change in week 2026-W47: 1 of 14 nights are learned."
-    assert {one.state for one in report.streams} == {"young"}
+    assert {stream.state for stream in report.streams} == {"young"}
     assert len(report.streams) == 2, "no overall line of one task type"
     assert len(report.reading.random) == 1
     alone = a_report(Made(Project(settings(fresh), fresh), fresh), since=LAST, until=LAST)
@@ -294,7 +294,7 @@ def test_a_new_version_of_the_rubric_is_a_new_series_in_the_same_picture(fresh: 
     made = make(fresh, documents)
     more = [document(f"n-{number}", night(number % 7)) for number in range(14)]
     again = make(fresh, more, model="another-judge")
-    stream = next(one for one in a_report(again).streams if one.is_rubric)
+    stream = next(stream for stream in a_report(again).streams if stream.is_rubric)
     assert len({point.series for point in stream.points}) == 2
     assert [mark.kind for mark in stream.marks] == ["series"]
     assert stream.state == "young", "a new series learns anew"
@@ -305,13 +305,13 @@ def test_what_would_have_been_found_would_have_been(made: Made) -> None:
     """One point less is not found, and the drop itself is: by the scan, not by a formula."""
     report = a_report(made, since=date(2026, 10, 26), until=date(2026, 11, 1))
     assert report.sampled.sensitivity
-    drops = {one.task_type: one.drop for one in report.sampled.sensitivity}
+    drops = {stream.task_type: stream.drop for stream in report.sampled.sensitivity}
     assert set(drops) == {None, "refund", "faq"}
     overall, refund = drops[None], drops["refund"]
     assert overall is not None
     assert refund is not None
     assert 0 < overall <= refund < 1
-    assert any("would have been found" in one for one in said(report))
+    assert any("would have been found" in line for line in said(report))
 
 
 def test_sixty_task_types_and_names_from_anywhere(fresh: Store) -> None:
@@ -323,8 +323,8 @@ def test_sixty_task_types_and_names_from_anywhere(fresh: Store) -> None:
     ]
     report = a_report(make(fresh, documents))
     assert len(report.groups) == 61
-    assert {one.task_type for one in report.groups} == {None, *names}
-    assert len([one for one in report.streams if one.is_rubric]) == 61
+    assert {group.task_type for group in report.groups} == {None, *names}
+    assert len([stream for stream in report.streams if stream.is_rubric]) == 61
 
 
 @contextmanager

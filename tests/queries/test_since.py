@@ -27,7 +27,9 @@ NOTHING_LATER = Estimate(None, None, None, 0, 0.0)
 
 def found(report: Report, task_type: str, scorer: str) -> Change:
     return next(
-        one for one in report.changes if one.drift.stream[:2] == (task_type, scorer) and one.drift.state != "recovered"
+        change
+        for change in report.changes
+        if change.drift.stream[:2] == (task_type, scorer) and change.drift.state != "recovered"
     )
 
 
@@ -89,16 +91,16 @@ def forms(report: Report) -> list[str]:
         "\n".join(report_text.lines(report, 80)),
         "\n".join(answer["sentences"]),
     ]
-    return [" ".join(one.replace("<bdi>", "").replace("</bdi>", "").split()) for one in made]
+    return [" ".join(part.replace("<bdi>", "").replace("</bdi>", "").split()) for part in made]
 
 
 def test_what_is_stored_stays_as_it_was_found(made: Made) -> None:
     report = gather(made.project, ReportRequest(), NOW)
     with made.store.read() as connection:
         stored = findings.list_findings(connection, everything=True)
-    assert [one.drift for one in report.changes] == stored
-    for one, told_one in zip(stored, report_json.as_json(report)["findings"], strict=True):
-        assert (told_one["before"], told_one["after"], told_one["scored"]) == (one.before, one.after, one.scored)
+    assert [change.drift for change in report.changes] == stored
+    for drift, told_one in zip(stored, report_json.as_json(report)["findings"], strict=True):
+        assert (told_one["before"], told_one["after"], told_one["scored"]) == (drift.before, drift.after, drift.scored)
 
 
 def test_tools_and_cost_are_read_off_all_runs_since(made: Made) -> None:
@@ -143,7 +145,7 @@ def test_the_overall_line_is_held_at_its_mix(fresh: Store) -> None:
 
     made = make(fresh, documents, verdict)
     report = gather(made.project, ReportRequest(), NOW)
-    overall = next(one for one in report.changes if one.drift.stream.task_type is None)
+    overall = next(change for change in report.changes if change.drift.stream.task_type is None)
     assert overall.since is not None
     assert overall.drift.since == night(7)
     assert overall.since.whole.mean == pytest.approx((0.5 + 0.3) / 2, abs=0.001), "the raw mean is 0.45"
@@ -196,11 +198,11 @@ def test_a_rise_is_told_the_same_way() -> None:
 
 def test_what_has_recovered_keeps_the_size_it_was_found_with(made: Made) -> None:
     with made.store.write() as connection:
-        for one in findings.list_findings(connection):
-            findings.set_state(connection, one.finding_id or 0, "recovered", NOW)
+        for finding in findings.list_findings(connection):
+            findings.set_state(connection, finding.finding_id or 0, "recovered", NOW)
     report = gather(made.project, ReportRequest(), NOW)
     assert report.changes
-    assert {one.since for one in report.changes} == {None}
+    assert {change.since for change in report.changes} == {None}
 
 
 def test_the_newest_week_stands_beside_only_where_it_is_other_than_all_nights_since() -> None:

@@ -33,8 +33,8 @@ class House:
         return self.now - timedelta(seconds=seconds)
 
     def note(self, *readings: RateReading) -> None:
-        for one in readings:
-            note(self.store, one)
+        for reading in readings:
+            note(self.store, reading)
 
     def look(self) -> EngineStatus:
         return self.watcher.read()
@@ -111,7 +111,7 @@ def test_money_is_told_by_scorer_and_by_model(house: House) -> None:
         accounts.book(connection, today, 0, spent=4.0)
         accounts.book(connection, today - timedelta(days=40), strange.pk, spent=8.0)
     now = house.look()
-    assert {(each.key.name if each.key else None): each.spent.spent_usd for each in now.spent_by} == {
+    assert {(account.key.name if account.key else None): account.spent.spent_usd for account in now.spent_by} == {
         None: 4.0,
         "one": 1.0,
         "other": 2.0,
@@ -126,7 +126,7 @@ def test_a_model_that_is_in_force_no_more_is_told_while_its_jobs_wait(house: Hou
     (registered,) = house.ledger.register((key.model_copy(update={"spec": {"model": "old-model"}}), applies_to))
     house.ledger.add_runs(2)
     house.ledger.draw([registered])
-    assert [one.model for one in house.look().models] == ["m", "old-model"]
+    assert [model.model for model in house.look().models] == ["m", "old-model"]
 
 
 def test_workers_and_lanes_are_told(house: House) -> None:

@@ -38,7 +38,7 @@ def test_the_page_of_a_project_with_a_past(made: Made) -> None:
     assert all(heading in page.words for heading in headings)
     assert sum(tag == "details" and attributes.get("class") == "run" for tag, attributes in page.tags) == 20
     assert not any("open" in attributes for tag, attributes in page.tags if attributes.get("class") == "run")
-    (overall,) = [one for one in report.groups if one.task_type is None]
+    (overall,) = [group for group in report.groups if group.task_type is None]
     assert f"{overall.runs:,}" in page.words
     assert percent(overall.errored / overall.runs) in page.words
     assert "all task types" in page.words
@@ -52,10 +52,11 @@ def test_pictures_and_tables_can_be_read_without_seeing_them(made: Made) -> None
     pictures = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("role") == "img"]
     assert pictures
     assert all(
-        re.search(r"by week: .*2026-W47: \d+ % \[\d+–\d+ %\], n \d", one["aria-label"] or "") for one in pictures
+        re.search(r"by week: .*2026-W47: \d+ % \[\d+–\d+ %\], n \d", picture["aria-label"] or "")
+        for picture in pictures
     )
     hidden = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("role") != "img"]
-    assert all(one.get("aria-hidden") == "true" for one in hidden)
+    assert all(element.get("aria-hidden") == "true" for element in hidden)
     assert all(attributes.get("scope") in ("col", "row") for tag, attributes in page.tags if tag == "th")
     boxes = [attributes for _, attributes in page.tags if attributes.get("class") == "scroll"]
     assert len(boxes) == sum(tag == "table" for tag, _ in page.tags), "every table scrolls in a box of its own"

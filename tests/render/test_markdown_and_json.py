@@ -92,10 +92,10 @@ CONTRAST = keys("kind name task_type bad_with n_with bad_without n_without p_cor
 POINT = keys("week scorer_version population sampled scored unscored coverage mean low high raw_mean")
 FINDING = keys(
     "finding_id kind direction before after window_nights window_hours scored z chance_per_year since found_night state"
-    " is_new text nights_later has_stayed part_of bad_means compared_runs compared_facts"
+    " is_new text nights_later has_stayed part_of series_ended bad_means compared_runs compared_facts"
 )
 RUN = keys("run_id source task_type status agent_version score unscored") | {
-    "scores": [keys("scorer criterion value reason rationale")]
+    "scores": [keys("scorer scorer_version criterion value reason rationale")]
 }
 COUNTS = keys(
     "scorer scorer_version ended filtered before_start sampled_out scored unscored failed shed pending coverage"
@@ -104,8 +104,13 @@ SHAPE: dict[str, Any] = {
     "window": keys("since until label nights runs nights_over") | {"weeks": []},
     "task_type": None,
     "sentences": [],
+    "series_changes": [],
     "primary": None,
-    "streams": [keys("task_type scorer rubric state nights") | {"points": [POINT], "marks": [keys("night kind text")]}],
+    "primary_series": None,
+    "streams": [
+        keys("task_type scorer rubric state nights scorer_version")
+        | {"points": [POINT], "marks": [keys("night kind text why")]}
+    ],
     "findings": [
         FINDING
         | {
@@ -173,8 +178,12 @@ def test_every_answer_is_json_and_has_all_the_keys(made: Made, fresh: Store) -> 
     full = report_json.as_json(gather(made.project, ReportRequest(), NOW))
     assert set(empty) == set(full) == set(SHAPE)
     assert orjson.loads(orjson.dumps(full))["findings"][0]["kind"] in ("agent", "tool", "cost", "errors")
-    outcomes = {one["task_type"]: one for one in full["outcomes"]}
-    for one in outcomes.values():
-        parts = one["good"] + one["poor"] + (one["aborted"] + one["errored"] + one["incomplete"]) / one["runs"]
+    outcomes = {outcome["task_type"]: outcome for outcome in full["outcomes"]}
+    for outcome in outcomes.values():
+        parts = (
+            outcome["good"]
+            + outcome["poor"]
+            + (outcome["aborted"] + outcome["errored"] + outcome["incomplete"]) / outcome["runs"]
+        )
         assert abs(parts - 1) < 1e-9
-        assert one["good_low"] <= one["good"] <= one["good_high"]
+        assert outcome["good_low"] <= outcome["good"] <= outcome["good_high"]

@@ -95,17 +95,19 @@ def test_a_cost_is_not_explained_by_the_tokens_that_were_paid_for(fresh: Store) 
                 )
 
     report = gather(make(fresh, documents()).project, ReportRequest(), NOW)
-    cost: Change = next(one for one in report.changes if one.drift.stream.scorer == "cost_per_run")
-    assert [(one.kind, one.name) for one in cost.differs.found] == [("agent version", "2.0")]
+    cost: Change = next(change for change in report.changes if change.drift.stream.scorer == "cost_per_run")
+    assert [(contrast.kind, contrast.name) for contrast in cost.differs.found] == [("agent version", "2.0")]
 
 
 def test_a_task_type_without_a_smallest_drop_is_named_with_the_reason(made: Made) -> None:
     report = gather(made.project, ReportRequest(), NOW)
-    number = next(one.drift.finding_id for one in report.changes if one.drift.stream[:2] == ("refund", report.primary))
-    untold = {one.task_type: one.reason for one in report.sampled.untold}
+    number = next(
+        change.drift.finding_id for change in report.changes if change.drift.stream[:2] == ("refund", report.primary)
+    )
+    untold = {stream.task_type: stream.reason for stream in report.sampled.untold}
     assert untold.pop("refund") == f"finding {number}"
     assert set(untold) == {None}
-    assert {one.task_type for one in report.sampled.sensitivity} == {"faq"}
+    assert {stream.task_type for stream in report.sampled.sensitivity} == {"faq"}
     words = check(report_html.render(report)).words
     assert f"refund (finding {number})" in words
     assert "overall (" in words

@@ -43,7 +43,7 @@ class Judges:
         self.under_way = self.most_under_way = 0
 
     async def __call__(self, question: Question) -> Reply:
-        number = sum(one.model == question.model for one in self.asked)
+        number = sum(earlier.model == question.model for earlier in self.asked)
         self.asked.append(question)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

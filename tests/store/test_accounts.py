@@ -36,7 +36,7 @@ def test_only_as_many_jobs_are_claimed_as_their_most_fits(store: Store) -> None:
     ledger, scorers, ids = drawn(store, 10)
     claim = ledger.claim(scorers, money=cap(1.0, scorers, 0.3))
     assert ledger.ids(claim.jobs) == ids[:3]
-    assert [(one.reserved_usd, one.reserved_day) for one in claim.jobs] == [(0.3, DAY)] * 3
+    assert [(job.reserved_usd, job.reserved_day) for job in claim.jobs] == [(0.3, DAY)] * 3
     assert account(store) == AccountBalance(0, 0.9, 0)
 
 
@@ -44,20 +44,20 @@ def test_a_cheaper_job_behind_one_that_does_not_fit_is_not_taken(store: Store) -
     ledger, scorers, _ = drawn(store, 3, "cheap", "dear")
     purse = cap(1.0, scorers, 0.1, 0.6)
     claim = ledger.claim(scorers, money=purse)
-    assert [one.scorer_pk for one in claim.jobs] == [scorers[0].pk, scorers[1].pk, scorers[0].pk]
+    assert [job.scorer_pk for job in claim.jobs] == [scorers[0].pk, scorers[1].pk, scorers[0].pk]
     assert ledger.claim(scorers, money=purse).must_wait
 
 
 def test_without_a_cap_nothing_is_reserved_and_what_is_spent_is_booked_on_the_day(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 2)
-    ledger.settle([outcome(one, cost_usd=0.25) for one in ledger.claim(scorers).jobs], day=DAY)
+    ledger.settle([outcome(job, cost_usd=0.25) for job in ledger.claim(scorers).jobs], day=DAY)
     assert account(store) == AccountBalance(0.5, 0, 0)
 
 
 def test_settling_frees_the_reservation_and_books_what_it_cost(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 10)
     purse = cap(1.0, scorers, 0.3)
-    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.settle([outcome(job, cost_usd=0.1) for job in ledger.claim(scorers, money=purse).jobs])
     assert account(store) == AccountBalance(0.3, 0, 0)
     assert len(ledger.claim(scorers, money=purse).jobs) == 2
 
@@ -73,7 +73,7 @@ def test_a_cost_that_is_not_known_counts_as_what_was_reserved(store: Store) -> N
 
 def test_settling_twice_books_once(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 2)
-    done = [outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=cap(1.0, scorers, 0.3), limit=1).jobs]
+    done = [outcome(job, cost_usd=0.1) for job in ledger.claim(scorers, money=cap(1.0, scorers, 0.3), limit=1).jobs]
     ledger.settle(done)
     ledger.settle(done)
     assert account(store) == AccountBalance(0.1, 0, 0)
@@ -123,7 +123,7 @@ def test_a_claim_must_wait_while_others_hold_what_may_come_back(store: Store) ->
     claim = ledger.claim(scorers, money=purse)
     assert (claim.jobs, claim.shed, claim.must_wait) == ([], 0, True)
     assert ledger.states() == {"leased": 1, "queued": 2}
-    ledger.settle([outcome(one, cost_usd=0.0) for one in held], owner="other")
+    ledger.settle([outcome(job, cost_usd=0.0) for job in held], owner="other")
     assert len(ledger.claim(scorers, money=purse).jobs) == 1
 
 
@@ -134,10 +134,10 @@ def test_who_holds_a_reservation_is_not_kept_waiting_by_one_ahead_that_does_not_
     (behind,) = ledger.claim(scorers, owner="me", money=purse, limit=1).jobs
     ledger.retry([behind], EXPIRED)
     claim = ledger.claim(scorers, now=EXPIRED, money=purse)  # what was ahead is presumed spent and queued again
-    assert [one.pk for one in claim.jobs] == [behind.pk]
-    ledger.settle([outcome(one, cost_usd=0.4) for one in claim.jobs], now=EXPIRED)
+    assert [job.pk for job in claim.jobs] == [behind.pk]
+    ledger.settle([outcome(job, cost_usd=0.4) for job in claim.jobs], now=EXPIRED)
     assert ledger.claim(scorers, now=EXPIRED, money=purse).shed == 2
-    assert {each.pk for each in ledger.jobs() if each.state == "shed"} >= {ahead.pk}
+    assert {job.pk for job in ledger.jobs() if job.state == "shed"} >= {ahead.pk}
 
 
 def test_a_budget_that_is_spent_sheds_the_rest_and_notes_the_effective_thresholds(store: Store) -> None:
@@ -148,14 +148,14 @@ def test_a_budget_that_is_spent_sheds_the_rest_and_notes_the_effective_threshold
     ledger.draw(scorers, rate=0.8)
     purse = cap(1.0, scorers[:1], 0.2)
     claim = ledger.claim(scorers[:1], money=purse)
-    ledger.settle([outcome(one, cost_usd=0.2) for one in claim.jobs])
+    ledger.settle([outcome(job, cost_usd=0.2) for job in claim.jobs])
     claim = ledger.claim(scorers[:1], money=purse)
     assert (claim.jobs, claim.shed, claim.must_wait) == ([], 11, False)
     # five of sixteen were scored: keys .05 .05 .15 .15 .25, so the smallest that is left is the other .25
     assert cuts(store) == {("refund", scorers[0].pk): 0.25, ("billing", scorers[0].pk): 0.25}
-    shed = [each for each in ledger.jobs() if each.state == "shed"]
-    assert {(each.reason, each.resolved_at) for each in shed} == {("budget", NOW)}
-    assert Counter(each.state for each in ledger.jobs() if each.lane == "heuristic") == {"queued": 16}
+    shed = [job for job in ledger.jobs() if job.state == "shed"]
+    assert {(job.reason, job.resolved_at) for job in shed} == {("budget", NOW)}
+    assert Counter(job.state for job in ledger.jobs() if job.lane == "heuristic") == {"queued": 16}
     assert ledger.claim(scorers[:1], money=purse).shed == 0
 
 
@@ -164,7 +164,7 @@ def test_each_night_is_cut_where_the_money_ended(store: Store) -> None:
     ledger.add_runs(4, night=DAY)
     ledger.draw(scorers, night=DAY)
     purse = cap(0.5, scorers, 0.2)
-    ledger.settle([outcome(one, cost_usd=0.25) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.settle([outcome(job, cost_usd=0.25) for job in ledger.claim(scorers, money=purse).jobs])
     assert ledger.claim(scorers, money=purse).shed == 2
     assert ledger.claim(scorers, money=purse).shed == 4
     with store.read() as connection:
@@ -209,13 +209,13 @@ def test_a_changed_judge_frees_what_the_old_one_held(store: Store) -> None:
 def test_late_runs_beyond_a_cut_are_shed_at_once_and_those_below_it_are_scored(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 10)
     purse = cap(0.5, scorers, 0.1)
-    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.settle([outcome(job, cost_usd=0.1) for job in ledger.claim(scorers, money=purse).jobs])
     ledger.claim(scorers, money=purse)
     ledger.take([incoming(small_run(f"late-{key}"), key=key) for key in (0.54, 0.56, 0.99)])
     with store.write() as connection:
         draws.add_samples(connection, NIGHT, NOW)
         assert enrol.enqueue(connection, NIGHT, scorers, NOW) == 3
-    assert {each.run_id: each.state for each in ledger.jobs() if each.run_id.startswith("late")} == {
+    assert {job.run_id: job.state for job in ledger.jobs() if job.run_id.startswith("late")} == {
         "late-0.54": "queued",
         "late-0.56": "shed",
         "late-0.99": "shed",
@@ -230,7 +230,7 @@ def test_a_raised_rate_takes_up_again_what_the_budget_had_shed(store: Store) -> 
     scorers = ledger.register(judge())
     ledger.draw(scorers, rate=0.5)
     purse = cap(0.2, scorers, 0.1)
-    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.settle([outcome(job, cost_usd=0.1) for job in ledger.claim(scorers, money=purse).jobs])
     assert ledger.claim(scorers, money=purse).shed == 3
     assert ledger.draw(scorers, rate=0.7) == 2
     assert ledger.states() == {"scored": 2, "queued": 5}
@@ -243,7 +243,7 @@ def test_a_raised_rate_of_one_stratum_leaves_the_cut_of_another(store: Store) ->
     scorers = ledger.register(judge())
     ledger.draw(scorers, rate=0.5)
     purse = cap(0.2, scorers, 0.1)
-    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.settle([outcome(job, cost_usd=0.1) for job in ledger.claim(scorers, money=purse).jobs])
     ledger.claim(scorers, money=purse)
     with store.write() as connection:
         enrol.reorder_jobs(
@@ -255,7 +255,7 @@ def test_a_raised_rate_of_one_stratum_leaves_the_cut_of_another(store: Store) ->
 
 def test_a_night_whose_shed_jobs_are_taken_up_again_is_summarised_again_however_the_counts_end(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 4)
-    ledger.settle([outcome(one, cost_usd=0.2) for one in ledger.claim(scorers, money=cap(0.2, scorers, 0.1)).jobs])
+    ledger.settle([outcome(job, cost_usd=0.2) for job in ledger.claim(scorers, money=cap(0.2, scorers, 0.1)).jobs])
     ledger.claim(scorers, money=cap(0.2, scorers, 0.1))
     with store.write() as connection:
         ((night, resolved, ended),) = cells.stale_nights(connection, NIGHT)
@@ -263,7 +263,7 @@ def test_a_night_whose_shed_jobs_are_taken_up_again_is_summarised_again_however_
         cells.mark_summarised(connection, night, resolved, ended, NOW)
         enrol.reorder_jobs(connection, NIGHT)
         connection.execute(cut.delete())
-    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers).jobs])
+    ledger.settle([outcome(job, cost_usd=0.1) for job in ledger.claim(scorers).jobs])
     with store.read() as connection:
         assert cells.stale_nights(connection, NIGHT) == [(NIGHT, 4, 4)]
 
@@ -277,11 +277,11 @@ def test_a_cap_is_never_overspent_by_workers_at_once_and_nothing_below_the_cut_i
             claim = own.claim(scorers, owner=owner, limit=3, money=purse)
             if not claim.jobs and not claim.must_wait:
                 break
-            own.settle([outcome(one, cost_usd=0.02) for one in claim.jobs], owner=owner)
+            own.settle([outcome(job, cost_usd=0.02) for job in claim.jobs], owner=owner)
 
     at_once(store, 4, work)
     assert account(store) == AccountBalance(1.0, 0, 0)
-    states = [each.state for each in ledger.jobs()]
+    states = [job.state for job in ledger.jobs()]
     assert states == ["scored"] * 50 + ["shed"] * 70
     assert cuts(store) == {("refund", scorers[0].pk): round(50.5 / 120, 9)}
 
@@ -301,7 +301,7 @@ FIRST = date(2026, 12, 1)
 
 
 def monthly(usd: float, scorers: list[Registered], day: date, most: float = 0.3) -> SpendingLimits:
-    return SpendingLimits(day, math.inf, {one.pk: most for one in scorers}, usd)
+    return SpendingLimits(day, math.inf, {scorer.pk: most for scorer in scorers}, usd)
 
 
 def test_a_months_cap_holds_over_its_days_and_the_next_month_brings_new_money(store: Store) -> None:
@@ -341,10 +341,10 @@ def test_a_months_cap_is_not_overspent_by_workers_on_both_sides_of_midnight(stor
             claim = own.claim(scorers, owner=owner, limit=3, money=monthly(1.0, scorers, day, 0.02))
             if not claim.jobs and not claim.must_wait:
                 break
-            own.settle([outcome(one, cost_usd=0.02) for one in claim.jobs], owner=owner)
+            own.settle([outcome(job, cost_usd=0.02) for job in claim.jobs], owner=owner)
 
     at_once(store, 4, work)
     with store.read() as connection:
         month = accounts.month_balance(connection, DAY)
     assert (round(month.spent_usd, 9), round(month.reserved_usd, 9)) == (1.0, 0.0)
-    assert Counter(each.state for each in ledger.jobs()) == {"scored": 50, "shed": 70}
+    assert Counter(job.state for job in ledger.jobs()) == {"scored": 50, "shed": 70}

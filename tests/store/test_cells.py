@@ -66,12 +66,12 @@ def a_busy_night(ledger: Ledger, seed: int) -> list[Registered]:
         ledger.settle(
             [
                 outcome(
-                    one,
+                    job,
                     chance.choice([0.0, 0.25, 1.0, None]),
                     cost_usd=0.1 if lane == "judge" else 0.0,
                     criteria=("tone", "truth"),
                 )
-                for one in jobs
+                for job in jobs
             ]
         )
     assert ledger.claim(scorers, lane="judge", money=purse(scorers)).shed > 0
@@ -79,39 +79,37 @@ def a_busy_night(ledger: Ledger, seed: int) -> list[Registered]:
 
 
 def purse(scorers: Sequence[Registered]) -> SpendingLimits:
-    return SpendingLimits(NIGHT, 3.0, {one.pk: 0.1 for one in scorers})
+    return SpendingLimits(NIGHT, 3.0, {scorer.pk: 0.1 for scorer in scorers})
 
 
 def expected(ledger: Ledger, scorers: Sequence[Registered]) -> dict[Key, Sums]:
     """The cells by their definition, from raw rows."""
     with ledger.store.read() as connection:
-        all_runs = {each.pk: each for each in connection.execute(select(run))}
+        all_runs = {row.pk: row for row in connection.execute(select(run))}
         scores = connection.execute(select(score)).all()
-        draws = {(each.task_type, each.flagged): each for each in connection.execute(select(draw))}
-        cuts = {(each.draw_pk, each.scorer_pk): each.threshold for each in connection.execute(select(cut))}
+        draws = {(row.task_type, row.flagged): row for row in connection.execute(select(draw))}
+        cuts = {(row.draw_pk, row.scorer_pk): row.threshold for row in connection.execute(select(cut))}
     jobs = ledger.jobs()
     found: dict[Key, Sums] = {}
-    for one in scorers:
-        admitted = [
-            each for each in all_runs.values() if one.applies_to.admits(each.task_type, each.status, each.agent)
-        ]
-        criteria = {each.criterion for each in scores if each.scorer_pk == one.pk} | {None}
-        for segment in {segment_of(each) for each in admitted}:
-            inside = {each.pk for each in admitted if segment_of(each) == segment}
+    for scorer in scorers:
+        admitted = [run for run in all_runs.values() if scorer.applies_to.admits(run.task_type, run.status, run.agent)]
+        criteria = {score.criterion for score in scores if score.scorer_pk == scorer.pk} | {None}
+        for segment in {segment_of(row) for row in admitted}:
+            inside = {row.pk for row in admitted if segment_of(row) == segment}
             current = draws[segment[0], segment[1]]
-            threshold = cuts.get((current.pk, one.pk), current.threshold)
+            threshold = cuts.get((current.pk, scorer.pk), current.threshold)
             for criterion in criteria:
                 counted = [
-                    each
-                    for each in scores
-                    if (each.scorer_pk, each.criterion) == (one.pk, criterion)
-                    and each.run_pk in inside
-                    and all_runs[each.run_pk].sample_key < threshold
+                    score
+                    for score in scores
+                    if (score.scorer_pk, score.criterion) == (scorer.pk, criterion)
+                    and score.run_pk in inside
+                    and all_runs[score.run_pk].sample_key < threshold
                 ]
-                values = [each.value for each in counted if each.outcome == "scored"]
-                found[one.pk, criterion, *segment] = (
+                values = [score.value for score in counted if score.outcome == "scored"]
+                found[scorer.pk, criterion, *segment] = (
                     len(inside),
-                    sum(1 for each in jobs if each.scorer_pk == one.pk and each.run_pk in inside),
+                    sum(1 for job in jobs if job.scorer_pk == scorer.pk and job.run_pk in inside),
                     len(values),
                     len(counted) - len(values),
                     sum(values),
@@ -157,9 +155,9 @@ def test_a_score_beyond_the_cut_does_not_count(store: Store) -> None:
     scorers = ledger.register(judge())
     ledger.draw(scorers)
     money = SpendingLimits(NIGHT, 1.0, {scorers[0].pk: 0.1})
-    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, limit=2, money=money).jobs])
+    ledger.settle([outcome(job, cost_usd=0.1) for job in ledger.claim(scorers, limit=2, money=money).jobs])
     ledger.claim(scorers, limit=1, owner="dead", money=money)
-    ledger.settle([outcome(one, cost_usd=0.1) for one in ledger.claim(scorers, money=money).jobs])
+    ledger.settle([outcome(job, cost_usd=0.1) for job in ledger.claim(scorers, money=money).jobs])
     assert ledger.claim(scorers, now=NOW + timedelta(hours=1), money=money).shed == 1, "its call is presumed spent"
     with store.write() as connection:
         cells.refresh_night(connection, NIGHT)
@@ -215,13 +213,16 @@ def test_cells_come_in_one_order_on_every_database(store: Store) -> None:
         streams = cells.read_cells(connection, NIGHT, NIGHT)
         assert cells.read_cells(connection, NIGHT + timedelta(1), NIGHT + timedelta(9)) == []
         aggregates = cells.read_cells(connection, NIGHT, NIGHT, [scorers[2].pk, scorers[0].pk], aggregates_only=True)
-    assert [(each.scorer_pk, each.criterion) for each in streams] == [
-        (one.pk, criterion) for one in scorers for criterion in (None, "tone", "truth")
+    assert [(stream.scorer_pk, stream.criterion) for stream in streams] == [
+        (scorer.pk, criterion) for scorer in scorers for criterion in (None, "tone", "truth")
     ]
-    for each in streams:
-        assert each.cells == sorted(each.cells)
-        assert all(isinstance(one, Cell) for one in each.cells)
-    assert [(each.scorer_pk, each.criterion) for each in aggregates] == [(scorers[0].pk, None), (scorers[2].pk, None)]
+    for stream in streams:
+        assert stream.cells == sorted(stream.cells)
+        assert all(isinstance(cell, Cell) for cell in stream.cells)
+    assert [(aggregate.scorer_pk, aggregate.criterion) for aggregate in aggregates] == [
+        (scorers[0].pk, None),
+        (scorers[2].pk, None),
+    ]
 
 
 def test_unscored_runs_are_summed_by_segment(store: Store) -> None:
@@ -275,7 +276,7 @@ def test_a_night_is_stale_when_its_jobs_or_runs_changed_since_its_summary(store:
     summarise(store)
     assert stale(store) == []
     jobs = ledger.claim(scorers).jobs
-    ledger.settle([outcome(one) for one in jobs[:3]])
+    ledger.settle([outcome(job) for job in jobs[:3]])
     assert stale(store) == [(NIGHT, 3, 4)]
     summarise(store)
     ledger.add_runs(1)
@@ -289,13 +290,13 @@ def test_an_old_night_is_looked_at_again_while_its_jobs_were_open_or_when_it_get
     ledger.draw(scorers, rate=0.5)
     jobs = ledger.claim(scorers).jobs
     summarise(store)
-    ledger.settle([outcome(one) for one in jobs])
+    ledger.settle([outcome(job) for job in jobs])
     much_later = NIGHT + timedelta(30)
     assert stale(store, much_later) == [(NIGHT, 5, 10)]
     summarise(store)
     assert stale(store, much_later) == []
     ledger.draw(scorers, rate=0.8)
-    ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs])
+    ledger.settle([outcome(job) for job in ledger.claim(scorers).jobs])
     assert stale(store, much_later) == [(NIGHT, 8, 10)], "somebody raised the rate of a night long past"
 
 
@@ -322,7 +323,7 @@ def point(scorer_pk: int, week: str, task_type: str | None, **over: Any) -> Mapp
 def points(store: Store, **asked: Any) -> Sequence[Mapping[str, Any]]:
     with store.read() as connection:
         wanted = {"dimension": "task_type", "scorer_name": None, "task_type": None, "since_week": None} | asked
-        return [dict(each) for each in trends.points(connection, **wanted)]
+        return [dict(point) for point in trends.points(connection, **wanted)]
 
 
 def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: Store) -> None:
@@ -332,7 +333,7 @@ def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: St
         rows += [point(one.pk, week, None, criterion="tone"), point(one.pk, week, None, dimension="agent", segment="x")]
         with store.write() as connection:
             trends.replace_week(connection, week, rows)
-    told = [(each["scorer"], each["criterion"], each["task_type"], each["week"]) for each in points(store)]
+    told = [(point["scorer"], point["criterion"], point["task_type"], point["week"]) for point in points(store)]
     assert told == [
         (scorer, criterion, task_type, week)
         for scorer, criterion, tasks in (
@@ -343,10 +344,10 @@ def test_points_come_overall_first_then_by_task_type_oldest_week_first(store: St
         for task_type in tasks
         for week in ("2026-W09", "2026-W47")
     ]
-    assert {each["scorer"] for each in points(store, scorer_name="a")} == {"a"}
-    assert {each["task_type"] for each in points(store, task_type="refund")} == {"refund"}
-    assert {each["week"] for each in points(store, since_week="2026-W10")} == {"2026-W47"}
-    assert [each["segment"] for each in points(store, dimension="agent")] == ["x", "x"]
+    assert {point["scorer"] for point in points(store, scorer_name="a")} == {"a"}
+    assert {point["task_type"] for point in points(store, task_type="refund")} == {"refund"}
+    assert {point["week"] for point in points(store, since_week="2026-W10")} == {"2026-W47"}
+    assert [point["segment"] for point in points(store, dimension="agent")] == ["x", "x"]
     assert points(store)[0]["scorer_version"] == "1+a-1"
     assert points(store, scorer_name="b")[0]["kind"] == "judge"
 
@@ -358,4 +359,4 @@ def test_replacing_a_week_leaves_the_others(store: Store) -> None:
         trends.replace_week(connection, "2026-W47", [point(one.pk, "2026-W47", None)])
         trends.replace_week(connection, "2026-W47", [point(one.pk, "2026-W47", None, mean=0.75)])
         trends.replace_week(connection, "2026-W46", [])
-    assert [(each["week"], each["mean"]) for each in points(store)] == [("2026-W47", 0.75)]
+    assert [(point["week"], point["mean"]) for point in points(store)] == [("2026-W47", 0.75)]

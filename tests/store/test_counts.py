@@ -26,7 +26,7 @@ def test_a_night_before_the_first_is_before_start_and_one_after_it_is_pending(st
     before, after = ledger.all_counts(scorers, start=NIGHT)
     assert before == counts.NightCounts("tool_success", "1+tool_suc", BEFORE, 5, 2, 3, 0, 0, 0, 0, 0, 0)
     assert after == counts.NightCounts("tool_success", "1+tool_suc", NIGHT, 5, 2, 0, 0, 0, 0, 0, 0, 3)
-    assert [each.before_start for each in ledger.all_counts(scorers, start=None)] == [3, 3], "nothing is owed yet"
+    assert [count.before_start for count in ledger.all_counts(scorers, start=None)] == [3, 3], "nothing is owed yet"
     assert before.reconciles
     assert after.reconciles
 
@@ -56,9 +56,9 @@ def test_scores_of_criteria_are_not_counted_as_runs(store: Store) -> None:
     ledger.draw(scorers)
     said = [
         Settled(
-            one, "scored", None, 0.0, [row(one), row(one, criterion="tone"), row(one, criterion="truth", value=None)]
+            job, "scored", None, 0.0, [row(job), row(job, criterion="tone"), row(job, criterion="truth", value=None)]
         )
-        for one in ledger.claim(scorers).jobs
+        for job in ledger.claim(scorers).jobs
     ]
     ledger.settle(said)
     told = ledger.count(scorers)
@@ -71,7 +71,7 @@ def test_what_a_budget_shed_is_told(store: Store) -> None:
     scorers = ledger.register(judge())
     ledger.draw(scorers)
     purse = SpendingLimits(NIGHT, 0.5, {scorers[0].pk: 0.25})
-    ledger.settle([outcome(one, cost_usd=0.25) for one in ledger.claim(scorers, money=purse).jobs])
+    ledger.settle([outcome(job, cost_usd=0.25) for job in ledger.claim(scorers, money=purse).jobs])
     ledger.claim(scorers, money=purse)
     told = ledger.count(scorers)
     assert (told.scored, told.shed, told.pending) == (2, 3, 0)
@@ -82,7 +82,7 @@ def test_late_runs_are_pending_until_they_are_decided(store: Store) -> None:
     ledger.add_runs(10)
     scorers = ledger.register(heuristic())
     ledger.draw(scorers, rate=0.3)
-    ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs])
+    ledger.settle([outcome(job) for job in ledger.claim(scorers).jobs])
     ledger.take([incoming(small_run("below"), key=0.1), incoming(small_run("above"), key=0.9)])
     ledger.take([incoming(small_run("new", task_type="new"), key=0.9)])
     told = ledger.count(scorers)
@@ -93,7 +93,7 @@ def test_late_runs_are_pending_until_they_are_decided(store: Store) -> None:
     with store.write() as connection:
         enrol.enqueue(connection, NIGHT, scorers, NOW)
     assert ledger.count(scorers).pending == 2
-    ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs])
+    ledger.settle([outcome(job) for job in ledger.claim(scorers).jobs])
     told = ledger.count(scorers)
     assert (told.sampled_out, told.scored, told.pending) == (8, 4, 1)
 
@@ -104,7 +104,7 @@ def test_a_revision_after_the_draw_keeps_the_counts_whole(store: Store) -> None:
     ledger.take([incoming(small_run("changed"), key=0.01)])
     scorers = ledger.register(heuristic(statuses=("completed",), agents=("",), task_types=("refund",)))
     ledger.draw(scorers)
-    ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs])
+    ledger.settle([outcome(job) for job in ledger.claim(scorers).jobs])
     changed = small_run("changed", status="errored", agent="other", task_type="billing")
     assert ledger.take([incoming(changed, key=0.01, flags=("errored",))]).revised == 1
     assert ledger.count(scorers).scored == 4
@@ -117,7 +117,7 @@ def test_a_scorer_that_comes_later_is_not_owed_a_night_that_was_drawn_before(sto
     ledger.draw(old)
     ledger.add_runs(2, night=NIGHT + timedelta(1))
     both = [*old, *ledger.register(judge())]
-    told = [(each.night, each.scorer, each.pending) for each in ledger.all_counts(both)]
+    told = [(count.night, count.scorer, count.pending) for count in ledger.all_counts(both)]
     assert told == [
         (NIGHT, "tool_success", 3),
         (NIGHT + timedelta(1), "tool_success", 2),
@@ -136,7 +136,7 @@ def test_the_counts_reconcile_at_any_moment_while_others_work(store: Store) -> N
         own = Ledger(Store(store.engine.url.render_as_string(hide_password=False)))
         number = 0
         while jobs := own.claim(scorers, limit=4).jobs:
-            own.settle([outcome(one) for one in jobs])
+            own.settle([outcome(job) for job in jobs])
             number += 1
             own.take([incoming(small_run(f"late-{number}"), key=number / 1000)])
             own.draw(scorers)
@@ -147,7 +147,7 @@ def test_the_counts_reconcile_at_any_moment_while_others_work(store: Store) -> N
     thread.start()
     broken = []
     while not is_done.is_set():
-        broken += [each for each in ledger.all_counts(scorers) if not each.reconciles]
+        broken += [count for count in ledger.all_counts(scorers) if not count.reconciles]
     thread.join()
     assert broken == []
     assert ledger.count(scorers).scored >= 200

@@ -50,7 +50,7 @@ def test_the_runs_with_the_smallest_keys_are_drawn_and_the_threshold_is_stored(s
     ids = ledger.add_runs(10)
     ledger.draw(ledger.register(heuristic()), rate=0.3)
     assert thresholds(store) == {ORDINARY: 0.3}
-    assert [each.run_id for each in ledger.jobs()] == ids[:3]
+    assert [job.run_id for job in ledger.jobs()] == ids[:3]
     with store.read() as connection:
         stored = draws.current_draws(connection, NIGHT)[ORDINARY]
     assert (stored["population"], stored["drawn"], stored["why"], stored["rate"]) == (10, 3, "rate", 0.3)
@@ -77,7 +77,7 @@ def test_a_key_equal_to_the_threshold_is_not_drawn(store: Store) -> None:
     ledger = Ledger(store)
     ledger.take([incoming(small_run("at"), key=0.5), incoming(small_run("below"), key=0.5 - 2**-53)])
     ledger.draw(ledger.register(heuristic()), rate=0.5)
-    assert [each.run_id for each in ledger.jobs()] == ["below"]
+    assert [job.run_id for job in ledger.jobs()] == ["below"]
 
 
 def test_drawing_again_adds_nothing(store: Store) -> None:
@@ -96,12 +96,12 @@ def test_a_raised_rate_supersedes_the_draw_and_only_adds_runs(store: Store) -> N
     ids = ledger.add_runs(10)
     scorers = ledger.register(heuristic())
     ledger.draw(scorers, rate=0.2)
-    before = {each.run_id for each in ledger.jobs()}
+    before = {job.run_id for job in ledger.jobs()}
     assert ledger.draw(scorers, rate=0.6) == 4
     after = ledger.jobs()
-    assert before < {each.run_id for each in after} == set(ids[:6])
+    assert before < {job.run_id for job in after} == set(ids[:6])
     assert history(store) == [(1, 0.2, False), (2, 0.6, True)]
-    assert [each.u for each in after] == pytest.approx([(number + 0.5) / 10 / 0.6 for number in range(6)])
+    assert [job.u for job in after] == pytest.approx([(number + 0.5) / 10 / 0.6 for number in range(6)])
 
 
 def test_a_lowered_rate_changes_nothing(store: Store) -> None:
@@ -124,7 +124,7 @@ def test_late_runs_are_decided_by_the_stored_threshold(store: Store) -> None:
         assert draws.add_samples(connection, NIGHT, NOW) == 3, "more than the floor: nothing is drawn anew"
         assert draws.add_samples(connection, NIGHT, NOW) == 0
         assert enrol.enqueue(connection, NIGHT, scorers, NOW) == 3
-    assert [each.run_id for each in ledger.jobs()][:3] == ["late-0.0", "late-0.01", "late-0.02"]
+    assert [job.run_id for job in ledger.jobs()][:3] == ["late-0.0", "late-0.01", "late-0.02"]
     assert list(thresholds(store).values()) == [threshold]
 
 
@@ -185,10 +185,10 @@ def test_a_scorer_that_changes_is_a_new_row_and_one_that_does_not_stays_what_it_
     first = ledger.register(heuristic(), judge(task_types=("refund",)))
     assert ledger.register(judge(task_types=("refund",)), heuristic()) == first[::-1]
     (changed,) = ledger.register(judge(version="2"))
-    assert changed.pk not in {one.pk for one in first}
+    assert changed.pk not in {entry.pk for entry in first}
     assert changed.key.series == "2+2task_co"
     with store.read() as connection:
-        assert [one.pk for one in enrol.registered(connection)] == sorted(one.pk for one in [*first, changed])
+        assert [entry.pk for entry in enrol.registered(connection)] == sorted(entry.pk for entry in [*first, changed])
         assert enrol.registered(connection, [changed.pk]) == [changed]
         assert enrol.enrolled(connection, [NIGHT]) == {NIGHT: []}
 
@@ -210,10 +210,10 @@ def test_a_scorer_gets_jobs_only_for_runs_it_applies_to(store: Store) -> None:
         heuristic("any"),
     )
     ledger.draw(scorers)
-    names = {one.pk: one.key.name for one in scorers}
+    names = {scorer.pk: scorer.key.name for scorer in scorers}
     found: dict[str, list[str]] = {}
-    for each in ledger.jobs():
-        found.setdefault(names[each.scorer_pk], []).append(each.run_id)
+    for job in ledger.jobs():
+        found.setdefault(names[job.scorer_pk], []).append(job.run_id)
     assert found == {
         "by_task": ["refund", "errored"],
         "by_status": ["errored"],

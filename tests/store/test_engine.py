@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tests.support import servers
 from tests.support.ledger import Ledger, heuristic
+from tests.support.stores import OpenStore
 from worker.errors import EXIT_STORE, SettingsError, StoreError
 from worker.store import schema
 from worker.store.engine import Store
@@ -93,18 +94,17 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     assert "not a database" in message(Store(f"sqlite:///{tmp_path}/notes.db"))
 
 
-def test_a_database_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path}/spotcheck.db")
+def test_a_database_that_cannot_be_written_is_told(open_store: OpenStore, tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/spotcheck.db")
     schema.ensure(store)
     with store.read() as connection:
         connection.exec_driver_sql("PRAGMA query_only=ON")  # what a read-only file says, also to root
     with pytest.raises(StoreError, match=r"make the file and its folder writable$"):
         Ledger(store).register(heuristic())
-    store.close()
 
 
-def test_a_locked_database_is_told_and_works_again_when_it_is_free(tmp_path: Path) -> None:
-    holder, store = (Store(f"sqlite:///{tmp_path}/spotcheck.db") for _ in range(2))
+def test_a_locked_database_is_told_and_works_again_when_it_is_free(open_store: OpenStore, tmp_path: Path) -> None:
+    holder, store = (open_store(f"sqlite:///{tmp_path}/spotcheck.db") for _ in range(2))
     schema.ensure(store)
     with store.read() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=20")  # else it waits half a minute
@@ -114,16 +114,13 @@ def test_a_locked_database_is_told_and_works_again_when_it_is_free(tmp_path: Pat
     ):
         Ledger(store).register(heuristic())
     assert len(Ledger(store).register(heuristic())) == 1
-    holder.close()
-    store.close()
 
 
-def test_a_store_without_its_tables_says_what_to_run(empty_database_url: str) -> None:
-    store = Store(empty_database_url)
+def test_a_store_without_its_tables_says_what_to_run(open_store: OpenStore, empty_database_url: str) -> None:
+    store = open_store(empty_database_url)
     with pytest.raises(StoreError, match=r"run `spotcheck db upgrade`$") as caught:
         Ledger(store).register(heuristic())
     assert "\n" not in str(caught.value)
-    store.close()
 
 
 def test_a_row_that_is_refused_is_never_quoted(store: Store) -> None:
@@ -147,13 +144,12 @@ def test_a_transaction_that_breaks_leaves_nothing_behind(store: Store) -> None:
         assert connection.execute(text("SELECT count(*) FROM meta")).scalar_one() == 0
 
 
-def test_a_reader_sees_one_moment_however_long_it_looks(store: Store) -> None:
+def test_a_reader_sees_one_moment_however_long_it_looks(store: Store, open_store: OpenStore) -> None:
     count = text("SELECT count(*) FROM scorer")
     with store.read() as connection:
         before = connection.execute(count).scalar_one()
-        other = Store(store.engine.url.render_as_string(hide_password=False))
+        other = open_store(store.engine.url.render_as_string(hide_password=False))
         Ledger(other).register(heuristic())
-        other.close()
         assert connection.execute(count).scalar_one() == before
     with store.read() as connection:
         assert connection.execute(count).scalar_one() == before + 1
@@ -217,8 +213,8 @@ def test_a_child_process_opens_its_own_connections_and_leaves_its_parents_alone(
         assert connection.execute(text("SELECT count(*) FROM scorer")).scalar_one() == 3
 
 
-def test_a_child_process_never_hangs_up_for_its_parent(postgres_ready: str) -> None:
-    store = Store(postgres_ready)
+def test_a_child_process_never_hangs_up_for_its_parent(open_store: OpenStore, postgres_ready: str) -> None:
+    store = open_store(postgres_ready)
 
     def servers_behind() -> set[int]:
         ask = text("SELECT pg_backend_pid()")
@@ -228,19 +224,16 @@ def test_a_child_process_never_hangs_up_for_its_parent(postgres_ready: str) -> N
     before = servers_behind()
     assert in_child(store).startswith("its own")
     assert servers_behind() == before
-    store.close()
 
 
-def test_what_may_as_well_be_left_waits_only_a_moment_for_a_lock(tmp_path: Path) -> None:
-    store, other = (Store(f"sqlite:///{tmp_path}/spotcheck.db?timeout=250") for _ in range(2))
+def test_what_may_as_well_be_left_waits_only_a_moment_for_a_lock(open_store: OpenStore, tmp_path: Path) -> None:
+    store, other = (open_store(f"sqlite:///{tmp_path}/spotcheck.db?timeout=250") for _ in range(2))
     with store.write():
         with pytest.raises(StoreError, match="database is locked"), other.write(patience_s=0.05):
             pass
         assert waits_ms(other) == 250_000, "a later transaction of the same connection is as patient as ever"
     with other.write(patience_s=0.05):
         pass
-    for each in (store, other):
-        each.close()
 
 
 def waits_ms(store: Store) -> int:
@@ -248,8 +241,8 @@ def waits_ms(store: Store) -> int:
         return int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
 
 
-def test_on_a_server_too(postgres_url: Callable[[], str]) -> None:
-    store = Store(postgres_url())
+def test_on_a_server_too(open_store: OpenStore, postgres_url: Callable[[], str]) -> None:
+    store = open_store(postgres_url())
     with store.write() as connection:
         connection.exec_driver_sql("CREATE TABLE thing (number integer)")
         connection.exec_driver_sql("INSERT INTO thing VALUES (1)")
@@ -259,4 +252,3 @@ def test_on_a_server_too(postgres_url: Callable[[], str]) -> None:
             connection.exec_driver_sql("UPDATE thing SET number = 3")
     with store.write() as connection:
         assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0"
-    store.close()

@@ -49,7 +49,7 @@ def test_a_store_without_a_second_judge_has_none(store: Store) -> None:
     ledger.add_runs(2)
     scorers = ledger.register(judge())
     ledger.draw(scorers)
-    ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs])
+    ledger.settle([outcome(job) for job in ledger.claim(scorers).jobs])
     assert asked(store) == []
 
 
@@ -66,7 +66,7 @@ def test_rate_cost_and_agreement_of_both_judges(store: Store) -> None:
     more = row(jobs[1], criterion="one", label="fail", model_requested="big", service_tier=None)
     more = {**more, "purpose": "escalation", "score_id": "more"}
     stories[1].append(more)  # a criterion is no run
-    ledger.settle([Settled(one, "scored", None, 0.0, rows) for one, rows in zip(jobs, stories, strict=True)])
+    ledger.settle([Settled(job, "scored", None, 0.0, rows) for job, rows in zip(jobs, stories, strict=True)])
     (found,) = asked(store)
     assert found._replace(first_usd=round(found.first_usd, 9), second_usd=round(found.second_usd, 9)) == (
         scorers[0].pk, "task_completion", scorers[0].key.series, "small", "big", 5, 4, 0.1, 0.8, 2, 1
@@ -77,7 +77,7 @@ def test_rate_cost_and_agreement_of_both_judges(store: Store) -> None:
 
 def test_a_second_judge_that_was_never_needed_is_there_with_zeros(store: Store) -> None:
     ledger, _, jobs = drawn(store, 2)
-    ledger.settle([Settled(one, "scored", None, 0.0, [said(one, "small", "pass", 0.01)]) for one in jobs])
+    ledger.settle([Settled(job, "scored", None, 0.0, [said(job, "small", "pass", 0.01)]) for job in jobs])
     (found,) = asked(store)
     assert (found.judged, found.escalated, found.rate, found.agreement) == (2, 0, 0.0, None)
     assert (found.first_usd, found.second_usd) == (0.0, 0.0)
@@ -87,8 +87,8 @@ def test_a_verdict_that_does_not_count_is_in_no_count_and_no_estimate(store: Sto
     ledger, scorers, jobs = drawn(store, 4)
     ledger.settle(
         [
-            Settled(one, "scored", None, 0.0, [said(one, "big", "pass", 0.2), beside(one, "small", "fail", 0.02)])
-            for one in jobs
+            Settled(job, "scored", None, 0.0, [said(job, "big", "pass", 0.2), beside(job, "small", "fail", 0.02)])
+            for job in jobs
         ]
     )
     told = ledger.count(scorers)

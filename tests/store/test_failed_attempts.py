@@ -49,10 +49,10 @@ def test_the_next_try_reserves_anew_and_stays_within_the_cap(store: Store) -> No
 def test_a_job_that_is_given_back_leaves_only_what_it_cost(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 2)
     jobs = ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs
-    book(store, *(paid(one, 0.1) for one in jobs))
+    book(store, *(paid(job, 0.1) for job in jobs))
     ledger.give_back(jobs)
     assert account(store) == AccountBalance(0.2, 0, 0)
-    assert [one.attempt for one in ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs] == [1, 1]
+    assert [job.attempt for job in ledger.claim(scorers, money=cap(1.0, scorers, 0.3)).jobs] == [1, 1]
 
 
 def test_a_try_that_cost_more_than_was_held_is_booked_whole(store: Store) -> None:

@@ -30,7 +30,7 @@ def a_drift(**over: Any) -> Drift:
 def test_a_finding_comes_back_as_it_was_found(store: Store) -> None:
     overall = a_drift(stream=Stream(None, "tool_success", "1"), kind="tool", direction="up")
     with store.write() as connection:
-        numbers = [findings.add(connection, each, NOW) for each in (a_drift(), overall)]
+        numbers = [findings.add(connection, drift, NOW) for drift in (a_drift(), overall)]
     with store.read() as connection:
         assert findings.list_findings(connection) == [
             overall.model_copy(update={"finding_id": numbers[1]}),
@@ -44,7 +44,7 @@ def test_findings_are_told_newest_night_first(store: Store) -> None:
         for night in nights:
             findings.add(connection, a_drift(found_night=night), NOW)
     with store.read() as connection:
-        assert [each.found_night for each in findings.list_findings(connection)] == sorted(nights, reverse=True)
+        assert [finding.found_night for finding in findings.list_findings(connection)] == sorted(nights, reverse=True)
         (rows,) = findings.by_stream(connection).values()
     assert [row["found_night"] for row in rows] == sorted(nights, reverse=True)
 

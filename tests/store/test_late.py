@@ -32,7 +32,7 @@ def test_a_late_result_is_taken_and_costs_what_it_cost(store: Store) -> None:
     assert account(store) == AccountBalance(0.3, 0, 0.3)
     assert ledger.settle([outcome(one, cost_usd=0.1)], owner="dead", now=LATER) == 1
     assert account(store) == AccountBalance(0.1, 0, 0)
-    assert [(each.state, each.resolved_at, each.lease_owner) for each in ledger.jobs()] == [("scored", LATER, None)]
+    assert [(job.state, job.resolved_at, job.lease_owner) for job in ledger.jobs()] == [("scored", LATER, None)]
     assert len(ledger.scores()) == 1
 
 
@@ -89,7 +89,7 @@ def test_only_those_that_were_lost_are_settled_late_beside_those_in_time(store: 
         claiming.reap(connection, EXPIRED, 3)
         connection.execute(update(job).where(job.c.pk == first.pk).values(not_before=LATER))
     (second,) = ledger.claim(scorers, owner="slow", money=purse, limit=1, now=EXPIRED).jobs
-    done = [outcome(one, cost_usd=0.1) for one in (first, second)]
+    done = [outcome(job, cost_usd=0.1) for job in (first, second)]
     assert ledger.settle(done, owner="slow", now=EXPIRED) == 2
     assert account(store) == AccountBalance(0.2, 0, 0)
 
@@ -123,7 +123,7 @@ def test_what_a_worker_put_back_itself_it_cannot_settle_afterwards(store: Store)
     ledger.retry([second], NOW)
     before = account(store)
     assert before == AccountBalance(0, 0.3, 0)
-    assert ledger.settle([outcome(one, cost_usd=0.1) for one in (first, second)]) == 0
+    assert ledger.settle([outcome(job, cost_usd=0.1) for job in (first, second)]) == 0
     assert account(store) == before
 
 
@@ -168,7 +168,7 @@ def test_what_a_batch_gave_up_as_spent_it_may_still_answer_until_somebody_asks_a
         assert leases.requeue_in_lane(connection, [third], "batch:1", "judge", "deadline", is_spent=False) == 1
     assert account(store) == AccountBalance(0.6, 0, 0.6)
     ledger.claim(scorers, money=purse, limit=1)
-    done = [outcome(one, cost_usd=0.1) for one in (first, second, third)]
+    done = [outcome(job, cost_usd=0.1) for job in (first, second, third)]
     assert ledger.settle(done, owner="batch:1", now=LATER) == 1
     assert account(store) == AccountBalance(0.4, 0.3, 0.3)
 
@@ -182,11 +182,11 @@ def test_late_results_claims_and_cuts_at_once_never_lock_each_other_out(store: S
 
     def work(own: Ledger, owner: str) -> None:
         if owner == "worker-0":
-            for one in jobs:
-                own.settle([outcome(one, cost_usd=0.01)], owner="dead", now=LATER)
+            for job in jobs:
+                own.settle([outcome(job, cost_usd=0.01)], owner="dead", now=LATER)
             return
         while (claim := own.claim(scorers, owner=owner, limit=2, now=LATER, money=purse)).jobs or claim.must_wait:
-            own.settle([outcome(one, cost_usd=0.02) for one in claim.jobs], owner=owner, now=LATER)
+            own.settle([outcome(job, cost_usd=0.02) for job in claim.jobs], owner=owner, now=LATER)
 
     at_once(store, 4, work)
     found = account(store)
@@ -195,6 +195,6 @@ def test_late_results_claims_and_cuts_at_once_never_lock_each_other_out(store: S
     assert not set(ledger.states()) - {"scored", "shed"}
     with store.read() as connection:
         booked = connection.execute(select(func.sum(spend.c.spent_usd - spend.c.presumed_usd))).scalar_one()
-    scored = [each for each in ledger.jobs() if each.state == "scored"]
-    late = sum(each.attempt == 1 and each.pk in {one.pk for one in jobs} for each in scored)
+    scored = [job for job in ledger.jobs() if job.state == "scored"]
+    late = sum(job.attempt == 1 and job.pk in {other.pk for other in jobs} for job in scored)
     assert booked == pytest.approx(0.01 * late + 0.02 * (len(scored) - late))

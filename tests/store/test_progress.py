@@ -33,10 +33,10 @@ def test_jobs_are_counted_by_scorer_and_add_up_to_the_lane(store: Store) -> None
         found = open_jobs(store, at)
         with store.read() as connection:
             for lane in ("judge", "heuristic"):
-                assert progress.total_backlog([each for each in found if each.lane == lane]) == backlog.lane_backlog(
+                assert progress.total_backlog([job for job in found if job.lane == lane]) == backlog.lane_backlog(
                     connection, at, lane
                 )
-    assert [each.lost for each in open_jobs(store, GONE)] == [2, 0, 0]
+    assert [job.lost for job in open_jobs(store, GONE)] == [2, 0, 0]
 
 
 def test_nothing_is_open_in_an_empty_ledger(store: Store) -> None:
@@ -58,11 +58,11 @@ def test_outcomes_are_told_by_the_first_words_of_their_reason(store: Store) -> N
     with store.read() as connection:
         found = progress.outcomes(connection, NIGHT)
         assert progress.outcomes(connection, NIGHT + timedelta(days=1)) == []
-    assert {(each.state, each.reason, each.jobs) for each in found} == {
+    assert {(group.state, group.reason, group.jobs) for group in found} == {
         ("scored", None, 1),
         ("unscored", "refusal", 1),
         ("failed", "worker_lost", 1),
         ("failed", "scorer_error", 2),
         ("queued", None, 1),
     }
-    assert {(each.scorer_pk, each.lane) for each in found} == {(scorer.pk, "judge")}
+    assert {(job.scorer_pk, job.lane) for job in found} == {(scorer.pk, "judge")}

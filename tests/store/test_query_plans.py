@@ -280,7 +280,7 @@ def lived(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
 
 
 def _status(project: Project) -> object:
-    registered = [each for each, _ in project.scorers.register()]
+    registered = [entry for entry, _ in project.scorers.register()]
     with project.store.read() as connection:
         return counts.night_counts(connection, NIGHT - timedelta(13), NIGHT, registered, project.nights.start())
 

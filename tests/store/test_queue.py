@@ -52,7 +52,7 @@ def test_jobs_are_claimed_oldest_night_first_then_by_place_then_a_runs_scorers_t
     ledger.draw(scorers, night=NIGHT - timedelta(1))
     claimed = ledger.claim(scorers).jobs
     assert ledger.ids(claimed) == [run_id for run_id in (*yesterday, *today) for _ in scorers]
-    assert [one.scorer_pk for one in claimed] == [one.pk for one in scorers] * 5
+    assert [claimed_job.scorer_pk for claimed_job in claimed] == [scorer.pk for scorer in scorers] * 5
 
 
 def test_place_is_by_key_over_threshold_so_that_all_strata_shrink_alike(store: Store) -> None:
@@ -86,8 +86,8 @@ def test_a_claim_takes_only_its_lane_and_its_scorers(store: Store) -> None:
     ledger.add_runs(2)
     fast, other, slow = ledger.register(heuristic("a"), heuristic("b"), judge())
     ledger.draw([fast, other, slow])
-    assert {one.scorer_pk for one in ledger.claim([fast, slow], lane="heuristic").jobs} == {fast.pk}
-    assert {one.scorer_pk for one in ledger.claim([slow]).jobs} == {slow.pk}
+    assert {job.scorer_pk for job in ledger.claim([fast, slow], lane="heuristic").jobs} == {fast.pk}
+    assert {job.scorer_pk for job in ledger.claim([slow]).jobs} == {slow.pk}
     assert ledger.states() == {"leased": 4, "queued": 2}
 
 
@@ -105,7 +105,7 @@ def test_a_lease_that_ran_out_is_taken_over_by_the_next_claim(store: Store) -> N
     lost = ledger.claim(scorers, owner="dead").jobs
     assert ledger.claim(scorers, now=NOW + timedelta(seconds=LEASE_S)).jobs == []
     taken = ledger.claim(scorers, now=EXPIRED).jobs
-    assert [(one.pk, one.attempt) for one in taken] == [(one.pk, 2) for one in lost]
+    assert [(job.pk, job.attempt) for job in taken] == [(job.pk, 2) for job in lost]
 
 
 def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
@@ -115,7 +115,7 @@ def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
         assert leases.renew(connection, [held], "me", EXPIRED, LEASE_S) == 1
         assert leases.renew(connection, [held], "other", EXPIRED, LEASE_S) == 0
         assert leases.renew(connection, [], "me", EXPIRED, LEASE_S) == 0
-    assert [one.pk for one in ledger.claim(scorers, owner="other", now=EXPIRED).jobs] == [let_go.pk]
+    assert [job.pk for job in ledger.claim(scorers, owner="other", now=EXPIRED).jobs] == [let_go.pk]
 
 
 @pytest.mark.parametrize("same_owner", [False, True], ids=["another worker", "the same worker"])
@@ -128,7 +128,7 @@ def test_a_worker_that_was_taken_over_can_do_nothing_to_the_job(store: Store, sa
     assert ledger.give_back([stale]) == 0
     assert (ledger.states(), ledger.scores()) == ({"leased": 1}, [])
     assert ledger.settle([outcome(fresh, 1.0)], owner="me" if same_owner else "other") == 1
-    assert [each.value for each in ledger.scores()] == [1.0]
+    assert [score.value for score in ledger.scores()] == [1.0]
 
 
 def test_a_stale_outcome_beside_a_fresh_one_of_the_same_job_does_not_count(store: Store) -> None:
@@ -137,7 +137,7 @@ def test_a_stale_outcome_beside_a_fresh_one_of_the_same_job_does_not_count(store
     (fresh,) = ledger.claim(scorers, now=EXPIRED).jobs
     assert ledger.settle([outcome(stale, None), outcome(fresh, 1.0)]) == 1
     assert ledger.states() == {"scored": 1}
-    assert [(each.outcome, each.value) for each in ledger.scores()] == [("scored", 1.0)]
+    assert [(score.outcome, score.value) for score in ledger.scores()] == [("scored", 1.0)]
 
 
 def test_an_outcome_given_twice_at_once_counts_once(store: Store) -> None:
@@ -158,29 +158,29 @@ def test_somebody_else_cannot_settle_my_job(store: Store) -> None:
 
 def test_a_lease_that_ran_out_but_was_not_taken_over_may_still_be_settled(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 1)
-    assert ledger.settle([outcome(one) for one in ledger.claim(scorers).jobs], now=EXPIRED) == 1
+    assert ledger.settle([outcome(job) for job in ledger.claim(scorers).jobs], now=EXPIRED) == 1
 
 
 def test_settling_stores_every_score_once_and_settling_again_does_nothing(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 3)
     done = [
-        outcome(one, value, criteria=("tone",))
-        for one, value in zip(ledger.claim(scorers).jobs, (1, 0, None), strict=True)
+        outcome(job, value, criteria=("tone",))
+        for job, value in zip(ledger.claim(scorers).jobs, (1, 0, None), strict=True)
     ]
     assert ledger.settle(done) == 3
     before = ledger.scores()
-    assert ledger.settle([outcome(one.job, 0.5, criteria=("tone",)) for one in done]) == 0
+    assert ledger.settle([outcome(settled.job, 0.5, criteria=("tone",)) for settled in done]) == 0
     assert ledger.scores() == before
     assert len(before) == 6
-    assert {each.created_at for each in before} == {NOW}
+    assert {row.created_at for row in before} == {NOW}
     assert ledger.states() == {"scored": 2, "unscored": 1}
-    assert [each.reason for each in ledger.jobs()] == [None, None, "refusal"]
-    assert all(each.resolved_at == NOW and each.lease_owner is None for each in ledger.jobs())
+    assert [job.reason for job in ledger.jobs()] == [None, None, "refusal"]
+    assert all(job.resolved_at == NOW and job.lease_owner is None for job in ledger.jobs())
 
 
 def test_a_job_that_is_given_up_has_no_score(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 1)
-    ledger.settle([given_up(one) for one in ledger.claim(scorers).jobs])
+    ledger.settle([given_up(job) for job in ledger.claim(scorers).jobs])
     assert (ledger.states(), ledger.scores()) == ({"failed": 1}, [])
 
 
@@ -196,7 +196,7 @@ def test_texts_that_a_database_cannot_hold_do_not_stop_an_outcome(store: Store) 
     (stored,) = ledger.scores()
     assert [stored._mapping[name] for name in texts] == ["a\ufffdb\ufffd"] * 5
     assert stored.evidence == odd
-    assert [each.reason for each in ledger.jobs()] == ["a\ufffdb\ufffd", "429 \ufffd \ufffd"]
+    assert [job.reason for job in ledger.jobs()] == ["a\ufffdb\ufffd", "429 \ufffd \ufffd"]
 
 
 def test_giving_back_returns_the_attempt(store: Store) -> None:
@@ -232,7 +232,7 @@ def test_a_job_whose_workers_die_is_given_up_after_the_most_attempts(store: Stor
 
 def test_queueing_again_adds_nothing_and_touches_nothing(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 4)
-    ledger.settle([outcome(one) for one in ledger.claim(scorers, limit=2).jobs])
+    ledger.settle([outcome(job) for job in ledger.claim(scorers, limit=2).jobs])
     before = ledger.jobs()
     with store.write() as connection:
         assert enrol.enqueue(connection, NIGHT, scorers, EXPIRED) == 0
@@ -247,7 +247,7 @@ def test_waiting_tells_what_is_due_what_waits_and_what_is_in_hand(store: Store) 
     assert waiting(ledger) == Backlog(3, 1, 2, NOW, NOW + timedelta(seconds=30))
     assert waiting(ledger, after=timedelta(seconds=30)) == Backlog(4, 0, 2, NOW, None)
     assert waiting(ledger, after=timedelta(seconds=LEASE_S + 1)) == Backlog(6, 0, 0, NOW, None), "leases ran out"
-    ledger.settle([outcome(one) for one in taken[1:]])
+    ledger.settle([outcome(job) for job in taken[1:]])
     assert waiting(ledger).leased == 0
     with store.read() as connection:
         assert backlog.lane_backlog(connection, NOW, "judge") == Backlog(0, 0, 0, None, None)
@@ -286,7 +286,7 @@ def test_a_lost_judge_hands_over_what_is_open_and_the_new_one_looks_at_the_whole
     (new,) = ledger.register(judge(version="2"))
     assert change_judge(ledger, new) == 4
     assert change_judge(ledger, new) == 0
-    reasons = Counter((each.scorer_pk, each.state, each.reason) for each in ledger.jobs())
+    reasons = Counter((job.scorer_pk, job.state, job.reason) for job in ledger.jobs())
     assert reasons == {
         (old.pk, "scored", None): 1,
         (old.pk, "leased", None): 1,
@@ -295,7 +295,7 @@ def test_a_lost_judge_hands_over_what_is_open_and_the_new_one_looks_at_the_whole
     }
     assert ledger.settle([outcome(second)]) == 1, "a call in flight still counts"
     assert ledger.ids(ledger.claim([new]).jobs) == ids
-    assert all(each.reconciles for each in ledger.all_counts([new]))
+    assert all(count.reconciles for count in ledger.all_counts([new]))
 
 
 def test_a_changed_judge_leaves_a_finished_night_alone(store: Store) -> None:
@@ -303,7 +303,7 @@ def test_a_changed_judge_leaves_a_finished_night_alone(store: Store) -> None:
     ledger.add_runs(2)
     (old,) = ledger.register(judge())
     ledger.draw([old])
-    ledger.settle([outcome(one) for one in ledger.claim([old]).jobs])
+    ledger.settle([outcome(job) for job in ledger.claim([old]).jobs])
     (new,) = ledger.register(judge(version="2"))
     assert change_judge(ledger, new) == 0
     assert ledger.states() == {"scored": 2}
@@ -317,7 +317,7 @@ def test_a_judge_that_is_changed_back_takes_its_jobs_up_again(store: Store) -> N
     change_judge(ledger, new)
     change_judge(ledger, old)
     assert len(ledger.claim([old]).jobs) == 3
-    assert Counter((each.scorer_pk, each.state) for each in ledger.jobs()) == {
+    assert Counter((job.scorer_pk, job.state) for job in ledger.jobs()) == {
         (old.pk, "leased"): 3,
         (new.pk, "shed"): 3,
     }
@@ -333,15 +333,15 @@ class Worker:
     def __call__(self, ledger: Ledger, owner: str) -> None:
         while jobs := ledger.claim(self.scorers, limit=self.limit, owner=owner).jobs:
             self.got.extend(jobs)
-            assert ledger.settle([outcome(one) for one in jobs], owner=owner) == len(jobs)
+            assert ledger.settle([outcome(job) for job in jobs], owner=owner) == len(jobs)
 
 
 def test_workers_that_claim_at_once_never_get_the_same_job(store: Store) -> None:
     ledger, scorers, _ = drawn(store, 300)
     worker = Worker(scorers, limit=7)
     at_once(store, 4, worker)
-    assert len(worker.got) == len({one.pk for one in worker.got}) == 300
-    assert {one.attempt for one in worker.got} == {1}
+    assert len(worker.got) == len({job.pk for job in worker.got}) == 300
+    assert {job.attempt for job in worker.got} == {1}
     assert ledger.states() == {"scored": 300}
     assert len(ledger.scores()) == 300
 
@@ -351,5 +351,5 @@ def test_leases_that_ran_out_are_taken_over_by_one_worker_each(store: Store) -> 
     ledger.claim(scorers, owner="dead", now=NOW - timedelta(seconds=LEASE_S + 1))
     worker = Worker(scorers, limit=7)
     at_once(store, 4, worker)
-    assert Counter(one.pk for one in worker.got).most_common(1)[0][1] == 1
-    assert [one.attempt for one in worker.got] == [2] * 100
+    assert Counter(job.pk for job in worker.got).most_common(1)[0][1] == 1
+    assert [job.attempt for job in worker.got] == [2] * 100

@@ -85,7 +85,7 @@ class Walk:
         self.ledger.take(batch, self.now)
 
     def money(self) -> SpendingLimits:
-        most = {one.pk: MOST_USD for one in self.scorers}
+        most = {scorer.pk: MOST_USD for scorer in self.scorers}
         return SpendingLimits((self.now - timedelta(hours=2)).date(), CAP_USD, most, rubrics=OWN)
 
     def step(self) -> None:
@@ -95,12 +95,12 @@ class Walk:
             (self.crash, 5), (self.haunt, 12), (self.wait, 12), (self.come_late, 3), (self.reconcile, 5),
             (self.raise_rate, 1), (self.change_judge, 1), (self.pay_in_vain, 6),
         ]  # fmt: skip
-        ((action,),) = [self.random.choices([each for each, _ in actions], [weight for _, weight in actions])]
+        ((action,),) = [self.random.choices([act for act, _ in actions], [weight for _, weight in actions])]
         action(worker)
 
     def claim(self, worker: str) -> None:
         lane = self.random.choice(["heuristic", "judge"])
-        mine = [one for one in self.scorers if one.lane == lane]
+        mine = [scorer for scorer in self.scorers if scorer.lane == lane]
         money = self.money() if lane == "judge" else None
         self.note_lost()
         claim = self.ledger.claim(
@@ -121,7 +121,7 @@ class Walk:
             before = connection.execute(select(job).where(job.c.pk == done.job.pk)).one()
         if not self.ledger.settle([done], owner=worker, now=self.now, day=NIGHT):
             return
-        name = next(one.key.name for one in self.everyone() if one.pk == done.job.scorer_pk)
+        name = next(entry.key.name for entry in self.everyone() if entry.pk == done.job.scorer_pk)
         cost = before.reserved_usd if done.cost_usd is None else done.cost_usd
         self.booked[before.reserved_day or NIGHT, name] += cost
         if before.state != "leased":
@@ -135,8 +135,8 @@ class Walk:
     def some(self, worker: str) -> list[Job]:
         mine = self.held[worker]
         chosen = self.random.sample(mine, self.random.randint(0, len(mine)))
-        self.held[worker] = [one for one in mine if one not in chosen]
-        self.past += [(worker, one) for one in chosen]
+        self.held[worker] = [job for job in mine if job not in chosen]
+        self.past += [(worker, job) for job in chosen]
         return chosen
 
     def said(self, one: Job) -> Settled:
@@ -146,8 +146,8 @@ class Walk:
         return outcome(one, self.random.choice([0.0, 1.0, None]), cost_usd=cost, criteria=("tone",))
 
     def settle(self, worker: str) -> None:
-        for one in self.some(worker):
-            self.say(worker, self.said(one))
+        for held in self.some(worker):
+            self.say(worker, self.said(held))
 
     def retry(self, worker: str) -> None:
         at = self.now + timedelta(seconds=self.random.uniform(0, 200))
@@ -167,7 +167,7 @@ class Walk:
             with self.store.write() as connection:
                 is_ours = failed_attempts.book_costs(connection, [FailedAttemptCost(one, usd, {})], worker, NIGHT)
             if is_ours:
-                name = next(each.key.name for each in self.everyone() if each.pk == one.scorer_pk)
+                name = next(entry.key.name for entry in self.everyone() if entry.pk == one.scorer_pk)
                 self.booked[held.reserved_day or NIGHT, name] += usd
             if self.random.random() < 0.5:
                 self.ledger.retry([one], self.now + timedelta(seconds=self.random.uniform(0, 200)), owner=worker)
@@ -179,7 +179,7 @@ class Walk:
             leases.renew(connection, self.held[worker], worker, self.now, LEASE_S)
 
     def crash(self, worker: str) -> None:
-        self.past += [(worker, one) for one in self.held[worker]]
+        self.past += [(worker, job) for job in self.held[worker]]
         self.held[worker] = []
 
     def haunt(self, _: str) -> None:
@@ -233,7 +233,7 @@ class Walk:
                 enrol.enqueue(connection, night, looking, self.now)
                 everyone = enrol.registered(connection)
         for lane in ("heuristic", "judge"):
-            mine = [one for one in everyone if one.lane == lane]
+            mine = [job for job in everyone if job.lane == lane]
             for _ in range(100):
                 jobs = self.ledger.claim(mine, now=self.now, limit=50, max_attempts=9).jobs
                 with self.store.read() as connection:
@@ -242,7 +242,7 @@ class Walk:
                     break
                 if not jobs:
                     self.now += timedelta(hours=1)
-                self.ledger.settle([self.said(one) for one in jobs], now=self.now)
+                self.ledger.settle([self.said(job) for job in jobs], now=self.now)
 
 
 def check(connection: Connection, walk: Walk) -> None:
@@ -253,8 +253,8 @@ def check(connection: Connection, walk: Walk) -> None:
 
 
 def check_jobs(connection: Connection, scorers: list[Registered]) -> None:
-    for each in counts.night_counts(connection, NIGHTS[0], NIGHTS[1], scorers, NIGHTS[0]):
-        assert each.reconciles, each
+    for count in counts.night_counts(connection, NIGHTS[0], NIGHTS[1], scorers, NIGHTS[0]):
+        assert count.reconciles, count
     doubled = (
         select(score.c.run_pk, score.c.scorer_pk, score.c.criterion)
         .group_by(score.c.run_pk, score.c.scorer_pk, score.c.criterion)
@@ -283,13 +283,13 @@ def check_books(connection: Connection, walk: Walk) -> None:
     booked: defaultdict[tuple[date, str], float] = defaultdict(float)
     presumed = 0.0
     accounts = connection.execute(select(spend, scorer.c.name).outerjoin(scorer, scorer.c.pk == spend.c.scorer_pk))
-    for own in accounts:
-        there = held.get((own.day, own.scorer_pk), 0.0)
-        assert own.reserved_usd == pytest.approx(there, abs=1e-9), "every dollar held is some job's"
-        assert own.spent_usd >= own.presumed_usd - 1e-9
-        assert own.presumed_usd >= -1e-9
-        booked[own.day, own.name] += own.spent_usd - own.presumed_usd
-        presumed += own.presumed_usd
+    for account in accounts:
+        there = held.get((account.day, account.scorer_pk), 0.0)
+        assert account.reserved_usd == pytest.approx(there, abs=1e-9), "every dollar held is some job's"
+        assert account.spent_usd >= account.presumed_usd - 1e-9
+        assert account.presumed_usd >= -1e-9
+        booked[account.day, account.name] += account.spent_usd - account.presumed_usd
+        presumed += account.presumed_usd
     assert presumed == pytest.approx(walk.lost_usd, abs=1e-9)
     for key in {*booked, *walk.booked}:
         assert booked[key] == pytest.approx(walk.booked[key], abs=1e-9), "every call is booked once, at its cost"
@@ -300,9 +300,9 @@ def check_caps(connection: Connection) -> None:
         account = money.day_balance(connection, day)
         assert account.spent_usd + account.reserved_usd <= CAP_USD + 1e-9
         for days, cap_of in (((day, day), "usd_per_day"), (money.month_of(day), "usd_per_month")):
-            for name, own in money.balances_by_rubric(connection, *days).items():
+            for name, balance in money.balances_by_rubric(connection, *days).items():
                 usd = getattr(OWN[name], cap_of) if name in OWN else None
-                assert usd is None or own.spent_usd + own.reserved_usd <= usd + 1e-9, (name, cap_of)
+                assert usd is None or balance.spent_usd + balance.reserved_usd <= usd + 1e-9, (name, cap_of)
 
 
 def check_cuts(connection: Connection) -> None:
@@ -335,18 +335,18 @@ def test_whatever_workers_do_every_job_ends_once_and_the_books_balance_at_every_
     assert walk.came_late > 0, "late results were among them"
     walk.drain()
     with store.read() as connection:
-        for each in counts.night_counts(connection, NIGHTS[0], NIGHTS[1], walk.scorers, NIGHTS[0]):
-            assert each.reconciles
-            assert each.pending == 0
+        for count in counts.night_counts(connection, NIGHTS[0], NIGHTS[1], walk.scorers, NIGHTS[0]):
+            assert count.reconciles
+            assert count.pending == 0
         first, last = runs.night_span(connection) or NIGHTS
         assert (first, last) == NIGHTS
     jobs = walk.ledger.jobs()
-    assert {one.state for one in jobs} == FINAL, "the walk went everywhere"
-    assert Counter((one.run_pk, one.scorer_pk) for one in jobs).most_common(1)[0][1] == 1
+    assert {job.state for job in jobs} == FINAL, "the walk went everywhere"
+    assert Counter((job.run_pk, job.scorer_pk) for job in jobs).most_common(1)[0][1] == 1
     with store.read() as connection:
         rows = connection.execute(
             select(score.c.run_pk, score.c.scorer_pk, score.c.outcome).where(score.c.criterion.is_(None))
         ).all()
     aggregates = {(run_pk, scorer_pk): said for run_pk, scorer_pk, said in rows}
     assert len(aggregates) == len(rows)
-    assert aggregates == {(one.run_pk, one.scorer_pk): one.state for one in jobs if one.state in ("scored", "unscored")}
+    assert aggregates == {(job.run_pk, job.scorer_pk): job.state for job in jobs if job.state in ("scored", "unscored")}

@@ -38,7 +38,7 @@ def test_calls_of_all_processes_add_up_and_stay_when_processes_go(store: Store) 
     assert before == {"m": Calls(25, 2, 7), "other": Calls(1, 1, 1)}
     with store.write() as connection:
         rates.forget_process(connection, "host:2")
-    assert [one.worker for one in said(store)] == ["host:1"]
+    assert [reading.worker for reading in said(store)] == ["host:1"]
     assert ever(store) == before
 
 
@@ -46,7 +46,7 @@ def test_who_ended_in_order_leaves_its_trouble_to_be_read(store: Store) -> None:
     note(store, a_reading(trouble="the judge refuses the key"))
     with store.write() as connection:
         rates.forget_process(connection, "host:1")
-    assert [one.trouble for one in said(store)] == ["the judge refuses the key"]
+    assert [reading.trouble for reading in said(store)] == ["the judge refuses the key"]
 
 
 def test_who_says_nothing_for_a_day_is_forgotten_and_its_calls_are_not(store: Store) -> None:
@@ -54,7 +54,7 @@ def test_who_says_nothing_for_a_day_is_forgotten_and_its_calls_are_not(store: St
     later = NOW + timedelta(days=1, seconds=1)
     assert said(store, later) == []
     note(store, a_reading("host:alive", at=later))
-    assert [one.worker for one in said(store, NOW)] == ["host:alive"]
+    assert [reading.worker for reading in said(store, NOW)] == ["host:alive"]
     assert ever(store) == {"m": Calls(20, 2, 0)}
 
 

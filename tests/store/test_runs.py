@@ -52,7 +52,7 @@ def test_a_run_that_is_sent_with_other_content_becomes_a_new_revision_and_both_a
     with store.read() as connection:
         loaded = runs.load(connection, list(connection.execute(select(run.c.pk)).scalars()))
         kept = connection.execute(select(payload.c.revision).order_by(payload.c.revision)).scalars().all()
-    assert [one.output for one in loaded.values()] == ["second"]
+    assert [run.output for run in loaded.values()] == ["second"]
     assert list(kept) == [1, 2]
 
 
@@ -83,9 +83,9 @@ def test_two_sources_may_use_one_run_id(store: Store, a_run: ARun) -> None:
     ]
     assert ledger.take(batch) == Counts(accepted=2, revised=0, duplicate=0)
     with store.read() as connection:
-        newest_first = [one.output for _, one in runs.find_runs(connection, "r-1")]
+        newest_first = [run.output for _, run in runs.find_runs(connection, "r-1")]
         assert newest_first == ["from otlp", "from langfuse"]
-        assert [one.source for _, one in runs.find_runs(connection, "r-1", "langfuse")] == ["langfuse"]
+        assert [run.source for _, run in runs.find_runs(connection, "r-1", "langfuse")] == ["langfuse"]
         assert runs.find_runs(connection, "nobody") == []
 
 
@@ -184,7 +184,7 @@ def test_listing_is_newest_first_and_its_bounds_are_included(store: Store) -> No
             limit: int = 100,
         ) -> list[str]:
             rows = runs.list_runs(connection, task_type=task_type, status=status, since=since, until=until, limit=limit)
-            return [each["run_id"] for each in rows]
+            return [row["run_id"] for row in rows]
 
         assert listed(task_type="refund") == [str(night) for night in nights]
         assert listed(since=nights[2], until=nights[1]) == [str(nights[1]), str(nights[2])]
@@ -233,8 +233,8 @@ def test_two_takers_at_once_lose_no_revision(store: Store, a_run: ARun) -> None:
         bodies = connection.execute(select(payload.c.run_pk, payload.c.revision)).all()
         newest = runs.load(connection, list(connection.execute(select(run.c.pk)).scalars()))
     assert len(bodies) == 100
-    assert {one.revision for one in newest.values()} == {2}
-    assert len({one.output for one in newest.values()}) == 1, "who came second wins everywhere"
+    assert {run.revision for run in newest.values()} == {2}
+    assert len({run.output for run in newest.values()}) == 1, "who came second wins everywhere"
 
 
 def test_two_takers_at_once_revise_one_after_the_other(store: Store, a_run: ARun) -> None:
@@ -247,7 +247,7 @@ def test_two_takers_at_once_revise_one_after_the_other(store: Store, a_run: ARun
     at_once(store, 2, take)
     assert told == [Counts(accepted=0, revised=50, duplicate=0)] * 2
     with store.read() as connection:
-        assert {one.revision for _, one in runs.find_runs(connection, "r-7")} == {3}
+        assert {run.revision for _, run in runs.find_runs(connection, "r-7")} == {3}
         assert len(connection.execute(select(payload.c.run_pk)).all()) == 150
 
 
@@ -322,11 +322,11 @@ few = settings(
 @few
 @given(st.lists(RUNS, min_size=1, max_size=4))
 def test_a_run_comes_out_of_the_store_as_it_went_in(store: Store, sent: list[Run]) -> None:
-    Ledger(store).take([incoming(one) for one in sent])
+    Ledger(store).take([incoming(run) for run in sent])
     with store.read() as connection:
-        for one in sent:
-            ((_, found),) = runs.find_runs(connection, one.run_id, one.source)
-            assert found == one.model_copy(update={"received_at": NOW})
+        for run in sent:
+            ((_, found),) = runs.find_runs(connection, run.run_id, run.source)
+            assert found == run.model_copy(update={"received_at": NOW})
 
 
 def test_a_step_comes_back_as_it_was_understood_not_as_it_was_written(store: Store) -> None:

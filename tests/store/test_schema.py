@@ -61,7 +61,7 @@ def test_indexes_have_the_columns_and_conditions_of_the_tables(store: Store) -> 
                 wanted = index.dialect_options[store.dialect]["where"]
                 assert (where is None) == (wanted is None), index.name
                 if wanted is not None:
-                    (state,) = [each for each in ("queued", "leased") if each in str(wanted)]
+                    (state,) = [condition for condition in ("queued", "leased") if condition in str(wanted)]
                     assert state in str(where)
 
 

@@ -38,11 +38,11 @@ def nights(copied: Callable[[], Store]) -> list[Result]:
 @pytest.mark.parametrize("task_type", TASK_TYPES)
 @pytest.mark.parametrize("rubric", MOST_USD)
 def test_what_a_budget_leaves_is_unbiased(nights: list[Result], rubric: str, task_type: str) -> None:
-    errors = [one.inverse[rubric, task_type] for one in nights]
+    errors = [night.inverse[rubric, task_type] for night in nights]
     assert abs(z(errors)) < 3.5
     if task_type == "":
         assert abs(np.mean(errors)) < 0.02
-        assert abs(np.mean([one.in_order[rubric, ""] for one in nights])) < 0.02
+        assert abs(np.mean([night.in_order[rubric, ""] for night in nights])) < 0.02
 
 
 def test_cheapest_first_fails_the_same_check(copied: Callable[[], Store]) -> None:
@@ -50,6 +50,6 @@ def test_cheapest_first_fails_the_same_check(copied: Callable[[], Store]) -> Non
     found = simulate(store, 8, 25, by_cost=True)
     store.close()
     for rubric in MOST_USD:
-        errors = [one.in_order[rubric, ""] for one in found]
+        errors = [night.in_order[rubric, ""] for night in found]
         assert z(errors) > 3
         assert np.mean(errors) > 0.03

@@ -101,9 +101,11 @@ def test_nights_drawn_without_a_judge_are_judged_when_asked_for_again_and_a_drop
     assert states(judged)["simulated-judge"] == Counter({("scored", None): len(runs)})
     assert_reconciles(judged)
     with judged.store.read() as connection:
-        found = [one for one in findings.list_findings(connection) if one.stream.scorer == "task_completion"]
+        found = [
+            finding for finding in findings.list_findings(connection) if finding.stream.scorer == "task_completion"
+        ]
     assert found
-    assert nights[28] <= min(one.found_night for one in found)
+    assert nights[28] <= min(finding.found_night for finding in found)
     asked = len(installation.asked)
     nightly(judged, nights)
     assert len(installation.asked) == asked

@@ -107,7 +107,7 @@ def test_a_tightened_schema_is_a_new_series_and_no_drift_and_the_old_one_comes_b
 
 def as_release_0_1_left_it(project: Project) -> None:
     """The fingerprint and series of `valid_json` as they were before its settings entered them."""
-    (key,) = (one.key for one in project.scorers.all if one.key.name == "valid_json")
+    (key,) = (scorer.key for scorer in project.scorers.all if scorer.key.name == "valid_json")
     spec = {name: value for name, value in key.spec.items() if name != "settings"}
     with project.store.write() as connection:
         former = {"fingerprint": key.former_fingerprint, "series": "1", "spec": spec}
@@ -170,7 +170,7 @@ def register_as_0_1_does(project: Project) -> int:
     Returns:
         Its key in the store.
     """
-    (one,) = (one for one in project.scorers.all if one.key.name == "valid_json")
+    (one,) = (scorer for scorer in project.scorers.all if scorer.key.name == "valid_json")
     row = {
         "name": one.key.name,
         "version": one.key.version,

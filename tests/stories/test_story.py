@@ -71,7 +71,7 @@ def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_c
     waited = nightly(project, nights)
     assert waited.still_open == 0
     found = assert_reconciles(project)
-    assert sum(one.scored for one in found if one.scorer == "task_completion") == len(runs)
+    assert sum(row.scored for row in found if row.scorer == "task_completion") == len(runs)
     assert len(installation.asked) == len(runs)
 
     points = trends(project, by="task_type", scorer="task_completion", task_type="refund", weeks=8)
@@ -82,8 +82,8 @@ def test_a_drop_goes_from_runs_to_weekly_trends_and_a_finding_and_a_repetition_c
     assert points[-1]["high"] < points[0]["low"]
     with project.store.read() as connection:
         drifts = findings.list_findings(connection)
-    assert {one.stream.task_type for one in drifts if one.stream.scorer == "task_completion"} <= {"refund", None}
-    first = min((one for one in drifts if one.stream.task_type == "refund"), key=lambda one: one.found_night)
+    assert {drift.stream.task_type for drift in drifts if drift.stream.scorer == "task_completion"} <= {"refund", None}
+    first = min((drift for drift in drifts if drift.stream.task_type == "refund"), key=lambda drift: drift.found_night)
     assert first.stream.scorer == "task_completion"
     assert first.found_night >= nights[35]
 
@@ -131,7 +131,7 @@ def test_two_schedulers_that_finish_the_same_nights_at_once_leave_one_summary(in
     assert len(set(points)) == len(points)
     with project.store.read() as connection:
         assert len(findings.list_findings(connection)) == found
-        assert all(len(each) == 1 for each in findings.by_stream(connection).values())
+        assert all(len(stream) == 1 for stream in findings.by_stream(connection).values())
 
 
 # The draw
@@ -151,9 +151,9 @@ def test_late_runs_are_decided_by_the_thresholds_that_stand(installation: Instal
     ((threshold, seq),) = rows(project, select(draw.c.threshold, draw.c.seq))
     assert [(threshold, seq)] == standing
     drawn = {run_id for (run_id,) in rows(project, select(run.c.run_id).join(sample, sample.c.run_pk == run.c.pk))}
-    assert drawn == {one["run_id"] for one in early + late if sample_key(one["run_id"]) < threshold}
+    assert drawn == {document["run_id"] for document in early + late if sample_key(document["run_id"]) < threshold}
     found = assert_reconciles(project)
-    assert all(one.ended == 120 and one.scored == len(drawn) for one in found)
+    assert all(row.ended == 120 and row.scored == len(drawn) for row in found)
     assert rows(project, select(func.sum(cell.c.population)).where(cell.c.criterion.is_(None))) == [(240,)]
 
 
@@ -442,7 +442,7 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ins
     wait(project, stop=look)
     finish(project, datetime.now(UTC))
     look()
-    assert max(one.spent_usd + one.reserved_usd for one in accounts) <= cap + 1e-9
+    assert max(account.spent_usd + account.reserved_usd for account in accounts) <= cap + 1e-9
     assert accounts[-1].reserved_usd == pytest.approx(0, abs=1e-9)
     assert accounts[-1].spent_usd + most > cap, "it stops only when the next call might not fit"
     jobs = rows(
@@ -451,8 +451,8 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ins
         .join(run, run.c.pk == job.c.run_pk)
         .where(job.c.lane == "judge"),
     )
-    scored_u, shed_u = ([one.u for one in jobs if one.state == state] for state in ("scored", "shed"))
-    assert {one.reason for one in jobs if one.state == "shed"} == {"budget"}
+    scored_u, shed_u = ([job.u for job in jobs if job.state == state] for state in ("scored", "shed"))
+    assert {job.reason for job in jobs if job.state == "shed"} == {"budget"}
     assert len(scored_u) + len(shed_u) == len(jobs) == 81
     assert len(scored_u) >= 4
     assert max(scored_u) < min(shed_u), "a cut in random order, never a cheaper run first"
@@ -462,8 +462,8 @@ def test_a_budget_is_never_overspent_and_cuts_the_sample_in_its_random_order(ins
         for point in trends(project, by="task_type", scorer="task_completion", task_type="faq", weeks=1)
         if point["criterion"] is None
     ]
-    assert point["scored"] == sum(one.state == "scored" and one.task_type == "faq" for one in jobs)
-    assert point["sampled"] == sum(one.task_type == "faq" for one in jobs)
+    assert point["scored"] == sum(job.state == "scored" and job.task_type == "faq" for job in jobs)
+    assert point["sampled"] == sum(job.task_type == "faq" for job in jobs)
 
 
 # What an agent wrote is data

@@ -29,7 +29,7 @@ def drawn(store: Store, count: int, *names: str) -> tuple[Ledger, list[Registere
 
 
 def cap(usd: float, scorers: list[Registered], *max_usd: float, day: date = DAY) -> SpendingLimits:
-    return SpendingLimits(day, usd, {one.pk: most for one, most in zip(scorers, max_usd, strict=True)})
+    return SpendingLimits(day, usd, {scorer.pk: most for scorer, most in zip(scorers, max_usd, strict=True)})
 
 
 def account(store: Store, day: date = DAY) -> AccountBalance:

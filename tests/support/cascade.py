@@ -76,7 +76,7 @@ class TwoJudges:
         return project
 
     def calls(self, model: str) -> int:
-        return sum(each == model for each, _ in self.asked)
+        return sum(asked == model for asked, _ in self.asked)
 
 
 def drain(project: Project) -> Any:

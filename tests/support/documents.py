@@ -19,4 +19,4 @@ def a_document(run_id: str, **over: Any) -> dict[str, Any]:
 
 
 def lines(*documents: object) -> bytes:
-    return b"".join(orjson.dumps(each) + b"\n" for each in documents)
+    return b"".join(orjson.dumps(document) + b"\n" for document in documents)

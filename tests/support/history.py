@@ -77,7 +77,7 @@ def make(
 ) -> Made:
     """Take runs in, draw their nights, score what was drawn as the verdicts say, summarise and look for changes."""
     project = Project(settings(store, toml, model=model), store)
-    lines = [orjson.dumps(one) for one in documents]
+    lines = [orjson.dumps(document) for document in documents]
     tally = take(project, jsonl.read(_file(lines), now=NOW, limits=project.settings.intake), NOW, on_rejected=_refuse)
     assert tally.accepted == len(lines)
     with store.read() as connection:
@@ -86,8 +86,8 @@ def make(
         project.nights.first_tick(
             datetime(span[0].year, span[0].month, span[0].day, 12, tzinfo=UTC) + timedelta(days=1)
         )
-        for each in nights_between(*span):
-            draw_night(project, each, NOW)
+        for night in nights_between(*span):
+            draw_night(project, night, NOW)
         _score(project, verdict, rationale)
         finish(project, NOW)
         if is_watched:
@@ -106,10 +106,10 @@ def _refuse(rejected: Any) -> None:
 def _score(project: Project, verdict: Verdict, rationale: str) -> None:
     """Settle every job as the verdicts say; those without one stay open."""
     ledger = Ledger(project.store)
-    registered = [each for each, _ in project.scorers.register()]
-    names = {each.pk: each.key.name for each in registered}
+    registered = [entry for entry, _ in project.scorers.register()]
+    names = {entry.pk: entry.key.name for entry in registered}
     for lane in ("heuristic", "judge"):
-        own = [each for each in registered if each.lane == lane]
+        own = [entry for entry in registered if entry.lane == lane]
         while own:
             claimed = ledger.claim(own, limit=5_000, now=NOW, lane=lane).jobs
             if not claimed:

@@ -128,4 +128,4 @@ class JudgeWorkers:
 
 def children(pid: int) -> set[int]:
     """Processes that a process has forked."""
-    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}

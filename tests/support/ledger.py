@@ -132,7 +132,7 @@ class Ledger:
                 connection,
                 now=now,
                 lane=lane or scorers[0].lane,
-                scorer_pks=[one.pk for one in scorers],
+                scorer_pks=[scorer.pk for scorer in scorers],
                 owner=owner,
                 limit=limit,
                 lease_s=LEASE_S,
@@ -151,7 +151,7 @@ class Ledger:
 
     def retry(self, jobs: Sequence[Job], at: datetime, *, owner: str = "me", reason: str = "429") -> int:
         with self.store.write() as connection:
-            return leases.retry_later(connection, [(one, at, reason) for one in jobs], owner)
+            return leases.retry_later(connection, [(job, at, reason) for job in jobs], owner)
 
     def give_back(self, jobs: Sequence[Job], *, owner: str = "me") -> int:
         with self.store.write() as connection:
@@ -187,7 +187,7 @@ class Ledger:
         """The run ids of jobs, in their order."""
         with self.store.read() as connection:
             found = {row.pk: row.run_id for row in connection.execute(select(run.c.pk, run.c.run_id))}
-        return [found[one.run_pk] for one in jobs]
+        return [found[job.run_pk] for job in jobs]
 
 
 def at_once(store: Store, count: int, work: Callable[[Ledger, str], None]) -> None:

@@ -93,7 +93,7 @@ def document(case: str, night: date = MONDAY, **over: Any) -> dict[str, Any]:
 
 def ingest(project: Project, documents: Iterable[Mapping[str, Any]]) -> IntakeCounts:
     now = datetime.now(UTC)
-    lines = io.BytesIO(b"\n".join(orjson.dumps(one) for one in documents))
+    lines = io.BytesIO(b"\n".join(orjson.dumps(document) for document in documents))
     refusals: list[str] = []
     found = take(
         project,
@@ -106,7 +106,7 @@ def ingest(project: Project, documents: Iterable[Mapping[str, Any]]) -> IntakeCo
 
 
 def draw_nights(project: Project, nights: Iterable[date], rate: float | None = None) -> list[StratumDraw]:
-    return [one for night in nights for one in draw_night(project, night, datetime.now(UTC), rate=rate)]
+    return [stratum for night in nights for stratum in draw_night(project, night, datetime.now(UTC), rate=rate)]
 
 
 def wait(project: Project, *, stop: Callable[[], bool] = lambda: False) -> Waited:
@@ -141,12 +141,12 @@ def everything(project: Project) -> dict[str, list[Any]]:
 
 
 def assert_reconciles(project: Project, *, pending: int = 0) -> list[counts.NightCounts]:
-    registered = [one for one, _ in project.scorers.register()]
+    registered = [entry for entry, _ in project.scorers.register()]
     with project.store.read() as connection:
         found = counts.night_counts(connection, MONDAY, MONDAY + timedelta(days=80), registered, MONDAY)
     assert found
-    assert all(one.reconciles for one in found), found
-    assert sum(one.pending for one in found) == pending
+    assert all(count.reconciles for count in found), found
+    assert sum(count.pending for count in found) == pending
     return found
 
 

@@ -52,7 +52,7 @@ class Front(BaseHTTPRequestHandler):
             self._send(200, self._complete(request))
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
-        turns = [f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in request["messages"]]
+        turns = [f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in request["messages"]]
         tokens = self.model.tokenize("".join(turns) + "<|im_start|>assistant\n", add_bos=False, special=True)
         most = request.get("max_tokens", 256)
         answer = self.model.generate(tokens, max_tokens=most, temperature=request.get("temperature", 0.0))

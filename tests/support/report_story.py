@@ -49,4 +49,4 @@ def told(
 ) -> list[str]:
     given: dict[str, Any] = {"primary": "quality", "figures": 0, "sensitivity": (), "nights": 7} | over
     tallies = given.pop("tallies", ())
-    return ["".join(one) for one in sentences(window, streams, changes, tallies, **given)]
+    return ["".join(sentence) for sentence in sentences(window, streams, changes, tallies, **given)]

@@ -183,5 +183,5 @@ class SilentListener:
                 return len(self._held)
 
     def close(self) -> None:
-        for each in (self.socket, *self._held):
-            each.close()
+        for opened in (self.socket, *self._held):
+            opened.close()

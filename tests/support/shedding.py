@@ -87,7 +87,7 @@ class Night:
         self, ledger: Ledger, scorers: Sequence[Registered], night: date, rng: np.random.Generator, *, by_cost: bool
     ) -> None:
         self.ledger, self.scorers, self.night, self.rng, self.by_cost = ledger, scorers, night, rng, by_cost
-        self.name = {one.pk: one.key.name for one in scorers}
+        self.name = {scorer.pk: scorer.key.name for scorer in scorers}
         self.now = NOW
         self.cases = {f"{night}/{number}": case for number, case in enumerate(made_up(rng))}
         self.case_of: dict[int, Case] = {}
@@ -100,7 +100,7 @@ class Night:
         self.money = SpendingLimits(
             night,
             rng.uniform(0.4, 1.0) * 1.5 * full,
-            {one.pk: MOST_USD[one.key.name] for one in scorers},
+            {scorer.pk: MOST_USD[scorer.key.name] for scorer in scorers},
             rubrics={name: RubricCap(usd) for name, usd in caps.items() if rng.random() < 0.6},
         )
 
@@ -186,10 +186,10 @@ class Night:
     def end_some(self, worker: str) -> None:
         """Short calls end first."""
         mine = self.held[worker]
-        ends = [one for one in mine if self.rng.exponential() > 12 * self.case_of[one.run_pk].cost_usd]
-        self.held[worker] = [one for one in mine if one not in ends]
+        ends = [job for job in mine if self.rng.exponential() > 12 * self.case_of[job.run_pk].cost_usd]
+        self.held[worker] = [job for job in mine if job not in ends]
         if ends:
-            self.ledger.settle([self.said(one) for one in ends], owner=worker, now=self.now)
+            self.ledger.settle([self.said(job) for job in ends], owner=worker, now=self.now)
 
     def gone(self, worker: str, most: int) -> list[Job]:
         mine = self.held[worker]
@@ -198,7 +198,7 @@ class Night:
 
     def die(self, worker: str) -> None:
         """What it held comes back when its lease has run out; the others have renewed theirs by then."""
-        self.lost += [(worker, one) for one in self.gone(worker, 99)]
+        self.lost += [(worker, job) for job in self.gone(worker, 99)]
         self.now += timedelta(seconds=LEASE_S + 1)
         with self.ledger.store.write() as connection:
             for other, jobs in self.held.items():
@@ -231,7 +231,7 @@ class Night:
             ]
             for task_type in TASK_TYPES:
                 everyone = [case for case in self.cases.values() if task_type in ("", case.stratum.task_type)]
-                seen = [one for one in mine if task_type in ("", one[0].stratum.task_type)]
+                seen = [job for job in mine if task_type in ("", job[0].stratum.task_type)]
                 truth = sum(case.values[rubric] for case in everyone) / len(everyone)
                 total = sum(
                     (case.values[rubric] - CENTRE) / (noted or drawn)

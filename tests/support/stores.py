@@ -2,12 +2,20 @@
 
 import shutil
 from pathlib import Path
+from typing import Protocol
 
 from worker.store import schema
 from worker.store.engine import Store
 
 NAME = "spotcheck.db"
 """What a project's own SQLite file is called."""
+
+
+class OpenStore(Protocol):
+    """What the fixture `open_store` gives."""
+
+    def __call__(self, url: str, *, pool_size: int = 2) -> Store:
+        """A store that is closed after the test."""
 
 
 def migrate(url: str) -> str:

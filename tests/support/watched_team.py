@@ -81,7 +81,7 @@ def a_run(rng: random.Random, night: date, task_type: str, way: Way) -> dict[str
 
 
 def send(opened: Project, documents: list[dict[str, Any]], now: datetime) -> IntakeCounts:
-    lines = io.BytesIO(b"\n".join(orjson.dumps(one) for one in documents))
+    lines = io.BytesIO(b"\n".join(orjson.dumps(document) for document in documents))
     rejected: list[object] = []
     tally = take(opened, jsonl.read(lines, now=now, limits=opened.settings.intake), now, on_rejected=rejected.append)
     assert rejected == []

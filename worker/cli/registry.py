@@ -23,7 +23,7 @@ class CommandEntry(NamedTuple):
 COMMANDS = {
     "demo": CommandEntry("worker.demo.command", "The whole loop on made-up runs: no key, no server."),
     "init": CommandEntry("worker.cli.commands.init", "Write a commented spotcheck.toml and prompts/."),
-    "ingest": CommandEntry("worker.cli.commands.ingest", "Take runs in: one JSON object a line, plain or gzip."),
+    "ingest": CommandEntry("worker.cli.commands.ingest", "Take run files in, plain or gzip; safe to repeat."),
     "sample": CommandEntry("worker.cli.commands.sample", "Draw nights; --dry-run shows n and the cost first."),
     "score": CommandEntry("worker.cli.commands.nightly", "Queue what is due and wake the workers."),
     "nightly": CommandEntry("worker.cli.commands.nightly", "Draw, score, summarise, compare: the night's work."),

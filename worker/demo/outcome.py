@@ -30,6 +30,7 @@ def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[
         judged = report.judging_costs(connection, first, last)
         raised = alerts.list_alerts(connection, everything=True)
         points = trends.points(connection, dimension="task_type", scorer_name=RUBRIC, task_type=None, since_week=None)
+    series = {one.key.series for one in registered if one.key.name == RUBRIC}  # the one in force, and no other
     judging = [usage._asdict() for usage in judged]
     shift = next(entry for entry in history.planted if entry.what == MIX_SHIFT)
     return {
@@ -39,7 +40,7 @@ def outcome(project: Project, history: History, found: Sequence[Drift]) -> dict[
         "reconciles": all(row.reconciles for row in rows),
         "counts": {term: sum(getattr(row, term) for row in rows if row.scorer == RUBRIC) for term in _TERMS},
         "scorers": len({row.scorer for row in rows}),
-        "mix": mix_effect([dict(point) for point in points], shift, matches),
+        "mix": mix_effect([dict(point) for point in points if point["scorer_version"] in series], shift, matches),
         "alerts": [entry.model_dump(mode="json", include=_OF_ALERT) for entry in raised if entry.finding_id is None],
         "judge": {
             "is_simulated": True,

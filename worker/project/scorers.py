@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from worker.core.report.series import new_series_line
 from worker.errors import ConfigError
 from worker.project import candidate
 from worker.project.candidate import Candidate
@@ -226,20 +227,6 @@ def new_series_lines(existing: Sequence[Registered], added: Sequence[Registered]
         if entry.pk not in known and earlier:
             lines.append(new_series_line(earlier[-1], entry.key))
     return lines
-
-
-def new_series_line(before: ScorerKey, after: ScorerKey) -> str:
-    """That a scorer starts a new series, and which parts of it changed, in one line.
-
-    Example:
-        >>> old = ScorerKey(name="x", version="1", kind="heuristic", fingerprint="a" * 16, spec={"settings": 0})
-        >>> new_series_line(old, old.model_copy(update={"series": "1+bbbbbbbb", "spec": {"settings": 1}}))
-        'x: new series 1+bbbbbbbb, not compared with 1+aaaaaaaa; changed: settings'
-    """
-    names = dict.fromkeys((*after.spec, *before.spec))
-    changed = [name for name in names if before.spec.get(name) != after.spec.get(name)]
-    line = f"{after.name}: new series {after.series}, not compared with {before.series}"
-    return f"{line}; changed: {', '.join(changed)}" if changed else line
 
 
 def adopted_series_line(key: ScorerKey) -> str:

@@ -1,11 +1,14 @@
 """Whether any stream was tested yet: before that no finding means nothing, and nobody must take it for calm."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from typing import NamedTuple
+
+from sqlalchemy import Connection
 
 from worker.core.drift.thresholds import LEARN_NIGHTS, MIN_RUNS, OPERATIONAL, USABLE_NIGHTS
 from worker.project.project import Project
+from worker.queries.report.series import RECENT_WEEKS, series_history
 from worker.store.results import cells
 from worker.store.runs import operational, runs
 
@@ -40,13 +43,17 @@ class Learning(NamedTuple):
 
 
 def learning(project: Project) -> Learning:
-    """How many nights are learned, counted in the stored summaries as the scan takes them."""
+    """How many nights are learned, counted in the stored summaries as the scan takes them.
+
+    Of each scorer the series counts that measures the newest nights: a new one learns anew.
+    """
     with project.store.read() as connection:
         has_runs = runs.night_span(connection) is not None
+        over = _over(connection)
         scored = [
-            _learned(first, last, nights)
-            for name, first, last, nights in cells.compared_spans(connection)
-            if name not in OPERATIONAL
+            _learned(span.first, span.last, span.nights)
+            for span in cells.compared_spans(connection)
+            if span.scorer not in OPERATIONAL and span.scorer_pk not in over
         ]
         watched = [
             _learned(first, last, nights)
@@ -55,6 +62,14 @@ def learning(project: Project) -> Learning:
             for first, last, nights, count in operational.watched_spans(connection)
         ]
     return Learning(has_runs, _furthest(scored), _furthest(watched))
+
+
+def _over(connection: Connection) -> frozenset[int]:
+    """Series that another has taken over from: what they have learned is of no use to it."""
+    span = runs.night_span(connection)
+    if span is None:
+        return frozenset()
+    return series_history(connection, span[1] - timedelta(weeks=RECENT_WEEKS), span[1]).over
 
 
 def _learned(first: date, last: date, nights: int) -> Learned:

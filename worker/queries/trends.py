@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from worker.core import calendar
 from worker.project.project import Project
 from worker.queries.empty import EmptyFilter, there_instead
+from worker.queries.report.series import SeriesHistory, series_history
 from worker.records import TrendPoint
 from worker.store.results import cells, counts, trends
 from worker.store.results import report as stored
@@ -137,6 +138,18 @@ def points_since(
 def _point(row: Mapping[str, Any]) -> TrendPoint:
     coverage = row["scored"] / row["sampled"] if row["sampled"] else None
     return TrendPoint(**{field: row[field] for field in _STORED}, coverage=coverage)
+
+
+def series_of(project: Project, request: TrendsRequest) -> SeriesHistory | None:
+    """The series in the weeks of a request, and where another took over; None where no run was ever taken in."""
+    with project.store.read() as connection:
+        span = runs.night_span(connection)
+        if span is None:
+            return None
+        monday, _ = calendar.nights_of_week(request.oldest_week(span[1]))
+        found = series_history(connection, monday, span[1])
+    own = tuple(change for change in found.changes if request.scorer in (None, change.scorer))
+    return found._replace(changes=own)
 
 
 def partial_week(project: Project, points: Sequence[TrendPoint], now: datetime) -> PartialWeek | None:

@@ -183,7 +183,7 @@ def _marks(marks: Sequence[Mark], weeks: Sequence[str]) -> tuple[list[Markup], i
             y -= _ROW_PX
         taken[y].append((start, start + wide))
         highest = min(highest, y)
-        title = f"{day(mark.night)}: {_SAID[mark.kind]} {mark.text}"
+        title = f"{day(mark.night)}: {_SAID[mark.kind]} {mark.text}{f' ({mark.why})' if mark.why else ''}"
         lines.append(
             Markup('<g><title>{}</title><path class="{}" d="M{:.1f} {}V{}"/></g>').format(
                 title, mark.kind, x, min(_TOP - 3, y + 3), _HEIGHT - _BOTTOM

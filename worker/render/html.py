@@ -7,7 +7,7 @@ security policy allows its own style sheet, by hash, and nothing else.
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,15 +66,15 @@ def render(report: Report, *, is_redacted: bool = True) -> str:
         is_redacted: Whether secrets in its texts were replaced; the page says so.
     """
     style = (_HERE / "report.css").read_text(encoding="utf-8")
-    moved = {
-        (one.drift.stream.task_type, one.drift.stream.scorer) for one in report.changes if one.drift.state in _LIVING
-    }
+    living = [one.drift for one in report.changes if one.drift.state in _LIVING]
+    moved = {stream for stream in report.streams if any(stream.has_moved(drift) for drift in living)}
     page = _environment(report, moved).get_template("report.html.j2")
     html = page.render(
         r=report,
         style=Markup(style),  # noqa: S704 our own file
         policy=_policy(style),
         hatch=charts.HATCH,
+        announced=story.announcements(report),
         leads=min(len(lead_changes(report.changes)), 2),
         findings=lead_changes(report.changes),
         groups=_groups(report.streams, moved),
@@ -105,7 +105,7 @@ def clean(text: str) -> str:
     return text.translate(_ORDERS)
 
 
-def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environment:
+def _environment(report: Report, moved: Collection[StreamChart]) -> Environment:
     made = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -149,6 +149,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
         "found_as": lambda change: no_breaks(story.raised_by(change) or f"found {story.alarm_window(change.drift)}"),
         "stayed": lambda change: no_breaks(story.persistence(change)),
         "level": _level,
+        "ended": story.ended_note,
         "spark": charts.spark,
         "outcome_bar": charts.outcome_bar,
         "shares": charts.shares_of,
@@ -158,7 +159,7 @@ def _environment(report: Report, moved: set[tuple[str | None, str]]) -> Environm
     }
     made.tests |= {
         "name": lambda piece: isinstance(piece, OutsideName),
-        "moved": lambda stream: (stream.task_type, stream.scorer) in moved,
+        "moved": lambda stream: stream in moved,
     }
     return made
 
@@ -235,10 +236,12 @@ def _remark(stream: StreamChart) -> str:
         parts.append(f"at this week's own mix {percent(newest.raw_mean, digits=0)}: the difference is traffic")
     if stream.points and newest.week != stream.points[-1].week:
         parts.append(f"the figure is of {newest.week}; nothing is scored since")
+    if any(point.series != stream.of for point in stream.points):
+        parts.append(f"only of series {stream.of}, which began in these weeks")
     return "; ".join(parts)
 
 
-def _groups(streams: Sequence[StreamChart], moved: set[tuple[str | None, str]]) -> list[_ScorerCharts]:
+def _groups(streams: Sequence[StreamChart], moved: Collection[StreamChart]) -> list[_ScorerCharts]:
     by_scorer: dict[str, list[StreamChart]] = {}
     for stream in streams:
         by_scorer.setdefault(stream.scorer, []).append(stream)
@@ -247,7 +250,7 @@ def _groups(streams: Sequence[StreamChart], moved: set[tuple[str | None, str]]) 
         with_scores = [stream for stream in scorer_streams if stream.newest is not None]
         max_panels = _MOST_RUBRIC_PANELS if scorer_streams[0].is_rubric else _MOST_PANELS
         shown = with_scores[:max_panels]
-        is_moved = any((stream.task_type, stream.scorer) in moved for stream in scorer_streams)
+        is_moved = any(stream in moved for stream in scorer_streams)
         groups.append(
             _ScorerCharts(
                 scorer,
@@ -263,7 +266,7 @@ def _groups(streams: Sequence[StreamChart], moved: set[tuple[str | None, str]]) 
 
 
 def _summary_of(
-    scorer_streams: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved: set[tuple[str | None, str]]
+    scorer_streams: Sequence[StreamChart], with_scores: Sequence[StreamChart], moved: Collection[StreamChart]
 ) -> str:
     if not with_scores:
         unscored = sum(
@@ -271,7 +274,7 @@ def _summary_of(
         )
         return f"nothing scored ({unscored:,} unscored)"
     parts = [counted(len(with_scores), "stream")]
-    changed = sum((stream.task_type, stream.scorer) in moved for stream in scorer_streams)
+    changed = sum(stream in moved for stream in scorer_streams)
     young = sum(stream.state == "young" for stream in scorer_streams)
     if changed:
         parts.append(f"{changed} changed")

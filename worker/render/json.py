@@ -4,15 +4,19 @@
                        "nights_over": null | NUMBER},
      "task_type": null | "refund",
      "sentences": ["..."],
-     "primary": null | "task_completion",
+     "series_changes": [{"scorer", "since", "before", "after", "last", "changed": [{"part", "before", "after"}],
+                         "is_scored", "is_back", "tested_from", "text"}],
+     "primary": null | "task_completion", "primary_series": null | "1.1.0+9be1aa02",
      "streams": [{"task_type", "scorer", "rubric", "state": "tested|young|unscored|elsewhere", "nights",
+                  "scorer_version",
                   "points": [{"week", "scorer_version", "population", "sampled", "scored", "unscored", "coverage",
                               "mean", "low", "high", "raw_mean"}],
-                  "marks": [{"night", "kind": "version|series|finding", "text"}]}],
+                  "marks": [{"night", "kind": "version|series|finding", "text", "why"}]}],
      "findings": [{"finding_id", "stream": {"task_type", "scorer", "scorer_version", "criterion"}, "kind", "direction",
                    "before", "after", "window_nights", "window_hours", "scored", "z", "chance_per_year", "since",
                    "found_night", "state", "is_new", "text", "level": LEVEL, "level_later": LEVEL, "nights_later",
-                   "has_stayed": null | true | false, "part_of": null | NUMBER, "bad_means", "compared_runs",
+                   "has_stayed": null | true | false, "part_of": null | NUMBER,
+                   "series_ended": null | "2026-11-23", "bad_means", "compared_runs",
                    "compared_facts", "differs": [CONTRAST], "worst": [{"run_id", "source", "figure"}]}],
      "alerts": [{"alert_id", "kind", "urgency", "task_type", "text", "night", "state", "run_id"}],
      "cost": [{"task_type", "weeks": [{"week", "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE,
@@ -36,8 +40,8 @@ window; `level` is the mean of all nights since, and `level_later` of the `night
 where it has recovered. One with `part_of` is grouped under that finding, as both may have one cause. LEVEL is
 {"n", "mean", "low", "high"}; FIGURE is {"n", "value", "low", "high", "total"}; CONTRAST is {"kind", "name",
 "task_type", "bad_with", "n_with", "bad_without", "n_without", "p_corrected"}; RUN is {"run_id", "source", "task_type",
-"status", "agent_version", "score", "unscored", "scores": [{"scorer", "criterion", "value", "reason", "rationale"}]}:
-the texts are in `show RUN_ID --json`.
+"status", "agent_version", "score", "unscored", "scores": [{"scorer", "scorer_version", "criterion",
+"value", "reason", "rationale"}]}: the texts are in `show RUN_ID --json`.
 Shares and scores are 0..1, money is US dollars.
 """
 
@@ -54,6 +58,7 @@ from worker.core.report.model import (
     WeekFigure,
 )
 from worker.core.report.reading import RunToRead
+from worker.core.report.series import change_json
 from worker.core.stats.contrast import Contrast
 from worker.records import Alert, Estimate
 from worker.render.charts import shares_of
@@ -68,6 +73,10 @@ def as_json(report: Report) -> dict[str, Any]:
         else window._asdict() | {"since": str(window.since), "until": str(window.until), "weeks": list(window.weeks)},
         "task_type": report.task_type,
         "sentences": ["".join(sentence) for sentence in report.sentences],
+        "series_changes": [
+            change_json(change, report.window.until if report.window else None) for change in report.series_changes
+        ],
+        "primary_series": report.primary_series,
         "primary": report.primary,
         "streams": [_stream(stream) for stream in report.streams],
         "findings": [_finding(change, report.primary) for change in report.changes],
@@ -115,6 +124,7 @@ def _stream(stream: StreamChart) -> dict[str, Any]:
         "rubric": stream.is_rubric,
         "state": stream.state,
         "nights": stream.nights,
+        "scorer_version": stream.of,
         "points": points,
         "marks": [mark._asdict() | {"night": str(mark.night)} for mark in stream.marks],
     }
@@ -133,6 +143,7 @@ def _finding(change: Change, primary: str | None) -> dict[str, Any]:
         "nights_later": None if change.since is None else change.since.nights,
         "has_stayed": change.has_stayed,
         "part_of": change.part_of,
+        "series_ended": None if change.ended is None else str(change.ended),
         "bad_means": change.bad_means,
         "compared_runs": change.differs.runs,
         "compared_facts": change.differs.looked_at,
@@ -212,6 +223,7 @@ def _run(run: RunToRead) -> dict[str, Any]:
         "scores": [
             {
                 "scorer": line.scorer,
+                "scorer_version": line.series,
                 "criterion": line.criterion,
                 "value": line.value,
                 "reason": line.reason,

@@ -26,6 +26,7 @@ def render(report: Report) -> str:
     title = report.window.title if report.window else "no runs yet"
     only = ["", f"Only {code(report.task_type)}."] if report.task_type is not None else []
     lines = [f"**Spotcheck, {title}**", *only, "", *(f"- {_sentence(one)}" for one in report.sentences)]
+    lines += [f"- {_sentence(one)}" for one in story.announcements(report)]
     if report.window is None:
         return "\n".join(lines) + "\n"
     if report.changes:
@@ -74,7 +75,7 @@ def _finding(change: Change, report: Report) -> Iterable[str]:
     today = report.window.until if report.window else drift.found_night
     parts = [f"finding {drift.finding_id}", f"found {day(drift.found_night)}", f"n {story.scored_behind(change):,}"]
     parts += [story.raised_by(change), strength(drift.chance_per_year), story.persistence(change)]
-    parts += ["" if drift.state == "open" else drift.state]
+    parts += ["" if drift.state == "open" else drift.state, story.ended_note(change)]
     why = "; ".join(part for part in parts if part)
     yield f"- {_sentence(story.headline(change, report.primary))} since {story.since_day(drift, today)} ({why})"
     also = story.also_seen_in(change, report.changes)
@@ -130,7 +131,7 @@ def _ranking(report: Report) -> str:
 
 
 def _foot(report: Report) -> str:
-    primary = [counts for counts in report.sampled.tallies if counts.scorer == report.primary]
+    primary = report.primary_counts
     scored = sum(counts.scored for counts in primary)
     drawn = scored + sum(counts.unscored + counts.failed + counts.shed + counts.pending for counts in primary)
     parts = [f"{scored:,} of {drawn:,} sampled runs judged" if drawn else "nothing judged"]

@@ -5,7 +5,7 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -14,6 +14,9 @@ from pydantic_core import to_jsonable_python
 from worker.errors import SettingsError
 
 _PARAMETER = "settings"
+_LISTS = ("tuple_type", "list_type", "set_type", "frozen_set_type")
+_LIST = 'must be a list, like ["a", "b"]'
+"""What TOML calls all of them."""
 
 
 def settings_type(factory: Callable[..., object]) -> object:
@@ -71,7 +74,8 @@ def read_settings(kind: object, table: Mapping[str, Any], where: str) -> object:
         key = ".".join((where, *map(str, first["loc"])))
         if first["type"] == "missing":
             raise SettingsError(f"{key} is missing") from None
-        raise SettingsError(f"{key} is {first['input']!r:.100}: {first['msg'].removeprefix('Value error, ')}") from None
+        allowed = _LIST if first["type"] in _LISTS else first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{key} is {first['input']!r:.100}: {allowed}") from None
 
 
 def changed_settings(settings: object) -> Any:  # noqa: ANN401 any JSON value
@@ -89,6 +93,41 @@ def changed_settings(settings: object) -> Any:  # noqa: ANN401 any JSON value
         UnstableSetting: One has no JSON form.
     """
     return _ordered(_adapter(type(settings)).dump_python(settings, exclude_defaults=True), "")
+
+
+class OwnSetting(NamedTuple):
+    """One setting of a scorer."""
+
+    key: str
+    value: object
+    """As JSON has it."""
+    help: str
+    """What its class says of it; empty where it says nothing."""
+
+
+def own_settings(settings: object) -> list[OwnSetting]:
+    """Every setting of a scorer, those that have their default value too; none where it takes none.
+
+    Args:
+        settings: As a scorer was given it.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Limits:
+        ...     most: int = 20
+        >>> own_settings(Limits())
+        [OwnSetting(key='most', value=20, help='')]
+    """
+    if settings is None:
+        return []
+    values = _ordered(_adapter(type(settings)).dump_python(settings, by_alias=True), "")
+    if not isinstance(values, Mapping):
+        return []
+    texts: dict[str, str] = {}
+    if isinstance(settings, BaseModel):
+        fields = type(settings).model_fields
+        texts = {field.alias or name: field.description or "" for name, field in fields.items()}
+    return [OwnSetting(key, value, " ".join(texts.get(key, "").split())) for key, value in values.items()]
 
 
 class UnstableSetting(ValueError):

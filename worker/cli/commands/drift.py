@@ -1,6 +1,6 @@
 """`spotcheck drift`: findings, and what a person decides about them."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -8,12 +8,14 @@ import typer
 from worker.cli.context import now, project
 from worker.cli.options import Json
 from worker.cli.output import counted, inline, say, show_json
+from worker.cli.views.series import series_json, series_lines
 from worker.core.drift import alerting
 from worker.errors import EXIT_DRIFT
 from worker.pipeline.decide import decide_findings
 from worker.project.project import Project
 from worker.queries.findings import list_findings
 from worker.queries.readiness import learning, untested
+from worker.queries.report.series import SeriesHistory, recent_series
 from worker.records import Drift
 
 MUTE_NIGHTS = 7
@@ -40,15 +42,21 @@ def drift(
     if decisions:
         decide_findings(opened, decisions, muted_until=opened.nights.of(now()) + timedelta(days=nights))
     found = list_findings(opened, everything=everything)
+    series = recent_series(opened)
     if as_json:
-        show_json({"findings": [finding_json(finding) for finding in found]})
+        findings = [finding_json(finding) | _ended_json(series, finding) for finding in found]
+        show_json({"findings": findings, **series_json(series)})
     else:
         allowed = opened.settings.alerts.false_alarms_per_year
         count = counted(len(found), "finding") if found else none_found(opened) + _ended(opened)
         say(f"{count} (project budget: {allowed:g} false alarms a year)")
         for finding in found:
             say()
-            for line in describe(finding):
+            for line in (*describe(finding), *_ended_line(series, finding)):
+                say(line)
+        for told in series_lines(series):
+            say()
+            for line in told:
                 say(line)
     if fail_on_drift and any(finding.state == "open" for finding in found):
         raise typer.Exit(EXIT_DRIFT)
@@ -58,6 +66,25 @@ def _ended(opened: Project) -> str:
     """How many findings have ended, as the end of a sentence; nothing without any."""
     ended = len(list_findings(opened, everything=True))
     return f"; {counted(ended, 'finding')} that ended: --all" if ended else ""
+
+
+def series_end(series: SeriesHistory | None, finding: Drift) -> date | None:
+    """The last night of a finding's series, where another has taken over from it; else None."""
+    key = finding.stream
+    return None if series is None else series.ended(key.scorer, key.scorer_version, key.task_type)
+
+
+def _ended_json(series: SeriesHistory | None, finding: Drift) -> dict[str, Any]:
+    last = series_end(series, finding)
+    return {} if last is None else {"series_ended": last}
+
+
+def _ended_line(series: SeriesHistory | None, finding: Drift) -> list[str]:
+    last = series_end(series, finding)
+    if last is None:
+        return []
+    version = inline(finding.stream.scorer_version)
+    return [f"    series {version} ended {last}; what came after is not compared with it"]
 
 
 def none_found(opened: Project) -> str:

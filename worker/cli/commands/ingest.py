@@ -19,6 +19,7 @@ from worker.cli.options import Json
 from worker.cli.output import counted, inline, note, say, show_json
 from worker.cli.progress import progress
 from worker.connectors.sources import registry
+from worker.connectors.sources.lines import beginning, buffered
 from worker.connectors.sources.source import Rejected
 from worker.errors import EXIT_REJECTED, ExportError, SettingsError
 from worker.pipeline.intake.take import IntakeCounts, take
@@ -33,7 +34,7 @@ def ingest(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when any line was rejected.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take in runs: one JSON object a line (spotcheck.run/1), plain or gzip.
+    """Take in runs from files, plain or gzip: spotcheck.run/1, one JSON object a line, or another --format.
 
     Safe to repeat: what is known already is counted as duplicate, a run with other content becomes a new revision.
     Of a key that stands twice in one object the last counts, as in every JSON reader.
@@ -49,8 +50,10 @@ def ingest(
     opened = project(creates=True)
     total = IntakeCounts()
     side_files: list[str] = []
+    has_text = False
     for path in paths:
-        counts, side = _take_file(opened, path, form)
+        counts, side, has_some = _take_file(opened, path, form)
+        has_text |= has_some
         total += counts
         side_files += [str(side)] if side else []
     if as_json:
@@ -61,13 +64,15 @@ def ingest(
             f"{total.rejected:,} rejected"
         )
     else:
-        say("nothing to take: the input is empty")
+        why = "there is a header, and no run below it" if has_text else "the input is empty"
+        say(f"nothing to take: {why}")
     took = total.accepted + total.revised + total.duplicate
     if total.rejected and (strict or not took):  # nothing was taken: that is a failure, asked for or not
         raise typer.Exit(EXIT_REJECTED)
 
 
-def _take_file(opened: Project, path: str, form: str) -> tuple[IntakeCounts, Path | None]:
+def _take_file(opened: Project, path: str, form: str) -> tuple[IntakeCounts, Path | None, bool]:
+    """Take a file in; gives the counts, the file of what was rejected, and whether anything stood in it."""
     name = "stdin" if path == "-" else path
     with ExitStack() as stack:
         stream = _open(path, stack)
@@ -80,13 +85,15 @@ def _take_file(opened: Project, path: str, form: str) -> tuple[IntakeCounts, Pat
             bar.set(sum(running), None)
             side_file.flush()
 
-        records = registry.read(stream, form, now=now(), limits=opened.settings.intake)
+        whole = buffered(stream)
+        has_text = bool(beginning(whole).strip())
+        records = registry.read(whole, form, now=now(), limits=opened.settings.intake)
         counts = take(opened, records, now(), on_rejected=side_file.keep, on_batch=on_batch)
     if side_file.count > _SHOWN:
         note(f"… and {side_file.count - _SHOWN:,} more")
     if side_file.count:
         note(f"{counted(side_file.count, 'rejected line')} kept in {side_file.side}")
-    return counts, side_file.side
+    return counts, side_file.side, has_text
 
 
 def _check_path(path: str) -> None:

@@ -16,6 +16,7 @@ from worker.cli.options import Json, near, window
 from worker.cli.output import columns, note, plain, say, show_json
 from worker.cli.views import report as report_text
 from worker.core import calendar
+from worker.core.report import story
 from worker.core.report.model import Report
 from worker.errors import SettingsError
 from worker.project.project import Project
@@ -123,7 +124,7 @@ def _write(option: str, path: Path, render: Callable[[], str]) -> None:
 
 def _told(found: Report, paths: list[Path | str]) -> None:
     """The sentences beside the result, which is where the files lie."""
-    for sentence in found.sentences:
+    for sentence in (*found.sentences, *story.announcements(found)):
         note(plain("".join(sentence)))
     for path in paths:
         say(str(path))

@@ -9,14 +9,15 @@ import typer
 from worker.cli.commands import rubric_versions
 from worker.cli.context import now, project, unopened
 from worker.cli.options import Json, near
-from worker.cli.output import columns, counted, note, say, show_json
+from worker.cli.output import columns, counted, inline, note, say, show_json
 from worker.cli.views.run import find_run
 from worker.core.rubric.lint import FATAL, lint
-from worker.core.rubric.parse import identity
+from worker.core.rubric.parse import Rubric, identity
 from worker.errors import EXIT_USAGE, SettingsError, StoreError
 from worker.project.project import Project
 from worker.queries.rubrics import Escalations, recent_escalations
 from worker.scorers.rubric.files import load, read_folder, read_text, shipped_prompts
+from worker.scorers.rubric.identity import options_of, scorer_key
 from worker.scorers.rubric.scorer import RubricScorer
 
 app = typer.Typer(help="The rubrics: list, check, preview, and which version scores.", no_args_is_help=True)
@@ -31,7 +32,10 @@ _WEEKS = 4
 
 @app.command("list", short_help="Every rubric, its version and hash, and whose it is.")
 def listing(as_json: Json = False) -> None:
-    """Every rubric, its version and hash, and which file won; with a second judge how often it was asked lately.
+    """Every rubric, its version and hash, its series and judge, and which file won.
+
+    The hash is of the text; the series is what its scores are called in trends and drift: text, judge and settings
+    together. With a second judge it is told how often it was asked lately.
 
     Examples: spotcheck rubric list
     """
@@ -44,6 +48,7 @@ def listing(as_json: Json = False) -> None:
             "name": one.name,
             "version": one.version,
             "hash": identity(one)[:_HASH],
+            **_measured_with(opened, one),
             "path": one.path,
             "shipped": Path(one.path).parent == shipped_prompts(),
             "in_force": one.name in in_force,
@@ -59,13 +64,22 @@ def listing(as_json: Json = False) -> None:
     for row in rows:
         mark = "*" if row["in_force"] else " "
         place = "shipped" if row["shipped"] else row["path"]
-        say(f"{mark} {row['name']:<20} {row['version']:<8} {row['hash']}  {place}")
+        say(f"{mark} {row['name']:<20} {row['version']:<8} {row['hash']}  {row['series']:<15} {place}")
+        say(f"    judged by {inline(row['model'])}" if row["model"] else "    no judge is configured")
         for line in textwrap.wrap(str(row["description"]), max(20, (columns() or 200) - 4)):
             say(f"    {line}")
         for each in row["escalations"]:
             for line in textwrap.wrap(_line(each), max(20, (columns() or 200) - 4)):
                 say(f"    {line}")
     say("* in force (setting scoring.rubrics)")
+
+
+def _measured_with(opened: Project, rubric: Rubric) -> dict[str, str | None]:
+    """The series that the rubric's scores are of under these settings, as trends name it, and its judge."""
+    settings = opened.settings
+    model = settings.judge.model if settings.is_judge_configured else None
+    options = options_of(rubric, model, redact=settings.scoring.redact, repair=settings.judge.repair)
+    return {"series": scorer_key(rubric, options).series, "model": options.model}
 
 
 def _escalations(opened: Project) -> list[Escalations]:

@@ -15,7 +15,9 @@ from worker.cli.options import Json
 from worker.cli.output import columns, counted, inline, note, plain, say, show_json
 from worker.cli.views import chart, trends_table
 from worker.cli.views.empty import meant, why_empty
+from worker.cli.views.series import series_json
 from worker.cli.views.trends_table import TableNotes
+from worker.core.report.series import announcement
 from worker.core.stats.trend import DIMENSIONS
 from worker.errors import ExportError, SettingsError
 from worker.project.project import Project
@@ -29,6 +31,7 @@ from worker.queries.trends import (
     missing_scores,
     partial_week,
     read_points,
+    series_of,
     unknown_name,
 )
 from worker.records import TrendPoint
@@ -72,7 +75,8 @@ def trends(
     points = read_points(opened, request)
     why, empty = ("", ()) if points else _why_none(opened, request)
     if form == "json":
-        show_json({"points": [point.model_dump() for point in points], **as_field(empty)})
+        changes = series_json(series_of(opened, request))
+        show_json({"points": [point.model_dump() for point in points], **changes, **as_field(empty)})
         return
     if form == "csv" and why:
         note(why)
@@ -98,14 +102,18 @@ def _show(
     opened: Project, points: Sequence[TrendPoint], form: str, output: Path | None, request: TrendsRequest
 ) -> None:
     fields = [point.model_dump() for point in points]
+    series = series_of(opened, request)
+    changes = () if series is None else series.changes
     if form == "csv":
         _csv(fields, output)
         if output is not None:
             say(str(output))
+        for change in changes:
+            note(inline("".join(announcement(change))))
     elif form == "png":
         path = output or _PNG
         with replacing(path) as part:
-            chart.draw(fields, part, partial_week(opened, points, now()))
+            chart.draw(fields, part, partial_week(opened, points, now()), changes)
         say(str(path))
     else:
         first = set(opened.settings.scoring.rubrics)
@@ -114,6 +122,7 @@ def _show(
             sum(1 for finding in list_findings(opened) if finding.state == "open"),
             partial_week(opened, points, now()),
             {key: _why([reason]) for key, reason in missing_scores(opened, request).items()},
+            changes,
         )
         ordered = sorted(fields, key=lambda point: point["scorer"] not in first)
         for line in trends_table.lines(ordered, request.by, columns(), notes):

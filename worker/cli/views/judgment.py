@@ -136,7 +136,7 @@ def as_document(one: RunJudgment, others: Sequence[RunJudgment]) -> dict[str, An
     calls = [_call_document(call) for call in (one.stored.calls if one.stored else ())]
     first = next((_call_document(call) for call in one.deciding), None)
     last = one.deciding[0].reply if one.deciding else None
-    document: dict[str, Any] = {
+    return {
         "scorer": one.scorer,
         "version": one.version,
         "series": one.series,
@@ -163,8 +163,8 @@ def as_document(one: RunJudgment, others: Sequence[RunJudgment]) -> dict[str, An
         "overruled": [_criterion_document(row) for row in one.overruled],
         "missing": one.missing,
         "others": [{"series": each.series, "purpose": each.purpose, "at": each.at} for each in others],
+        "calls": calls,
     }
-    return document | ({"calls": calls} if len(calls) > 1 else {})
 
 
 def _criterion_document(row: Mapping[str, Any]) -> dict[str, Any]:

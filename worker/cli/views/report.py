@@ -36,6 +36,8 @@ def lines(report: Report, width: int | None) -> Iterator[str]:
         yield ""
     for sentence in report.sentences:
         yield from _wrapped("".join(sentence), wide, "* ")
+    for sentence in story.announcements(report):
+        yield from _wrapped("".join(sentence), wide, "! ")
     if report.window is None:
         return
     for change in lead_changes(report.changes):
@@ -77,7 +79,7 @@ def _finding(change: Change, report: Report, wide: int) -> Iterator[str]:
         rare,
         story.persistence(change),
     ]
-    parts += ["" if drift.state == "open" else drift.state]
+    parts += ["" if drift.state == "open" else drift.state, story.ended_note(change)]
     yield from _wrapped(" · ".join(part for part in parts if part), wide, "    ")
     also = "".join(story.also_seen_in(change, report.changes))
     if also:
@@ -153,7 +155,7 @@ def _worst(report: Report, width: int | None) -> Iterator[str]:
 
 
 def _foot(report: Report) -> str:
-    primary = [tally for tally in report.sampled.tallies if tally.scorer == report.primary]
+    primary = report.primary_counts
     scored = sum(tally.scored for tally in primary)
     drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in primary)
     said = [f"{scored:,} of {drawn:,} sampled runs judged" if drawn else "nothing judged"]

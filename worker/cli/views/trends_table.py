@@ -1,10 +1,12 @@
 """Trends as a table that fits its terminal: the newest weeks that there is room for, with interval and n."""
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from worker.cli.output import counted, inline
+from worker.core.report.series import SeriesChange, announcement
 from worker.queries.trends import PartialWeek
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -37,6 +39,8 @@ class TableNotes(NamedTuple):
     """None where the newest week is whole."""
     why: Mapping[tuple[str, str], str]
     """Of a scorer's name and version, why it has no scores."""
+    changes: Sequence[SeriesChange] = ()
+    """Where another series of a scorer took over in these weeks."""
 
 
 def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: TableNotes) -> Iterator[str]:
@@ -81,7 +85,7 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
         yield f"{title:<{name_width + 2}}{heads}".rstrip()
         for line in block:
             yield from _told(line, shown, name_width, has_bars=has_bars)
-    yield from _new_series(points)
+    yield from _new_series(beside.changes, width or _PIPE)
     if unscored:
         yield ""
     for scorer, count in unscored.items():
@@ -101,23 +105,12 @@ def _scored(points: Sequence[dict[str, Any]], by: str) -> Iterator[_TableLine]:
             yield _TableLine(name, known, f"{interval} n {newest['scored']:,} of {newest['population']:,}", newest)
 
 
-def _new_series(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """One line for each scorer whose newest series took over from another in the weeks shown."""
-    weeks: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for point in points:
-        if point["criterion"] is None and point["mean"] is not None:
-            weeks[point["scorer"]][point["scorer_version"]].append(point["week"])
-    said = []
-    for scorer, of_series in weeks.items():
-        if len(of_series) > 1:
-            earlier, newest = sorted(of_series, key=lambda series: (max(of_series[series]), min(of_series[series])))[
-                -2:
-            ]
-            begins = min(week for week in of_series[newest] if week >= min(of_series[earlier]))
-            said.append(f"{inline(scorer)}: {newest} since {begins[5:]}, not compared with {earlier}")
-    if said:
+def _new_series(changes: Sequence[SeriesChange], width: int) -> Iterator[str]:
+    """Where another series of a scorer took over in the weeks shown, and why."""
+    if changes:
         yield ""
-        yield from said
+    for change in changes:
+        yield from textwrap.wrap(inline("".join(announcement(change))), width, subsequent_indent="  ")
 
 
 def _name(point: Mapping[str, Any], by: str) -> str:

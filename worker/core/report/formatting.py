@@ -7,6 +7,12 @@ from typing import Literal
 Unit = Literal["share", "usd", "count"]
 
 
+class OutsideName(str):
+    """A name from outside within a sentence, which each output format must escape in its own way."""
+
+    __slots__ = ()
+
+
 def percent(share: float, *, digits: int | None = None) -> str:
     """A share 0..1 in percent; near 0 and 100 with a further digit, so that 0.4 % is not shown as 0 %.
 

@@ -3,8 +3,10 @@
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
+from worker.core.report.formatting import OutsideName as OutsideName
 from worker.core.report.formatting import counted
 from worker.core.report.reading import ReadingList
+from worker.core.report.series import SeriesChange
 from worker.core.stats.contrast import Contrasts
 from worker.records import Alert, Drift, Estimate
 
@@ -22,12 +24,6 @@ LEARN_NIGHTS = 14
 """Nights with runs that a stream needs before it is tested for a change."""
 
 StreamState = Literal["tested", "young", "unscored", "elsewhere"]
-
-
-class OutsideName(str):
-    """A name from outside within a sentence, which each output format must escape in its own way."""
-
-    __slots__ = ()
 
 
 Sentence = tuple[str, ...]
@@ -102,6 +98,8 @@ class Mark(NamedTuple):
     kind: Literal["version", "series", "finding"]
     text: str
     """The new version, the new series, or the finding's number."""
+    why: str = ""
+    """Of a new series: what has changed; empty where that is not known."""
 
 
 class StreamChart(NamedTuple):
@@ -114,13 +112,27 @@ class StreamChart(NamedTuple):
     """Oldest week first; at most one for each week and series."""
     marks: tuple[Mark, ...]
     nights: int
-    """Nights with scores so far."""
+    """Nights with scores of its series so far."""
     state: StreamState
+    series: str | None = None
+    """The id of the series that measures its newest nights: every figure of the stream is of this one. None: there is
+    only one, that of its points."""
+
+    @property
+    def of(self) -> str | None:
+        """The series that its figures are of; None without points."""
+        return self.series or (self.points[-1].series if self.points else None)
 
     @property
     def newest(self) -> WeekPoint | None:
-        """The newest week with a score; None without any."""
-        return next((point for point in reversed(self.points) if point.mean is not None), None)
+        """The newest week with a score of its series; None without any."""
+        own = (point for point in reversed(self.points) if point.mean is not None and point.series == self.of)
+        return next(own, None)
+
+    def has_moved(self, drift: Drift) -> bool:
+        """Whether a finding is one of this stream and of the series that its figures are of."""
+        key = drift.stream
+        return (key.task_type, key.scorer) == (self.task_type, self.scorer) and key.scorer_version in (self.of, None)
 
 
 class RunRef(NamedTuple):
@@ -159,6 +171,8 @@ class Change(NamedTuple):
     """None where it is unknown, or the finding has recovered."""
     part_of: int | None = None
     """Number of the finding that it is grouped under, as both may have the same cause; None for one shown by itself."""
+    ended: date | None = None
+    """The last night of its series, where another has taken over from it: what came after is not compared with it."""
 
     @property
     def size(self) -> Estimate | None:
@@ -324,6 +338,10 @@ class Report(NamedTuple):
     """None for a store without runs."""
     task_type: str | None
     """The only task type of the report; None for all."""
+    series_changes: tuple[SeriesChange, ...]
+    """Where another series of a scorer took over in the weeks shown, oldest first."""
+    primary_series: str | None
+    """The series of the primary rubric that every figure of quality is of; None where none is."""
     sentences: tuple[Sentence, ...]
     """One to three sentences, the most important first."""
     primary: str | None
@@ -347,3 +365,9 @@ class Report(NamedTuple):
     time_zone: str
     version: str
     """Spotcheck's version."""
+
+    @property
+    def primary_counts(self) -> list[ScorerCounts]:
+        """The counts of the series that the figures of quality are of; empty where there is none."""
+        own = [counts for counts in self.sampled.tallies if counts.scorer == self.primary]
+        return [counts for counts in own if self.primary_series in (None, counts.series)]

@@ -20,7 +20,7 @@ def what_there_is(task_type: str | None, found: Sequence[tuple[str, Sequence[str
     Example:
         >>> found = [("task types", ["faq", "refund"]), ("nights", ["2026-11-02 to 2026-11-08"])]
         >>> ["".join(one) for one in what_there_is("billing", found)]
-        ['None has task type billing: task types here are faq, refund.', 'It has runs from 2026-11-02 to 2026-11-08.']
+        ['Task type billing has none: task types here are faq, refund.', 'It has runs from 2026-11-02 to 2026-11-08.']
     """
     said: list[Sentence] = []
     for noun, there in found:
@@ -28,7 +28,7 @@ def what_there_is(task_type: str | None, found: Sequence[tuple[str, Sequence[str
             names = [piece for name in there[:_MOST] for piece in (", ", OutsideName(name))][1:]
             more = f" and {len(there) - _MOST:,} more" if len(there) > _MOST else ""
             rest = (": task types here are ", *names, more) if names else ()
-            said.append(("None has task type ", OutsideName(task_type), *rest, "."))
+            said.append(("Task type ", OutsideName(task_type), " has none", *rest, "."))
         elif there:
             said.append((f"{'There are' if task_type is None else 'It has'} runs from {there[0]}.",))
     return tuple(said)

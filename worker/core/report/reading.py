@@ -34,6 +34,8 @@ class ScoreLine(NamedTuple):
     value: float | None
     reason: str | None
     rationale: Excerpt | None
+    is_over: bool = False
+    """Whether another series of the scorer has taken over: the score is no part of any figure beside it."""
 
 
 class RunToRead(NamedTuple):

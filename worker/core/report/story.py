@@ -4,26 +4,27 @@ from collections.abc import Sequence
 from datetime import date
 
 from worker.core.drift.alerting import stream_title, strength
+from worker.core.report.calm import LIVING, QUALITY, calm, rest
 from worker.core.report.causes import lead_changes, parts_of
 from worker.core.report.formatting import Unit, amount, counted, day, from_to, interval_text, percent
 from worker.core.report.model import (
-    LEARN_NIGHTS,
     LOW_COVERAGE,
     RECOVERED_BELOW,
     Change,
     OperationalWeeks,
     OutsideName,
+    Report,
     ScorerCounts,
     Sensitivity,
     Sentence,
     StreamChart,
     Window,
 )
+from worker.core.report.series import announcement, learning_note
 from worker.records import Drift, Estimate
 
 _MOST = 3
-_QUALITY = ("agent", "judge", "mix")
-_LIVING = ("open", "acknowledged", "muted")
+_MOST_SERIES = 6
 _FAR_DAYS = 300
 """Days further away than this are shown with their year."""
 
@@ -41,6 +42,7 @@ def sentences(
     operations: Sequence[OperationalWeeks] = (),
     *,
     primary: str | None,
+    primary_series: str | None = None,
     figures: int,
     sensitivity: Sequence[Sensitivity],
     nights: int,
@@ -54,6 +56,7 @@ def sentences(
         tallies: The counts of the window.
         operations: Cost, errors and tools by week.
         primary: The rubric that decides what a good run is; None where there is none.
+        primary_series: The series of it that the figures are of; None where it has one only.
         figures: Number of operational streams that are tested: cost, errors, steps, tools.
         sensitivity: The smallest drops that would have been found.
         nights: How many nights those drops would have lasted.
@@ -63,19 +66,20 @@ def sentences(
     if not window.runs:
         return ((f"No run ended in {window.label}.",),)
     moved = [_moved(change, streams, operations, primary, window) for change in _top(changes)]
-    gaps = _gaps(tallies, primary, window)
+    own = [one for one in tallies if one.scorer == primary and primary_series in (None, one.series)]
+    gaps = _gaps(own, window)
     if moved:
-        rest = _rest(streams, changes, figures, len(moved))
+        others = rest(streams, changes, figures, len(moved))
     else:
-        rest = _calm(window, streams, changes, primary, figures, sensitivity, nights)
-    return (*moved[: _MOST - 1 - len(gaps[:1])], *gaps[:1], *rest)[:_MOST]
+        others = calm(window, streams, changes, primary, figures, sensitivity, nights)
+    return (*moved[: _MOST - 1 - len(gaps[:1])], *gaps[:1], *others)[:_MOST]
 
 
 def _top(changes: Sequence[Change]) -> list[Change]:
     """At most two findings for the sentences: one of quality and one of operations where both changed."""
     ranked = sorted(lead_changes(changes), key=lambda change: _rank(change, changes))
-    quality = [change for change in ranked if change.drift.kind in _QUALITY]
-    others = [change for change in ranked if change.drift.kind not in _QUALITY]
+    quality = [change for change in ranked if change.drift.kind in QUALITY]
+    others = [change for change in ranked if change.drift.kind not in QUALITY]
     if quality and others:
         return sorted((quality[0], others[0]), key=lambda change: not change.is_new)
     return ranked[:2]
@@ -87,11 +91,15 @@ def _rank(change: Change, changes: Sequence[Change]) -> tuple[bool, bool, bool, 
     is_echo = (
         drift.stream.task_type is None
         and any(  # the overall line, moved by a task type with a finding of its own
-            other.drift.stream.task_type is not None and other.drift.stream.scorer == drift.stream.scorer
-            for other in changes
+            other.drift.stream.task_type is not None and _is_of_one_series(other.drift, drift) for other in changes
         )
     )
     return drift.state not in ("open", "muted") and not change.is_new, not change.is_new, is_echo, -drift.z
+
+
+def _is_of_one_series(one: Drift, other: Drift) -> bool:
+    first, second = one.stream, other.stream
+    return (first.scorer, first.scorer_version) == (second.scorer, second.scorer_version)
 
 
 def headline(change: Change, primary: str | None) -> Sentence:
@@ -168,6 +176,28 @@ def persistence(change: Change, *, is_short: bool = False) -> str:
     return f"the {counted(change.since.nights, 'night')} since do not show it{clearly}: {level}"
 
 
+def ended_note(change: Change) -> str:
+    """That the series of a finding has ended, so that nobody takes later weeks for what became of it; else empty."""
+    if change.ended is None:
+        return ""
+    return f"its series ended {day(change.ended)}, and what came after is not compared with it"
+
+
+def announcements(report: Report) -> list[Sentence]:
+    """What another rubric, judge or setting means for the figures: one sentence a change, the newest last.
+
+    Of many only the newest few, after one that says how many were before. A new series that is not tested yet says from
+    which night on it is.
+    """
+    shown = report.series_changes[-_MOST_SERIES:]
+    more = len(report.series_changes) - len(shown)
+    said: list[Sentence] = [(f"{more:,} more new series before these.",)] if more else []
+    for change in shown:
+        note = learning_note(change, report.window.until) if report.window else ""
+        said.append((*announcement(change), f"; {note}." if note else "."))
+    return said
+
+
 def also_seen_in(change: Change, changes: Sequence[Change]) -> Sentence:
     """The findings grouped under one, each with its place, levels and number; empty where there are none."""
     pieces: list[OutsideName | str] = []
@@ -206,8 +236,8 @@ def _moved(
     rare, after = strength(drift.chance_per_year), persistence(change, is_short=True)
     if after:
         rare += f", {'and' if change.has_stayed else 'but'} {after}"
-    parts = [f"n {scored_behind(change):,}", raised_by(change), rare]
-    if drift.state in _LIVING:
+    parts = [f"n {scored_behind(change):,}", raised_by(change), rare, ended_note(change)]
+    if drift.state in LIVING and change.ended is None:
         now = _now(change, streams) or _now_in_all_runs(change, operations)
         parts.append(
             f"{now}, {window.week_so_far}" if window.week_so_far and now.startswith(window.weeks[-1][5:]) else now
@@ -240,8 +270,7 @@ def _subject(drift: Drift, primary: str | None) -> Sentence:
 
 def _now(change: Change, streams: Sequence[StreamChart]) -> str:
     """The level of the newest week; empty where the sentence's new level agrees with it."""
-    key = change.drift.stream
-    stream_chart = next((s for s in streams if (s.task_type, s.scorer) == (key.task_type, key.scorer)), None)
+    stream_chart = next((stream for stream in streams if stream.has_moved(change.drift)), None)
     newest = None if stream_chart is None else stream_chart.newest
     if newest is None or newest.mean is None or newest.low is None or newest.high is None:
         return ""
@@ -281,9 +310,8 @@ def _is_news(change: Change, low: float | None, high: float | None) -> bool:
     return low is not None and high is not None and not low <= mean <= high
 
 
-def _gaps(tallies: Sequence[ScorerCounts], primary: str | None, window: Window) -> list[Sentence]:
+def _gaps(primary_counts: Sequence[ScorerCounts], window: Window) -> list[Sentence]:
     """A sentence about low coverage of the primary rubric, with the most frequent reason; empty from 80 % on."""
-    primary_counts = [tally for tally in tallies if tally.scorer == primary] if primary else []
     scored = sum(tally.scored for tally in primary_counts)
     drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in primary_counts)
     if not drawn or scored >= LOW_COVERAGE * drawn:
@@ -301,96 +329,3 @@ def _gaps(tallies: Sequence[ScorerCounts], primary: str | None, window: Window) 
     else:
         text = f"Only {percent(scored / drawn, digits=0)} of {drawn:,} sampled runs have a score of quality"
     return [(text, *why, ".")]
-
-
-def _tested(streams: Sequence[StreamChart], changes: Sequence[Change]) -> tuple[int, int]:
-    """How many streams were tested and show no change, and how many are too young to be tested."""
-    moved = {
-        (change.drift.stream.task_type, change.drift.stream.scorer)
-        for change in changes
-        if change.drift.state in _LIVING
-    }
-    still = [
-        stream for stream in streams if (stream.task_type, stream.scorer) not in moved and stream.state == "tested"
-    ]
-    return len(still), sum(stream.state == "young" for stream in streams)
-
-
-def _count(tested: int, figures: int) -> str:
-    parts = [counted(tested, "stream") + " of scores" if tested else ""]
-    parts.append(f"{figures:,} of cost, errors, steps and tools" if figures else "")
-    return " and ".join(part for part in parts if part)
-
-
-def _rest(streams: Sequence[StreamChart], changes: Sequence[Change], figures: int, shown_count: int) -> list[Sentence]:
-    tested, young = _tested(streams, changes)
-    operational = sum(change.drift.kind not in _QUALITY and change.drift.state in _LIVING for change in changes)
-    count = _count(tested, max(0, figures - operational))
-    more = len(lead_changes(changes)) - shown_count
-    if not count:
-        return [(f"{counted(more, 'more finding')} below.",)] if more else []
-    start = f"{counted(more, 'more finding')} below; everything" if more else "Everything"
-    late = f" {counted(young, 'stream')} {'is' if young == 1 else 'are'} too young to test." if young else ""
-    return [(f"{start} else is as it was: {count}, no change beyond chance.{late}",)]
-
-
-def _calm(
-    window: Window,
-    streams: Sequence[StreamChart],
-    changes: Sequence[Change],
-    primary: str | None,
-    figures: int,
-    sensitivity: Sequence[Sensitivity],
-    nights: int,
-) -> list[Sentence]:
-    """The sentences for a window without a finding: what was tested, and which drop would have been found."""
-    tested, young = _tested(streams, changes)
-    level = _level(streams, primary)
-    count = _count(tested, figures)
-    if not count:
-        nights_learned = max((stream.nights for stream in streams), default=0)
-        why = f"{nights_learned} of {LEARN_NIGHTS} nights are learned" if nights_learned else "nothing has a score yet"
-        text = f"Too early to test for a change in {window.title}: {why}."
-        return [(text,), *([(level,)] if level else [])]
-    text = f"Nothing changed beyond chance in {window.title}: {count}."
-    if young:
-        text += f" {counted(young, 'more stream')} {'is' if young == 1 else 'are'} too young to test."
-    return [(text,), *([(level,)] if level else []), *_would_have(sensitivity, nights)]
-
-
-def _level(streams: Sequence[StreamChart], primary: str | None) -> str:
-    primary_streams = [stream for stream in streams if stream.scorer == primary]
-    best = next(
-        (stream for stream in primary_streams if stream.task_type is None),
-        primary_streams[0] if len(primary_streams) == 1 else None,
-    )
-    newest = None if best is None else best.newest
-    if newest is None or newest.mean is None or newest.low is None or newest.high is None:
-        return ""
-    low, high = percent(newest.low, digits=0).removesuffix(" %"), percent(newest.high, digits=0)
-    return (
-        f"Quality was {percent(newest.mean, digits=0)} in {newest.week} "
-        f"(95 % interval {low}–{high}, n {newest.scored:,} of {newest.population:,} runs)."
-    )
-
-
-def _would_have(sensitivity: Sequence[Sensitivity], nights: int) -> list[Sentence]:
-    overall = next((entry.drop for entry in sensitivity if entry.task_type is None), None)
-    single = sorted(entry.drop for entry in sensitivity if entry.task_type is not None and entry.drop is not None)
-    if overall is None and not single:
-        return (
-            [(f"It is early: no drop over the last {nights} nights would have been found yet.",)] if sensitivity else []
-        )
-
-    def points(drop: float) -> str:
-        return counted(round(100 * drop), "point")
-
-    if not single:
-        return [(f"A drop of {points(overall or 0.0)} over the last {nights} nights would have been found.",)]
-    span = points(single[0])
-    if round(100 * single[-1]) > round(100 * single[0]):
-        span = f"{100 * single[0]:.0f} to {points(single[-1])}"
-    if overall is None:
-        return [(f"A drop of {span} over the last {nights} nights would have been found, by task type.",)]
-    whole = f"A drop of {points(overall)} over the last {nights} nights would have been found overall"
-    return [(f"{whole}, and one of {span} in a single task type.",)]

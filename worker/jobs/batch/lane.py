@@ -92,7 +92,8 @@ class BatchLane:
                 waiting = backlog.lane_backlog(connection, now, "batch", scorer_pks=scorer_pks)
                 most = batches.max_jobs(connection, self._server_name, model, now, self._policy.max_jobs)
             oldest_at = now if waiting.oldest_at is None else clock.real(waiting.oldest_at)
-            is_old = now - oldest_at >= timedelta(seconds=self._policy.gather_s)
+            # while the clock stands still nobody can tell for how long a job has waited: it waits for no company
+            is_old = not clock.is_running(now) or now - oldest_at >= timedelta(seconds=self._policy.gather_s)
             if waiting.due >= most or (waiting.due and is_old):
                 with store.write() as connection:
                     return batches.start_batch(

@@ -14,6 +14,7 @@ from worker.core.report.model import GOOD_FROM, Change, RunRef, Sensitivity, Str
 from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, RunTraits, contrasts
 from worker.core.stats.mix import mix_shares
 from worker.core.stats.nightly import nightly_lines
+from worker.queries.report.series import SeriesHistory
 from worker.queries.report.since import with_levels
 from worker.records import Drift
 from worker.store.results import cells, findings
@@ -45,7 +46,9 @@ _ITSELF = ("flag", "status", "input")
 """What a dear or a long run is by another name: flags of outliers, how it ended, the tokens that were paid for."""
 
 
-def changes_of(connection: Connection, window: Window, task_type: str | None, names: Names) -> tuple[Change, ...]:
+def changes_of(
+    connection: Connection, window: Window, task_type: str | None, names: Names, history: SeriesHistory
+) -> tuple[Change, ...]:
     """The findings of the window, and older ones that nobody has settled; newest first."""
     found = [
         finding
@@ -59,7 +62,12 @@ def changes_of(connection: Connection, window: Window, task_type: str | None, na
         for place, finding in enumerate(found)
     ]
     series = {(name, version): pk for pk, (name, version, _) in names.items()}
+    changes = [change._replace(ended=_ended(history, change.drift)) for change in changes]
     return group_changes(with_levels(connection, changes, window.until, series))
+
+
+def _ended(history: SeriesHistory, finding: Drift) -> date | None:
+    return history.ended(finding.stream.scorer, finding.stream.scorer_version, finding.stream.task_type)
 
 
 def _change(connection: Connection, finding: Drift, window: Window, names: Names, *, is_explained: bool) -> Change:
@@ -171,12 +179,13 @@ def sensitivity_of(
         if stream.state in ("tested", "young")
     }
     shares = alerting.alarm_shares(weights, alerting.QUALITY_SHARE)
-    moved = {change.drift.stream.task_type for change in changes if change.drift.stream.scorer == primary}
+    charts = [stream for stream in streams if stream.scorer == primary]
+    moved = {stream.task_type for stream in charts for change in changes if stream.has_moved(change.drift)}
     if moved:
         moved.add(None)  # the overall line has fallen with it: from there a hair's breadth would be found
     wanted = [stream.task_type for stream in tested if stream.scorer == primary and stream.task_type not in moved]
     since = window.until - timedelta(days=scan.NIGHTS.reach - 1)
-    own = cells.read_cells(connection, since, window.until, primary_pks[-1:], aggregates_only=True)
+    own = cells.read_cells(connection, since, window.until, primary_pks, aggregates_only=True)
     if not own or not wanted:
         return ()
     first = min(cell.night for cell in own[0].cells)
@@ -197,12 +206,13 @@ def untold(
     """The streams of the primary rubric that `sensitivity_of` says nothing of, each with the reason."""
     known = {one.task_type for one in told}
     numbers: dict[str | None, int | None] = {}
+    own = [stream for stream in streams if stream.scorer == primary]
     for change in changes:  # newest first
-        if change.drift.stream.scorer == primary:
+        if any(stream.has_moved(change.drift) for stream in own):
             numbers.setdefault(change.drift.stream.task_type, change.drift.finding_id)
     found = []
-    for stream in streams:
-        if stream.scorer != primary or stream.task_type in known:
+    for stream in own:
+        if stream.task_type in known:
             continue
         reason = {"young": "too young to test", "unscored": "nothing scored"}.get(stream.state, "too few scores")
         if stream.task_type in numbers:

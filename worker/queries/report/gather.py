@@ -31,6 +31,7 @@ from worker.project.project import Project
 from worker.queries.empty import EmptyFilter, RunFilters, empty_run_filters
 from worker.queries.report.findings import changes_of, seen, sensitivity_of, untold
 from worker.queries.report.reading import read_runs
+from worker.queries.report.series import series_history
 from worker.queries.report.streams import Scorers, streams_of
 from worker.records import Alert, Cell, Estimate
 from worker.store.queue.enrol import Registered
@@ -69,13 +70,14 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
     start = project.nights.start()
     rubrics = project.settings.scoring.rubrics
     with project.store.read() as connection:
-        scorers = Scorers(stored.scorer_names(connection), rubrics[0] if rubrics else None)
         window = _window(connection, asked, project.nights.last_over(now))
         if window is None:
             return _empty(project, asked, now)
         current = project.scorers.active(connection)
+        history = series_history(connection, calendar.nights_of_week(window.weeks[0])[0], window.until)
+        scorers = Scorers(stored.scorer_names(connection), rubrics[0] if rubrics else None, history)
         known = stored.scored_spans(connection, window.until)
-        changes = changes_of(connection, window, asked.task_type, scorers.names)
+        changes = changes_of(connection, window, asked.task_type, scorers.names, history)
         told_now = _alerts(connection, window, asked.task_type)
         streams = streams_of(connection, window, asked.task_type, scorers, known, changes)
         tallies = _tallies(connection, window, current, start, scorers)
@@ -90,12 +92,14 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
             window,
             asked.task_type,
             scorers.primary,
-            {pk: name for pk, (name, _, kind) in scorers.names.items() if kind == "heuristic"},
-            scorers.primary_pks,
+            scorers.heuristics,
+            scorers.primary_pk,
+            history.over,
             is_redacted=project.settings.scoring.redact,
         )
         judged = tuple(JudgeUsage._make(row) for row in stored.judging_costs(connection, window.since, window.until))
     rows = weekly_operations(figures, window.weeks)
+    primary_series = None if scorers.primary_pk is None else scorers.names[scorers.primary_pk][1]
     told = sentences(
         window,
         streams,
@@ -103,6 +107,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         tallies.tallies,
         rows,
         primary=scorers.primary,
+        primary_series=primary_series,
         figures=_tested_figures(figures),
         sensitivity=could_have,
         nights=SENSITIVITY_NIGHTS,
@@ -114,6 +119,8 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
     return Report(
         window=window,
         task_type=asked.task_type,
+        series_changes=history.changes,
+        primary_series=primary_series,
         sentences=told,
         primary=scorers.primary,
         streams=streams,
@@ -172,6 +179,8 @@ def _empty(project: Project, asked: ReportRequest, now: datetime) -> Report:
     return Report(
         window=None,
         task_type=asked.task_type,
+        series_changes=(),
+        primary_series=None,
         sentences=sentences(None, (), (), (), primary=None, figures=0, sensitivity=(), nights=0),
         primary=None,
         streams=(),
@@ -276,7 +285,7 @@ def _groups(
     for row in stored.status_counts(connection, window.since, window.until, task_type):
         statuses[row.task_type][row.status] += row.runs
         statuses[None][row.status] += row.runs
-    cells = _cells(connection, window, task_type, scorers.primary_pks)
+    cells = _cells(connection, window, task_type, scorers)
     tasks = sorted(
         (task for task in statuses if task is not None), key=lambda task: (-sum(statuses[task].values()), task)
     )
@@ -291,24 +300,21 @@ def _good(cells: Collection[Cell], task_type: str | None) -> Estimate:
     return weekly(cell for cell in cells if task_type in (None, cell.task_type))
 
 
-def _cells(connection: Connection, window: Window, task_type: str | None, primary_pks: Sequence[int]) -> list[Cell]:
+def _cells(connection: Connection, window: Window, task_type: str | None, scorers: Scorers) -> list[Cell]:
     """Completed runs by night and stratum: all, those scored, and those of them that are good.
 
-    Where two series scored one night (a rubric changed while it was open), the one that scored more counts.
+    By one series of the primary rubric, and of the nights since it began: what an earlier one called good is another
+    question.
     """
-    scored: dict[date, dict[int, dict[tuple[str, bool], tuple[int, int]]]] = defaultdict(lambda: defaultdict(dict))
-    for row in stored.good_runs(connection, window.since, window.until, primary_pks, GOOD_FROM):
-        scored[row.night][row.scorer_pk][row.task_type, bool(row.flagged)] = (row.scored, row.good)
-    best = {
-        night: max(by_pk.items(), key=lambda item: (sum(n for n, _ in item[1].values()), item[0]))[1]
-        for night, by_pk in scored.items()
-    }
+    scored: dict[tuple[date, str, bool], tuple[int, int]] = {}
+    for row in stored.good_runs(connection, window.since, window.until, scorers.primary_pks, GOOD_FROM):
+        scored[row.night, row.task_type, bool(row.flagged)] = (row.scored, row.good)
     found = []
     for row in stored.completed_runs(connection, window.since, window.until, task_type):
-        n, good = best.get(row.night, {}).get((row.task_type, bool(row.flagged)), (0, 0))
-        found.append(
-            Cell(row.night, row.task_type, bool(row.flagged), "", "", row.runs, n, n, float(good), float(good))
-        )
+        if row.night >= (scorers.primary_since or window.since):
+            stratum = row.task_type, bool(row.flagged)
+            n, good = scored.get((row.night, *stratum), (0, 0))
+            found.append(Cell(row.night, *stratum, "", "", row.runs, n, n, float(good), float(good)))
     return found
 
 

@@ -1,8 +1,9 @@
 """The streams of a report: weekly points by task type and scorer, with what happened on their nights."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
+from itertools import pairwise
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -10,6 +11,8 @@ from sqlalchemy import Connection
 from worker.core import calendar
 from worker.core.drift.thresholds import OPERATIONAL
 from worker.core.report.model import LEARN_NIGHTS, Change, Mark, StreamChart, StreamState, WeekPoint, Window
+from worker.core.report.series import what_changed
+from worker.queries.report.series import SeriesHistory
 from worker.store.results import report as stored
 
 _MOST_MARKS = 6
@@ -22,11 +25,29 @@ class Scorers(NamedTuple):
     names: dict[int, tuple[str, str, str]]
     """Name, series and kind by key."""
     primary: str | None
+    history: SeriesHistory
+
+    @property
+    def primary_pk(self) -> int | None:
+        """The series of the primary rubric that measures the newest nights; None where it has none."""
+        return None if self.primary is None else self.history.current(self.primary)
 
     @property
     def primary_pks(self) -> list[int]:
-        """Every series of the primary rubric, oldest first."""
-        return [pk for pk, (name, _, _) in self.names.items() if name == self.primary]
+        """The same as a list: every figure of quality is of this one series, or of none."""
+        return [] if self.primary_pk is None else [self.primary_pk]
+
+    @property
+    def primary_since(self) -> date | None:
+        """The first night of that series, where another one was before it; None where none was."""
+        spans = self.history.spans.get((None, self.primary or ""), ())
+        return spans[-1].first if len(spans) > 1 else None
+
+    @property
+    def heuristics(self) -> dict[int, str]:
+        """Names of the heuristics by the key of the series that measures the newest nights."""
+        over = self.history.over
+        return {pk: name for pk, (name, _, kind) in self.names.items() if kind == "heuristic" and pk not in over}
 
     def is_rubric(self, name: str) -> bool:
         """Whether a judge is behind it."""
@@ -55,20 +76,19 @@ def streams_of(
         if where is not None:
             tasks[name].add(where)
     by_name: dict[str, list[stored.ScoredSpan]] = defaultdict(list)
-    for stream in known:
-        by_name[scorers.names[stream.scorer_pk][0]].append(stream)
-    marks = _Marks(window, stored.agent_versions(connection, window.until), by_name, scorers, changes)
+    for span in known:
+        by_name[scorers.names[span.scorer_pk][0]].append(span)
+    marks = _Marks(window, stored.agent_versions(connection, window.until), scorers, changes)
     found = [
-        _stream(window, where, name, line, marks, scorers.is_rubric(name), by_name[name])
+        _stream(window, where, name, line, marks, scorers, by_name[name])
         for (where, name), line in points.items()
         if where is not None or len(tasks[name]) > 1
     ]
-    moved = {(change.drift.stream.task_type, change.drift.stream.scorer) for change in changes}
 
     def order(chart: StreamChart) -> tuple[object, ...]:
         runs_of = chart.points[-1].population if chart.points else 0
         is_first = chart.scorer == scorers.primary
-        has_moved = (chart.task_type, chart.scorer) in moved
+        has_moved = any(chart.has_moved(change.drift) for change in changes)
         is_part = chart.task_type is not None
         return not chart.is_rubric, not is_first, chart.scorer, is_part, not has_moved, -runs_of, chart.task_type or ""
 
@@ -81,11 +101,11 @@ def _stream(
     name: str,
     points: Sequence[WeekPoint],
     marks: "_Marks",
-    is_rubric: bool,
+    scorers: Scorers,
     known: Sequence[stored.ScoredSpan],
 ) -> StreamChart:
     own = [stream for stream in known if where in (None, stream.task_type)]
-    newest = max((stream.scorer_pk for stream in own), default=None)
+    newest = scorers.history.current(name, where)
     current = [stream for stream in own if stream.scorer_pk == newest]  # a new series learns anew
     nights = max((stream.nights for stream in current), default=0)
     age = max(((window.until - stream.first).days for stream in current), default=0)
@@ -94,7 +114,9 @@ def _stream(
         state = "unscored"
     elif name in OPERATIONAL:
         state = "elsewhere"
-    return StreamChart(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state)
+    series = None if newest is None else scorers.names[newest][1]
+    is_rubric = scorers.is_rubric(name)
+    return StreamChart(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state, series)
 
 
 class _Marks:
@@ -104,12 +126,11 @@ class _Marks:
         self,
         window: Window,
         versions: Sequence[stored.AgentVersion],
-        known: Mapping[str, Sequence[stored.ScoredSpan]],
         scorers: Scorers,
         changes: Sequence[Change],
     ) -> None:
         self._first = calendar.nights_of_week(window.weeks[0])[0]
-        self._known, self._scorers, self._changes = known, scorers, changes
+        self._scorers, self._changes = scorers, changes
         self._versions: dict[str | None, list[stored.AgentVersion]] = defaultdict(list, {None: list(versions)})
         for version in versions:
             self._versions[version.task_type].append(version)
@@ -134,9 +155,7 @@ class _Marks:
         return [mark for mark in marks.values() if mark.night > date.min][-_MOST_MARKS:]
 
     def _new_series(self, where: str | None, name: str) -> Iterable[Mark]:
-        firsts: dict[int, date] = {}
-        for stream in self._known[name]:
-            if where in (None, stream.task_type):
-                firsts[stream.scorer_pk] = min(stream.first, firsts.get(stream.scorer_pk, stream.first))
-        for pk in sorted(firsts)[1:]:
-            yield Mark(firsts[pk], "series", self._scorers.names[pk][1])
+        keys = self._scorers.history.keys
+        for before, after in pairwise(self._scorers.history.spans.get((where, name), ())):
+            one, other = keys[before.scorer_pk], keys[after.scorer_pk]
+            yield Mark(after.first, "series", other.series, "".join(what_changed(one, other)))

@@ -156,20 +156,34 @@ def unscored_counts(connection: Connection, since: date, until: date) -> dict[tu
     return {tuple(row[:-1]): int(row[-1]) for row in connection.execute(statement)}
 
 
-def compared_spans(connection: Connection) -> list[tuple[str, date, date, int]]:
-    """The streams that drift tests have read, by scorer and task type.
+class ComparedSpan(NamedTuple):
+    """What the drift tests have read of a stream."""
 
-    Returns:
-        Scorer name, first and last compared night with a score, and the number of such nights; one entry a stream.
-    """
+    scorer: str
+    scorer_pk: int
+    first: date
+    """The first compared night with a score."""
+    last: date
+    nights: int
+    """Such nights."""
+
+
+def compared_spans(connection: Connection) -> list[ComparedSpan]:
+    """The streams that drift tests have read, by scorer, series and task type."""
     statement = (
-        select(scorer.c.name, func.min(cell.c.night), func.max(cell.c.night), func.count(cell.c.night.distinct()))
+        select(
+            scorer.c.name,
+            cell.c.scorer_pk,
+            func.min(cell.c.night),
+            func.max(cell.c.night),
+            func.count(cell.c.night.distinct()),
+        )
         .join(scorer, scorer.c.pk == cell.c.scorer_pk)
         .join(night_table, night_table.c.night == cell.c.night)
         .where(cell.c.criterion.is_(None), cell.c.scored > 0, night_table.c.compared_at.is_not(None))
         .group_by(cell.c.scorer_pk, scorer.c.name, cell.c.task_type)
     )
-    return [(name, first, last, nights) for name, first, last, nights in connection.execute(statement)]
+    return [ComparedSpan(*row) for row in connection.execute(statement)]
 
 
 def first_nights(connection: Connection) -> dict[str, date]:

@@ -155,13 +155,13 @@ def _scored(since: date, until: date, scorer_pks: Collection[int]) -> Select[Any
 def scored_facts(
     connection: Connection, since: date, until: date, scorer_pks: Collection[int], task_type: str | None, limit: int
 ) -> list[RunFacts]:
-    """At most `limit` scored runs, those with the smallest sample keys, with the newest series' score.
+    """At most `limit` scored runs, those with the smallest sample keys, with their score by one series.
 
     Args:
         connection: A read transaction.
         since: First night.
         until: Last night, included.
-        scorer_pks: The series of one scorer.
+        scorer_pks: One series of one scorer; of more, which are not comparable, each run has the newest one's.
         task_type: Only this one; None for all.
         limit: The most rows to read.
     """
