@@ -53,7 +53,8 @@ def activate(project: Project, connection: Connection, night: date | None, now: 
     Args:
         project: Whose settings and files.
         connection: Of the write transaction.
-        night: The night that is drawn; None where jobs of an upgraded database go on.
+        night: The night that is drawn; None where it was drawn before: then no file becomes active, since the night
+            keeps its rubrics, and a higher version is for the next one.
         now: The time.
 
     Raises:
@@ -63,13 +64,14 @@ def activate(project: Project, connection: Connection, night: date | None, now: 
     before = revisions.current(connection)
     if before is not None and (trouble := _trouble(project, connection, before)) is not None:
         return as_stored(project, connection, before, trouble=trouble)
-    wanted = project.scorers.candidate(connection)
+    with_files = night is not None
+    wanted = project.scorers.candidate(connection, with_files=with_files)
     if before is not None and wanted.digest == before.digest and not wanted.risen:
         _know(project, before)
         return as_stored(project, connection, before, lines=wanted.lines)
     revisions.lock(connection)
     before = revisions.current(connection)
-    wanted = project.scorers.candidate(connection)  # somebody else may have been faster
+    wanted = project.scorers.candidate(connection, with_files=with_files)  # somebody else may have been faster
     return _write(project, connection, wanted, before, night, now)
 
 
@@ -163,7 +165,8 @@ def _write(
         why = UPGRADED if before is None and risen.text.hash in stored_hashes else risen.why
         texts.promote(connection, risen.text, now=now, by=by, proof={"unproved": why}, from_night=night)
         if before is not None:
-            lines.append(f"{risen.text.name} {risen.text.version} is active from night {night or 'next'} on: {why}")
+            since = "the next night" if night is None else f"night {night}"
+            lines.append(f"{risen.text.name} {risen.text.version} is active from {since} on: {why}")
     new = [(entry.key, entry.applies_to) for entry in wanted.entries if not isinstance(entry, Registered)]
     adopted: list[Registered] = []
     added = enrol.register(connection, new, now, on_adopted=adopted.append)

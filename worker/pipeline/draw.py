@@ -76,7 +76,7 @@ def draw_night(
             return []
         if not is_drawn:
             _learn_references(connection, night)
-        active = activate(project, connection, night, now)
+        active = activate(project, connection, None if is_drawn else night, now)
         _decide(active.sampling, connection, night, now, rate, is_new=not is_drawn)
         if not is_drawn:
             draws.mark_drawn(connection, night, now)
