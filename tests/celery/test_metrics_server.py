@@ -137,7 +137,7 @@ def test_a_port_that_is_taken_is_told_once_and_served_when_it_is_free(
         server = MetricsServer("127.0.0.1", port, lambda: TEXT, "text/plain")
         server.start()
         until(lambda: "cannot be served" in caplog.text, "it is told")
-        time.sleep(0.2)
+        time.sleep(0.2)  # it tries again ten times, and tells none of them
     try:
         until(lambda: server.is_listening, "it listens")
         assert b"200 OK" in say(port, b"GET /metrics HTTP/1.1\r\n\r\n")

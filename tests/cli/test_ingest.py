@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
 import pytest
@@ -29,8 +29,8 @@ def side_lines(path: Path) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def counts(said: object) -> tuple[int, int, int, int]:
-    return tuple(said[name] for name in ("accepted", "revised", "duplicate", "rejected"))  # type: ignore[index]  # JSON
+def counts(said: Any) -> tuple[int, int, int, int]:
+    return said["accepted"], said["revised"], said["duplicate"], said["rejected"]
 
 
 def test_everything_a_source_may_send_wrongly_at_once(tmp_path: Path, database_url: str) -> None:

@@ -118,11 +118,12 @@ def test_on_a_terminal_it_is_drawn_anew_and_ctrl_c_leaves_it_clean(world: Scored
 
 
 def test_a_sentence_that_is_too_long_goes_on_in_the_next_line() -> None:
-    console = Console(file=io.StringIO(), width=30, soft_wrap=True, force_terminal=True, highlight=False)
+    file = io.StringIO()
+    console = Console(file=file, width=30, soft_wrap=True, force_terminal=True, highlight=False)
     words = "PAUSED gpt-x: the judge refuses the key; check OPENAI_API_KEY"
     with Live(console=console, auto_refresh=False) as live:
         live.update(Group(_shown(words, 30)), refresh=True)
-    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())  # type: ignore[attr-defined]
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue())
     assert [word for word in words.split() if word not in said] == []
     assert max(map(len, said.splitlines())) <= 30
 

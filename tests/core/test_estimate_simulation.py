@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -159,6 +160,10 @@ def cut_weeks() -> dict[str, list[Result]]:
     return simulate_weeks(2, MIXED, [40.0, 30.0, 20.0], 420)
 
 
+def _is_of(agent: str, cell: Cell) -> bool:
+    return cell.agent == agent
+
+
 def coverage(results: Sequence[Result], least: int = 20) -> float:
     return float(np.mean([result.covered for result in results if result.estimate.n >= least]))
 
@@ -266,7 +271,7 @@ def test_one_agent_of_a_shared_stratum_is_estimated_without_bias() -> None:
                     night = MONDAY + timedelta(days=day)
                     cells.append(Cell(night, "support", flagged, agent, "1", int(mine.sum()), n, n, s, s))
         for agent, theirs in values.items():
-            estimate = weekly(cells, keep=lambda cell, agent=agent: cell.agent == agent)  # type: ignore[misc]
+            estimate = weekly(cells, keep=partial(_is_of, agent))
             results[agent].append(Result(estimate, float(np.concatenate(theirs).mean())))
     for agent in results:
         assert abs(bias_in_errors(results[agent])) < 3

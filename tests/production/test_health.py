@@ -221,7 +221,7 @@ def test_a_url_means_what_sqlalchemy_means_by_it(
     login = "" if user is None else f"{user[0]}{'' if user[1] is None else ':' + user[1]}@"
     url = f"{scheme}://{login}{host}{'' if port is None or not host else f':{port}'}{name}{query}"
     parsed = make_url(url)
-    _, expected = PGDialect_psycopg().create_connect_args(parsed)  # type: ignore[no-untyped-call]
+    _, expected = PGDialect_psycopg().create_connect_args(parsed)  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
     expected.pop("context", None)
     if expected.get("port") == ",":  # the usual one, twice
         del expected["port"]

@@ -120,6 +120,9 @@ class Engine:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from None
 
+    def until_healthy(self, service: str) -> None:
+        self.until(lambda: self.health(service)[0] == 0, f"{service} is healthy")
+
     def status(self) -> Any:
         return orjson.loads(self.run("cli", "status", "--json").stdout)
 
@@ -144,7 +147,7 @@ def test_the_stack_tells_the_story_and_its_health_checks_tell_the_truth(engine: 
         ends.enter_context(engine.up("control"))
         ends.enter_context(engine.up("beat"))
         for service in ("judge", "control", "beat"):
-            engine.until(lambda service=service: engine.health(service)[0] == 0, f"{service} is healthy")  # type: ignore[misc]
+            engine.until_healthy(service)
         engine.until(lambda: engine.status()["totals"]["scored"] == 3 * RUNS, "beat's night is drawn and scored")
         told = engine.status()
         assert told["reconciles"]

@@ -105,6 +105,9 @@ class House:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.said()[-3000:]}") from None
 
+    def until_stopping_was_said(self, times: int) -> None:
+        self.until(lambda: self.said().count("stopping") >= times, "it says so")
+
     def until_judging(self) -> None:
         self.until(lambda: self.judge.waiting == 4, "four calls are in flight")
 
@@ -131,7 +134,12 @@ def test_a_judge_that_takes_its_time_holds_neither_tick_nor_heuristics_back(hous
         house.until_judging()
         house.until(lambda: house.jobs("heuristic") == {"scored": 2 * RUNS}, "heuristics are scored")
         seen = set()
-        house.until(lambda: seen.add(house.fact(LAST_TICK)) or len(seen) >= 6, "ticks come")  # type: ignore[func-returns-value]
+
+        def have_six_come() -> bool:
+            seen.add(house.fact(LAST_TICK))
+            return len(seen) >= 6
+
+        house.until(have_six_come, "ticks come")
         assert house.judge.waiting == 4
         assert house.jobs("judge") == {"leased": IN_HAND, "queued": RUNS - IN_HAND}
         house.judge.open.set()
@@ -145,7 +153,7 @@ def test_a_stop_gives_back_what_is_in_hand(house: House, sign: signal.Signals, t
         house.until_judging()
         for number in range(times):
             process.send_signal(sign)
-            house.until(lambda number=number: house.said().count("stopping") > number, "it says so")  # type: ignore[misc]
+            house.until_stopping_was_said(number + 1)
         assert process.wait(30) == 0  # though the judge would never answer
     assert house.jobs("judge") == {"queued": RUNS}
     assert house.alive() == []

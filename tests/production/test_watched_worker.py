@@ -177,7 +177,7 @@ def test_beat_and_a_worker_without_the_control_queue_log_json_and_serve_no_metri
 
 def fresh(house: House) -> str:
     """A text that was made after now."""
-    time.sleep(5.1)
+    time.sleep(5.1)  # it is read at most every five seconds
     return house.scrape()
 
 

@@ -48,7 +48,7 @@ def served(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
+            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]  # three arguments of socketserver
 
         def log_message(self, form: str, *args: object) -> None:
             asked.append(self.path)

@@ -242,7 +242,9 @@ def test_a_question_that_is_too_long_is_not_asked_however_often_it_would_be() ->
     assert isinstance(prepared, Prepared)
     assert len(prepared.questions) == 5
     scorer.__dict__["_max_input_tokens"] = 10
-    assert told(scorer.prepare(RUN.for_scorer()))[0] == (None, None, "too_long")  # type: ignore[arg-type]
+    refused = scorer.prepare(RUN.for_scorer())
+    assert isinstance(refused, Scoring)
+    assert told(refused)[0] == (None, None, "too_long")
 
 
 def test_samples_and_a_second_judge_are_a_part_of_who_it_is_and_one_sample_is_not() -> None:

@@ -1,5 +1,5 @@
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
@@ -13,14 +13,14 @@ LATER = NOW + timedelta(days=3)
 LONG_AGO = NOW - timedelta(days=300)
 
 
-def put(store: Store, replies: dict[str, bytes], at: object = NOW) -> int:
+def put(store: Store, replies: dict[str, bytes], at: datetime = NOW) -> int:
     with store.write() as connection:
-        return answers.put_many(connection, replies, at)  # type: ignore[arg-type]
+        return answers.put_many(connection, replies, at)
 
 
-def known(store: Store, *keys: str, since: object = LONG_AGO) -> dict[str, bytes]:
+def known(store: Store, *keys: str, since: datetime = LONG_AGO) -> dict[str, bytes]:
     with store.read() as connection:
-        return answers.get_many(connection, list(keys), since)  # type: ignore[arg-type]
+        return answers.get_many(connection, list(keys), since)
 
 
 def stored(store: Store) -> list[str]:

@@ -31,7 +31,8 @@ _FAR_DAYS = 300
 
 def unit_of(scorer: str) -> Unit:
     """The unit of a stream's level."""
-    return {"cost_per_run": "usd", "steps_per_run": "count"}.get(scorer, "share")  # type: ignore[return-value]
+    units: dict[str, Unit] = {"cost_per_run": "usd", "steps_per_run": "count"}
+    return units.get(scorer, "share")
 
 
 def sentences(

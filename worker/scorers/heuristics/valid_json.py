@@ -122,4 +122,5 @@ def _unique_items(
         yield jsonschema.ValidationError("the items are not unique")
 
 
+# `extend` has no types in types-jsonschema
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
