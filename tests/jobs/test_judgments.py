@@ -12,7 +12,8 @@ from sqlalchemy import select, text, update
 from tests.support.batch_server import BATCHED, BatchOffice, advance
 from tests.support.cascade import BIG, CASCADE, verdict
 from tests.support.judgments import Recorder, as_sent, blob, count, job, judgment, stored, the_stored
-from tests.support.openai_replies import a_decision, chosen
+from tests.support.openai_replies import a_decision, a_message, a_response, chosen
+from tests.support.openai_replies import text as said_text
 from tests.support.project import MONDAY, PLAIN, Installation, document, draw_nights, ingest, nightly, rows, states
 from tests.support.rubrics import changed, look_again
 from worker.core.judging.reask import REQUEST
@@ -141,6 +142,31 @@ def test_a_decision_is_stored_with_the_criteria_that_were_asked_beside_the_promp
         assert call.reply is not None
         assert call.reply["probabilities"]["outcome"]["pass"] == pytest.approx(0.9)
         assert one.hash_ok is True
+
+
+def test_a_response_is_stored_as_it_went(installation: Installation, tmp_path: Path) -> None:
+    went: dict[str, str] = {}
+
+    def respond(method: str, path: str, headers: Any, body: bytes) -> Answer:
+        request = orjson.loads(body)
+        criteria = request["text"]["format"]["schema"]["properties"]
+        said = orjson.dumps({name: {"evidence": [], "reason": "r", "verdict": "pass"} for name in criteria}).decode()
+        went[str(request["input"])] = said
+        return Answer(body=a_response(a_message(said_text(said))))
+
+    installation.judge.elsewhere = respond
+    prompts = changed(tmp_path / "mine", {"backend: chat": "backend: responses"})
+    project = judged(installation.project(SPOTCHECK_PROMPTS=prompts))
+    assert states(project) == {"scored": RUNS}
+    stored_so = {}
+    for case in CASES:
+        one = the_stored(project, case)
+        assert one.stored is not None
+        (call,) = one.stored.calls
+        assert call.reply is not None
+        stored_so[str([message._asdict() for message in call.messages])] = call.reply["content"]
+        assert (call.question["backend"], one.hash_ok) == ("responses", True)
+    assert stored_so == went
 
 
 def test_an_answer_that_was_asked_for_again_is_stored_with_the_first(installation: Installation) -> None:
