@@ -14,9 +14,12 @@ from tests.support.judgments import Recorder, blob, job, judgment
 from tests.support.project import MONDAY, Installation, document, ingest, nightly
 from tests.support.rubrics import changed, look_again
 from tests.support.shell import Shell
+from worker.cli.views.judgment import told
 from worker.demo.judge.server import MODEL, Answer, completion
 from worker.judge.wire.protocol import SCHEMA_REQUEST
 from worker.project.project import Project
+from worker.queries.judgments import RunJudgment
+from worker.scorers.rubric.judgment import StoredCall, StoredJudgment
 
 EVIL = "I cannot \x1b[2J\x07judge \u202ethis\nhash checked"
 
@@ -66,12 +69,12 @@ def test_the_verdict_is_shown_with_its_evidence_and_its_sum(show: Shell) -> None
     assert "as sent (hash checked)" in prompt
     assert " tokens in, " in prompt
     assert rest[:4] == [
-        "  outcome: fail",
+        "  outcome: fail ×3 required",
         "      it was not done",
         '      ✓ step 0  "issued"',
         '      ✗ "nobody ␛[1m said"  not in what the judge was shown',
     ]
-    assert "  value 0.00 (required outcome failed)   value ≥ 0.70: fail" in rest
+    assert "  value 0.00 (required outcome failed) < 0.70 → fail" in rest
     assert "case-bad" not in said.out, "the prompt is shown with --raw"
 
 
@@ -120,21 +123,21 @@ SHAPE = {
 
 @pytest.mark.parametrize("case", ["case-good", "case-bad", "case-parse"])
 def test_the_answer_for_machines_is_complete_and_exact(show: Shell, recorder: Recorder, case: str) -> None:
-    told = show("show", case, "--judgment", "task_completion", "--json").json
-    jsonschema.validate(told, SHAPE)
+    answer = show("show", case, "--judgment", "task_completion", "--json").json
+    jsonschema.validate(answer, SHAPE)
     sent = recorder.of(case)[-1]  # prose was asked for in ever simpler forms, the last with the schema in the prompt
     expected = list(sent.messages)
-    if told["judge"]["params"]["response_format"] == "prompt":
-        assert expected[-1][1].endswith(f"\n\n{SCHEMA_REQUEST}{orjson.dumps(told['schema']).decode()}")
+    if answer["judge"]["params"]["response_format"] == "prompt":
+        assert expected[-1][1].endswith(f"\n\n{SCHEMA_REQUEST}{orjson.dumps(answer['schema']).decode()}")
         expected[-1] = (expected[-1][0], expected[-1][1].rpartition(f"\n\n{SCHEMA_REQUEST}")[0])
-    assert [(message["role"], message["content"]) for message in told["prompt"]] == expected
-    assert told["answer"] == sent.answer
-    (call,) = told["calls"]
-    assert (call["prompt"], call["answer"]) == (told["prompt"], told["answer"])
+    assert [(message["role"], message["content"]) for message in answer["prompt"]] == expected
+    assert answer["answer"] == sent.answer
+    (call,) = answer["calls"]
+    assert (call["prompt"], call["answer"]) == (answer["prompt"], answer["answer"])
     if case == "case-bad":
-        assert [one["found"] for one in told["evidence"]] == [True, False]
-        assert told["arithmetic"]["required_failed"] == ["outcome"]
-        assert (told["label"], told["value"], told["arithmetic"]["threshold"]) == ("fail", 0.0, 0.7)
+        assert [one["found"] for one in answer["evidence"]] == [True, False]
+        assert answer["arithmetic"]["required_failed"] == ["outcome"]
+        assert (answer["label"], answer["value"], answer["arithmetic"]["threshold"]) == ("fail", 0.0, 0.7)
 
 
 def test_several_calls_are_all_told(show: Shell, recorder: Recorder, tmp_path: Path) -> None:
@@ -142,10 +145,10 @@ def test_several_calls_are_all_told(show: Shell, recorder: Recorder, tmp_path: P
     opened = recorder.installation.project(SPOTCHECK_PROMPTS=mode)
     look_again(opened, MONDAY)
     assert nightly(opened, [MONDAY]).still_open == 0
-    told = show("show", "case-good", "--judgment", "task_completion", "--json").json
-    assert (told["version"], len(told["calls"]), told["hash_ok"]) == ("2.0.0", 3, True)
-    assert told["calls"][0]["prompt"] == told["prompt"]
-    (older,) = told["others"]
+    answer = show("show", "case-good", "--judgment", "task_completion", "--json").json
+    assert (answer["version"], len(answer["calls"]), answer["hash_ok"]) == ("2.0.0", 3, True)
+    assert answer["calls"][0]["prompt"] == answer["prompt"]
+    (older,) = answer["others"]
     assert older["series"].startswith("1.0.0+")
     said = show("show", "case-good", "--judgment", "task_completion", "--raw")
     assert f"judged 2 times; the others: {older['series']} (" in said.out
@@ -165,9 +168,9 @@ def test_what_is_not_there_says_why_in_one_line(show: Shell, project: Project) -
     assert "spotcheck explain case-late tells why" in refused("show", "case-late", "--judgment", "task_completion")
     said = show("show", "case-none", "--judgment", "task_completion")
     assert said.out.splitlines()[1] == "no call to a judge is recorded: missing:run.output"
-    told = show("show", "case-none", "--judgment", "task_completion", "--json").json
-    assert (told["prompt"], told["hash_ok"], told["answer"]) == ([], None, None)
-    assert told["missing"] == "no call to a judge is recorded: missing:run.output"
+    answer = show("show", "case-none", "--judgment", "task_completion", "--json").json
+    assert (answer["prompt"], answer["hash_ok"], answer["answer"]) == ([], None, None)
+    assert answer["missing"] == "no call to a judge is recorded: missing:run.output"
 
 
 def test_a_judgment_that_is_gone_leaves_its_verdict(show: Shell, project: Project, now: datetime) -> None:
@@ -182,3 +185,32 @@ def test_a_judgment_that_is_gone_leaves_its_verdict(show: Shell, project: Projec
         connection.execute(update(job).values(resolved_at=now - timedelta(days=31)))
     said = show("show", "case-bad", "--judgment", "task_completion", "--raw")
     assert said.out.splitlines()[1].endswith("are not kept any more ([store] traces_days is 30)")
+
+
+ROWS: list[tuple[str, float | None, str, str]] = [
+    ("p_pass", 0.83, "pass", "  value 0.60 ((3×1 + 2×0) / 5)   p_pass 0.83 ≥ 0.70 → pass"),
+    ("p_pass", 0.08, "fail", "  value 0.60 ((3×1 + 2×0) / 5)   p_pass 0.08 < 0.70 → fail"),
+    ("value", 0.83, "fail", "  p_pass 0.83   value 0.60 ((3×1 + 2×0) / 5) < 0.70 → fail"),
+    ("p_pass", None, "fail", "  value 0.60 ((3×1 + 2×0) / 5) < 0.70 → fail"),
+]
+
+
+@pytest.mark.parametrize(("on", "p_pass", "label", "line"), ROWS)
+def test_what_is_compared_with_the_threshold_stands_before_it(
+    on: str, p_pass: float | None, label: str, line: str
+) -> None:
+    criteria = [{"id": "one", "weight": 3.0, "required": False}, {"id": "two", "weight": 2.0, "required": False}]
+    passing = {"threshold": 0.7, "on": on, "samples": 1, "criteria": criteria}
+    empty = {"reason": None, "rationale": None, "evidence": None, "injection_suspected": False, "cost_usd": None}
+    empty |= {"prompt_hash": None, "model_requested": None, "model_served": None, "input_tokens": None}
+    rows = [
+        empty | {"criterion": name, "value": value, "label": said, "p_pass": p_pass}
+        for name, value, said in ((None, 0.6, label), ("one", 1.0, "pass"), ("two", 0.0, "fail"))
+    ]
+    call = StoredCall((), (), {}, (), {"model": "m", "prompt_hash": "h"}, None, {}, "none")
+    stored = StoredJudgment(1, (), (call,), passing)
+    one = RunJudgment("s", "1", "1+a", "judge", "production", "scored", None, None, rows, [], stored, None)
+    assert list(told(one, [], raw=False))[-1] == line
+    several = stored._replace(passing=passing | {"samples": 3})
+    plain = list(told(one._replace(stored=several), [], raw=False))[-1]
+    assert plain == f"  value 0.60   {'' if p_pass is None else f'p_pass {p_pass:.2f} '}→ {label}"

@@ -32,9 +32,10 @@ def told(one: RunJudgment, others: Sequence[RunJudgment], *, raw: bool) -> Itera
     served = total["model_served"] if total is not None else None
     yield inline(f"{one.scorer} {one.series} · {model}{f' (served {served})' if served else ''}{at}")
     yield one.missing if one.stored is None and one.missing else _prompt_line(one)
+    weights = {} if one.stored is None else {each["id"]: each for each in one.stored.passing["criteria"]}
     for row in one.verdicts:
         if row["criterion"] is not None:
-            yield from _criterion(row)
+            yield from _criterion(row, weights.get(row["criterion"], {}))
     if total is None:
         yield "  " + inline(f"{one.state}: {one.reason or 'no score'}")
     elif total["value"] is None:
@@ -74,10 +75,12 @@ def _prompt_line(one: RunJudgment) -> str:
     return " · ".join(parts)
 
 
-def _criterion(row: Mapping[str, Any]) -> Iterator[str]:
+def _criterion(row: Mapping[str, Any], weight: Mapping[str, Any]) -> Iterator[str]:
     verdict = row["label"] or row["reason"]
     sure = "" if row["p_pass"] is None else f"  p_pass {row['p_pass']:.2f}"
-    yield "  " + inline(f"{row['criterion']}: {verdict}") + sure
+    heavy = f" ×{weight['weight']:g}" if weight.get("weight", 1) != 1 else ""
+    required = " required" if weight.get("required") else ""
+    yield "  " + inline(f"{row['criterion']}: {verdict}") + heavy + required + sure
     if row["rationale"]:
         yield f"      {inline(row['rationale'])}"
     for quote in row["evidence"] or ():
@@ -87,11 +90,14 @@ def _criterion(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value_line(one: RunJudgment, total: Mapping[str, Any]) -> str:
-    sure = "" if total["p_pass"] is None else f"   p_pass {total['p_pass']:.2f}"
-    made = one.arithmetic
+    made, value = one.arithmetic, f"value {total['value']:.2f}"
+    sure = "" if total["p_pass"] is None else f"p_pass {total['p_pass']:.2f}"
     if made is None:
-        return f"  value {total['value']:.2f}{sure} → {total['label']}"
-    return f"  value {total['value']:.2f} ({_sum(made)}){sure}   {made.on} ≥ {made.threshold:.2f}: {made.label}"
+        return "  " + "   ".join(filter(None, (value, f"{sure} → {total['label']}".strip())))
+    value = f"{value} ({_sum(made)})"
+    parts = (value, sure) if made.on == "p_pass" else (sure, value)  # what is compared stands last
+    sign = "≥" if made.label == "pass" else "<"
+    return f"  {'   '.join(filter(None, parts))} {sign} {made.threshold:.2f} → {made.label}"
 
 
 def _sum(made: Arithmetic) -> str:
