@@ -118,6 +118,11 @@ CHANGES: list[tuple[ScorerKey, str]] = [
         "rubric 1.0.0 → 1.1.0; another judge: gpt-a → gpt-b; params.seed none → 1; 2 more parts",
     ),
     (key("b", code="y"), "its code"),
+    (key("b", settings={"api_key": "abcdef123456"}), "settings.api_key none → [token 1]"),
+    (
+        key("b", settings={"to": {"mail": "ann@example.org", "n": 1}}),
+        "settings.to.mail none → [email 1]; settings.to.n none → 1",
+    ),
     (key("b"), ""),
 ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.changed_ruler import AFTER, CHANGED, SINCE, Changed, Ruler, change
+from tests.support.changed_ruler import AFTER, CHANGED, SINCE, Changed, Ruler, change, verdict
 from tests.support.history import NOW, TOML, document, make, night
 from worker.core.report.model import Report
 from worker.core.report.series import announcement, learning_note
@@ -15,6 +15,7 @@ from worker.queries.readiness import learning
 from worker.queries.report.gather import ReportRequest, gather
 from worker.queries.report.series import series_history
 from worker.store.engine import Store
+from worker.store.queue import enrol
 
 A, B = Ruler(), Ruler(model="gpt-b")
 
@@ -59,6 +60,10 @@ def test_every_figure_of_a_report_is_of_the_newest_series(switched: Changed) -> 
         assert run.unscored == f"scored by {old} only, which is not compared"
         assert [line.is_over for line in run.scores if line.is_rubric and line.criterion is None] == [True]
     assert [counts.series for counts in report.primary_counts] == [new]
+    calm = gather(switched.made.project, ReportRequest(night(CHANGED), night(0), "faq"), NOW)
+    assert any(
+        "Quality was" in one and " in 2026-W47 since Wed 18 Nov (" in one for one in map("".join, calm.sentences)
+    )
 
 
 def test_a_finding_of_the_old_series_is_not_told_with_the_new_one_s_level(switched: Changed) -> None:
@@ -73,7 +78,7 @@ def test_a_finding_of_the_old_series_is_not_told_with_the_new_one_s_level(switch
     assert not any(stream.has_moved(one.drift) for stream in report.streams for one in quality)
 
 
-def test_the_change_is_announced_wherever_figures_are(switched: Changed, tmp_path: Path) -> None:
+def test_the_told_changeis_announced_wherever_figures_are(switched: Changed, tmp_path: Path) -> None:
     shell = switched.shell
     old, new = series(gather(switched.made.project, ReportRequest(), NOW))
     said = f"task_completion: new series {new} since 2026-11-18 (another judge: gpt-a → gpt-b); "
@@ -228,3 +233,27 @@ def test_the_list_of_rubrics_names_the_series_as_trends_do(judged: Changed) -> N
     unjudged = judged.shell("rubric", "list", "--json", SPOTCHECK_JUDGE_MODEL="").json["rubrics"]
     assert {one["model"] for one in unjudged} == {None}
     assert not {one["series"] for one in unjudged} & {new}
+
+
+def test_a_night_that_both_have_scored_counts_once_and_each_run_says_which_is_which(judged: Changed) -> None:
+    """A bridge, or a night handed over: the newer series measures it, and nothing is counted twice."""
+    project, both = judged.made.project, night(CHANGED + 1)
+    old, new = series(gather(project, ReportRequest(), NOW))
+    run_id = f"faq-{CHANGED + 1:02}-0"
+    assert "series" not in judged.shell("explain", run_id).out
+    entries = [entry for entry, _ in project.scorers.register() if entry.key.name == "task_completion"]
+    with project.store.write() as connection:
+        enrol.enrol(connection, both, entries, NOW)
+        enrol.enqueue(connection, both, entries, NOW)
+    make(project.store, [], verdict(True), toml=B.lay_out(judged.shell.folder), model="gpt-b", is_watched=False)
+    told = judged.shell("explain", run_id).out
+    assert f"series {old}; " in told
+    assert f"series {new}; " in told
+    report = gather(project, ReportRequest(), NOW)
+    (told_change,) = report.series_changes
+    assert (told_change.last, told_change.since) == (night(CHANGED + 2), both)
+    assert report.groups[0].good.n == 20 * (CHANGED + 2)
+    (counts,) = report.primary_counts
+    assert (counts.series, counts.scored) == (new, 20 * (CHANGED + 2))
+    (run,) = [one for one in (*report.reading.random, *report.reading.worst) if f"-{CHANGED + 1:02}-" in one.run_id][:1]
+    assert {line.series: line.is_over for line in run.scores if line.is_rubric} == {old: True, new: False}

@@ -1,7 +1,7 @@
 """The charts of the HTML report as inline SVG, without scripts, fonts or images; all values are escaped."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -65,16 +65,32 @@ def panel(stream: StreamChart, weeks: Sequence[str], axis: Axis, name: str) -> M
         axis: The vertical axis.
         name: Name of the task type, for screen readers.
     """
-    places = {week: (place + 0.5) / len(weeks) for place, week in enumerate(weeks)}
-    points = [point for point in stream.points if point.week in places]
+    points = [point for point in stream.points if point.week in weeks]
+    places = {(point.week, point.series): _place(point, stream.marks, weeks) for point in points}
     marks, top = _marks(stream.marks, weeks)
-    parts = [_grid(axis), _thin(points, places, len(weeks)), *marks]
+    parts = [_grid(axis), _thin(points, weeks), *marks]
     parts += [part for line in _lines(points, weeks) for part in _line(line, places, axis)]
     parts += [_missing(point, places) for point in points if point.mean is None and point.population]
     parts.append(_weeks(weeks))
     return Markup('<svg class="panel" viewBox="0 {} {} {}" role="img" aria-label="{}">{}</svg>').format(
         top, _WIDTH, _HEIGHT - top, _said(stream, points, name), Markup().join(parts)
     )
+
+
+_Places = Mapping[tuple[str, str], float]
+"""Where the point of a week and series stands, 0..1 of the axis."""
+
+
+def _place(point: WeekPoint, marks: Sequence[Mark], weeks: Sequence[str]) -> float:
+    """The middle of the nights that the point's series measures: part of a week in which another took over."""
+    taken_over = {mark.text: mark.night.weekday() for mark in marks if _is_take_over(mark, point.week)}
+    start = taken_over.get(point.series, 0)
+    end = min((night for series, night in taken_over.items() if night > start and series != point.series), default=7)
+    return (weeks.index(point.week) + (start + end) / 14) / len(weeks)
+
+
+def _is_take_over(mark: Mark, week: str) -> bool:
+    return mark.kind == "series" and calendar.week_of(mark.night) == week
 
 
 def _x(place: float) -> float:
@@ -93,11 +109,11 @@ def _grid(axis: Axis) -> Markup:
     return Markup().join(lines)
 
 
-def _thin(points: Sequence[WeekPoint], places: dict[str, float], weeks: int) -> Markup:
-    width = (_WIDTH - _LEFT - _RIGHT) / weeks
+def _thin(points: Sequence[WeekPoint], weeks: Sequence[str]) -> Markup:
+    width = (_WIDTH - _LEFT - _RIGHT) / len(weeks)
     areas = [
         Markup('<rect class="thin" x="{:.1f}" y="{}" width="{:.1f}" height="{}"><title>{}</title></rect>').format(
-            _x(places[point.week]) - width / 2,
+            _x(weeks.index(point.week) / len(weeks)),
             _TOP,
             width,
             _HEIGHT - _TOP - _BOTTOM,
@@ -127,9 +143,9 @@ def _lines(points: Sequence[WeekPoint], weeks: Sequence[str]) -> list[list[WeekP
     return lines
 
 
-def _line(line: Sequence[WeekPoint], places: dict[str, float], axis: Axis) -> list[Markup]:
+def _line(line: Sequence[WeekPoint], places: _Places, axis: Axis) -> list[Markup]:
     coordinates = [
-        (_x(places[point.week]), axis.y(point.mean), axis.y(point.low), axis.y(point.high), point)
+        (_x(places[point.week, point.series]), axis.y(point.mean), axis.y(point.low), axis.y(point.high), point)
         for point in line
         if point.mean is not None and point.low is not None and point.high is not None
     ]
@@ -155,8 +171,8 @@ def _line(line: Sequence[WeekPoint], places: dict[str, float], axis: Axis) -> li
     return shapes
 
 
-def _missing(point: WeekPoint, places: dict[str, float]) -> Markup:
-    x, y = _x(places[point.week]), _HEIGHT - _BOTTOM - 6
+def _missing(point: WeekPoint, places: _Places) -> Markup:
+    x, y = _x(places[point.week, point.series]), _HEIGHT - _BOTTOM - 6
     return Markup('<g class="missing"><title>{}</title><path d="M{:.1f} {:.1f}l6 6m-6 0l6 -6"/></g>').format(
         f"{point.week}: nothing scored, {point.unscored:,} unscored", x - 3, y - 3
     )

@@ -237,7 +237,7 @@ def _remark(stream: StreamChart) -> str:
     if stream.points and newest.week != stream.points[-1].week:
         parts.append(f"the figure is of {newest.week}; nothing is scored since")
     if any(point.series != stream.of for point in stream.points):
-        parts.append(f"only of series {stream.of}, which began in these weeks")
+        parts.append(f"only of series {stream.of}")
     return "; ".join(parts)
 
 

@@ -1,5 +1,7 @@
 """`spotcheck explain`: every decision about one run."""
 
+from collections import Counter
+
 from worker.cli.context import project
 from worker.cli.options import Json
 from worker.cli.output import inline, say, show_json
@@ -27,12 +29,16 @@ def explain(run_id: RunId, source: Source = None, as_json: Json = False) -> None
         )
         return
     say(headline(run))
+    names = Counter(decision.scorer for decision in story.decisions if decision.scorer is not None)
     for decision in story.decisions:
         value = "" if decision.value is None else f"{decision.value:.2f}"
         at = "" if decision.at is None else decision.at.astimezone(opened.settings.zone).strftime("%m-%d %H:%M:%S %Z")
         state = decision.state.replace("_", " ")
         label = decision.scorer or state
         shown = value or ("" if decision.scorer is None else state)
-        say(f"  {label:<19} {shown:<9} {at:<19} {inline(decision.reason or decision.rationale or '')[:300]}".rstrip())
+        told = inline(decision.reason or decision.rationale or "")[:300]
+        if names[label] > 1 and decision.details:  # two series, which must not be taken for one
+            told = f"series {decision.details['scorer_version']}; {told}"
+        say(f"  {label:<19} {shown:<9} {at:<19} {told}".rstrip())
         if decision.reason and decision.rationale:
             say(f"  {'':<19} {inline(decision.rationale)[:300]}")

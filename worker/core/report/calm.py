@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from worker.core import calendar
 from worker.core.report.causes import lead_changes
-from worker.core.report.formatting import counted, percent
+from worker.core.report.formatting import counted, day, percent
 from worker.core.report.model import LEARN_NIGHTS, Change, Sensitivity, Sentence, StreamChart, Window
 
 QUALITY = ("agent", "judge", "mix")
@@ -69,13 +70,21 @@ def _level(streams: Sequence[StreamChart], primary: str | None) -> str:
         primary_streams[0] if len(primary_streams) == 1 else None,
     )
     newest = None if best is None else best.newest
-    if newest is None or newest.mean is None or newest.low is None or newest.high is None:
+    if best is None or newest is None or newest.mean is None or newest.low is None or newest.high is None:
         return ""
     low, high = percent(newest.low, digits=0).removesuffix(" %"), percent(newest.high, digits=0)
     return (
-        f"Quality was {percent(newest.mean, digits=0)} in {newest.week} "
+        f"Quality was {percent(newest.mean, digits=0)} in {newest.week}{_part_of(best, newest.week)} "
         f"(95 % interval {low}–{high}, n {newest.scored:,} of {newest.population:,} runs)."
     )
+
+
+def _part_of(stream: StreamChart, week: str) -> str:
+    """Of a week in which the stream's series began, from which night on the figure is; else empty."""
+    begun = [mark.night for mark in stream.marks if mark.kind == "series" and mark.text == stream.of]
+    if not begun or calendar.week_of(begun[-1]) != week or begun[-1] == calendar.nights_of_week(week)[0]:
+        return ""
+    return f" since {day(begun[-1])}"
 
 
 def _would_have(sensitivity: Sequence[Sensitivity], nights: int) -> list[Sentence]:

@@ -3,6 +3,7 @@
 Every place that tells of a new series takes its words from here.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -157,7 +158,8 @@ def series_changes(
 def changed_parts(before: ScorerKey, after: ScorerKey) -> tuple[ChangedPart, ...]:
     """What differs between two series of a scorer, in the order of their specs; empty where it is not known.
 
-    A table's values are told apart by name, two levels deep.
+    A table's values are told apart by name, two levels deep. What looks like a key or a password, which a scorer of a
+    team's own may have among its settings, is blanked.
 
     Example:
         >>> key = ScorerKey(name="x", version="1", kind="judge", fingerprint="a" * 16, spec={"params": {"seed": 1}})
@@ -186,7 +188,21 @@ def _differences(path: str, before: Any, after: Any, depth: int) -> Iterator[Cha
         for name in dict.fromkeys((*second, *first)):
             yield from _differences(f"{path}.{name}", first.get(name), second.get(name), depth - 1)
     else:
-        yield ChangedPart(path, before, after)
+        yield ChangedPart(path, _blanked(path, before), _blanked(path, after))
+
+
+def _blanked(path: str, value: Any) -> Any:  # noqa: ANN401 a JSON value
+    """A value without secrets; its own name tells some of them."""
+    from worker.core.judging.redact import redact  # many patterns, which most commands need not compile
+
+    text = json.dumps({path.rpartition(".")[2]: value}, default=str)
+    blanked = redact(text)
+    if not blanked.counts:
+        return value
+    try:
+        return next(iter(json.loads(blanked.text).values()))
+    except ValueError:
+        return "(not shown)"
 
 
 def what_changed(before: ScorerKey, after: ScorerKey) -> tuple[str, ...]:
