@@ -7,7 +7,7 @@ to the series. A new one without an entry fails: whoever adds it decides, and sa
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, get_args
 
 import pytest
 import yaml
@@ -180,11 +180,11 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def series(environ: Mapping[str, str], toml: str) -> dict[str, str]:
-    """Fingerprints of the scorers under some settings, by name."""
+def series(store: Store, environ: Mapping[str, str], toml: str) -> dict[str, str]:
+    """Fingerprints of the scorers that a first draw would enrol under some settings, by name."""
     own = '[scoring.custom]\nlength = "own_checks_of_series:length"\n'
     settings = Settings.read({**JUDGE, **environ}, f"{toml}\n{own}")
-    scorers = ScorerSet(settings, cast("Store", None), lambda: b"s").all
+    scorers = ScorerSet(settings, store, lambda: b"s").all
     return {scorer.key.name: scorer.key.fingerprint for scorer in scorers}
 
 
@@ -194,9 +194,9 @@ def test_no_setting_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_setting_starts_the_series_that_it_changes_and_no_other(name: str, beside: Path) -> None:
+def test_a_setting_starts_the_series_that_it_changes_and_no_other(name: str, beside: Path, fresh: Store) -> None:
     case = SETTINGS[name]
-    usual, other = series({}, ""), series(case.environ, case.toml)
+    usual, other = series(fresh, {}, ""), series(fresh, case.environ, case.toml)
     moved = {scorer for scorer in usual.keys() & other.keys() if usual[scorer] != other[scorer]}
     assert moved == case.starts
     assert set(usual) == {*BUILT_IN, RUBRIC, "length"}
