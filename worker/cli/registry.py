@@ -40,7 +40,9 @@ COMMANDS = {
     "beat": CommandEntry("worker.cli.process.run", "Send the minute's ticks."),
     "health": CommandEntry("worker.cli.process.run", "Exit 1 when due work is not touched; for engines."),
     "settings": CommandEntry("worker.cli.commands.settings", "Every setting with value, source and meaning."),
-    "rubric": CommandEntry("worker.cli.commands.rubric", "The rubrics in prompts/: list, check, preview.", True),
+    "rubric": CommandEntry(
+        "worker.cli.commands.rubric", "The rubrics: list, check, preview, and which version scores.", True
+    ),
     "db": CommandEntry("worker.cli.commands.db", "The database's schema.", True),
 }
 
