@@ -67,6 +67,7 @@ def test_the_verdict_is_shown_with_its_evidence_and_its_sum(show: Shell) -> None
     assert head.startswith("task_completion 1.0.0+")
     assert f" · {MODEL} (served {MODEL}) · " in head
     assert "as sent (hash checked)" in prompt
+    assert "another series" not in said.out
     assert " tokens in, " in prompt
     assert rest[:4] == [
         "  outcome: fail ×3 required",
@@ -151,6 +152,8 @@ def test_several_calls_are_all_told(show: Shell, recorder: Recorder, tmp_path: P
     (older,) = answer["others"]
     assert older["series"].startswith("1.0.0+")
     said = show("show", "case-good", "--judgment", "task_completion", "--raw")
+    assert f"another series is active now: {older['series']}" in said.out, "a backfill activates nothing"
+    assert answer["active_series"] == older["series"]
     assert f"judged 2 times; the others: {older['series']} (" in said.out
     assert "— call 3 of 3: " in said.out
     for name in (older["series"], "task_completion@1.0.0", f"task_completion@{older['series']}"):

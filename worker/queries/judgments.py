@@ -10,6 +10,7 @@ from worker.scorers.rubric.calls import joined_hash, prompt_hash
 from worker.scorers.rubric.judgment import StoredCall, StoredJudgment, unpack
 from worker.store.queue import judgments
 from worker.store.results import scores
+from worker.store.rubrics import revisions
 
 
 class Arithmetic(NamedTuple):
@@ -49,6 +50,8 @@ class RunJudgment(NamedTuple):
     stored: StoredJudgment | None
     missing: str | None
     """Why `stored` is None."""
+    active_series: str | None = None
+    """The series that nights are drawn with now; None where the scorer is not active."""
 
     def is_meant_by(self, name: str) -> bool:
         """Whether a person means it: by the scorer's name, NAME@VERSION, or the series with or without the name."""
@@ -116,7 +119,10 @@ def run_judgments(project: Project, run_pk: int) -> list[RunJudgment]:
         kept_since = project.store.now(connection) - timedelta(days=project.settings.store.traces_days)
         jobs = judgments.of_run(connection, run_pk)
         rows = scores.scores_of(connection, run_pk)
-    return [_judgment(job, rows, kept_since, project.settings.store.traces_days) for job in jobs]
+        active = {row.key.name: row.key.series for row in revisions.active_scorers(connection)}
+    days = project.settings.store.traces_days
+    found = [_judgment(job, rows, kept_since, days) for job in jobs]
+    return [one._replace(active_series=active.get(one.scorer)) for one in found]
 
 
 def _judgment(job: Any, rows: Sequence[Any], kept_since: datetime, days: int) -> RunJudgment:  # noqa: ANN401 a row

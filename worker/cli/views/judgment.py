@@ -32,6 +32,8 @@ def told(one: RunJudgment, others: Sequence[RunJudgment], *, raw: bool) -> Itera
     served = total["model_served"] if total is not None else None
     yield inline(f"{one.scorer} {one.series} · {model}{f' (served {served})' if served else ''}{at}")
     yield one.missing if one.stored is None and one.missing else _prompt_line(one)
+    if one.active_series is not None and one.active_series != one.series:
+        yield f"another series is active now: {one.active_series}"
     weights = {} if one.stored is None else {each["id"]: each for each in one.stored.passing["criteria"]}
     for row in one.verdicts:
         if row["criterion"] is not None:
@@ -146,6 +148,7 @@ def as_document(one: RunJudgment, others: Sequence[RunJudgment]) -> dict[str, An
         "scorer": one.scorer,
         "version": one.version,
         "series": one.series,
+        "active_series": one.active_series,
         "purpose": one.purpose,
         "state": one.state,
         "at": one.at,
