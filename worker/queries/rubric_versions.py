@@ -23,6 +23,13 @@ class RubricVersion(NamedTuple):
     active_series: str | None
     """The series that nights are drawn with now; None where it is not active."""
 
+    @property
+    def model(self) -> str | None:
+        """The judge of that series; None without one."""
+        row = next((row for row in self.series if row.key.series == self.active_series), None)
+        model = None if row is None else row.key.spec.get("model")
+        return None if model is None else str(model)
+
 
 def versions(project: Project, name: str) -> list[RubricVersion]:
     """Every stored text of a rubric, oldest first; empty where the store knows none, or is not there.
@@ -50,6 +57,27 @@ def versions(project: Project, name: str) -> list[RubricVersion]:
         )
         for text in stored
     ]
+
+
+def active_versions(project: Project) -> dict[str, RubricVersion]:
+    """The version that scores, of every rubric that was ever promoted, by name; empty without a current database.
+
+    Raises:
+        StoreError: The database does not answer.
+    """
+    if schema.state(project.store) != "current":
+        return {}
+    with project.store.read() as connection:
+        active = texts.active(connection)
+        drawn_with = {row.key.name: row for row in revisions.active_scorers(connection)}
+    found = {}
+    for name, text in active.items():
+        row = drawn_with.get(name)
+        fits = row is not None and row.key.spec.get("rubric_hash") == text.hash
+        found[name] = RubricVersion(
+            text, (), [row] if row and fits else [], True, row.key.series if row and fits else None
+        )
+    return found
 
 
 def chosen(found: Sequence[RubricVersion], wanted: str | None) -> RubricVersion | None:
