@@ -11,6 +11,8 @@ from tests.support.changed_ruler import AFTER, CHANGED, SINCE, Changed, Ruler, c
 from tests.support.history import NOW, TOML, document, make, night
 from worker.core.report.model import Report
 from worker.core.report.series import announcement, learning_note
+from worker.demo.history import History
+from worker.demo.outcome import outcome
 from worker.queries.readiness import learning
 from worker.queries.report.gather import ReportRequest, gather
 from worker.queries.report.series import series_history
@@ -107,7 +109,12 @@ def test_the_told_changeis_announced_wherever_figures_are(switched: Changed, tmp
     assert "series_changes" not in shell("trends", "--json", "--scorer", "answer_present").json
 
     lines = shell("drift").out.splitlines()
-    assert f"    series {old} ended 2026-11-17; what came after is not compared with it" in lines
+    ended = (
+        f"    series {old} ended 2026-11-17; what came after is not compared with it, so it stays open until --accept"
+    )
+    assert [line.rpartition(" ")[0] for line in lines if "ended" in line] == [ended] * len(
+        shell("drift", "--json").json["findings"]
+    )
     assert lines[lines.index(said) + 1] == f"    {learns}"
     answer = shell("drift", "--json").json
     assert answer["series_changes"] == [told]
@@ -257,3 +264,13 @@ def test_a_night_that_both_have_scored_counts_once_and_each_run_says_which_is_wh
     assert (counts.series, counts.scored) == (new, 20 * (CHANGED + 2))
     (run,) = [one for one in (*report.reading.random, *report.reading.worst) if f"-{CHANGED + 1:02}-" in one.run_id][:1]
     assert {line.series: line.is_over for line in run.scores if line.is_rubric} == {old: True, new: False}
+    ends = {one.ended for one in report.changes if one.drift.stream.scorer_version == old}
+    assert ends == {both}, "the last night that it scored, whoever scored it again"
+
+
+def test_what_a_demo_says_of_the_mix_is_of_one_series(judged: Changed) -> None:
+    answer = outcome(judged.made.project, History(1, night(0)), [])
+    assert (answer["mix"]["same_mix_before"], answer["mix"]["moved"]) == (None, None), (
+        "the old judge's weeks are no before"
+    )
+    assert answer["mix"]["same_mix_after"] == pytest.approx(AFTER, abs=0.1)

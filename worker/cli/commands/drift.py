@@ -19,6 +19,7 @@ from worker.queries.report.series import SeriesHistory, recent_series
 from worker.records import Drift
 
 MUTE_NIGHTS = 7
+_LIVING = ("open", "acknowledged", "muted")
 
 
 def drift(
@@ -84,7 +85,8 @@ def _ended_line(series: SeriesHistory | None, finding: Drift) -> list[str]:
     if last is None:
         return []
     version = inline(finding.stream.scorer_version)
-    return [f"    series {version} ended {last}; what came after is not compared with it"]
+    told = f"    series {version} ended {last}; what came after is not compared with it"
+    return [f"{told}, so it stays open until --accept {finding.finding_id}"] if finding.state in _LIVING else [told]
 
 
 def none_found(opened: Project) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from worker.cli.output import counted, inline
-from worker.core.report.series import SeriesChange, announcement
+from worker.core.report.series import SeriesChange, announcement, newest_changes
 from worker.queries.trends import PartialWeek
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -109,7 +109,10 @@ def _new_series(changes: Sequence[SeriesChange], width: int) -> Iterator[str]:
     """Where another series of a scorer took over in the weeks shown, and why."""
     if changes:
         yield ""
-    for change in changes:
+    more, shown = newest_changes(changes)
+    if more:
+        yield f"{counted(more, 'other change')} of what is measured with before these: --format json"
+    for change in shown:
         yield from textwrap.wrap(inline("".join(announcement(change))), width, subsequent_indent="  ")
 
 

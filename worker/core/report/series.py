@@ -14,6 +14,8 @@ from worker.core.drift.thresholds import LEARN_NIGHTS
 from worker.core.report.formatting import OutsideName, counted
 from worker.records import ScorerKey
 
+MOST_TOLD = 6
+"""New series that are told at once; with a scorer whose code changes every day nobody would read more."""
 _MOST_PARTS = 3
 """Parts of a scorer that are named in one sentence."""
 _VALUE_CHARS = 40
@@ -278,6 +280,11 @@ def announcement(change: SeriesChange) -> tuple[str, ...]:
         " before",
         *(() if change.is_scored else ("; none of its runs has a score yet",)),
     )
+
+
+def newest_changes(changes: Sequence[SeriesChange]) -> tuple[int, Sequence[SeriesChange]]:
+    """How many changes are left out, and the newest few, which are told; machines get all."""
+    return max(0, len(changes) - MOST_TOLD), changes[-MOST_TOLD:]
 
 
 def learning_note(change: SeriesChange, today: date) -> str:

@@ -20,11 +20,10 @@ from worker.core.report.model import (
     StreamChart,
     Window,
 )
-from worker.core.report.series import announcement, learning_note
+from worker.core.report.series import announcement, learning_note, newest_changes
 from worker.records import Drift, Estimate
 
 _MOST = 3
-_MOST_SERIES = 6
 _FAR_DAYS = 300
 """Days further away than this are shown with their year."""
 
@@ -190,9 +189,10 @@ def announcements(report: Report) -> list[Sentence]:
     Of many only the newest few, after one that says how many were before. A new series that is not tested yet says from
     which night on it is.
     """
-    shown = report.series_changes[-_MOST_SERIES:]
-    more = len(report.series_changes) - len(shown)
-    said: list[Sentence] = [(f"{more:,} more new series before these.",)] if more else []
+    more, shown = newest_changes(report.series_changes)
+    said: list[Sentence] = (
+        [(f"{counted(more, 'other change')} of what is measured with before these.",)] if more else []
+    )
     for change in shown:
         note = learning_note(change, report.window.until) if report.window else ""
         said.append((*announcement(change), f"; {note}." if note else "."))

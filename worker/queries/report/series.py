@@ -26,6 +26,8 @@ class SeriesHistory(NamedTuple):
     spans: Mapping[tuple[str | None, str], Sequence[SeriesSpan]]
     """By task type (None: all together) and scorer, for scorers that have more than one series; oldest first. What lies
     before the nights that were asked for is there only as the last night of each series."""
+    lasts: Mapping[tuple[str | None, int], date]
+    """The last night that each of them scored, by task type (None: all together) and key."""
     until: date
     """The last of these nights."""
     changes: tuple[SeriesChange, ...]
@@ -38,10 +40,14 @@ class SeriesHistory(NamedTuple):
         return max((pk for pk, key in self.keys.items() if key.name == scorer), default=None)
 
     def ended(self, scorer: str, series: str, task_type: str | None = None) -> date | None:
-        """The last night of a series that another has taken over from; None for one that goes on, or is unknown."""
-        spans = self.spans.get((task_type, scorer), ())
-        own = [span for span in spans if self.keys[span.scorer_pk].series == series]
-        return own[-1].last if own and own[-1] != spans[-1] else None
+        """The last scored night of a series that another has taken over from; None for one that goes on, or is unknown.
+
+        Where the other has scored its nights again, in a backfill, that is still the last night that it scored itself.
+        """
+        own = [pk for pk, key in self.keys.items() if (key.name, key.series) == (scorer, series)]
+        if not own or self.current(scorer, task_type) in own:
+            return None
+        return max((self.lasts[task_type, pk] for pk in own if (task_type, pk) in self.lasts), default=None)
 
     @property
     def over(self) -> frozenset[int]:
@@ -65,6 +71,12 @@ def series_history(connection: Connection, since: date, until: date) -> SeriesHi
             firsts[night.scorer_pk] = min(night.night, firsts.get(night.scorer_pk, night.night))
         _add(nights, task_type, keys, night)
     spans = {where: series_spans(own.values()) for where, own in nights.items()}
+    lasts: dict[tuple[str | None, int], date] = {}
+    for (where, _), own in nights.items():
+        for one in own.values():
+            if one.scored:
+                place = where, one.scorer_pk
+                lasts[place] = max(one.night, lasts.get(place, one.night))
     changes = [
         change
         for (task_type, _), own in spans.items()
@@ -72,7 +84,9 @@ def series_history(connection: Connection, since: date, until: date) -> SeriesHi
         for change in series_changes(own, keys, firsts)
         if change.since >= since
     ]
-    return SeriesHistory(keys, spans, until, tuple(sorted(changes, key=lambda change: (change.since, change.scorer))))
+    return SeriesHistory(
+        keys, spans, lasts, until, tuple(sorted(changes, key=lambda change: (change.since, change.scorer)))
+    )
 
 
 _Nights = dict[tuple[str | None, str], dict[tuple[date, int], SeriesNight]]
