@@ -36,9 +36,14 @@ class DrawSettings:
             current = revisions.current(connection)
         self._project.known_revision = 0 if current is None else current.number
 
-    def reread(self) -> Project:
-        """The project to draw with, with files and settings as they are now; a wrong file changes nothing."""
-        self._project.scorers.reread()
+    def reread(self, *, with_rubrics: bool = True) -> Project:
+        """The project to draw with, with settings as they are now; a wrong file changes nothing.
+
+        Args:
+            with_rubrics: Whether rubric files are read again too; only a draw needs them.
+        """
+        if with_rubrics:
+            self._project.scorers.reread()
         if not self._is_from_here:
             return self._project
         try:
@@ -56,11 +61,6 @@ class DrawSettings:
             changed.nights.is_replaying = self._project.nights.is_replaying
             self._project = changed
             self._note()
-        return self._project
-
-    @property
-    def project(self) -> Project:
-        """The project as it was read last."""
         return self._project
 
 

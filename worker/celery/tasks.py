@@ -119,7 +119,7 @@ def reconcile_now() -> None:
     """Heal: late runs, lost wake-ups, finished nights. Idempotent; every 30 s from beat."""
     with _from_beat("reconcile") as project:
         if project is not None:
-            drawing = this_process.draw.project
+            drawing = this_process.draw.reread(with_rubrics=False)
             done = reconcile(drawing, drawing.settings.clock.now(), wake)
             _note_tick(project)
             this_process.notice("control", done.trouble, done.revision)

@@ -16,6 +16,7 @@ from worker.project.drafts import Drafts
 from worker.project.heuristics import HeuristicSet
 from worker.records import ScorerKey
 from worker.settings import Settings
+from worker.settings.sections_sampling import ScoringSection
 from worker.store.engine import Store
 from worker.store.queue import enrol
 from worker.store.queue.enrol import Registered
@@ -203,7 +204,12 @@ class ScorerSet:
         ]
 
     def tell_warnings(self) -> None:
-        """Say what is wrong with settings and files, for a command that needs none of them."""
+        """Say what is wrong with settings and files, for a command that needs none of them.
+
+        Nothing is read where a project has neither rubrics nor scorers of its own: those that are shipped are right.
+        """
+        if len(self.drafts.folders) == 1 and self._settings.scoring == ScoringSection():
+            return
         try:
             lines = self.candidate().lines
         except ConfigError as error:

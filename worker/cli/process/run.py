@@ -48,7 +48,7 @@ def worker(
     if not asked:
         raise SettingsError("--queues names none; use judge, heuristics or control")
     is_json = as_log_lines()
-    opened = ready(project(creates=True))
+    opened = ready(project(creates=True), draws="control" in asked)
     if opened.settings.broker.startswith("memory://"):
         raise SettingsError(
             "SPOTCHECK_BROKER_URL is memory://, which no other process can reach; use redis:// or a folder"
@@ -72,14 +72,21 @@ def worker(
         raise typer.Exit(1)
 
 
-def ready(opened: Project) -> Project:
+def ready(opened: Project, *, draws: bool = True) -> Project:
     """Tell of wrong prices, rubrics and brokers now, not in the night; and point Celery at the project.
+
+    Args:
+        opened: Whose process.
+        draws: Whether it draws nights; else it scores from the store, and its rubric files do not matter.
 
     Raises:
         SettingsError, RubricError: One is wrong.
     """
-    opened.prices.check()
-    opened.scorers.tell(opened.scorers.candidate().lines)
+    if draws:
+        opened.prices.check()
+        opened.scorers.tell(opened.scorers.candidate().lines)
+    else:
+        opened.prices.check(opened.scorers.configured())
     opened.store.close()
     Waking(opened)
     return opened

@@ -1,0 +1,74 @@
+"""`spotcheck.toml` and rubric files that change under a process that stays."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from worker.celery.configuration import DrawSettings, are_from_here
+from worker.pipeline.activate import activate
+from worker.pipeline.reconcile import reconcile
+from worker.project.project import Project
+from worker.settings import read_here
+from worker.store.rubrics import revisions
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str) -> Path:
+    """A project's folder with its settings, which the process is in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPOTCHECK_DATABASE_URL", database_url)
+    for name in ("SPOTCHECK_JUDGE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "SPOTCHECK_PROMPTS"):
+        monkeypatch.delenv(name, raising=False)
+    _write(tmp_path, 0.1)
+    return tmp_path
+
+
+def _write(folder: Path, rate: float) -> None:
+    (folder / "spotcheck.toml").write_text(f"[sampling]\nrate = {rate}\n", encoding="utf-8")
+
+
+def _policy(project: Project) -> float:
+    """The rate of the revision in force, after a draw's activation."""
+    project.secret  # noqa: B018 stored before the transaction below
+    with project.store.write() as connection:
+        return activate(project, connection, datetime(2026, 9, 7, tzinfo=UTC).date(), datetime.now(UTC)).sampling.rate
+
+
+def test_settings_that_change_under_a_process_hold_from_its_next_draw_and_a_wrong_file_changes_nothing(
+    folder: Path,
+) -> None:
+    opened = Project(read_here()[0]).open()
+    try:
+        draw = DrawSettings(opened, is_from_here=are_from_here(opened.settings))
+        assert _policy(draw.reread()) == 0.1
+        _write(folder, 0.2)
+        assert _policy(draw.reread()) == 0.2
+        (folder / "spotcheck.toml").write_text("[sampling\n", encoding="utf-8")
+        assert _policy(draw.reread()) == 0.2
+        _write(folder, 0.1)
+        assert _policy(draw.reread()) == 0.1
+        with opened.store.read() as connection:
+            now_active = revisions.current(connection)
+        assert now_active is not None
+        assert now_active.number == 3, "going back is a new revision"
+    finally:
+        opened.store.close()
+
+
+def test_of_two_children_in_one_folder_the_second_follows_the_first_without_a_complaint(folder: Path) -> None:
+    opened = Project(read_here()[0]).open()
+    try:
+        first, second = (DrawSettings(Project(opened.settings, opened.store), is_from_here=True) for _ in range(2))
+        assert _policy(first.reread()) == _policy(second.reread()) == 0.1
+        _write(folder, 0.2)
+        assert _policy(first.reread()) == 0.2
+        healed = reconcile(second.reread(with_rubrics=False), datetime.now(UTC), lambda lane, due: None)
+        assert healed.trouble is None
+        elsewhere = DrawSettings(Project(opened.settings, opened.store), is_from_here=False)  # settings of before
+        elsewhere.reread().known_revision = 1
+        stale = reconcile(elsewhere.reread(), datetime.now(UTC), lambda lane, due: None)
+        assert stale.trouble is not None
+        assert "sampling.rate" in stale.trouble
+    finally:
+        opened.store.close()
