@@ -55,6 +55,13 @@ def test_a_night_belongs_to_the_one_that_scored_most_of_it_and_a_tie_to_the_newe
     assert spans(night(0, 1), night(1, 1, 3), night(1, 2, 3)) == [(1, 0, 0), (2, 1, 1)]
 
 
+def test_a_backfill_takes_no_night_from_the_one_that_measured_it_in_its_time() -> None:
+    again = [night(offset, 2, 9)._replace(is_backfill=True) for offset in (0, 1)]
+    assert spans(*again, night(0, 1), night(1, 1), night(2, 1), night(3, 2)) == [(1, 0, 2), (2, 3, 3)]
+    assert spans(*again, night(3, 2)) == [(2, 0, 3)], "of a new scorer there is nothing else"
+    assert spans(*again, night(1, 1, 0), night(3, 2)) == [(2, 0, 3)]
+
+
 def test_what_has_no_score_is_told_only_where_it_is_the_newest() -> None:
     """A project that had no judge at first has no change of its judge; one whose new judge answers nothing has."""
     assert spans(night(0, 1, 0), night(1, 2)) == [(2, 1, 1)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.changed_ruler import AFTER, CHANGED, SINCE, Changed, Ruler, change, verdict
 from tests.support.history import NOW, TOML, document, make, night
@@ -18,8 +19,10 @@ from worker.queries.report.gather import ReportRequest, gather
 from worker.queries.report.series import series_history
 from worker.store.engine import Store
 from worker.store.queue import enrol
+from worker.store.tables import EnrolmentRow, core
 
 A, B = Ruler(), Ruler(model="gpt-b")
+enrolment = core(EnrolmentRow)
 
 
 @pytest.fixture
@@ -242,8 +245,11 @@ def test_the_list_of_rubrics_names_the_series_as_trends_do(judged: Changed) -> N
     assert not {one["series"] for one in unjudged} & {new}
 
 
-def test_a_night_that_both_have_scored_counts_once_and_each_run_says_which_is_which(judged: Changed) -> None:
-    """A bridge, or a night handed over: the newer series measures it, and nothing is counted twice."""
+@pytest.mark.parametrize("purpose", ["production", "backfill"])
+def test_a_night_that_both_have_scored_counts_once_and_each_run_says_which_is_which(
+    purpose: str, judged: Changed
+) -> None:
+    """A night handed over is measured by the newer series, one that it scored again long after is not."""
     project, both = judged.made.project, night(CHANGED + 1)
     old, new = series(gather(project, ReportRequest(), NOW))
     run_id = f"faq-{CHANGED + 1:02}-0"
@@ -252,16 +258,22 @@ def test_a_night_that_both_have_scored_counts_once_and_each_run_says_which_is_wh
     with project.store.write() as connection:
         enrol.enrol(connection, both, entries, NOW)
         enrol.enqueue(connection, both, entries, NOW)
+        connection.execute(
+            update(enrolment)
+            .where(enrolment.c.night == both, enrolment.c.scorer_pk == entries[0].pk)
+            .values(purpose=purpose)
+        )
     make(project.store, [], verdict(True), toml=B.lay_out(judged.shell.folder), model="gpt-b", is_watched=False)
     told = judged.shell("explain", run_id).out
     assert f"series {old}; " in told
     assert f"series {new}; " in told
     report = gather(project, ReportRequest(), NOW)
     (told_change,) = report.series_changes
-    assert (told_change.last, told_change.since) == (night(CHANGED + 2), both)
-    assert report.groups[0].good.n == 20 * (CHANGED + 2)
     (counts,) = report.primary_counts
-    assert (counts.series, counts.scored) == (new, 20 * (CHANGED + 2))
+    assert counts.series == new
+    nights = CHANGED + (1 if purpose == "backfill" else 2)
+    assert (told_change.last, told_change.since) == (night(nights), night(nights - 1))
+    assert report.groups[0].good.n == 20 * nights
     (run,) = [one for one in (*report.reading.random, *report.reading.worst) if f"-{CHANGED + 1:02}-" in one.run_id][:1]
     assert {line.series: line.is_over for line in run.scores if line.is_rubric} == {old: True, new: False}
     ends = {one.ended for one in report.changes if one.drift.stream.scorer_version == old}

@@ -49,6 +49,8 @@ class SeriesNight(NamedTuple):
     scorer_pk: int
     sampled: int
     scored: int
+    is_backfill: bool = False
+    """Whether it scored the night long after, and another series may have measured it in its time."""
 
 
 class SeriesSpan(NamedTuple):
@@ -96,9 +98,10 @@ class SeriesChange(NamedTuple):
 def series_spans(nights: Iterable[SeriesNight]) -> list[SeriesSpan]:
     """Which series measures which nights, oldest first.
 
-    A night belongs to the series that scored most of it; of two that scored as many to the newer one, and where nothing
-    is scored to the newer one that sampled it. Spans without a score are left out, since nobody could compare with
-    them, but for the last: it says that a new series has begun and has no score yet.
+    A night belongs to the series that scored it in its time, whatever a backfill adds; of several to that which scored
+    most of it; of two that scored as many to the newer one, and where nothing is scored to the newer one that sampled
+    it. Spans without a score are left out, since nobody could compare with them, but for the last: it says that a new
+    series has begun and has no score yet.
 
     Args:
         nights: What each series has of each night, in any order; of one scorer and one task type, or all together.
@@ -113,9 +116,13 @@ def series_spans(nights: Iterable[SeriesNight]) -> list[SeriesSpan]:
     for one in nights:
         if one.sampled or one.scored:
             by_night[one.night].append(one)
-    chosen = [max(by_night[night], key=lambda one: (one.scored, one.scorer_pk)) for night in sorted(by_night)]
+    chosen = [max(by_night[night], key=_claim) for night in sorted(by_night)]
     spans = _joined(SeriesSpan(one.scorer_pk, one.night, one.night, one.scored) for one in chosen)
     return _joined(span for place, span in enumerate(spans) if span.scored or place == len(spans) - 1)
+
+
+def _claim(one: SeriesNight) -> tuple[bool, int, int]:
+    return one.scored > 0 and not one.is_backfill, one.scored, one.scorer_pk
 
 
 def _joined(spans: Iterable[SeriesSpan]) -> list[SeriesSpan]:

@@ -65,7 +65,8 @@ def series_history(connection: Connection, since: date, until: date) -> SeriesHi
     firsts: dict[int, date] = {}
     for past in stored.series_past(connection, several, since):
         firsts[past.scorer_pk] = min(past.first, firsts.get(past.scorer_pk, past.first))
-        _add(nights, past.task_type, keys, SeriesNight(past.last, past.scorer_pk, past.scored, past.scored))
+        if past.last is not None:
+            _add(nights, past.task_type, keys, SeriesNight(past.last, past.scorer_pk, past.scored, past.scored))
     for task_type, night in stored.series_nights(connection, several, since, until):
         if night.scored:
             firsts[night.scorer_pk] = min(night.night, firsts.get(night.scorer_pk, night.night))
