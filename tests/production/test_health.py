@@ -192,6 +192,7 @@ def test_a_database_without_a_schema_is_ill_health(tmp_path: Path) -> None:
 def test_it_reads_the_same_database_as_every_other_command() -> None:
     assert Settings().database == "sqlite:///spotcheck.db"
     assert health.ALIVE_S == workers.ALIVE_S
+    assert health.SEPARATOR == workers.SEPARATOR
 
 
 WORDS = st.text(

@@ -88,9 +88,9 @@ class ConfigurationNotice:
         """
         self._said = {name: text for name, text in self._said.items() if name != what}
         if trouble:
-            self._said[what] = trouble
+            self._said[what] = trouble.replace(workers.SEPARATOR, ", ")
             log.debug("%s: %s", what, trouble)
-        told = " · ".join(dict.fromkeys(self._said.values())) or None
+        told = workers.SEPARATOR.join(f"{kind}: {text}" for kind, text in sorted(self._said.items())) or None
         if (told, revision) == self._written or (self._written is None and told is None and revision is None):
             return
         with project.store.write() as connection:

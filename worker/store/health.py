@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, unquote
 
 from worker.errors import SettingsError, StoreError
 
+SEPARATOR = " · "
 ALIVE_S = 45.0
-"""As in `store.queue.workers`."""
+"""Both as in `store.queue.workers`."""
 COUNTED = 1_000
 """Due jobs are counted up to one more than this."""
 CONNECT_S = 5

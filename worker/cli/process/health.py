@@ -81,8 +81,8 @@ def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> Lane
         return LaneVerdict(lane, _BAD, f"no live worker was seen for {health.ALIVE_S:.0f} s")
     workers = f"{len(serving)} worker{'' if len(serving) == 1 else 's'}"
     for one in serving:
-        if one.trouble:
-            return LaneVerdict(lane, _BAD, f"worker {one.name}: {one.trouble}")
+        if text := _trouble_of(one.trouble, lane):
+            return LaneVerdict(lane, _BAD, f"worker {one.name}: {text}")
     if lane == "control":
         beat = _beat(found, clock)
         return LaneVerdict(lane, _GOOD if beat.state == _GOOD else _FAIR, f"{workers}, {beat.why}")
@@ -101,6 +101,13 @@ def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> Lane
     if work.trouble:
         return LaneVerdict(lane, _FAIR, f"the judge's trouble, not ours: {work.trouble} ({workers}, {turn})")
     return LaneVerdict(lane, _GOOD, f"{workers}, {due}, {turn}")
+
+
+def _trouble_of(trouble: str | None, lane: str) -> str | None:
+    """The part of a worker's trouble that is of a lane; as `ConfigurationNotice` writes it."""
+    kinds = {"judge": ("judge", "batch"), "heuristics": ("heuristic",), "control": ("control",)}[lane]
+    parts = (part.partition(": ") for part in (trouble or "").split(health.SEPARATOR))
+    return next((text for kind, _, text in parts if kind in kinds), None)
 
 
 def _ago(now: datetime, at: datetime) -> str:

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from worker.store.tables import JobRow, WorkerRow, core
 
 worker, job = core(WorkerRow), core(JobRow)
+SEPARATOR = " · "
+"""Between the troubles of a worker, each of which begins with the kind of work and a colon."""
 ALIVE_S = 45.0
 """A worker counts as gone after so many seconds without a heartbeat; heartbeats come every 15 s."""
 
