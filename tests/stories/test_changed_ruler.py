@@ -156,6 +156,24 @@ def test_nothing_is_announced_where_nothing_changed(fresh: Store, tmp_path: Path
     assert "series_changes" not in same.shell("trends", "--json").json
 
 
+def test_a_judge_that_answers_nothing_has_no_score_and_borrows_none(fresh: Store, tmp_path: Path) -> None:
+    def refusing(scorer: str, run_id: str) -> float | str:
+        return 1.0 if scorer == "answer_present" else "refusal"
+
+    changed = change(fresh, tmp_path, A, B, refusing)
+    report = gather(changed.made.project, ReportRequest(), NOW)
+    old, new = series(report)
+    assert report.primary_series == new
+    assert report.groups[0].good.mean is None
+    assert {stream.newest for stream in report.streams if stream.is_rubric} == {None}
+    (told,) = report.series_changes
+    assert "".join(announcement(told)).endswith(f"not compared with {old} before; none of its runs has a score yet")
+    said = " ".join("".join(sentence) for sentence in report.sentences)
+    assert "Nothing is known of the quality in week 2026-W47: none of 100 sampled runs has a score" in said
+    assert changed.shell("report", "--html", tmp_path / "page.html").code == 0
+    assert changed.shell("trends", "--format", "png", "-o", tmp_path / "a.png", COLUMNS="80").code == 0
+
+
 def schema(*required: str) -> str:
     heuristics = TOML.replace('["answer_present"]', '["answer_present", "valid_json"]')
     return f"{heuristics}[scoring.schemas.faq]\ntype = 'object'\nrequired = {list(required)}\n"

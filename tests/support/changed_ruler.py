@@ -65,12 +65,12 @@ def verdict(is_changed: bool) -> Verdict:
     return of
 
 
-def change(store: Store, folder: Path, first: Ruler, second: Ruler) -> Changed:
-    """A history of 28 nights, the last ones scored by another ruler."""
+def change(store: Store, folder: Path, first: Ruler, second: Ruler, then: Verdict | None = None) -> Changed:
+    """A history of 28 nights, the last ones scored by another ruler; `then` says what it says."""
     toml = first.lay_out(folder)
     make(store, runs(27, CHANGED + 1), verdict(False), toml=toml, model=first.model, is_watched=False)
     toml = second.lay_out(folder)
-    made = make(store, runs(CHANGED, 0), verdict(True), toml=toml, model=second.model, is_watched=False)
+    made = make(store, runs(CHANGED, 0), then or verdict(True), toml=toml, model=second.model, is_watched=False)
     (folder / "spotcheck.toml").write_text(toml, encoding="utf-8")
     environ = {
         "SPOTCHECK_DATABASE_URL": store.engine.url.render_as_string(hide_password=False),

@@ -59,6 +59,14 @@ def versions(project: Project, name: str) -> list[RubricVersion]:
     ]
 
 
+def has_scored(project: Project, name: str) -> bool:
+    """Whether the store has a series of a rubric; false where there is no store. A release of 0.1 stored no texts."""
+    if schema.state(project.store) != "current":
+        return False
+    with project.store.read() as connection:
+        return any(row.key.name == name and row.key.kind == "judge" for row in enrol.registered(connection))
+
+
 def active_versions(project: Project) -> dict[str, RubricVersion]:
     """The version that scores, of every rubric that was ever promoted, by name; empty without a current database.
 

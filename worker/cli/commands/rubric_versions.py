@@ -11,6 +11,7 @@ from worker.cli.options import Json, near
 from worker.cli.output import note, say, show_json
 from worker.errors import SettingsError
 from worker.pipeline import promote as promoting
+from worker.project.project import Project
 from worker.queries import rubric_versions
 from worker.queries.rubric_versions import RubricVersion
 
@@ -33,7 +34,7 @@ def show(
     found = rubric_versions.versions(opened, bare)
     one = rubric_versions.chosen(found, wanted or None)
     if one is None:
-        raise SettingsError(_nothing(opened.scorers.drafts.names, bare, wanted, found))
+        raise SettingsError(_nothing(opened, bare, wanted, found))
     if as_json:
         show_json(rubric_versions.as_json(one))
         return
@@ -51,10 +52,13 @@ def show(
             say(content)
 
 
-def _nothing(drafts: set[str], name: str, wanted: str, found: list[RubricVersion]) -> str:
+def _nothing(opened: Project, name: str, wanted: str, found: list[RubricVersion]) -> str:
+    drafts = opened.scorers.drafts.names
     if found:
         known = ", ".join(one.text.version for one in found)
         return f"{name} has no stored version {wanted!r}; there are: {known}"
+    if rubric_versions.has_scored(opened, name):
+        return f"{name} has scored, but its text was not stored then; the next draw of a night stores its file's"
     if name in drafts:
         return f"{name} has scored nothing yet, so the store holds no text of it; its file: spotcheck rubric list"
     return f"there is no rubric {name!r}{near(name, drafts)}"
