@@ -2,7 +2,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tests.support.ledger import LEASE_S, NOW, Ledger, heuristic, judge
-from worker.cli.process.health import check
 from worker.store.engine import Store
 from worker.store.queue import workers
 
@@ -61,27 +60,3 @@ def test_processes_at_work_are_those_that_hold_jobs_of_the_lane_now(store: Store
 
     assert at_work(NOW) == 2
     assert at_work(NOW + timedelta(seconds=LEASE_S + 1)) == 0
-
-
-def test_what_is_in_a_workers_way_stands_beside_its_heartbeat_and_is_unhealthy_for_that_lane_alone(
-    store: Store, database_url: str
-) -> None:
-    with store.write() as connection:
-        now = store.now(connection)
-        workers.record_heartbeat(connection, "host:1", ["judge", "heuristic"], 1, now, release="9")
-        workers.note_configuration(
-            connection, "host:1", revision=3, trouble="control: other settings · judge: it lacks"
-        )
-        workers.note_configuration(connection, "nobody", revision=3, trouble="heuristic: none")
-    told = {
-        verdict.lane: verdict for verdict in check({"SPOTCHECK_DATABASE_URL": database_url}, ["judge", "heuristics"])
-    }
-    assert told["judge"].state == "unhealthy"
-    assert told["judge"].why == "worker host:1: it lacks"
-    assert told["heuristics"].state == "healthy"
-    with store.write() as connection:
-        (row,) = workers.live_workers(connection, now)
-        assert (row["revision"], row["release"]) == (3, "9")
-        workers.note_configuration(connection, "host:1", revision=None, trouble=None)
-        (row,) = workers.live_workers(connection, now)
-        assert (row["revision"], row["trouble"]) == (3, None)
