@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from worker.celery.configuration import DrawSettings, are_from_here
+from worker.celery.process import WorkerProcess
 from worker.pipeline.activate import activate
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
-from worker.settings import read_here
+from worker.settings import Settings, read_here
 from worker.store.rubrics import revisions
 
 
@@ -70,5 +71,38 @@ def test_of_two_children_in_one_folder_the_second_follows_the_first_without_a_co
         stale = reconcile(elsewhere.reread(), datetime.now(UTC), lambda lane, due: None)
         assert stale.trouble is not None
         assert "sampling.rate" in stale.trouble
+    finally:
+        opened.store.close()
+
+
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_a_child_that_is_forked_later_does_not_take_its_workers_settings_for_the_newest(
+    folder: Path, *, is_edited: bool
+) -> None:
+    """Celery replaces a child after 500 tasks; with each the worker's settings would have been activated again."""
+    worker = WorkerProcess()
+    worker.use(read_here()[0])
+    opened = worker.project
+    try:
+        if is_edited:  # under the worker, before somebody else activates other settings
+            _write(folder, 0.2)
+        rate = 0.2 if is_edited else 0.1
+        assert _policy(worker.draw.reread()) == rate
+        address = opened.settings.database
+        elsewhere = Project(
+            Settings.read({"SPOTCHECK_DATABASE_URL": address}, "[sampling]\nrate = 0.4\n"), opened.store
+        )
+        assert _policy(elsewhere) == 0.4
+
+        later = DrawSettings(Project(opened.settings, opened.store), is_from_here=True, known=worker.known)
+        assert _policy(later.reread()) == 0.4, "who read its settings before activates nothing"
+        healed = reconcile(later.reread(with_rubrics=False), datetime.now(UTC), lambda lane, due: None)
+        assert healed.trouble is not None
+        assert "sampling.rate" in healed.trouble
+
+        restarted = WorkerProcess()
+        restarted.use(read_here()[0])
+        assert _policy(restarted.draw.reread()) == rate, "settings that are read now may become active"
+        restarted.project.store.close()
     finally:
         opened.store.close()

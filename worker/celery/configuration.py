@@ -1,15 +1,59 @@
 """Which settings and rubric files a running process draws nights with, and what it says where they are not active."""
 
+import hashlib
 import logging
+import mmap
 from typing import Any
 
 from worker.errors import SettingsError
 from worker.project.project import Project
 from worker.settings import Settings, read_here
+from worker.store.engine import Store
 from worker.store.queue import workers
 from worker.store.rubrics import revisions
 
 log = logging.getLogger("spotcheck")
+
+
+class KnownRevision:
+    """The revision that was in force when a worker read its settings, for all processes of the worker.
+
+    Children of the pool are replaced now and then. One that noted for itself what is in force would take the worker's
+    old settings for the newest, and activate them again.
+    """
+
+    _DIGEST = 16
+
+    def __init__(self) -> None:
+        """Nothing is noted; forked children share what is noted later."""
+        self._shared = mmap.mmap(-1, self._DIGEST + 8)
+
+    def forget(self) -> None:
+        """Note anew: a worker starts."""
+        self._shared[:] = bytes(len(self._shared))
+
+    def of(self, settings: Settings, store: Store) -> int:
+        """The number of the revision that was in force when a process of this worker first had these settings.
+
+        Args:
+            settings: As they were read.
+            store: Where the revision in force is read the first time.
+
+        Returns:
+            0 where there was none.
+        """
+        digest = hashlib.sha256(repr(settings).encode()).digest()[: self._DIGEST]
+        if self._shared[: self._DIGEST] == digest:
+            return int.from_bytes(self._shared[self._DIGEST :], "big")
+        number = _number_in_force(store)
+        self._shared[:] = digest + number.to_bytes(8, "big")
+        return number
+
+
+def _number_in_force(store: Store) -> int:
+    with store.read() as connection:
+        current = revisions.current(connection)
+    return 0 if current is None else current.number
 
 
 class DrawSettings:
@@ -19,22 +63,23 @@ class DrawSettings:
     Serves one process, after its pool has forked.
     """
 
-    def __init__(self, project: Project, *, is_from_here: bool) -> None:
-        """Note what is active now: what another process activates later is not known to these settings.
+    def __init__(self, project: Project, *, is_from_here: bool, known: KnownRevision | None = None) -> None:
+        """Read the settings, and note what was active then: what another process activates later is not known to them.
 
         Args:
-            project: As the process was started.
+            project: As the worker was started.
             is_from_here: Whether its settings are those of this folder and environment, and can be read again.
+            known: What the processes of its worker have noted; None for a process alone.
         """
         self._project = self._started = project
         self._is_from_here = is_from_here
+        self._known = known or KnownRevision()
         self._complaint = ""
+        self._read_settings()  # those of now, which an older child may have noted: not those of the worker's start
         self._note()
 
     def _note(self) -> None:
-        with self._project.store.read() as connection:
-            current = revisions.current(connection)
-        self._project.known_revision = 0 if current is None else current.number
+        self._project.known_revision = self._known.of(self._project.settings, self._project.store)
 
     def reread(self, *, with_rubrics: bool = True) -> Project:
         """The project to draw with, with settings as they are now; a wrong file changes nothing.
@@ -44,24 +89,30 @@ class DrawSettings:
         """
         if with_rubrics:
             self._project.scorers.reread()
+        if self._read_settings():
+            self._note()
+        return self._project
+
+    def _read_settings(self) -> bool:
+        """Read the settings again; gives whether they are others than before."""
         if not self._is_from_here:
-            return self._project
+            return False
         try:
             settings = read_here()[0]
         except SettingsError as error:
             if str(error) != self._complaint:
                 log.error("%s; the settings of before go on", error)
             self._complaint = str(error)
-            return self._project
+            return False
         self._complaint = ""
-        if settings != self._project.settings:
+        is_changed = settings != self._project.settings
+        if is_changed:
             changed = Project(settings, self._started.store)
             changed.scorers.heuristics.leaves_out_broken = True
             changed.scorers.on_told = self._project.scorers.on_told
             changed.nights.is_replaying = self._project.nights.is_replaying
             self._project = changed
-            self._note()
-        return self._project
+        return is_changed
 
 
 class ConfigurationNotice:

@@ -36,6 +36,8 @@ def _before_fork(**_: object) -> None:
     logs.hush()
     this_process.import_scorers()
     project = Project(this_process.settings).open()  # an empty database gets its schema, a wrong one fails here
+    this_process.known.forget()
+    this_process.known.of(project.settings, project.store)
     project.store.close()  # sockets must not cross the fork
     if project.settings.is_judge_configured:
         preload()  # 1.5 s of CPU once, not once a child

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from worker.celery import broker
 from worker.celery.config import app, configure
-from worker.celery.configuration import ConfigurationNotice, DrawSettings, are_from_here
+from worker.celery.configuration import ConfigurationNotice, DrawSettings, KnownRevision, are_from_here
 from worker.errors import SpotcheckError
 from worker.jobs.processor import JobProcessor
 from worker.jobs.trouble import TroubleLog
@@ -51,6 +51,8 @@ class WorkerProcess:
         """HOST:PID of the worker; its children, forked later, keep the name."""
         self._is_from_here = False
         self._draw: DrawSettings | None = None
+        self.known = KnownRevision()
+        """What was in force when the settings were read; children that are forked later share it."""
         self._notice: ConfigurationNotice | None = None
         self._broken_scorers: Mapping[str, str] = {}
         """What `import_scorers` could not load, with the reason; children do not try again."""
@@ -88,6 +90,7 @@ class WorkerProcess:
         self.broker = BrokerContact()
         self._settings = self._project = self._troubles = self._pid = self._draw = self._notice = None
         self._processors, self._broken_scorers, self._logged = {}, {}, frozenset()
+        self.known.forget()
 
     def import_scorers(self) -> None:
         """Import a team's own scorers before the pool forks: once a worker, and all its children run the same code.
@@ -140,7 +143,7 @@ class WorkerProcess:
         """What this process draws nights with."""
         project = self.project
         if self._draw is None:
-            self._draw = DrawSettings(project, is_from_here=self._is_from_here)
+            self._draw = DrawSettings(project, is_from_here=self._is_from_here, known=self.known)
         return self._draw
 
     def notice(self, what: str, trouble: str | None, revision: int | None = None) -> None:
