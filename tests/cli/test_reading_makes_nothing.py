@@ -14,9 +14,9 @@ READERS = (
     *("trends", "drift", "alerts", "report", "runs", "show r-1", "explain r-1", "status", "sample --dry-run"),
     *("rubric preview task_completion --run r-1", "drift --acknowledge 1", "alerts --fail-on-drift", "status --json"),
 )
-WRITERS = ("ingest -", "sample", "score", "nightly", "db upgrade")
+WRITERS = ("ingest -", "sample", "score", "nightly", "db upgrade", "rubric promote task_completion --unproved new")
 PROCESSES = ("demo", "up", "worker", "beat")
-WITHOUT = ("init", "settings", "rubric list", "rubric lint", "db check", "health")
+WITHOUT = ("init", "settings", "rubric list", "rubric lint", "rubric show", "db check", "health")
 """They need no database, or say how it is."""
 
 
