@@ -152,7 +152,17 @@ def test_every_answer_of_the_release_is_given_again_after_the_upgrade(left: Left
             expected = left.expected["sqlite"]["answers"][name]
         said = left.shell(*words, **left.clock)
         assert said.code == 0, said
-        assert _without(said.json, left.expected["left_out_of_answers"].get(name, [])) == expected, name
+        answer = _without(said.json, left.expected["left_out_of_answers"].get(name, []))
+        assert _as_far_as(answer, expected) == expected, name
+
+
+def _as_far_as(answer: Any, expected: Any) -> Any:
+    """An answer without the fields that releases after the recorded one have added."""
+    if isinstance(answer, dict) and isinstance(expected, dict):
+        return {key: _as_far_as(value, expected[key]) for key, value in answer.items() if key in expected}
+    if isinstance(answer, list) and isinstance(expected, list) and len(answer) == len(expected):
+        return [_as_far_as(value, wanted) for value, wanted in zip(answer, expected, strict=True)]
+    return answer
 
 
 def test_a_command_that_only_reads_gives_no_series_its_settings(left: Left) -> None:
