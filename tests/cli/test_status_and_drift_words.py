@@ -39,6 +39,11 @@ def test_rows_of_one_scorer_are_told_apart_by_model_and_single_ones_keep_their_n
         "task_completion first-model",
         "task_completion second-model",
     ]
+    listed = re.findall(r"^series task_completion (\S+): (\S+)$", changed("status").out, re.MULTILINE)
+    assert sorted(model for model, _ in listed) == ["first-model", "second-model"]
+    (own,) = [series for model, series in listed if model == "first-model"]
+    rubrics = changed("rubric", "list", "--json", SPOTCHECK_JUDGE_MODEL="first-model").json["rubrics"]
+    assert own in {rubric["series"] for rubric in rubrics}, "one name for it everywhere"
 
 
 def test_where_the_model_is_the_same_the_version_tells_them_apart(changed: Shell) -> None:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from worker.cli.output import inline
 from worker.cli.table import Table
 from worker.cli.views import columns, status_engine
 from worker.cli.views.status_engine import Part
@@ -38,6 +39,7 @@ def count_parts(counted: CountWindow, room: int | None) -> Iterator[Part]:
         there = counted.span if counted.empty else None
         yield "no runs in this window" + (f"; there are runs from {there[0]} to {there[1]}" if there else "")
     yield from _tables(counted.rows, counted.keys, room)
+    yield from _series_lines(counted.rows, counted.keys)
     if undrawn := counted.pending_undrawn:
         yield f"pending: {undrawn:,} of nights that are not drawn yet"
 
@@ -60,6 +62,14 @@ def _tables(rows: Sequence[NightCounts], known: Mapping[tuple[str, str], ScorerK
         for term in told
     }
     return columns.tables("scorer", names, cells, room)
+
+
+def _series_lines(rows: Sequence[NightCounts], known: Mapping[tuple[str, str], ScorerKey]) -> Iterator[str]:
+    """For rows that a model tells apart, which series of trends each is."""
+    names = _told_apart(sorted({(row.scorer, row.scorer_version) for row in rows}), known)
+    for (scorer, series), name in names.items():
+        if name not in (scorer, f"{scorer} {series}"):
+            yield f"series {inline(name)}: {inline(series)}"
 
 
 def _told_apart(

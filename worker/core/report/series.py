@@ -40,6 +40,13 @@ _WORDS: Mapping[str, str] = {
     "applies_to": "applies to",
     "code": "code",
 }
+_UNSAID: Mapping[str, Any] = {
+    **dict.fromkeys(("redaction_version", "precheck_version", "reading_version", "reference_version"), "1"),
+    "repair": False,
+    "probabilities": False,
+    "samples": 1,
+}
+"""What a spec means where it does not name a part: a default is left out, so that no series ends by a new option."""
 
 
 class SeriesNight(NamedTuple):
@@ -247,7 +254,8 @@ def _part_pieces(part: ChangedPart, after: ScorerKey) -> list[str]:
         return ["rubric ", OutsideName(part.before), " → ", OutsideName(part.after)]
     said = [_WORDS.get(name, name.replace("_", " "))]
     said += [".", OutsideName(rest[:_VALUE_CHARS])] if rest else []
-    values = [_value(name, value) for value in (part.before, part.after)]
+    known = (_UNSAID.get(name) if value is None else value for value in (part.before, part.after))
+    values = [_value(name, value) for value in known]
     if values[0] is None or values[1] is None or values[0] == values[1]:
         return [*said, " changed"]
     return [*said, " ", OutsideName(values[0]), " → ", OutsideName(values[1])]
