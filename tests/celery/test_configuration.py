@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from worker.celery.configuration import DrawSettings, are_from_here
-from worker.celery.process import WorkerProcess
+from worker.celery.configuration import ConfigurationNotice, DrawSettings, are_from_here
+from worker.celery.process import WorkerProcess, this_process
+from worker.celery.tasks import drain_heuristics, drain_judge, reconcile_now, tick
 from worker.pipeline.activate import activate
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
 from worker.settings import Settings, read_here
+from worker.store import meta
+from worker.store.health import LAST_TICK
+from worker.store.queue import workers
 from worker.store.rubrics import revisions
 
 
@@ -106,3 +110,56 @@ def test_a_child_that_is_forked_later_does_not_take_its_workers_settings_for_the
         restarted.project.store.close()
     finally:
         opened.store.close()
+
+
+def test_what_one_child_says_another_one_neither_wipes_out_nor_keeps(folder: Path) -> None:
+    opened = Project(read_here()[0]).open()
+    try:
+        with opened.store.write() as connection:
+            workers.record_heartbeat(connection, "host:1", ["judge", "control"], 1, opened.store.now(connection))
+        first, second = ConfigurationNotice("host:1"), ConfigurationNotice("host:1")
+
+        def told() -> tuple[int | None, str | None]:
+            with opened.store.read() as connection:
+                (row,) = workers.live_workers(connection, opened.store.now(connection))
+                return row["revision"], row["trouble"]
+
+        first.write(opened, "judge", "it lacks · a model")
+        second.write(opened, "control", None, 3)
+        assert told() == (3, "judge: it lacks, a model")
+        second.write(opened, "control", "other settings", 4)
+        assert told() == (4, "control: other settings · judge: it lacks, a model")
+        second.write(opened, "judge", None)  # its turn: the first child may have been replaced
+        first.write(opened, "control", None, 4)
+        assert told() == (4, None)
+        ConfigurationNotice("nobody").write(opened, "judge", "it lacks a model")
+    finally:
+        opened.store.close()
+
+
+def test_when_the_schema_moves_on_nothing_is_decided_any_more_and_the_worker_says_so(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    this_process.use(read_here()[0])
+    opened = this_process.project
+    try:
+        with opened.store.write() as connection:
+            now = opened.store.now(connection)
+            workers.record_heartbeat(connection, this_process.worker_name, ["judge", "heuristic", "control"], 1, now)
+        tick()
+        with opened.store.write() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+            before = meta.get_meta(connection, LAST_TICK)
+        for task in (tick, reconcile_now, drain_heuristics, drain_judge, tick):
+            task()
+        with opened.store.read() as connection:
+            assert meta.get_meta(connection, LAST_TICK) == before
+            (row,) = workers.live_workers(connection, opened.store.now(connection))
+        kinds = [part.partition(": ")[0] for part in row["trouble"].split(workers.SEPARATOR)]
+        assert kinds == ["control", "heuristic", "judge"]
+        said = [record.getMessage() for record in caplog.records if "claims nothing more" in record.getMessage()]
+        assert len(said) == 1, "not once a turn"
+    finally:
+        opened.store.close()
+        this_process.close()
+        this_process.forget()

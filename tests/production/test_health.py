@@ -305,15 +305,17 @@ def test_asking_loads_next_to_nothing(tmp_path: Path, database_url: str) -> None
 def test_what_is_in_a_workers_way_stands_beside_its_heartbeat_and_is_unhealthy_for_that_lane_alone(ward: Ward) -> None:
     with ward.store.write() as connection:
         workers.record_heartbeat(connection, "host:1", ["judge", "heuristic"], 1, ward.now, release="9")
-        workers.note_configuration(connection, "host:1", revision=3, trouble="control: other · judge: it lacks a model")
-        workers.note_configuration(connection, "nobody", revision=3, trouble="heuristic: none")
+        workers.note_configuration(connection, "host:1", "control", "other", revision=3)
+        workers.note_configuration(connection, "host:1", "judge", "it lacks a model")
+        workers.note_configuration(connection, "nobody", "heuristic", "none", revision=3)
     assert ward.ask("judge").state == "unhealthy"
     assert ward.ask("judge").why == "worker host:1: it lacks a model"
     assert ward.ask("heuristics").state == "healthy"
     with ward.store.write() as connection:
         (row,) = workers.live_workers(connection, ward.now)
         assert (row["revision"], row["release"]) == (3, "9")
-        workers.note_configuration(connection, "host:1", revision=None, trouble=None)
+        workers.note_configuration(connection, "host:1", "judge", None)
+        workers.note_configuration(connection, "host:1", "control", None)
         (row,) = workers.live_workers(connection, ward.now)
         assert (row["revision"], row["trouble"]) == (3, None)
     assert ward.ask("judge").state == "healthy"

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import mmap
-from typing import Any
 
 from worker.errors import SettingsError
 from worker.project.project import Project
@@ -116,7 +115,11 @@ class DrawSettings:
 
 
 class ConfigurationNotice:
-    """What this process has written of itself beside its worker's heartbeat; written again when it changes."""
+    """What the processes of a worker write of it beside its heartbeat.
+
+    Each turn says how its kind of work stands, whichever child takes it; one child must neither wipe out what another
+    one said, nor keep what it said itself when it is replaced.
+    """
 
     def __init__(self, worker_name: str) -> None:
         """Nothing is written yet.
@@ -125,28 +128,23 @@ class ConfigurationNotice:
             worker_name: Of the row that the worker's parent process keeps alive.
         """
         self._worker_name = worker_name
-        self._said: dict[str, str] = {}
-        self._written: Any = None
 
     def write(self, project: Project, what: str, trouble: str | None, revision: int | None = None) -> None:
-        """Say that one kind of work is in trouble, or not any more.
+        """Say that one kind of work is in trouble, or not any more; nothing is written where it is said already.
 
         Args:
             project: Where the worker's row is.
-            what: The lane or task; each has its own trouble.
+            what: The lane; each has its own trouble.
             trouble: One line; None for none.
             revision: Number of the revision worked by; None where this kind of work has none.
         """
-        self._said = {name: text for name, text in self._said.items() if name != what}
         if trouble:
-            self._said[what] = trouble.replace(workers.SEPARATOR, ", ")
             log.debug("%s: %s", what, trouble)
-        told = workers.SEPARATOR.join(f"{kind}: {text}" for kind, text in sorted(self._said.items())) or None
-        if (told, revision) == self._written or (self._written is None and told is None and revision is None):
-            return
+        with project.store.read() as connection:
+            if workers.is_noted(connection, self._worker_name, what, trouble, revision):
+                return
         with project.store.write() as connection:
-            workers.note_configuration(connection, self._worker_name, revision=revision, trouble=told)
-        self._written = (told, revision)
+            workers.note_configuration(connection, self._worker_name, what, trouble, revision=revision)
 
 
 def are_from_here(settings: Settings) -> bool:

@@ -100,14 +100,15 @@ class WorkerProcess:
         """
         heuristics = Project(self.settings).scorers.heuristics
         heuristics.leaves_out_broken = True
-        heuristics.on_left_out = self._log_once
+        heuristics.on_left_out = self.log_once
         try:
             heuristics.built  # noqa: B018 read, which imports them
         except SpotcheckError as error:
             log.error("%s", error)
         self._broken_scorers = heuristics.broken
 
-    def _log_once(self, line: str) -> None:
+    def log_once(self, line: str) -> None:
+        """Log an error the first time that it is said, here or in the parent before the fork."""
         if line not in self._logged:
             log.error("%s", line)
         self._logged |= {line}
@@ -124,7 +125,7 @@ class WorkerProcess:
                 self._project = Project(self.settings).open()
                 heuristics = self._project.scorers.heuristics
                 heuristics.leaves_out_broken = True  # one broken scorer does not stop the others
-                heuristics.on_left_out = self._log_once
+                heuristics.on_left_out = self.log_once
                 heuristics.leave_out(self._broken_scorers)
                 self._troubles = TroubleLog(self._project)
                 self._draw, self._notice = None, ConfigurationNotice(self.worker_name)

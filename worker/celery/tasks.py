@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from worker.celery.config import TASKS, app
 from worker.celery.process import this_process
 from worker.celery.waking import wake
-from worker.errors import SpotcheckError
+from worker.errors import SchemaOutdated, SpotcheckError
 from worker.jobs.processor import BATCH_S
 from worker.jobs.trouble import TroubleChange
 from worker.logs import fields
@@ -25,7 +25,7 @@ from worker.pipeline.reconcile import reconcile, wake_due
 from worker.project.project import Project
 from worker.project.stored import unavailable_line
 from worker.records import Drift
-from worker.store import meta
+from worker.store import meta, schema
 from worker.store.health import LAST_TICK
 
 log = logging.getLogger("spotcheck")
@@ -63,6 +63,9 @@ def _take_a_turn(lane: str) -> None:
         change = this_process.troubles.after(lane, done)
         in_the_way = (unavailable_line(processor.unavailable.get(lane, ())), processor.missing_models.line())
         this_process.notice(lane, "; ".join(line for line in in_the_way if line) or None)
+    except SchemaOutdated as error:
+        _say_outdated(lane, error)
+        return
     except SpotcheckError as error:
         log.error("%s: %s", lane, error, extra=fields(lane=lane))  # the jobs stay queued
         return
@@ -82,6 +85,15 @@ def _take_a_turn(lane: str) -> None:
         wake(lane)  # there may be more; an idle wake-up ends the chain
 
 
+def _say_outdated(kind: str, error: SchemaOutdated) -> None:
+    """Once in the log, and beside the worker's heartbeat, as far as the other release's schema takes it."""
+    this_process.log_once(str(error))
+    try:
+        this_process.notice(kind, str(error))
+    except SpotcheckError as problem:
+        log.debug("%s: %s", kind, problem)
+
+
 def _log_trouble(lane: str, change: TroubleChange) -> None:
     """Once when it begins, once when it is over, whichever process works at the lane."""
     shown = fields(lane=lane, model=this_process.settings.judge.model, seconds=change.seconds)
@@ -99,13 +111,21 @@ def _note_tick(project: Project) -> None:
 
 @contextmanager
 def _from_beat(what: str) -> Iterator[Project | None]:
-    """The project for a task of beat; None where this process does it already. An error is one line in the log."""
+    """The project for a task of beat; None where this process does it already. An error is one line in the log.
+
+    After another release has migrated the schema nothing is decided here any more, and no tick counts as handled.
+    """
     with this_process.alone(what) as is_ours:
         project = None
         try:
             if is_ours:
-                _note_tick(this_process.project)
-                project = this_process.project
+                opened = this_process.project
+                with opened.store.read() as connection:
+                    schema.insist_on_current(connection)
+                _note_tick(opened)
+                project = opened
+        except SchemaOutdated as error:
+            _say_outdated("control", error)
         except SpotcheckError as error:
             log.error("%s: %s", what, error)
         try:

@@ -26,17 +26,59 @@ def record_heartbeat(
     connection.execute(delete(worker).where(worker.c.seen_at < now - timedelta(days=1)))
 
 
-def note_configuration(connection: Connection, name: str, *, revision: int | None, trouble: str | None) -> None:
-    """Write beside a worker's heartbeat what it works by; does nothing when there is no such worker.
+def noted(connection: Connection, name: str, *, is_to_change: bool = False) -> tuple[int | None, dict[str, str]] | None:
+    """What is written beside a worker's heartbeat: the revision it works by, and its troubles by kind of work.
+
+    Args:
+        connection: Any transaction.
+        name: The worker.
+        is_to_change: Whether others who are about to change it wait for this transaction.
+
+    Returns:
+        None when there is no such worker.
+    """
+    statement = select(worker.c.revision, worker.c.trouble).where(worker.c.name == name)
+    row = connection.execute(statement.with_for_update() if is_to_change else statement).first()
+    if row is None:
+        return None
+    parts = (part.partition(": ") for part in (row.trouble or "").split(SEPARATOR) if part)
+    return row.revision, {kind: text for kind, _, text in parts}
+
+
+def note_configuration(
+    connection: Connection, name: str, kind: str, trouble: str | None, *, revision: int | None = None
+) -> None:
+    """Write beside a worker's heartbeat how one kind of its work stands; does nothing when there is no such worker.
 
     Args:
         connection: A write transaction.
         name: The worker.
-        revision: Number of the revision; None leaves the one that is written.
+        kind: The lane; what is written of others stays, which may be another child's.
         trouble: Why its configuration is not the active one, or what it cannot score; None when all is well.
+        revision: Number of the revision; None leaves the one that is written.
     """
-    values = {"trouble": trouble} | ({} if revision is None else {"revision": revision})
+    before = noted(connection, name, is_to_change=True)
+    if before is None:
+        return
+    troubles = {other: text for other, text in before[1].items() if other != kind}
+    if trouble:
+        troubles[kind] = _one_part(trouble)
+    told = SEPARATOR.join(f"{other}: {text}" for other, text in sorted(troubles.items())) or None
+    values = {"trouble": told} | ({} if revision is None else {"revision": revision})
     connection.execute(update(worker).where(worker.c.name == name).values(**values))
+
+
+def is_noted(connection: Connection, name: str, kind: str, trouble: str | None, revision: int | None) -> bool:
+    """Whether `note_configuration` would change nothing."""
+    before = noted(connection, name)
+    if before is None:
+        return True
+    same = before[1].get(kind) == (_one_part(trouble) if trouble else None)
+    return same and revision in (None, before[0])
+
+
+def _one_part(trouble: str) -> str:
+    return trouble.replace(SEPARATOR, ", ")
 
 
 def remove(connection: Connection, name: str) -> None:
