@@ -402,3 +402,15 @@ def test_texts_are_stored_with_what_they_include(installation: Installation, pro
     assert now_active.policy["rate"] == 1.0
     shutil.rmtree(prompts / "_shared")
     assert wait(project_of(installation, prompts)).still_open == 0
+
+
+def test_a_version_to_go_back_to_is_named_in_full(installation: Installation, prompts: Path) -> None:
+    project = project_of(installation, prompts)
+    ingest(project, runs_of(MONDAY))
+    draw_nights(project, [MONDAY])
+    with project.store.read() as connection:
+        (stored,) = texts.texts_named(connection, NAME)
+    assert find_text(project, NAME, stored.hash[:6]) == stored
+    for wanted in ("", stored.hash[:1], stored.hash[:5], "1", "1.0"):
+        with pytest.raises(SettingsError, match="has no version"):
+            find_text(project, NAME, wanted)

@@ -12,6 +12,9 @@ from worker.store.queue.enrol import Registered
 from worker.store.rubrics import revisions, texts
 from worker.store.rubrics.texts import RubricText
 
+SHORTEST_HASH = 6
+"""Digits of a text's hash that name it."""
+
 
 class Promoted(NamedTuple):
     """What a promotion did."""
@@ -32,7 +35,8 @@ def find_text(project: Project, name: str, version: str | None) -> RubricText:
     Args:
         project: Whose store and files.
         name: Of the rubric.
-        version: A version that the store or the file has, or the beginning of a stored hash; None for the file.
+        version: A version that the store or the file has, or the beginning of one stored hash, at least 6 digits; None
+            for the file.
 
     Raises:
         SettingsError: There is none, or the file changed without its version.
@@ -42,7 +46,9 @@ def find_text(project: Project, name: str, version: str | None) -> RubricText:
         stored = texts.texts_named(connection, name)
     draft = project.scorers.drafts.rubrics.get(name)
     if version is not None:
-        found = [text for text in stored if text.version == version or text.hash.startswith(version)]
+        found = [text for text in stored if text.version == version]
+        if not found and len(version) >= SHORTEST_HASH:
+            found = [text for text in stored if text.hash.startswith(version)]
         if found:
             return found[-1]
     if draft is not None and version in (None, draft.version):
@@ -61,7 +67,7 @@ def find_text(project: Project, name: str, version: str | None) -> RubricText:
     if not known:
         names = ", ".join(sorted(project.scorers.drafts.names)) or "none"
         raise SettingsError(f"there is no rubric {name!r}; there are: {names}")
-    missing = f"version {version}" if version else "file"
+    missing = "file" if version is None else f"version {version!r}"
     raise SettingsError(f"{name} has no {missing}; there are: {', '.join(known)} (--version)")
 
 
