@@ -112,6 +112,13 @@ class EngineStatus(NamedTuple):
     """Rubrics that have a cap of their own."""
     destinations: list[DestinationStatus]
     """Where alerts go."""
+    backfill: AccountBalance = NOTHING
+    """What backfills have spent today; included in `spent`."""
+
+    @property
+    def nightly(self) -> AccountBalance:
+        """What nights have spent today."""
+        return AccountBalance(*(max(0.0, all_ - own) for all_, own in zip(self.spent, self.backfill, strict=True)))
 
     @property
     def lost(self) -> int:
@@ -175,6 +182,7 @@ class StatusReader:
                 budget for budget in by_rubric if budget.usd_per_day is not None or budget.usd_per_month is not None
             ],
             destinations=destination_statuses(self._project.settings, connection),
+            backfill=accounts.day_balance(connection, day, accounts.BACKFILL),
         )
 
     def _know(self, connection: Connection, pks: set[int]) -> None:

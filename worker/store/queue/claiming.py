@@ -10,11 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, or_, 
 from worker.store.budget import accounts, cuts
 from worker.store.budget.accounts import SpendingLimits
 from worker.store.budget.reserve import ReservationPlan
-from worker.store.queue.job import _LOST, Job, job_table
+from worker.store.queue.job import _LOST, WAITS_FOR_MONEY, Job, job_table
 
 _REAP_AT_ONCE = 1_000
-WAITS_FOR_MONEY = "the money for backfills is spent for today"
-"""The reason of a backfill's job that waits for the next day."""
 
 
 class ClaimResult(NamedTuple):
