@@ -64,6 +64,8 @@ SAMPLES: Mapping[str, Sequence[str]] = {
     "sample.rate": ("0", "1", "2"),
     "nightly.on": ("2026-10-25", "2031-01-04", "soon"),
     "backfill.scorer": ("task_completion", "answer_present", "nosuch"),
+    "score.run": ("r-1", "twice", "nosuch"),
+    "score.scorer": ("answer_present", "nosuch"),
     "backfill.rate": ("0", "0.01", "2"),
     "trends.by": ("task_type", "agent", "agent_version", "agents"),
     "trends.scorer": ("task_completion", "answer_present", "nosuch"),

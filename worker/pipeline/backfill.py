@@ -177,6 +177,20 @@ def backfill(
     return total
 
 
+def chosen_scorers(
+    project: Project, active: Sequence[Registered], names: Sequence[str]
+) -> list[tuple[Registered, Scorer]]:
+    """The scorers of these names, as in `plan`; all active ones without any.
+
+    Raises:
+        SettingsError: A name is unknown, or a scorer cannot be made here.
+    """
+    with project.store.read() as connection:
+        rows = _chosen(active, enrol.registered(connection), names) if names else list(active)
+    made = _made(project, rows)
+    return [(row, made[row.pk]) for row in rows]
+
+
 def _limits(connection: Connection, policy: SamplingSection, night: date, rate: float) -> Limits:
     """By stratum, the key below which a draw at this rate would have drawn; never above what was drawn.
 

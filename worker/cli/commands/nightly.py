@@ -14,7 +14,9 @@ from worker.cli.output import counted, note, say, show_json
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
 from worker.cli.stopping import StopRequest
+from worker.cli.views import verdicts
 from worker.cli.views.left_alone import tell_left_alone
+from worker.cli.views.run import Source, find_run
 from worker.cli.views.unseen import warn_unseen
 from worker.core.calendar import nights_between
 from worker.errors import EXIT_DRIFT, EXIT_JUDGE, SettingsError
@@ -25,6 +27,7 @@ from worker.pipeline.draw import draw_night
 from worker.pipeline.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_scores
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile, wake_due
+from worker.pipeline.score_run import score_run
 from worker.project.project import Project
 from worker.queries.runs import undrawn_nights
 from worker.queries.status import BlockedJobs, batch_of, is_batch
@@ -39,13 +42,35 @@ Lane = Annotated[
 Wait = Annotated[bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")]
 
 
-def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
+def score(
+    wait: Wait = False,
+    lane: Lane = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="RUN_ID", help="Score this run here and now, and show the verdict.")
+    ] = None,
+    source: Source = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option("--scorer", metavar="S", help="With --run: NAME, NAME@VERSION or a series id; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Queue what is due and wake the workers; --wait shows a progress bar to the end.
 
     With --lane, what is queued for a judge goes that way from now on; what is under way in a batch stays there.
 
-    Examples: spotcheck score · spotcheck score --wait · spotcheck score --lane now --wait
+    With --run one run is scored here by the active scorers, and its verdicts are shown. It need not be drawn: then they
+    are in no estimate. It spends the money of backfills; what is scored already is shown, not asked again.
+
+    Examples: spotcheck score · spotcheck score --wait · spotcheck score --run r-88121
     """
+    if run is not None:
+        _score_run(run, source, scorer or [], lane, as_json=as_json)
+        return
+    if source is not None or scorer:
+        raise SettingsError(
+            "--source and --scorer belong to --run; drawn nights are scored again by spotcheck backfill"
+        )
     opened = project(creates=True)
     _check(opened)
     opened.lanes.wanted = lane
@@ -64,6 +89,29 @@ def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
     answer = {"settled": settled, "open": waited.still_open, "findings": [finding_json(finding) for finding in found]}
     _answer(answer, f"{counted(settled, 'job')} settled, {waited.still_open:,} still open", as_json=as_json)
     exit_waited(opened, waited)
+
+
+def _score_run(run_id: str, source: str | None, names: Sequence[str], lane: str | None, *, as_json: bool) -> None:
+    if lane == "batch":
+        raise SettingsError("--run is scored at once; --lane batch takes up to a day")
+    opened = project()
+    pk, run = find_run(opened, run_id, source)
+    warn_without_judge(opened)
+    stopping = StopRequest()
+    with (
+        stopping.listening(),
+        JobProcessor(opened, share=redis_quota.shared(opened.settings)) as processor,
+        progress(f"score {run_id}"),
+    ):
+        answer = score_run(opened, processor, pk, run, now(), names=names, stop=stopping, on_trouble=_TroubleNotice())
+    if as_json:
+        show_json(verdicts.as_json(run, opened.nights.of(run.ended_at), answer))
+    else:
+        for line in verdicts.lines(run, answer):
+            say(line)
+    if answer.trouble is not None:
+        note(f"spotcheck: not scored: {answer.trouble}; the same command goes on from there")
+        raise typer.Exit(130 if stopping() else EXIT_JUDGE)
 
 
 def nightly(

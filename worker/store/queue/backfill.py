@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, or_, select, true, update
 
 from worker.records import Stratum
+from worker.records.job import ASKED
 from worker.store.budget.accounts import BACKFILL, FORGOTTEN
 from worker.store.insert import insert_ignore
 from worker.store.queue.enrol import (
@@ -85,7 +86,7 @@ def missing(
             or_(job_table.c.pk.is_(None), _comes_back(with_failed=with_failed)),
         )
     )
-    is_open = (job_table.c.night == night, job_table.c.scorer_pk == scorer.pk)
+    is_open = (job_table.c.night == night, job_table.c.scorer_pk == scorer.pk, job_table.c.purpose == "production")
     still = select(func.count()).where(*is_open, job_table.c.state.in_(("queued", "leased")))
     return Missing(connection.execute(statement).scalar_one(), connection.execute(still).scalar_one())
 
@@ -232,3 +233,26 @@ def send_to_lane(connection: Connection, night: date, pks: Sequence[int], lane: 
         job_table.c.attempt == 0,
     )
     return connection.execute(update(job_table).where(*untried).values(lane=lane)).rowcount
+
+
+def ask_for(connection: Connection, run_pk: int, scorers: Sequence[Registered], now: datetime) -> None:
+    """Queue one run for scorers in the lane of what a person asks for, under a purpose that no estimate reads.
+
+    A job of before is queued again, unless it is open.
+
+    Args:
+        connection: A write transaction.
+        run_pk: Key of the run; it need not be drawn.
+        scorers: Who is to score it.
+        now: The store's time.
+    """
+    night, key = connection.execute(select(run.c.night, run.c.sample_key).where(run.c.pk == run_pk)).one()
+    fixed = {"run_pk": run_pk, "purpose": ASKED, "replicate": 0, "night": night, "lane": ASKED, "account": BACKFILL}
+    fresh = {"state": "queued", "attempt": 0, "reason": None, "not_before": None, "resolved_at": None, **FORGOTTEN}
+    for scorer in scorers:
+        row = {**fixed, **fresh, "scorer_pk": scorer.pk, "u": key, "created_at": now}
+        connection.execute(insert_ignore(connection, job_table), [row])
+        own = (job_table.c.run_pk == run_pk, job_table.c.scorer_pk == scorer.pk, job_table.c.purpose == ASKED)
+        waits = (job_table.c.state == "queued") & (job_table.c.reason == WAITS_FOR_MONEY)
+        again = or_(job_table.c.state.not_in(("queued", "leased")), waits)
+        connection.execute(update(job_table).where(*own, again).values(**fresh))
