@@ -146,8 +146,9 @@ def _line(
     *,
     is_over: bool,
 ) -> None:
-    """One series; weeks of low coverage are hatched, those with backfilled nights squares. It is grey where another
-    took over from it; a gap breaks it.
+    """One series, grey where another took over from it; a gap breaks it.
+
+    Weeks of low coverage are hatched, those with nights by backfill are squares.
     """
     ink, band = (_MUTED, _OVER) if is_over else (_INK, _BAND)
     by_week = {row["week"]: row for row in known}
