@@ -1,5 +1,8 @@
 """`spotcheck backfill` and `score --run`: what they show, ask and refuse; and what `nightly` says of the rest."""
 
+import os
+import pty
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import pytest
 
 from tests.support import stores
 from tests.support.documents import lines
+from tests.support.processes import ROOT, SPOTCHECK
 from tests.support.project import MONDAY, document
 from tests.support.rubrics import changed
 from tests.support.shell import Shell
@@ -153,3 +157,30 @@ def test_one_run_is_scored_and_its_verdict_shown(team: Shell) -> None:
     assert team("score", "--run", "case-07-0", "--scorer", "answer_present", "--json").json["scores"] == [heuristic]
     assert "there is no run 'nosuch'" in team.refused("score", "--run", "nosuch")
     assert "belong to --run" in team.refused("score", "--scorer", "task_completion")
+
+
+def test_a_terminal_is_asked_and_no_is_the_default(team: Shell) -> None:
+    def answered(text: bytes) -> tuple[int, str]:
+        screen, terminal = pty.openpty()
+        with subprocess.Popen(
+            [*SPOTCHECK, "backfill"],
+            cwd=team.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **team.environ},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+        ) as process:
+            os.write(screen, text)
+            _, err = process.communicate(timeout=60)
+        os.close(terminal)
+        os.close(screen)
+        return process.returncode, err.decode()
+
+    for refusal in (b"\n", b"n\n"):
+        code, err = answered(refusal)
+        assert (code, "score these? [y/N]" in err, "nothing is queued" in err) == (0, True, True), err
+    assert team("backfill", "--dry-run", "--json").json["runs"] == 2 * RUNS
+    code, err = answered(b"y\n")
+    assert (code, "nothing is queued" in err) == (0, False), err
+    assert team("backfill", "--dry-run", "--json").json["runs"] == 0
+    assert team("score", "--wait", "--json").json["open"] == 0

@@ -155,6 +155,13 @@ EXPECTED: Sequence[Rule] = (
     _refused("sample, nightly", _one_of("since", "2031-01-04")),
     _refused("nightly", lambda given, project: "on" in given and ("since" in given or "until" in given)),
     _refused("backfill", _one_of("scorer", "nosuch")),
+    _refused("score", lambda given, project: "run" not in given and given.keys() & {"source", "scorer"}),
+    _refused("score", lambda given, project: "run" in given and given.get("lane") == "batch"),
+    _refused("score", lambda given, project: "run" in given and given.get("scorer") == "nosuch"),
+    _refused(
+        "score",
+        lambda given, project: "run" in given and not _is_found({**given, "run_id": given["run"]}, project),
+    ),
     _refused("trends", _one_of("by", "agents")),
     _refused("trends", _one_of("form", "svg")),
     _refused("trends", lambda given, project: "output" in given and _form(given) not in ("csv", "png")),
