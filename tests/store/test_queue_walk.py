@@ -334,9 +334,9 @@ def check_caps(connection: Connection, *, has_own_cap: bool) -> None:
         for which, cap_usd in caps.items():
             account = money.day_balance(connection, day, which)
             assert account.spent_usd + account.reserved_usd <= cap_usd + 1e-9, which
-        for days, cap_of in (((day, day), "usd_per_day"), (money.month_of(day), "usd_per_month")):
+        for (first, last), cap_of in (((day, day), "usd_per_day"), (money.month_of(day), "usd_per_month")):
             which_of = money.NIGHTLY if cap_of == "usd_per_day" else None
-            for name, balance in money.balances_by_rubric(connection, *days, which_of).items():
+            for name, balance in money.balances_by_rubric(connection, first, last, which_of).items():
                 usd = getattr(OWN[name], cap_of) if name in OWN else None
                 assert usd is None or balance.spent_usd + balance.reserved_usd <= usd + 1e-9, (name, cap_of)
 

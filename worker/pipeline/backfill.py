@@ -102,10 +102,9 @@ def plan(
             return BackfillPlan([], nights, undrawn, rate, with_failed)
         if not names and any(row.is_judgeless for row in wanted):
             raise SettingsError("no judge is active: set SPOTCHECK_JUDGE_MODEL, and OPENAI_API_KEY or OPENAI_BASE_URL")
-        chosen = {row.pk: (row, nights) for row in wanted}
+        chosen: dict[int, tuple[Registered, Sequence[date]]] = {row.pk: (row, nights) for row in wanted}
         if not names:
-            shed = {pk: days for pk, days in ledger.shed_by_budget(connection, nights).items() if pk not in chosen}
-            chosen |= {row.pk: (row, shed[row.pk]) for row in enrol.registered(connection, sorted(shed))}
+            chosen |= {row.pk: (row, days) for row, days in _shed(connection, active, nights) if row.pk not in chosen}
         found = []
         for row, days in chosen.values():
             left = {
@@ -116,6 +115,8 @@ def plan(
             if busy:
                 runs, queued = (sum(each) for each in zip(*left.values(), strict=True))
                 found.append(Part(row, busy, runs, queued, None))
+    if not names:
+        found = _makeable(project, found)
     made = _made(project, [part.scorer for part in found])
     parts = [part._replace(usd=_usd(project, part.scorer, made[part.scorer.pk], part.runs)) for part in found]
     return BackfillPlan(parts, nights, undrawn, rate, with_failed)
@@ -225,6 +226,23 @@ def _chosen(active: Sequence[Registered], stored: Sequence[Registered], names: S
     return list(found.values())
 
 
+def _shed(
+    connection: Connection, active: Sequence[Registered], nights: Sequence[date]
+) -> list[tuple[Registered, Sequence[date]]]:
+    """Scorers of which a budget skipped jobs on these nights; of names that are still active, else nobody does them."""
+    names = {row.key.name for row in active}
+    shed = ledger.shed_by_budget(connection, nights)
+    return [(row, shed[row.pk]) for row in enrol.registered(connection, sorted(shed)) if row.key.name in names]
+
+
+def _makeable(project: Project, parts: Sequence[Part]) -> list[Part]:
+    """Those whose scorer can be made here; of the others one line is told, and their jobs stay skipped."""
+    _, unavailable = project.stored.make([part.scorer for part in parts])
+    lost = {one.scorer.pk for one in unavailable}
+    project.scorers.tell(f"{one.scorer.key.name} {one.scorer.key.series} is left out: {one.why}" for one in unavailable)
+    return [part for part in parts if part.scorer.pk not in lost]
+
+
 def _row(wanted: str, active: Sequence[Registered], stored: Sequence[Registered]) -> Registered:
     name, _, version = wanted.partition("@")
     active_names = {row.key.name: None for row in active}
@@ -283,7 +301,7 @@ def _usd(project: Project, row: Registered, scorer: Scorer, runs: int) -> float 
     return runs * each * (tiers["batch"] if project.lanes.is_batched(scorer, is_backfill=True) else 1.0)
 
 
-def left_alone(project: Project, nights: Sequence[date]) -> list[tuple[Registered, Sequence[date], str]]:
+def left_alone(project: Project, nights: Sequence[date]) -> Sequence[tuple[Registered, Sequence[date], str]]:
     """What a draw of these nights does not touch and a backfill would score.
 
     Those are active rubrics that do not score a drawn night, and scorers of which a budget skipped jobs.
@@ -291,13 +309,11 @@ def left_alone(project: Project, nights: Sequence[date]) -> list[tuple[Registere
     Returns:
         Scorer, nights (oldest first), and `new` or `budget`; empty where every night has all its scores.
     """
-    rubrics = [row for row in project.scorers.active() if row.key.kind == "judge" and not row.is_judgeless]
+    active = project.scorers.active()
+    rubrics = [row for row in active if row.key.kind == "judge" and not row.is_judgeless]
     with project.store.read() as connection:
         drawn = sorted(draws.drawn_subset(connection, nights))
         without = ledger.never_enrolled(connection, drawn, rubrics)
-        shed = ledger.shed_by_budget(connection, drawn)
-        by_pk = {row.pk: row for row in enrol.registered(connection, sorted({*without, *shed}))}
-    found: list[tuple[Registered, Sequence[date], str]] = []
-    found += [(by_pk[pk], days, "new") for pk, days in without.items() if pk in by_pk]
-    found += [(by_pk[pk], days, "budget") for pk, days in shed.items() if pk in by_pk]
-    return found
+        shed = _shed(connection, active, drawn)
+    new = [(row, without[row.pk], "new") for row in rubrics if row.pk in without]
+    return new + [(row, days, "budget") for row, days in shed]

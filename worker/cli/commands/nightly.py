@@ -162,8 +162,8 @@ def nightly(
         _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
         tell_left_alone(opened, looked_at)
         return
-    # all nights: what earlier ones left open would hold their summaries back
-    waited = wait_here(opened, wake)
+    # all nights: what earlier ones left open would hold their summaries back; a backfill holds back none
+    waited = wait_here(opened, wake, "nightly")
     with progress("summarise and compare"):
         found = seen + finish(opened, now())
     _send_alerts(opened)
@@ -177,7 +177,7 @@ def nightly(
         if not found and nights and not waited.still_open:
             say(none_found(opened))
     tell_left_alone(opened, looked_at)
-    exit_waited(opened, waited)
+    exit_waited(opened, waited, "nightly")
     if found and fail_on_drift:
         raise typer.Exit(EXIT_DRIFT)
 
