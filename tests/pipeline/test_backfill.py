@@ -29,10 +29,12 @@ from worker.demo.judge.server import MODEL
 from worker.errors import SettingsError
 from worker.pipeline.backfill import BackfillPlan, backfill, carry_out, left_alone, plan
 from worker.pipeline.nightly import finish
+from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
+from worker.queries.findings import list_findings
 from worker.store.budget import accounts
 from worker.store.queue.job import WAITS_FOR_MONEY
-from worker.store.results import cells
+from worker.store.results import cells, outbox
 from worker.store.tables import CutRow, EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow, core
 
 cut, enrolment, job, night_table, run, score, scorer = (
@@ -391,3 +393,43 @@ def test_a_night_is_compared_again_once_its_backfill_has_ended(installation: Ins
     assert second > first
     finish(project, now())
     assert compared() == second
+
+
+def test_jobs_of_a_backfill_go_the_way_that_the_settings_or_a_person_say(
+    installation: Installation, tmp_path: Path
+) -> None:
+    def lanes(project: Project) -> Counter[str]:
+        queued = (job.c.state == "queued", job.c.account == "backfill")
+        return Counter(lane for (lane,) in rows(project, select(job.c.lane).where(*queued)))
+
+    project = drawn_before(installation, tmp_path)
+    batched = installation.project(
+        PLAIN.replace("concurrency = 8", 'concurrency = 8\nbackfill_lane = "batch"'),
+        SPOTCHECK_PROMPTS=str(tmp_path / "mine"),
+    )
+    carry_out(batched, plan(batched, MONDAY, MONDAY), now())
+    assert lanes(batched) == {"batch": RUNS}
+    reconcile(project, now(), lambda lane, due: None)
+    assert lanes(batched) == {"batch": RUNS}
+    batched.lanes.wanted = "now"
+    carry_out(batched, plan(batched, MONDAY, MONDAY), now())
+    assert lanes(batched) == {"judge": RUNS}
+
+
+def test_findings_of_a_backfill_are_stored_and_sent_nowhere(installation: Installation) -> None:
+    toml = '[sampling]\nrate = 1.0\n[scoring]\nheuristics = ["no_repeats"]\nrubrics = []\n[alerts]\nsend = "all"\n'
+    sink = {"SPOTCHECK_WEBHOOK_URL": "http://127.0.0.1:9/hook"}
+    old = installation.project(toml, **sink)
+    newest = old.nights.last_over(now())
+    nights = [newest - timedelta(days=offset) for offset in range(40, -1, -1)]
+    for night in nights:
+        lost = {"output": ""} if night >= newest - timedelta(days=1) else {}
+        ingest(old, [document(f"case-{night}-{number}", night, **lost) for number in range(20)])
+    nightly(old, nights[:-1])
+    new = installation.project(toml.replace('["no_repeats"]', '["no_repeats", "answer_present"]'), **sink)
+    nightly(new, nights[-1:])
+    run_it(new, plan(new, None, None, ["answer_present"]))
+    found = [(one.stream.scorer, one.found_night) for one in list_findings(new)]
+    assert ("answer_present", newest - timedelta(days=1)) in found
+    with new.store.read() as connection:
+        assert outbox.waiting(connection) == {}

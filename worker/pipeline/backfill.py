@@ -92,12 +92,13 @@ def plan(
         SettingsError: A scorer is unknown, or cannot be made here; or the rate is above what a night was drawn with.
     """
     active = project.scorers.active()
+    stored_only = [row for row in active if row.pk >= 0]
     policy = active_policy(project).sampling
     with project.store.read() as connection:
         nights = draws.drawn_nights(connection, since, until)
         undrawn = draws.undrawn_nights(connection, since, until)
         limits = {night: _limits(connection, policy, night, rate) for night in nights} if rate is not None else {}
-        wanted = _chosen(active, enrol.registered(connection), names)
+        wanted = _chosen(stored_only if nights else active, enrol.registered(connection), names)
         if not nights:
             return BackfillPlan([], nights, undrawn, rate, with_failed)
         if not names and any(row.is_judgeless for row in wanted):
