@@ -30,6 +30,7 @@ from tests.support.ledger import (
 from worker.store.budget import accounts as money
 from worker.store.budget.accounts import RubricCap, SpendingLimits
 from worker.store.engine import Store
+from worker.store.queue import backfill as backfilling
 from worker.store.queue import backlog, enrol, failed_attempts, handover, leases
 from worker.store.queue.enrol import Registered
 from worker.store.queue.failed_attempts import FailedAttemptCost
@@ -42,7 +43,7 @@ from worker.store.tables import CutRow, DrawRow, ScorerRow, core
 draw, cut, scorer = core(DrawRow), core(CutRow), core(ScorerRow)
 NIGHTS = (NIGHT - timedelta(1), NIGHT)
 FINAL = {"scored", "unscored", "failed", "shed"}
-CAP_USD, MOST_USD = 2.0, 0.05
+CAP_USD, MOST_USD, BACKFILL_CAP_USD = 2.0, 0.05, 0.7
 OWN = {"task_completion": RubricCap(usd_per_day=1.6), "tone": RubricCap(usd_per_day=0.6, usd_per_month=1.0)}
 
 
@@ -63,6 +64,8 @@ class Walk:
         self.lost_usd = 0.0
         """Presumed spent, and not corrected since."""
         self.came_late = 0
+        self.backfilled = 0
+        self.has_own_cap = seed % 2 == 1
         self.scorers = self.ledger.register(
             heuristic(),
             heuristic("errors", statuses=("errored",)),
@@ -86,14 +89,21 @@ class Walk:
 
     def money(self) -> SpendingLimits:
         most = {scorer.pk: MOST_USD for scorer in self.scorers}
-        return SpendingLimits((self.now - timedelta(hours=2)).date(), CAP_USD, most, rubrics=OWN)
+        return SpendingLimits(
+            (self.now - timedelta(hours=2)).date(),
+            CAP_USD,
+            most,
+            rubrics=OWN,
+            backfill_cap_usd=BACKFILL_CAP_USD if self.has_own_cap else None,
+            resumes_at=self.now + timedelta(hours=3),
+        )
 
     def step(self) -> None:
         worker = self.random.choice(list(self.held))
         actions: list[tuple[Any, int]] = [
             (self.claim, 30), (self.settle, 25), (self.retry, 8), (self.give_back, 6), (self.renew, 4),
             (self.crash, 5), (self.haunt, 12), (self.wait, 12), (self.come_late, 3), (self.reconcile, 5),
-            (self.raise_rate, 1), (self.change_judge, 1), (self.pay_in_vain, 6),
+            (self.raise_rate, 1), (self.change_judge, 1), (self.pay_in_vain, 6), (self.backfill, 3),
         ]  # fmt: skip
         ((action,),) = [self.random.choices([act for act, _ in actions], [weight for _, weight in actions])]
         action(worker)
@@ -215,6 +225,28 @@ class Walk:
         with self.store.write() as connection:
             draw_strata(connection, night, self.rate, 2, self.now)
 
+    def backfill(self, _: str) -> None:
+        """A person has a night scored again: by any version, a part of it or all, with what failed or without."""
+        night, chosen = self.random.choice(NIGHTS), self.random.sample(self.everyone(), 2)
+        rate = self.random.choice([None, self.random.uniform(0, 1)])
+        with_failed = self.random.random() < 0.3
+        with self.store.write() as connection:
+            draws.lock_night(connection, night)
+            standing = draws.current_draws(connection, night)
+            limits = None if rate is None else {each: min(rate, row["threshold"]) for each, row in standing.items()}
+
+            def left() -> int:
+                return sum(
+                    backfilling.missing(connection, night, one, limits, with_failed=with_failed).unscored
+                    for one in chosen
+                )
+
+            planned = left()
+            taken = backfilling.enrol_again(connection, night, chosen, self.now, limits, with_failed=with_failed)
+            assert planned <= sum(taken), "what is told is queued; what lies beyond a rate is skipped at once"
+            assert left() == 0, "repeating it queues nothing"
+        self.backfilled += planned
+
     def change_judge(self, _: str) -> None:
         version = self.random.choice("123")
         if self.random.random() < 0.5:
@@ -248,7 +280,7 @@ class Walk:
 def check(connection: Connection, walk: Walk) -> None:
     check_jobs(connection, walk.scorers)
     check_books(connection, walk)
-    check_caps(connection)
+    check_caps(connection, has_own_cap=walk.has_own_cap)
     check_cuts(connection)
 
 
@@ -273,18 +305,18 @@ def check_jobs(connection: Connection, scorers: list[Registered]) -> None:
 
 def check_books(connection: Connection, walk: Walk) -> None:
     held = {
-        (day, pk): usd
-        for day, pk, usd in connection.execute(
-            select(job.c.reserved_day, job.c.scorer_pk, func.sum(job.c.reserved_usd))
+        (day, which, pk): usd
+        for day, which, pk, usd in connection.execute(
+            select(job.c.reserved_day, job.c.account, job.c.scorer_pk, func.sum(job.c.reserved_usd))
             .where(job.c.reserved_day.is_not(None), IS_HELD)
-            .group_by(job.c.reserved_day, job.c.scorer_pk)
+            .group_by(job.c.reserved_day, job.c.account, job.c.scorer_pk)
         )
     }
     booked: defaultdict[tuple[date, str], float] = defaultdict(float)
     presumed = 0.0
     accounts = connection.execute(select(spend, scorer.c.name).outerjoin(scorer, scorer.c.pk == spend.c.scorer_pk))
     for account in accounts:
-        there = held.get((account.day, account.scorer_pk), 0.0)
+        there = held.get((account.day, account.account, account.scorer_pk), 0.0)
         assert account.reserved_usd == pytest.approx(there, abs=1e-9), "every dollar held is some job's"
         assert account.spent_usd >= account.presumed_usd - 1e-9
         assert account.presumed_usd >= -1e-9
@@ -295,12 +327,16 @@ def check_books(connection: Connection, walk: Walk) -> None:
         assert booked[key] == pytest.approx(walk.booked[key], abs=1e-9), "every call is booked once, at its cost"
 
 
-def check_caps(connection: Connection) -> None:
+def check_caps(connection: Connection, *, has_own_cap: bool) -> None:
+    """Nights keep to their caps whatever backfills spend, and those to theirs; a month's caps are for both together."""
+    caps = {money.NIGHTLY: CAP_USD, money.BACKFILL: BACKFILL_CAP_USD if has_own_cap else CAP_USD}
     for day in connection.execute(select(spend.c.day).distinct()).scalars():
-        account = money.day_balance(connection, day)
-        assert account.spent_usd + account.reserved_usd <= CAP_USD + 1e-9
-        for days, cap_of in (((day, day), "usd_per_day"), (money.month_of(day), "usd_per_month")):
-            for name, balance in money.balances_by_rubric(connection, *days).items():
+        for which, cap_usd in caps.items():
+            account = money.day_balance(connection, day, which)
+            assert account.spent_usd + account.reserved_usd <= cap_usd + 1e-9, which
+        for (first, last), cap_of in (((day, day), "usd_per_day"), (money.month_of(day), "usd_per_month")):
+            which_of = money.NIGHTLY if cap_of == "usd_per_day" else None
+            for name, balance in money.balances_by_rubric(connection, first, last, which_of).items():
                 usd = getattr(OWN[name], cap_of) if name in OWN else None
                 assert usd is None or balance.spent_usd + balance.reserved_usd <= usd + 1e-9, (name, cap_of)
 
@@ -333,6 +369,7 @@ def test_whatever_workers_do_every_job_ends_once_and_the_books_balance_at_every_
         with store.read() as connection:
             check(connection, walk)
     assert walk.came_late > 0, "late results were among them"
+    assert walk.backfilled > 0, "and nights that were scored again"
     walk.drain()
     with store.read() as connection:
         for count in counts.night_counts(connection, NIGHTS[0], NIGHTS[1], walk.scorers, NIGHTS[0]):

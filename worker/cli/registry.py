@@ -27,6 +27,7 @@ COMMANDS = {
     "sample": CommandEntry("worker.cli.commands.sample", "Draw nights; --dry-run shows n and the cost first."),
     "score": CommandEntry("worker.cli.commands.nightly", "Queue what is due and wake the workers."),
     "nightly": CommandEntry("worker.cli.commands.nightly", "Draw, score, summarise, compare: the night's work."),
+    "backfill": CommandEntry("worker.cli.commands.backfill", "Score drawn nights again; the price first."),
     "trends": CommandEntry("worker.cli.commands.trends", "Weekly means with interval, n and coverage."),
     "drift": CommandEntry("worker.cli.commands.drift", "Changes beyond chance, and what you decide of them."),
     "alerts": CommandEntry("worker.cli.commands.alerts", "What needs a person, and what you decide about it."),

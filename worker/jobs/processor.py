@@ -20,7 +20,7 @@ A judge client belongs to one event loop, and neither survives a fork: make a pr
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 
@@ -41,6 +41,9 @@ from worker.judge.missing_models import MissingModels
 from worker.judge.retrying import PacedJudge
 from worker.project.project import Project
 from worker.project.stored import Unavailable
+from worker.records.job import ASKED, SCORER_KINDS
+from worker.scorers.protocol import Scorer
+from worker.store.queue.enrol import Registered
 
 BATCH_S = 60.0
 """Length of a turn at a lane: its fixed costs are small beside it, and a process that is told to stop ends soon."""
@@ -95,6 +98,31 @@ class JobProcessor:
             return self._drain_batches(queue, budget_s, stop, on_progress)
         if lane == "heuristic":
             return drain_heuristics(queue, budget_s=budget_s, stop=stop, on_progress=on_progress)
+        return self._drain_judge(queue, budget_s, stop, on_progress)
+
+    def score_run(
+        self, run_pk: int, entries: Sequence[tuple[Registered, Scorer]], *, budget_s: float = BATCH_S, stop: Stop
+    ) -> DrainResult:
+        """Work off what is due of one run: what a person asked for, and what its night has queued.
+
+        Args:
+            run_pk: Key of the run.
+            entries: Scorers whose jobs are done.
+            budget_s: Seconds after which no more is claimed.
+            stop: Asked often.
+        """
+        total = DrainResult()
+        for kind in SCORER_KINDS:
+            own = [entry for entry in entries if entry[0].key.kind == kind]
+            for lane in (kind, ASKED) if own else ():
+                queue = JobQueue(self.project, lane, entries=own, run_pk=run_pk)
+                if kind == "heuristic":
+                    total += drain_heuristics(queue, budget_s=budget_s, stop=stop)
+                else:
+                    total += self._drain_judge(queue, budget_s, stop, ignore_progress)
+        return total
+
+    def _drain_judge(self, queue: JobQueue, budget_s: float, stop: Stop, on_progress: OnProgress) -> DrainResult:
         self.project.prices.check(queue.scorers.all)
         judge = self._judging()
         turn = drain_judge(

@@ -135,21 +135,34 @@ class JobQueue:
     Each call is one transaction. No connection is held between calls, none while a judge is asked.
     """
 
-    def __init__(self, project: Project, lane: str, owner: str | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        lane: str,
+        owner: str | None = None,
+        *,
+        entries: Iterable[tuple[Registered, Scorer]] | None = None,
+        run_pk: int | None = None,
+    ) -> None:
         """Open a lane.
 
         Args:
             project: Whose jobs.
             lane: `heuristic`, `judge` or `batch`; in the last a judge's jobs wait to be asked together.
             owner: Who holds what is claimed here; this process when not given.
+            entries: Whose jobs are claimed; None for those of every scorer with open jobs that can be made here.
+            run_pk: Only jobs of this run; None for all.
         """
         self.project = project
+        self._run_pk = run_pk
         self.lane = lane
         self.lease_s = project.settings.scoring.lease_s
         """Seconds a claimed job is ours; the loop renews at a third of it."""
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        made, self.unavailable = open_scorers(project, "judge" if lane == "batch" else lane)
-        self.scorers = LaneScorers(made)
+        self.unavailable: list[Unavailable] = []
+        if entries is None:
+            entries, self.unavailable = open_scorers(project, "judge" if lane == "batch" else lane)
+        self.scorers = LaneScorers(entries)
 
     def claim(
         self, limit: int, scorer_pks: Sequence[int] | None = None, *, lease_s: float | None = None
@@ -168,6 +181,7 @@ class JobQueue:
                 lease_s=self.lease_s if lease_s is None else lease_s,
                 max_attempts=self.project.settings.scoring.max_attempts,
                 money=self._limits(now),
+                run_pk=self._run_pk,
             )
         return ClaimedBatch(self.load(claimed.jobs), claimed.shed, claimed.must_wait)
 

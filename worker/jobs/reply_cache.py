@@ -29,7 +29,7 @@ from worker.store.queue.job import Job
 log = logging.getLogger("spotcheck")
 _NOT_ASKED = frozenset({"prompt_hash", "digest_version", "is_repeated", "service_tier"})
 """Fields of a question that are not sent, or decide only how it is bought."""
-_REUSING = ("production", "backfill", "bridge")
+_REUSING = ("production", "backfill", "bridge", "asked")
 """Purposes for which an answer of before is as good as a new one; anchors are asked to see the judge change."""
 _ROUTING = frozenset({"prompt_cache_key"})
 """Parameters that decide which machine answers, not what."""

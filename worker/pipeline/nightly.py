@@ -37,6 +37,8 @@ class Waited(NamedTuple):
     """What this process did itself."""
     still_open: int
     """Jobs that are not resolved; more than 0 when it was stopped or the judge refused."""
+    postponed: int = 0
+    """Those of them that belong to a backfill and wait for the next day's money."""
 
 
 def due_nights(project: Project, now: datetime) -> list[date]:
@@ -66,12 +68,25 @@ def draw_nights(
         on_night(night, draw_night(project, night, now))
 
 
-def open_jobs(project: Project, nights: tuple[date, date] | None = None, *, in_force_only: bool = False) -> int:
-    """Jobs that are not resolved, of all nights or of some; of all scorers, or of those that can be done here."""
+def open_jobs(
+    project: Project,
+    nights: tuple[date, date] | None = None,
+    *,
+    in_force_only: bool = False,
+    account: str | None = None,
+) -> int:
+    """Jobs that are not resolved, of all nights or of some; of all scorers, or of those that can be done here.
+
+    Args:
+        project: Whose.
+        nights: First and last night, included; None for all.
+        in_force_only: Whether jobs that cannot be done here do not count.
+        account: Only jobs of `nightly` or of `backfill`; None for both.
+    """
     pks = [row.pk for kind in SCORER_KINDS for row, _ in open_scorers(project, kind)[0]] if in_force_only else None
     with project.store.read() as connection:
         now = project.store.now(connection)
-        lanes = [backlog.lane_backlog(connection, now, lane, nights, pks) for lane in LANES]
+        lanes = [backlog.lane_backlog(connection, now, lane, nights, pks, account) for lane in LANES]
     return sum(lane.due + lane.later + lane.leased for lane in lanes)
 
 
@@ -81,6 +96,7 @@ def wait_for_scores(
     wake: Wake,
     *,
     nights: tuple[date, date] | None = None,
+    account: str | None = None,
     stop: Stop,
     on_wait: OnWait = lambda _done, _total: None,
     on_trouble: Callable[[str], None] = lambda _: None,
@@ -93,12 +109,14 @@ def wait_for_scores(
         processor: Where to work when nobody else does.
         wake: Wakes the workers.
         nights: Only these (bounds included); None for all.
+        account: Only jobs of `nightly` or of `backfill`; None for both. Jobs of a backfill that wait for the next day's
+            money are not waited for.
         stop: Asked often; once true, what is in hand is finished or given back.
         on_wait: Told the progress.
         on_trouble: Told when the judge answers nobody, before it is tried again.
         on_held: Told what nobody may take yet, while there is nothing else to do.
     """
-    total = left = open_jobs(project, nights, in_force_only=True)
+    total = left = open_jobs(project, nights, in_force_only=True, account=account)
     drained = DrainResult()
     woken_at = 0.0
     moved_at, rest_s = time.monotonic(), _LOOK_S
@@ -114,21 +132,28 @@ def wait_for_scores(
             drained += done
             silent_s = processor.judge_silent_s()
             if done.refused or (silent_s is not None and silent_s >= PATIENCE_S):
-                left = open_jobs(project, nights, in_force_only=True)
+                left = open_jobs(project, nights, in_force_only=True, account=account)
                 break
             if done.outage:
                 on_trouble(done.outage)
             elif not done.settled and silent_s is None:
                 on_held(_held(project))
         _rest(rest_s, stop)
-        still = open_jobs(project, nights, in_force_only=True)
+        still = open_jobs(project, nights, in_force_only=True, account=account)
         total = max(total, still)
         rest_s = min(_LOOK_MOST_S, 1.25 * rest_s)
         if still != left:
             moved_at, rest_s = time.monotonic(), _LOOK_S
         left = still
+        if left and left <= _postponed(project):
+            break
     on_wait(total - left, total)
-    return Waited(drained, left)
+    return Waited(drained, left, min(left, _postponed(project)))
+
+
+def _postponed(project: Project) -> int:
+    with project.store.read() as connection:
+        return backlog.waiting_for_money(connection, project.store.now(connection))
 
 
 def _rest(seconds: float, stop: Stop) -> None:

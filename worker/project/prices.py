@@ -50,11 +50,12 @@ class PriceBook:
             total += bound.calls * call_usd * factor
         return total
 
-    def check(self, scorers: "Iterable[Scorer] | None" = None) -> None:
+    def check(self, scorers: "Iterable[Scorer] | None" = None, *, is_backfill: bool = False) -> None:
         """Refuse a budget that cannot be kept.
 
         Args:
             scorers: Those that are going to ask; None for those that the next draw would enrol.
+            is_backfill: Whether the budget of backfills counts too.
 
         Raises:
             SettingsError: A budget is set, the price of a judge that it is for is unknown, and that is not allowed.
@@ -63,7 +64,8 @@ class PriceBook:
         if not judge.has_budget or judge.unknown_price == "allow":
             return
         asking = self._scorers.all if scorers is None else scorers
-        capped = (scorer for scorer in asking if judge.is_capped(scorer.key.name))
+        has_own = is_backfill and judge.backfill_usd_per_day is not None
+        capped = (scorer for scorer in asking if has_own or judge.is_capped(scorer.key.name))
         for bound in (bound for scorer in capped for bound in scorer.max_tokens):
             if self._longest_call_usd(bound) is None:
                 raise SettingsError(

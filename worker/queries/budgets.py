@@ -18,10 +18,11 @@ class BudgetStatus(NamedTuple):
     rubric: str | None
     """None for all judging together."""
     today: AccountBalance
+    """What nights cost; backfills have a budget of their own."""
     usd_per_day: float | None
     """Its cap; None without one."""
     month: AccountBalance
-    """The calendar month until now."""
+    """The calendar month until now, backfills included."""
     usd_per_month: float | None
 
 
@@ -35,12 +36,13 @@ def budgets(project: Project, connection: Connection) -> list[BudgetStatus]:
     month = accounts.month_of(day)
     of_all = BudgetStatus(
         None,
-        accounts.day_balance(connection, day),
+        accounts.day_balance(connection, day, accounts.NIGHTLY),
         policy.budget_usd_per_day,
         accounts.month_balance(connection, day),
         policy.budget_usd_per_month,
     )
-    today, lately = accounts.balances_by_rubric(connection, day, day), accounts.balances_by_rubric(connection, *month)
+    today = accounts.balances_by_rubric(connection, day, day, accounts.NIGHTLY)
+    lately = accounts.balances_by_rubric(connection, *month)
     return [of_all] + [
         BudgetStatus(name, today.get(name, _NOTHING), caps.usd_per_day, lately.get(name, _NOTHING), caps.usd_per_month)
         for name in sorted({*lately, *policy.budgets})

@@ -9,7 +9,7 @@ from worker.project.project import Project
 from worker.queries.empty import EmptyFilter, nights_option
 from worker.records import ScorerKey
 from worker.store.queue import enrol
-from worker.store.results import counts
+from worker.store.results import counts, trends
 from worker.store.results.counts import (
     NightCounts as NightCounts,  # for those who show counts and may not see the store
 )
@@ -31,6 +31,8 @@ class CountWindow(NamedTuple):
     """Every scorer ever registered by name and series, the oldest first."""
     drawn: Collection[date]
     """The nights of the window that are drawn."""
+    backfilled: Collection[tuple[str, str, date]] = ()
+    """Scorer name, series and night where a backfill enrolled it; the night's draw had not."""
     span: tuple[date, date] | None = None
     """The first and the last night with runs, of all; None where there are none."""
 
@@ -79,4 +81,6 @@ def read_counts(project: Project, first: date | None, last: date | None, now: da
         first = first or last - timedelta(days=min(_NIGHTS - 1, last.toordinal() - 1))
         rows = counts.night_counts(connection, first, last, active, start)
         keys = {(entry.key.name, entry.key.series): entry.key for entry in [*active, *enrol.registered(connection)]}
-        return CountWindow(first, last, rows, keys, set(draws.drawn_nights(connection, first, last)), span)
+        backfilled = set(trends.backfilled_nights(connection, first, last))
+        drawn = set(draws.drawn_nights(connection, first, last))
+        return CountWindow(first, last, rows, keys, drawn, backfilled, span)

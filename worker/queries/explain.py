@@ -85,7 +85,9 @@ def _drawing(project: Project, facts: Any, current: Any, drawn: Any, *, is_drawn
 def _scoring(job: Any, rows: Sequence[Any], beside: Sequence[Any]) -> Decision:  # noqa: ANN401 rows
     said = []
     score = _aggregate(rows)
-    details: dict[str, Any] = {"scorer_version": job["series"], "attempts": job["attempt"]}
+    details: dict[str, Any] = {"scorer_version": job["series"], "attempts": job["attempt"], "account": job["account"]}
+    if job["account"] == "backfill":
+        said.append("by backfill")
     if score is not None and score["model_requested"]:
         said.append(f"judge {score['model_served'] or score['model_requested']}")
         tokens = (score["input_tokens"] or 0) + (score["output_tokens"] or 0)

@@ -249,7 +249,11 @@ def _money(now: EngineStatus, project: Project) -> list[Metric]:
             amounts[owner] += getattr(spent, field)
         told = (({"scorer": scorer, "model": model}, usd) for (scorer, model), usd in sorted(amounts.items()))
         found.append(family(name, help_text, told))
-    caps = (("day", judge.budget_usd_per_day), ("month", judge.budget_usd_per_month))
+    caps = (
+        ("day", judge.budget_usd_per_day),
+        ("month", judge.budget_usd_per_month),
+        ("backfill_day", judge.backfill_usd_per_day),
+    )
     told = (({"period": period}, usd) for period, usd in caps if usd is not None)
     own = [
         ({"scorer": budget.rubric or "", "period": period}, usd)
@@ -261,6 +265,7 @@ def _money(now: EngineStatus, project: Project) -> list[Metric]:
     return [
         *found,
         _one("spent_month_usd", "What judging cost in this calendar month.", now.month.spent_usd),
+        _one("backfill_spent_today_usd", "What backfills cost today; included in the sum.", now.backfill.spent_usd),
         family("cap_usd", "What it may cost at most; absent without a budget.", told),
         family("rubric_spent_month_usd", "What a rubric with a cap of its own cost in this calendar month.", months),
         family("rubric_cap_usd", "What one rubric may cost at most; absent without a cap of its own.", own),

@@ -30,6 +30,7 @@ RECENT_S = 12.0
 _TROUBLE_KEPT = timedelta(hours=1)
 """Trouble is told so long where nothing waits for the model; where something does, for as long as it is known."""
 NOTHING = AccountBalance(0.0, 0.0, 0.0)
+_DUST_USD = 1e-9
 
 
 class ModelStatus(NamedTuple):
@@ -112,6 +113,13 @@ class EngineStatus(NamedTuple):
     """Rubrics that have a cap of their own."""
     destinations: list[DestinationStatus]
     """Where alerts go."""
+    backfill: AccountBalance = NOTHING
+    """What backfills have spent today; included in `spent`."""
+
+    @property
+    def nightly(self) -> AccountBalance:
+        """What nights have spent today."""
+        return _rest(self.spent, self.backfill)
 
     @property
     def lost(self) -> int:
@@ -175,6 +183,7 @@ class StatusReader:
                 budget for budget in by_rubric if budget.usd_per_day is not None or budget.usd_per_month is not None
             ],
             destinations=destination_statuses(self._project.settings, connection),
+            backfill=_rest(_total(spent.values()), of_all.today),
         )
 
     def _know(self, connection: Connection, pks: set[int]) -> None:
@@ -214,6 +223,12 @@ def _lanes(open_jobs: Sequence[OpenJobs]) -> list[str]:
 def _model(key: ScorerKey | None) -> str | None:
     model = None if key is None else key.spec.get("model")
     return None if model is None else str(model)
+
+
+def _rest(total: AccountBalance, part: AccountBalance) -> AccountBalance:
+    """What a part leaves of a total, without the rounding of either sum."""
+    left = (all_ - own for all_, own in zip(total, part, strict=True))
+    return AccountBalance(*(usd if usd > _DUST_USD else 0.0 for usd in left))
 
 
 def _total(balances: Iterable[AccountBalance]) -> AccountBalance:

@@ -1,5 +1,6 @@
 """Weekly points of scores, and what must be said beside them."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -19,7 +20,9 @@ from worker.store.runs import runs
 _WEEK = 7
 _ALL_WEEKS = 520
 """Ten years; `trends --weeks` takes no more."""
-_STORED = tuple(field for field in TrendPoint.model_fields if field != "coverage")
+_STORED = tuple(field for field in TrendPoint.model_fields if field not in ("coverage", "backfilled_nights"))
+Backfilled = Mapping[tuple[str, str, str], int]
+"""Nights that a backfill had scored, by scorer, series and week."""
 
 
 class TrendsRequest(NamedTuple):
@@ -71,7 +74,8 @@ def read_points(project: Project, request: TrendsRequest) -> list[TrendPoint]:
             found = segment_points(
                 connection, monday, span[1], by=request.by, task_type=request.task_type, scorer=request.scorer
             )
-            return [_point(row) for row in found]
+            backfilled = _backfilled(connection, week)
+            return [_point(row, backfilled) for row in found]
         return points_since(
             connection,
             week,
@@ -132,12 +136,19 @@ def points_since(
         task_type: Only this one; None for all.
     """
     rows = trends.points(connection, dimension=by, scorer_name=scorer, task_type=task_type, since_week=week)
-    return [_point(dict(row)) for row in rows]
+    backfilled = _backfilled(connection, week)
+    return [_point(dict(row), backfilled) for row in rows]
 
 
-def _point(row: Mapping[str, Any]) -> TrendPoint:
+def _backfilled(connection: Connection, week: str) -> Backfilled:
+    found = trends.backfilled_nights(connection, calendar.nights_of_week(week)[0])
+    return Counter((name, series, calendar.week_of(night)) for name, series, night in found)
+
+
+def _point(row: Mapping[str, Any], backfilled: Backfilled) -> TrendPoint:
     coverage = row["scored"] / row["sampled"] if row["sampled"] else None
-    return TrendPoint(**{field: row[field] for field in _STORED}, coverage=coverage)
+    nights = backfilled.get((row["scorer"], row["scorer_version"], row["week"]), 0)
+    return TrendPoint(**{field: row[field] for field in _STORED}, coverage=coverage, backfilled_nights=nights)
 
 
 def series_of(project: Project, request: TrendsRequest) -> SeriesHistory | None:

@@ -12,7 +12,7 @@ from worker.records.record import Record, Utc
 from worker.records.run import Run
 
 ScorerKind = Literal["heuristic", "judge"]
-Purpose = Literal["production", "backfill", "bridge", "escalation"]
+Purpose = Literal["production", "backfill", "bridge", "escalation", "asked"]
 
 
 class Outcome(Record):

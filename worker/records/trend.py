@@ -58,3 +58,5 @@ class TrendPoint(Record):
     high: float | None
     raw_mean: float | None = None
     """Overall line only: the mean of this week's own mix, where `mean` is standardised to the reference mix."""
+    backfilled_nights: int = 0
+    """Nights of the week that a backfill had scored by this scorer; their draw had enrolled others."""

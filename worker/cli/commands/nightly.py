@@ -1,7 +1,7 @@
 """`spotcheck score` and `spotcheck nightly`: the night's work, waited for or handed to workers."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
 import typer
@@ -14,7 +14,11 @@ from worker.cli.output import counted, note, say, show_json
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
 from worker.cli.stopping import StopRequest
+from worker.cli.views import verdicts
+from worker.cli.views.left_alone import tell_left_alone
+from worker.cli.views.run import Source, find_run
 from worker.cli.views.unseen import warn_unseen
+from worker.core.calendar import nights_between
 from worker.errors import EXIT_DRIFT, EXIT_JUDGE, SettingsError
 from worker.jobs.processor import JobProcessor
 from worker.judge.limits import redis_quota
@@ -23,6 +27,7 @@ from worker.pipeline.draw import draw_night
 from worker.pipeline.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_scores
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile, wake_due
+from worker.pipeline.score_run import score_run
 from worker.project.project import Project
 from worker.queries.runs import undrawn_nights
 from worker.queries.status import BlockedJobs, batch_of, is_batch
@@ -37,18 +42,40 @@ Lane = Annotated[
 Wait = Annotated[bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")]
 
 
-def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
+def score(
+    wait: Wait = False,
+    lane: Lane = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="RUN_ID", help="Score this run here and now, and show the verdict.")
+    ] = None,
+    source: Source = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option("--scorer", metavar="S", help="With --run: NAME, NAME@VERSION or a series id; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Queue what is due and wake the workers; --wait shows a progress bar to the end.
 
     With --lane, what is queued for a judge goes that way from now on; what is under way in a batch stays there.
 
-    Examples: spotcheck score · spotcheck score --wait · spotcheck score --lane now --wait
+    With --run one run is scored here by the active scorers, and its verdicts are shown. It need not be drawn: then they
+    are in no estimate. It spends the money of backfills; what is scored already is shown, not asked again.
+
+    Examples: spotcheck score · spotcheck score --wait · spotcheck score --run r-88121
     """
+    if run is not None:
+        _score_run(run, source, scorer or [], lane, as_json=as_json)
+        return
+    if source is not None or scorer:
+        raise SettingsError(
+            "--source and --scorer belong to --run; drawn nights are scored again by spotcheck backfill"
+        )
     opened = project(creates=True)
     _check(opened)
     opened.lanes.wanted = lane
     wake = Waking(opened)
-    _warn_without_judge(opened)
+    warn_without_judge(opened)
     reconcile(opened, now(), wake)
     if lane is not None:
         opened.lanes.send(lane)
@@ -56,12 +83,35 @@ def score(wait: Wait = False, lane: Lane = None, as_json: Json = False) -> None:
     if not wait:
         _answer({"open": waiting}, wake.told(waiting), as_json=as_json)
         return
-    waited = _wait(opened, wake)
+    waited = wait_here(opened, wake)
     found = finish(opened, now())
     settled = waiting - waited.still_open
     answer = {"settled": settled, "open": waited.still_open, "findings": [finding_json(finding) for finding in found]}
     _answer(answer, f"{counted(settled, 'job')} settled, {waited.still_open:,} still open", as_json=as_json)
-    _exit(opened, waited)
+    exit_waited(opened, waited)
+
+
+def _score_run(run_id: str, source: str | None, names: Sequence[str], lane: str | None, *, as_json: bool) -> None:
+    if lane == "batch":
+        raise SettingsError("--run is scored at once; --lane batch takes up to a day")
+    opened = project()
+    pk, run = find_run(opened, run_id, source)
+    warn_without_judge(opened)
+    stopping = StopRequest()
+    with (
+        stopping.listening(),
+        JobProcessor(opened, share=redis_quota.shared(opened.settings)) as processor,
+        progress(f"score {run_id}"),
+    ):
+        answer = score_run(opened, processor, pk, run, now(), names=names, stop=stopping, on_trouble=_TroubleNotice())
+    if as_json:
+        show_json(verdicts.as_json(run, opened.nights.of(run.ended_at), answer))
+    else:
+        for line in verdicts.lines(run, answer):
+            say(line)
+    if answer.trouble is not None:
+        note(f"spotcheck: not scored: {answer.trouble}; the same command goes on from there")
+        raise typer.Exit(130 if stopping() else EXIT_JUDGE)
 
 
 def nightly(
@@ -93,9 +143,10 @@ def nightly(
     opened.nights.first_tick(now())
     if on is None and not opened.nights.is_replaying:
         _warn_of_history(opened)
-    _warn_without_judge(opened)
+    warn_without_judge(opened)
     strata = _draw(opened, nights)
     warn_unseen(opened, strata)
+    looked_at = nights if on is not None or opened.nights.is_replaying else _recent_nights(opened)
     population, drawn = sum(draw.population for draw in strata), sum(draw.sampled for draw in strata)
     answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
     words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
@@ -109,9 +160,10 @@ def nightly(
         _send_alerts(opened)
         answer["open"] = open_jobs(opened)
         _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
+        tell_left_alone(opened, looked_at)
         return
-    # all nights: what earlier ones left open would hold their summaries back
-    waited = _wait(opened, wake)
+    # all nights: what earlier ones left open would hold their summaries back; a backfill holds back none
+    waited = wait_here(opened, wake, "nightly")
     with progress("summarise and compare"):
         found = seen + finish(opened, now())
     _send_alerts(opened)
@@ -124,7 +176,8 @@ def nightly(
                 say(line)
         if not found and nights and not waited.still_open:
             say(none_found(opened))
-    _exit(opened, waited)
+    tell_left_alone(opened, looked_at)
+    exit_waited(opened, waited, "nightly")
     if found and fail_on_drift:
         raise typer.Exit(EXIT_DRIFT)
 
@@ -147,6 +200,12 @@ def _check(opened: Project) -> None:
     opened.prices.check()
 
 
+def _recent_nights(opened: Project) -> list[date]:
+    """The nights of the lookback: what is older is told where somebody names it."""
+    last = opened.nights.last_over(now())
+    return list(nights_between(last - timedelta(days=opened.settings.sampling.lookback_nights), last))
+
+
 def _draw(opened: Project, nights: Sequence[date]) -> list[StratumDraw]:
     strata: list[StratumDraw] = []
     with progress("draw") as bar:
@@ -164,7 +223,8 @@ def _send_alerts(opened: Project) -> None:
         note(f"alerts wait, since {error}")
 
 
-def _wait(opened: Project, wake: Waking) -> Waited:
+def wait_here(opened: Project, wake: Waking, account: str | None = None) -> Waited:
+    """Wait for scores with a progress bar, of nights and backfills or one of them; Ctrl-C ends it, jobs stay."""
     stopping = StopRequest()
     with (
         stopping.listening(),
@@ -172,7 +232,14 @@ def _wait(opened: Project, wake: Waking) -> Waited:
         progress("score") as bar,
     ):
         return wait_for_scores(
-            opened, processor, wake, stop=stopping, on_wait=bar.set, on_trouble=_TroubleNotice(), on_held=_Waits(opened)
+            opened,
+            processor,
+            wake,
+            account=account,
+            stop=stopping,
+            on_wait=bar.set,
+            on_trouble=_TroubleNotice(),
+            on_held=_Waits(opened),
         )
 
 
@@ -224,13 +291,14 @@ class _Waits:
         return f"batch {one.pk} of {one.model}, {one.server_state or one.state}{trouble}, at most until {until}"
 
 
-def _waiting_for_a_judge(opened: Project, left: int) -> None:
+def _waiting_for_a_judge(opened: Project, left: int, account: str | None) -> None:
     """Say that there are jobs that nobody can do now."""
-    if more := open_jobs(opened) - left:
+    if more := open_jobs(opened, account=account) - left:
         note(f"{counted(more, 'job')} of a judge that is not configured now wait for it; they are kept")
 
 
-def _warn_without_judge(opened: Project) -> None:
+def warn_without_judge(opened: Project) -> None:
+    """Say what rubrics give where no judge is configured."""
     if not opened.settings.is_judge_configured and opened.settings.scoring.rubrics:
         note(
             "no judge is configured: rubrics give unscored(no_judge_configured). "
@@ -245,13 +313,21 @@ def _answer(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
         say(words)
 
 
-def _exit(opened: Project, waited: Waited) -> None:
-    _waiting_for_a_judge(opened, waited.still_open)
-    silence = waited.drained.outage if waited.still_open else None
-    left = f"{counted(waited.still_open, 'job')} left in the ledger, spotcheck score --wait goes on from there"
+def exit_waited(opened: Project, waited: Waited, account: str | None = None) -> None:
+    """End a command with what its wait came to: nothing to say, the judge's trouble, or an interruption."""
+    _waiting_for_a_judge(opened, waited.still_open, account)
+    if waited.postponed:
+        waits = "waits" if waited.postponed == 1 else "wait"
+        note(
+            f"{counted(waited.postponed, 'job')} of a backfill {waits} for tomorrow: today's money for backfills is "
+            "spent ([judge] backfill_usd_per_day); nothing is skipped"
+        )
+    still_open = waited.still_open - waited.postponed
+    silence = waited.drained.outage if still_open else None
+    left = f"{counted(still_open, 'job')} left in the ledger, spotcheck score --wait goes on from there"
     if waited.drained.refused or silence:
         note(f"spotcheck: {waited.drained.refused or silence}; {left}")
         raise typer.Exit(EXIT_JUDGE)
-    if waited.still_open:
+    if still_open:
         note(left)
         raise typer.Exit(130)

@@ -11,6 +11,7 @@ from worker.cli.options import Json, Since, Until, window
 from worker.cli.output import counted, say, show_json
 from worker.cli.progress import progress
 from worker.cli.table import Table, show_table
+from worker.cli.views.left_alone import tell_left_alone
 from worker.cli.views.unseen import warn_unseen
 from worker.core.calendar import nights_between
 from worker.errors import SettingsError
@@ -78,6 +79,7 @@ def sample(
             else:
                 strata += draw_night(opened, night, now(), rate=rate)
     warn_unseen(opened, strata)
+    tell_left_alone(opened, nights)
     cost = estimate_cost.of_strata(opened, strata)
     if as_json:
         window = {"since": nights[0], "until": nights[-1]} if nights else None

@@ -75,7 +75,12 @@ def _rows(settings: Settings, figures: LiveFigures | None) -> list[tuple[str, st
     counts = [f"{jobs.get(state, 0):,} {state}" for state in outcomes if state in jobs or state == "scored"]
     rows.append(("drawn today", ", ".join([*counts, f"{open_jobs:,} open"])))
     cap = settings.judge.budget_usd_per_day
-    rows.append(("spent today", f"${engine.spent.spent_usd:,.4f}" + ("" if cap is None else f" of ${cap:,.2f}")))
+    spent = f"${engine.nightly.spent_usd:,.4f}" + ("" if cap is None else f" of ${cap:,.2f}")
+    own_cap = settings.judge.backfill_usd_per_day
+    if own_cap is not None or any(engine.backfill):
+        of = "" if own_cap is None else f" of ${own_cap:,.2f}"
+        spent += f", backfills ${engine.backfill.spent_usd:,.4f}{of}"
+    rows.append(("spent today", spent))
     rows.append(("nights", _nights(settings, seen)))
     rows.append(("open", f"{seen.findings} findings, {seen.alerts_now} alerts now, {seen.alerts_review} for review"))
     rows.append(("judge", _judge(settings, seen.trouble)))

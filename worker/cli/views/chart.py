@@ -38,7 +38,8 @@ def draw(
     Args:
         points: As `trends --json` gives them.
         path: Where the PNG goes.
-        so_far: The newest week, where it is not whole; its points are hollow.
+        so_far: The newest week, where it is not whole; its points are hollow. Weeks with nights that a backfill had
+            scored are squares.
         changes: Where another series of a scorer took over, oldest first.
 
     Raises:
@@ -72,6 +73,8 @@ def draw(
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_visible(False)
     more = f"; {left_out} more lines: name one with --scorer" if left_out else ""
+    if any(row["backfilled_nights"] for _, rows in shown for row in rows):
+        more = f"; squares: with nights by backfill{more}"
     figure.suptitle(f"Weekly mean score with 95 % interval{more}", fontsize=10, x=0.01, ha="left")
     said = _announced([change for change in changes if change.scorer in {key[0] for key, _ in shown}], columns)
     room = 0.17 * len(said) / figure.get_figheight()
@@ -143,7 +146,10 @@ def _line(
     *,
     is_over: bool,
 ) -> None:
-    """One series; weeks of low coverage are hatched. It is grey where another took over from it; a gap breaks it."""
+    """One series, grey where another took over from it; a gap breaks it.
+
+    Weeks of low coverage are hatched, those with nights by backfill are squares.
+    """
     ink, band = (_MUTED, _OVER) if is_over else (_INK, _BAND)
     by_week = {row["week"]: row for row in known}
     low, mean, high = ([by_week[week][field] if week in by_week else math.nan for week in weeks] for field in _FIELDS)
@@ -153,6 +159,8 @@ def _line(
         is_alone = not {at - 1, at + 1} & {weeks.index(other) for other in by_week}
         if week in by_week and is_alone:  # a band needs two weeks
             axis.vlines(x[at], low[at], high[at], color=band, lw=5, alpha=0.6)
+        if week in by_week and by_week[week]["backfilled_nights"]:
+            axis.plot([x[at]], [mean[at]], color=ink, marker="s", ms=6)
         coverage = by_week[week]["coverage"] if week in by_week else None
         if coverage is not None and coverage < 0.8:
             axis.axvspan(at - 0.5, at + 0.5, facecolor="none", edgecolor=_MUTED, hatch="///", lw=0, alpha=0.5)

@@ -1,7 +1,7 @@
 """The counts of some nights, as a table and as JSON."""
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +23,7 @@ def answer(opened: Project, counted: CountWindow, engine: EngineStatus) -> dict[
     """What `--json` says."""
     return {
         "window": {"since": counted.first, "until": counted.last},
-        "scorers": [_json(row) for row in counted.rows],
+        "scorers": [_json(row, counted) for row in counted.rows],
         "totals": counted.totals,
         "reconciles": counted.reconciles,
         **status_engine.answer(engine, opened.settings),
@@ -40,12 +40,16 @@ def count_parts(counted: CountWindow, room: int | None) -> Iterator[Part]:
         yield "no runs in this window" + (f"; there are runs from {there[0]} to {there[1]}" if there else "")
     yield from _tables(counted.rows, counted.keys, room)
     yield from _series_lines(counted.rows, counted.keys)
+    by_series = Counter((name, series) for name, series, _ in counted.backfilled)
+    for (name, series), nights in sorted(by_series.items()):
+        yield f"by backfill: {inline(name)} {series} on {nights:,} of these nights"
     if undrawn := counted.pending_undrawn:
         yield f"pending: {undrawn:,} of nights that are not drawn yet"
 
 
-def _json(row: NightCounts) -> dict[str, Any]:
-    return {**row._asdict(), "reconciles": row.reconciles}
+def _json(row: NightCounts, counted: CountWindow) -> dict[str, Any]:
+    by_backfill = (row.scorer, row.scorer_version, row.night) in counted.backfilled
+    return {**row._asdict(), "reconciles": row.reconciles, "by_backfill": by_backfill}
 
 
 def _tables(rows: Sequence[NightCounts], known: Mapping[tuple[str, str], ScorerKey], room: int | None) -> list[Table]:

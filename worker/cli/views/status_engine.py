@@ -139,7 +139,9 @@ def _batch_line(batch: Batch, at: datetime) -> str:
 
 def _money_lines(now: EngineStatus, settings: Settings) -> Iterator[str]:
     judge = settings.judge
-    yield _account("today", now.spent, judge.budget_usd_per_day)
+    yield _account("today", now.nightly, judge.budget_usd_per_day)
+    if judge.backfill_usd_per_day is not None or any(now.backfill):
+        yield _account("today by backfills", now.backfill, judge.backfill_usd_per_day)
     if judge.budget_usd_per_month is not None:
         yield _account("this month", now.month, judge.budget_usd_per_month)
     for budget in now.capped:
@@ -219,6 +221,8 @@ def answer(now: EngineStatus, settings: Settings) -> dict[str, Any]:
             "day": now.day,
             **now.spent._asdict(),
             "cap_usd": judge.budget_usd_per_day,
+            "nightly": now.nightly._asdict(),
+            "backfill": {**now.backfill._asdict(), "cap_usd": judge.backfill_usd_per_day},
             "month": {**now.month._asdict(), "cap_usd": judge.budget_usd_per_month},
             "rubrics": [
                 budget._asdict() | {"today": budget.today._asdict(), "month": budget.month._asdict()}

@@ -86,6 +86,7 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
         for line in block:
             yield from _told(line, shown, name_width, has_bars=has_bars)
     yield from _new_series(beside.changes, width or _PIPE)
+    yield from _by_backfill(points)
     if unscored:
         yield ""
     for scorer, count in unscored.items():
@@ -114,6 +115,20 @@ def _new_series(changes: Sequence[SeriesChange], width: int) -> Iterator[str]:
         yield f"{counted(more, 'other change')} of what is measured with before these: --format json"
     for change in shown:
         yield from textwrap.wrap(inline("".join(announcement(change))), width, subsequent_indent="  ")
+
+
+def _by_backfill(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for each series of which a backfill brought nights into the weeks shown."""
+    nights: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for point in points:
+        if count := point.get("backfilled_nights"):
+            nights[point["scorer"], point["scorer_version"]][point["week"]] = count
+    if nights:
+        yield ""
+    for (scorer, series), by_week in nights.items():
+        first, last = min(by_week), max(by_week)
+        weeks = first[5:] if first == last else f"{first[5:]} to {last[5:]}"
+        yield f"{inline(scorer)} {series}: {counted(sum(by_week.values()), 'night')} by backfill, {weeks}"
 
 
 def _name(point: Mapping[str, Any], by: str) -> str:

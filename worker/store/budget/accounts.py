@@ -92,12 +92,15 @@ def balances_by_scorer(connection: Connection, day: date) -> dict[int, AccountBa
     return {row[0]: AccountBalance(*row[1:]) for row in rows}
 
 
-def balances_by_rubric(connection: Connection, first: date, last: date) -> dict[str, AccountBalance]:
+def balances_by_rubric(
+    connection: Connection, first: date, last: date, account: str | None = None
+) -> dict[str, AccountBalance]:
     """The accounts of some days (bounds included) by scorer name, all versions together; absent without calls."""
+    which = [] if account is None else [spend.c.account == account]
     statement = (
         select(scorer.c.name, *_SUMS)
         .join(scorer, scorer.c.pk == spend.c.scorer_pk)
-        .where(spend.c.day.between(first, last))
+        .where(spend.c.day.between(first, last), *which)
         .group_by(scorer.c.name)
         .order_by(scorer.c.name)
     )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, or_, select
 
-from worker.store.queue.job import job_table
+from worker.store.queue.job import WAITS_FOR_MONEY, job_table
 
 
 class BlockedJobs(NamedTuple):
@@ -62,6 +62,7 @@ def lane_backlog(
     lane: str,
     nights: tuple[date, date] | None = None,
     scorer_pks: Sequence[int] | None = None,
+    account: str | None = None,
 ) -> Backlog:
     """Count the open jobs of a lane.
 
@@ -73,12 +74,14 @@ def lane_backlog(
         lane: `heuristic`, `judge` or `batch`.
         nights: First and last night, included; None for all.
         scorer_pks: Only these scorers; None for all.
+        account: Only jobs of `nightly` or of `backfill`; None for both.
 
     Returns:
         Zeros and None for an empty lane.
     """
     within = [job_table.c.lane == lane] + ([] if nights is None else [job_table.c.night.between(*nights)])
     within += [] if scorer_pks is None else [job_table.c.scorer_pk.in_(list(scorer_pks))]
+    within += [] if account is None else [job_table.c.account == account]
     is_due = or_(job_table.c.not_before.is_(None), job_table.c.not_before <= now)
     queued = select(
         func.count().filter(is_due),
@@ -94,3 +97,9 @@ def lane_backlog(
     held, lost, oldest_lost_at = connection.execute(leased).one()
     oldest = min((at for at in (oldest_at, oldest_lost_at) if at is not None), default=None)
     return Backlog(due + lost, later, held, oldest, next_at)
+
+
+def waiting_for_money(connection: Connection, now: datetime) -> int:
+    """How many jobs of backfills wait for the next day's money."""
+    waits = (job_table.c.state == "queued", job_table.c.reason == WAITS_FOR_MONEY, job_table.c.not_before > now)
+    return connection.execute(select(func.count()).where(*waits)).scalar_one()

@@ -10,11 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, or_, 
 from worker.store.budget import accounts, cuts
 from worker.store.budget.accounts import SpendingLimits
 from worker.store.budget.reserve import ReservationPlan
-from worker.store.queue.job import _LOST, Job, job_table
+from worker.store.queue.job import _LOST, WAITS_FOR_MONEY, Job, job_table
 
 _REAP_AT_ONCE = 1_000
-WAITS_FOR_MONEY = "the money for backfills is spent for today"
-"""The reason of a backfill's job that waits for the next day."""
 
 
 class ClaimResult(NamedTuple):
@@ -44,6 +42,7 @@ def claim(
     lease_s: float,
     max_attempts: int,
     money: SpendingLimits | None = None,
+    run_pk: int | None = None,
 ) -> ClaimResult:
     """Lease due jobs in the order of work: oldest night first, then sample key / threshold, a run's scorers together.
 
@@ -62,6 +61,7 @@ def claim(
         lease_s: Seconds after which other workers may take the jobs; renew the lease before.
         max_attempts: A job whose lease expired in its last allowed attempt becomes failed.
         money: The spending limits of the day; None without a cap.
+        run_pk: Only jobs of this run; None for all.
     """
     if money is not None:
         # accounts are locked before jobs, and before `reap` books anything: one lock order everywhere, so no deadlock
@@ -73,7 +73,9 @@ def claim(
     for account in (accounts.NIGHTLY, accounts.BACKFILL):
         left = limit - len(result.jobs)
         if left > 0:
-            result += _claimable(connection, lane, account, scorer_pks, left, money, now)
+            which = [job_table.c.lane == lane, job_table.c.account == account]
+            which += [] if run_pk is None else [job_table.c.run_pk == run_pk]
+            result += _claimable(connection, account, scorer_pks, which, left, money, now)
     jobs = [job._replace(attempt=job.attempt + 1) for job in result.jobs]
     _lease(connection, jobs, owner, now, lease_s, is_call=lane != "heuristic")
     return result._replace(jobs=jobs)
@@ -81,9 +83,9 @@ def claim(
 
 def _claimable(
     connection: Connection,
-    lane: str,
     account: str,
     scorer_pks: Sequence[int],
+    which: Sequence[ColumnElement[bool]],
     limit: int,
     money: SpendingLimits | None,
     now: datetime,
@@ -93,8 +95,7 @@ def _claimable(
         select(*(_CLAIMED.get(name, job_table.c[name]) for name in Job._fields))
         .where(
             job_table.c.state == "queued",
-            job_table.c.lane == lane,
-            job_table.c.account == account,
+            *which,
             job_table.c.scorer_pk.in_(list(scorer_pks)),
             or_(job_table.c.not_before.is_(None), job_table.c.not_before <= now),
         )

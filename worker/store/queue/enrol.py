@@ -248,12 +248,13 @@ def move_to_lane(connection: Connection, to: str, scorer_pks: Collection[int], *
 
 
 def move_untried_to_batch(connection: Connection, night: date, scorer_pks: Collection[int]) -> int:
-    """Move jobs of a night that had no attempt yet to the `batch` lane. Returns jobs moved; 0 without scorers."""
-    return (
-        move_to_lane(connection, "batch", scorer_pks, job_table.c.night == night, job_table.c.attempt == 0)
-        if scorer_pks
-        else 0
-    )
+    """Move jobs of a night that had no attempt yet to the `batch` lane; those of a backfill stay where it put them.
+
+    Returns:
+        Jobs moved; 0 without scorers.
+    """
+    which = (job_table.c.night == night, job_table.c.attempt == 0, job_table.c.account == NIGHTLY)
+    return move_to_lane(connection, "batch", scorer_pks, *which) if scorer_pks else 0
 
 
 def _shed_beyond_cuts(connection: Connection, night: date, now: datetime) -> None:

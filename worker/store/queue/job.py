@@ -32,6 +32,8 @@ class Job(NamedTuple):
 
 
 _LOST = "worker_lost"
+WAITS_FOR_MONEY = "the money for backfills is spent for today"
+"""The reason of a backfill's job that waits for the next day."""
 
 
 class _LeasedRow(NamedTuple):

@@ -1,12 +1,15 @@
 """The trend table: weekly points, replaced a whole week at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select
 
 from worker.store.results.cells import scorer, trend
+from worker.store.tables import EnrolmentRow, core
 
+enrolment = core(EnrolmentRow)
 _WEEKS_LOCK = 7_307_251
 """First key of PostgreSQL's advisory locks on weeks."""
 
@@ -65,6 +68,25 @@ def points(
         statement = statement.where(trend.c.week >= since_week)
     rows = connection.execute(statement).mappings().all()
     return sorted(rows, key=_order)
+
+
+def backfilled_nights(connection: Connection, since: date, until: date | None = None) -> list[tuple[str, str, date]]:
+    """Name, series and night of every scorer that a backfill enrolled for a night, oldest night first.
+
+    Args:
+        connection: A read transaction.
+        since: First night.
+        until: Last night, included; None for the newest.
+    """
+    which = [enrolment.c.purpose == "backfill", enrolment.c.night >= since]
+    which += [] if until is None else [enrolment.c.night <= until]
+    statement = (
+        select(scorer.c.name, scorer.c.series, enrolment.c.night)
+        .join(scorer, scorer.c.pk == enrolment.c.scorer_pk)
+        .where(*which)
+        .order_by(enrolment.c.night, scorer.c.pk)
+    )
+    return [(name, series, night) for name, series, night in connection.execute(statement)]
 
 
 def newest_week(connection: Connection) -> str | None:

@@ -187,6 +187,17 @@ def drawn_nights(connection: Connection, since: date | None = None, until: date 
     return list(connection.execute(statement).scalars())
 
 
+def undrawn_nights(connection: Connection, since: date | None = None, until: date | None = None) -> list[date]:
+    """Nights with ended runs that are not drawn, oldest first; bounds included, None for no bound."""
+    drawn = select(night_table.c.night).where(night_table.c.drawn_at.is_not(None))
+    statement = select(run.c.night).where(run.c.night.not_in(drawn)).distinct().order_by(run.c.night)
+    if since is not None:
+        statement = statement.where(run.c.night >= since)
+    if until is not None:
+        statement = statement.where(run.c.night <= until)
+    return list(connection.execute(statement).scalars())
+
+
 def drawn_at(connection: Connection, nights: Sequence[date]) -> dict[date, datetime]:
     """When each of these nights was drawn; a night that was not is absent."""
     statement = select(night_table.c.night, night_table.c.drawn_at).where(

@@ -1,0 +1,186 @@
+"""`spotcheck backfill` and `score --run`: what they show, ask and refuse; and what `nightly` says of the rest."""
+
+import os
+import pty
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support import stores
+from tests.support.documents import lines
+from tests.support.processes import ROOT, SPOTCHECK
+from tests.support.project import MONDAY, document
+from tests.support.rubrics import changed
+from tests.support.shell import Shell
+from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
+
+NIGHTS = [MONDAY + timedelta(days=offset) for offset in range(3)]
+RUNS = 4
+TOML = f"""\
+[sampling]
+rate = 1.0
+[scoring]
+heuristics = ["answer_present"]
+[judge]
+concurrency = 4
+backfill_usd_per_day = 5.0
+[judge.prices."{MODEL}"]
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 4.0
+"""
+STRICTER = {"version: 1.0.0": "version: 1.1.0", "threshold: 0.7": "threshold: 0.9"}
+
+
+@pytest.fixture
+def team(database_url: str, tmp_path: Path, judge: JudgeServer) -> Shell:
+    """Three drawn nights, the first two scored by 1.0.0, the last by 1.1.0."""
+    judge.answer = lambda request, headers: simulated_verdict(request, lambda prompt: 1.0)
+    folder = tmp_path / "team"
+    folder.mkdir()
+    (folder / "spotcheck.toml").write_text(TOML, encoding="utf-8")
+    environ = {
+        "SPOTCHECK_DATABASE_URL": database_url,
+        "SPOTCHECK_JUDGE_MODEL": MODEL,
+        "OPENAI_BASE_URL": judge.base_url,
+    }
+    runs = [document(f"case-{night:%d}-{number}", night) for night in NIGHTS for number in range(RUNS)]
+    (folder / "runs.jsonl").write_bytes(lines(*runs))
+    shell = Shell(folder, environ)
+    assert shell("ingest", "runs.jsonl").code == 0
+    assert shell("nightly", "--since", MONDAY, "--until", NIGHTS[1], "--wait").code == 0
+    shell.environ["SPOTCHECK_PROMPTS"] = changed(folder / "prompts", STRICTER)
+    assert shell("nightly", "--date", NIGHTS[2], "--wait").code == 0
+    return shell
+
+
+def test_the_price_comes_first_and_nobody_is_surprised(team: Shell) -> None:
+    said = team("backfill", "--dry-run")
+    assert said.code == 0
+    assert said.out.splitlines()[0].split() == [
+        "rubric",
+        "series",
+        "nights",
+        "runs",
+        "to",
+        "score",
+        "queued",
+        "at",
+        "most",
+    ]
+    row = said.out.splitlines()[1].split()
+    assert (row[0], row[1].partition("+")[0], row[2:4]) == ("task_completion", "1.1.0", ["2", "8"])
+    assert float(row[-1].removeprefix("$")) > 0
+    assert "8 scores over 3 drawn nights; at most about $" in said.out
+    assert "of which $5.00 a day may be spent" in said.out
+    refused = team("backfill")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1] == "spotcheck: 8 scores would be paid for; say --yes, or look with --dry-run"
+    assert team("backfill", "--dry-run", "--json").json["runs"] == 8, "nothing was queued"
+
+
+def test_a_backfill_is_done_marked_everywhere_and_repeats_nothing(team: Shell) -> None:
+    done = team("backfill", "--yes", "--wait", "--json")
+    assert done.code == 0, done.err
+    answer = done.json
+    assert (answer["runs"], answer["added"], answer["taken_up"], answer["settled"], answer["open"]) == (8, 8, 0, 8, 0)
+    assert answer["undrawn_nights"] == []
+    assert answer["nights"] == [str(night) for night in NIGHTS]
+    again = team("backfill", "--yes", "--wait")
+    assert (again.code, again.out.splitlines()[0]) == (0, "3 drawn nights: nothing is left to score")
+
+    points = team("trends", "--json", "--weeks", 60).json["points"]
+    marked = {
+        point["scorer_version"]: point["backfilled_nights"] for point in points if point["scorer"] != "answer_present"
+    }
+    assert sorted(marked.values()) == [0, 2]
+    table = team("trends", "--weeks", 60).out
+    assert f"task_completion {max(marked)}: 2 nights by backfill, W37" in table
+    assert "backfilled_nights" in team("trends", "--format", "csv", "--weeks", 60).out.splitlines()[0]
+    assert team("trends", "--format", "png", "--weeks", 60).code == 0
+    status = team("status", "--since", MONDAY, "--until", NIGHTS[2], "--json").json
+    by_backfill = [row["night"] for row in status["scorers"] if row["by_backfill"]]
+    assert by_backfill == [str(night) for night in NIGHTS[:2]]
+    assert status["spend"]["backfill"]["cap_usd"] == 5.0
+    shown = team("status", "--since", MONDAY, "--until", NIGHTS[2]).out
+    assert f"by backfill: task_completion {max(marked)} on 2 of these nights" in shown
+    assert "spent today by backfills $" in shown
+    assert "by backfill" in team("explain", "case-07-0").out
+    assert "judge.backfill_usd_per_day" in team("settings").out
+
+
+def test_nightly_and_sample_name_what_they_leave_alone(team: Shell) -> None:
+    for command in (
+        ("nightly", "--since", MONDAY, "--until", NIGHTS[2]),
+        ("sample", "--since", MONDAY, "--until", NIGHTS[2]),
+    ):
+        told = [line for line in team(*command).err.splitlines() if "backfill" in line]
+        assert len(told) == 1
+        assert told[0].startswith("task_completion 1.1.0+")
+        assert told[0].endswith(
+            f" has not scored 2 drawn nights; spotcheck backfill --since {NIGHTS[0]} --until {NIGHTS[1]}"
+        )
+    assert team("backfill", "--yes", "--wait").code == 0
+    assert "backfill" not in team("sample", "--since", MONDAY, "--until", NIGHTS[2]).err
+
+
+def test_what_is_not_there_is_said_in_one_line(team: Shell, tmp_path: Path, sqlite_ready: Path) -> None:
+    assert team.refused("backfill", "--scorer", "task_completon").endswith("did you mean task_completion?")
+    assert "is not a date" in team.refused("backfill", "--since", "soon")
+    assert "spotcheck sample" not in team("backfill", "--rate", "0.5", "--dry-run").err
+    far = team("backfill", "--since", "2031-01-01")
+    assert (far.code, far.out) == (0, "no night is drawn there\n")
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    stores.sqlite_copy(sqlite_ready, folder)
+    empty = Shell(folder)("backfill")
+    assert (empty.code, empty.out) == (0, "no night is drawn there\n")
+
+
+def test_one_run_is_scored_and_its_verdict_shown(team: Shell) -> None:
+    said = team("score", "--run", "case-07-0", "--json")
+    assert said.code == 0, said.err
+    assert (said.json["run_id"], said.json["night"], said.json["trouble"]) == ("case-07-0", str(MONDAY), None)
+    heuristic, judged = said.json["scores"]
+    assert (heuristic["scorer"], heuristic["stored_before"], heuristic["counts"]) == ("answer_present", True, True)
+    assert (judged["state"], judged["stored_before"], judged["counts"], judged["label"]) == (
+        "scored",
+        False,
+        False,
+        "pass",
+    )
+    assert judged["criteria"]
+    shown = team("score", "--run", "case-07-0").out
+    assert "stored, scored" in shown
+    assert "in no estimate" in shown
+    assert team("score", "--run", "case-07-0", "--scorer", "answer_present", "--json").json["scores"] == [heuristic]
+    assert "there is no run 'nosuch'" in team.refused("score", "--run", "nosuch")
+    assert "belong to --run" in team.refused("score", "--scorer", "task_completion")
+
+
+def test_a_terminal_is_asked_and_no_is_the_default(team: Shell) -> None:
+    def answered(text: bytes) -> tuple[int, str]:
+        screen, terminal = pty.openpty()
+        with subprocess.Popen(
+            [*SPOTCHECK, "backfill"],
+            cwd=team.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **team.environ},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+        ) as process:
+            os.write(screen, text)
+            _, err = process.communicate(timeout=60)
+        os.close(terminal)
+        os.close(screen)
+        return process.returncode, err.decode()
+
+    for refusal in (b"\n", b"n\n"):
+        code, err = answered(refusal)
+        assert (code, "score these? [y/N]" in err, "nothing is queued" in err) == (0, True, True), err
+    assert team("backfill", "--dry-run", "--json").json["runs"] == 2 * RUNS
+    code, err = answered(b"y\n")
+    assert (code, "nothing is queued" in err) == (0, False), err
+    assert team("backfill", "--dry-run", "--json").json["runs"] == 0
+    assert team("score", "--wait", "--json").json["open"] == 0

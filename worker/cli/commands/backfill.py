@@ -1,0 +1,185 @@
+"""`spotcheck backfill`: drawn nights scored by other scorers, and what a budget left out; the price first."""
+
+import sys
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.commands.drift import describe, finding_json
+from worker.cli.commands.nightly import Lane, exit_waited, wait_here, warn_without_judge
+from worker.cli.context import now, project
+from worker.cli.options import Json, Since, Until, window
+from worker.cli.output import counted, note, say, show_json
+from worker.cli.process.wake import Waking
+from worker.cli.progress import progress
+from worker.cli.table import Table, show_table
+from worker.errors import SettingsError
+from worker.pipeline.activate import adjust
+from worker.pipeline.backfill import BackfillPlan, carry_out, plan
+from worker.pipeline.nightly import finish, open_jobs
+from worker.pipeline.reconcile import wake_due
+from worker.project.project import Project
+
+_ACCOUNT = "backfill"
+
+
+def backfill(
+    since: Since = None,
+    until: Until = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option("--scorer", metavar="S", help="NAME, NAME@VERSION or a series id; may be repeated."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.0, max=1.0, help="Score only what a draw at this rate would have drawn, 0..1."),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Try failed jobs again, too.")] = False,
+    lane: Lane = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait to the end, and work here when no live worker is seen.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be scored, and the cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score nights that are drawn already: with rubrics that became active later, and what a budget skipped.
+
+    Bounds included; all drawn nights without any. By default every active rubric scores what it has not scored yet, and
+    each scorer gets back what a budget skipped. What it costs is shown first. It spends `[judge] backfill_usd_per_day`,
+    never the nights' money; what does not fit waits for the next day. Repeating it goes on where it was.
+
+    Examples: spotcheck backfill --since 2026-11-01 --dry-run · spotcheck backfill --scorer task_completion --yes --wait
+    """
+    first, last = window(since, until)
+    opened = project()
+    opened.lanes.wanted = lane
+    if not dry_run and opened.settings.is_judge_configured:
+        adjust(opened, now())
+    planned = plan(opened, first, last, scorer or [], rate=rate, with_failed=failed)
+    answer = _json(planned)
+    if not as_json:
+        _show(opened, planned)
+    if dry_run:
+        if as_json:
+            show_json(answer)
+        return
+    if planned.runs and not yes:
+        _ask(planned)
+    taken = carry_out(opened, planned, now())
+    answer |= {"added": taken.added, "taken_up": taken.back}
+    wake = Waking(opened)
+    if not wait:
+        wake_due(opened, wake)
+        answer["open"] = open_jobs(opened, account=_ACCOUNT)
+        _answer(answer, wake.told(answer["open"]) if planned.runs or planned.queued else "", as_json=as_json)
+        return
+    warn_without_judge(opened)
+    waiting = open_jobs(opened, in_force_only=True, account=_ACCOUNT)
+    waited = wait_here(opened, wake, _ACCOUNT)
+    with progress("summarise and compare"):
+        found = finish(opened, now())
+    settled = waiting - waited.still_open
+    answer |= {"settled": settled, "open": waited.still_open, "postponed": waited.postponed}
+    answer["findings"] = [finding_json(one) for one in found]
+    _answer(answer, f"{counted(settled, 'job')} settled, {waited.still_open:,} still open", as_json=as_json)
+    if not as_json:
+        for one in found:
+            for line in describe(one):
+                say(line)
+    exit_waited(opened, waited, _ACCOUNT)
+
+
+def _json(planned: BackfillPlan) -> dict[str, Any]:
+    return {
+        "nights": planned.nights,
+        "undrawn_nights": planned.undrawn,
+        "scorers": [
+            {
+                "scorer": part.scorer.key.name,
+                "scorer_version": part.scorer.key.series,
+                "nights": part.nights,
+                "runs": part.runs,
+                "queued": part.queued,
+                "estimated_cost_usd": part.usd,
+            }
+            for part in planned.parts
+        ],
+        "runs": planned.runs,
+        "estimated_cost_usd": planned.usd,
+    }
+
+
+def _show(opened: Project, planned: BackfillPlan) -> None:
+    """What is to be scored and what it costs, and what is left alone."""
+    for line in undrawn_lines(planned.undrawn):
+        note(line)
+    if not planned.nights:
+        say("no night is drawn there")
+        return
+    if not planned.parts:
+        say(f"{counted(len(planned.nights), 'drawn night')}: nothing is left to score")
+        return
+    table = Table(["rubric", "series", "nights", "runs to score", "queued", "at most"])
+    for part in planned.parts:
+        table.add_row(
+            part.scorer.key.name,
+            part.scorer.key.series,
+            f"{len(part.nights):,}",
+            f"{part.runs:,}",
+            f"{part.queued:,}" if part.queued else "",
+            _money(part.usd),
+        )
+    show_table(table)
+    total = "what it costs is unknown: no price for the model" if planned.usd is None else _total(opened, planned.usd)
+    say(f"{counted(planned.runs, 'score')} over {counted(len(planned.nights), 'drawn night')}; {total}")
+
+
+def _money(usd: float | None) -> str:
+    return "unknown" if usd is None else f"${usd:,.4f}"
+
+
+def _total(opened: Project, usd: float) -> str:
+    if not opened.settings.is_judge_configured:
+        return "no judge is configured here; workers with one score them"
+    judge = opened.settings.judge
+    if judge.backfill_usd_per_day is not None:
+        return f"at most about ${usd:,.4f}, of which ${judge.backfill_usd_per_day:,.2f} a day may be spent"
+    if judge.budget_usd_per_day is not None:
+        return f"at most about ${usd:,.4f}; a day spends what its budget leaves over"
+    return f"at most about ${usd:,.4f}"
+
+
+def undrawn_lines(nights: Sequence[date]) -> list[str]:
+    """That nights are left alone since they are not drawn, in one line; none where all are."""
+    if not nights:
+        return []
+    verb = "is" if len(nights) == 1 else "are"
+    which = f"{nights[0]}" if len(nights) == 1 else f"{nights[0]} to {nights[-1]}"
+    return [
+        f"{counted(len(nights), 'night')} ({which}) {verb} not drawn and left alone; "
+        f"spotcheck nightly --since {nights[0]} --until {nights[-1]} draws them"
+    ]
+
+
+def _ask(planned: BackfillPlan) -> None:
+    """Ask whether to spend the money.
+
+    Raises:
+        SettingsError: Nobody is there to answer.
+        Exit: No is the answer.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise SettingsError(f"{counted(planned.runs, 'score')} would be paid for; say --yes, or look with --dry-run")
+    if not typer.confirm("score these?", err=True):
+        note("nothing is queued")
+        raise typer.Exit(0)
+
+
+def _answer(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
+    if as_json:
+        show_json(answer)
+    elif words:
+        say(words)

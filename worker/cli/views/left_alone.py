@@ -1,0 +1,17 @@
+"""What a draw leaves alone of nights that are drawn already, and the command that scores it."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from worker.cli.output import counted, inline, note
+from worker.pipeline.backfill import left_alone
+from worker.project.project import Project
+
+
+def tell_left_alone(opened: Project, nights: Sequence[date]) -> None:
+    """One line for each active rubric that has not scored some of these drawn nights, and for what a budget skipped."""
+    for scorer, without, why in left_alone(opened, nights):
+        name = f"{inline(scorer.key.name)} {scorer.key.series}"
+        drawn = counted(len(without), "drawn night")
+        what = f"{name} has not scored {drawn}" if why == "new" else f"a budget skipped runs of {name} on {drawn}"
+        note(f"{what}; spotcheck backfill --since {without[0]} --until {without[-1]}")
