@@ -5,6 +5,7 @@ slow machine tells the same story. Each seed is another one.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,7 @@ from tests.support.project import rows
 from worker.demo.judge.server import Answer, JudgeServer
 from worker.store.tables import RevisionRow, core
 
-SEEDS, FAST = 20, {("sqlite", 0), ("postgresql", 1)}
+NIGHTS, SEEDS, SHORT = 8, 20, 4
 BESIDE = {
     4: ("worker", "-B", "-c", "1"),
     9: ("up", "--quiet"),
@@ -29,26 +30,28 @@ BESIDE = {
 
 
 STORIES = [
-    pytest.param((store, seed), id=f"{store}-{seed}", marks=[] if (store, seed) in FAST else [pytest.mark.slow])
+    pytest.param((store, seed, NIGHTS), id=f"{store}-{seed}", marks=pytest.mark.slow)
     for store in ("sqlite", "postgresql")
     for seed in range(SEEDS)
 ]
+STORIES += [pytest.param((store, SEEDS, SHORT), id=f"{store}-short") for store in ("sqlite", "postgresql")]
 
 
 @pytest.fixture
 def story(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ActivationStory]:
-    store, seed = request.param
+    store, seed, nights = request.param
     urls = {}
     if store == "postgresql":
         urls["SPOTCHECK_DATABASE_URL"] = request.getfixturevalue("postgres_url")()
         urls["SPOTCHECK_BROKER_URL"] = f"filesystem://{tmp_path / 'broker'}"
-    with JudgeServer(lambda request, headers: Answer(500)) as server:
-        told = ActivationStory(tmp_path, urls, server, Random(f"{store}-{seed}"))
+    with (
+        JudgeServer(lambda request, headers: Answer(500)) as server,
+        closing(ActivationStory(tmp_path, urls, server, Random(f"{store}-{seed}"), nights)) as told,
+    ):
         if seed in BESIDE:
             told.killing.beside = Beside(told.killing, BESIDE[seed])
             told.killing.beside.until_alive()
         yield told
-        told.close()
 
 
 @pytest.mark.parametrize("story", STORIES, indirect=True)
@@ -60,6 +63,8 @@ def test_nights_keep_one_version_and_exact_counts_whatever_is_killed(story: Acti
 
     def meanwhile() -> list[Meanwhile]:
         chosen: list[Meanwhile] = []
+        if chance.random() < 0.2:
+            chosen.append(lambda during: story.backfill(deaths=deaths(), during=during))
         if chance.random() < 0.25:
             chosen.append(lambda _: story.raise_file())
         if chance.random() < 0.25:
@@ -75,28 +80,35 @@ def test_nights_keep_one_version_and_exact_counts_whatever_is_killed(story: Acti
         if place and chance.random() < 0.3:
             story.raise_file()
         story.nightly(night, deaths=deaths(), meanwhile=meanwhile())
+        if chance.random() < 0.3:
+            story.backfill(deaths=deaths(), meanwhile=meanwhile())
     story.end()
+    story.backfill(deaths=2)
     assert_exact(story)
     assert story.killing.kills >= 1
 
 
-def test_processes_that_draw_at_once_agree_on_what_is_active(postgres_url: Callable[[], str], tmp_path: Path) -> None:
-    with JudgeServer(lambda request, headers: Answer(500)) as server:
-        urls = {
-            "SPOTCHECK_DATABASE_URL": postgres_url(),
-            "SPOTCHECK_BROKER_URL": f"filesystem://{tmp_path / 'broker'}",
-        }
-        story = ActivationStory(tmp_path, urls, server, Random(0))
+@pytest.fixture
+def eight_nights(postgres_url: Callable[[], str], tmp_path: Path) -> Iterator[ActivationStory]:
+    urls = {"SPOTCHECK_DATABASE_URL": postgres_url(), "SPOTCHECK_BROKER_URL": f"filesystem://{tmp_path / 'broker'}"}
+    with (
+        JudgeServer(lambda request, headers: Answer(500)) as server,
+        closing(ActivationStory(tmp_path, urls, server, Random(0), NIGHTS)) as story,
+    ):
         for night in story.nights:
             story.take_in(night)
-        story.nightly_at_once(story.nights[:3])
-        story.raise_file()
-        story.nightly_at_once(story.nights[3:6])
-        for night in story.nights[6:]:
-            story.nightly(night, deaths=0)
-        assert [one.version for one in story.promotions()] == ["1.0.0", "1.1.0"]
-        versions = story.versions_by_night()
-        assert [versions[night] for night in story.nights] == 3 * [{"1.0.0"}] + 5 * [{"1.1.0"}]
-        assert_exact(story)
-        assert len(rows(story.project, select(core(RevisionRow).c.number))) == 2
-        story.close()
+        yield story
+
+
+def test_processes_that_draw_at_once_agree_on_what_is_active(eight_nights: ActivationStory) -> None:
+    story = eight_nights
+    story.nightly_at_once(story.nights[:3])
+    story.raise_file()
+    story.nightly_at_once(story.nights[3:6])
+    for night in story.nights[6:]:
+        story.nightly(night, deaths=0)
+    assert [one.version for one in story.promotions()] == ["1.0.0", "1.1.0"]
+    versions = story.versions_by_night()
+    assert [versions[night] for night in story.nights] == 3 * [{"1.0.0"}] + 5 * [{"1.1.0"}]
+    assert_exact(story)
+    assert len(rows(story.project, select(core(RevisionRow).c.number))) == 2

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from tests.support.activation_story import NAME, NIGHTS, RUNS, ActivationStory
+from tests.support.activation_story import NAME, RUNS, ActivationStory
 from tests.support.counting_judge import question
 from tests.support.project import rows
 from worker.core.rubric.parse import identity, parse
@@ -87,7 +87,7 @@ def _assert_outcomes(story: ActivationStory) -> None:
         counted = counts.night_counts(
             connection, story.nights[0], story.nights[-1], enrol.registered(connection), story.nights[0]
         )
-    assert len(rows(story.project, select(sample.c.run_pk))) == NIGHTS * RUNS
+    assert len(rows(story.project, select(sample.c.run_pk))) == len(story.nights) * RUNS
     assert Counter(row.state for row in jobs) == {"scored": len(jobs)}
     assert Counter((row.run_pk, row.scorer_pk) for row in jobs) == Counter(drawn)
     assert Counter(totals) == Counter(drawn)

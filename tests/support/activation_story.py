@@ -26,13 +26,13 @@ from worker.store.tables import EnrolmentRow, ScorerRow, core
 
 NAME = "task_completion"
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
-NIGHTS, RUNS, CONCURRENCY = 8, 12, 4
+RUNS, CONCURRENCY = 12, 4
 HELD = 2 * CONCURRENCY + 1 + 50
 """Judge jobs that a process may hold: calls under way, as many again ready, and answers not stored yet."""
 TOML = f"""\
 [sampling]
 rate = 1.0
-lookback_nights = {2 * NIGHTS}
+lookback_nights = 16
 [scoring]
 heuristics = ["answer_present", "completed"]
 max_attempts = 100
@@ -47,7 +47,7 @@ enrolment, scorer = core(EnrolmentRow), core(ScorerRow)
 class ActivationStory:
     """One project, one judge, one rubric, and what people and clocks do with them."""
 
-    def __init__(self, folder: Path, urls: Mapping[str, str], server: JudgeServer, chance: Random) -> None:
+    def __init__(self, folder: Path, urls: Mapping[str, str], server: JudgeServer, chance: Random, nights: int) -> None:
         self.folder, self.chance, self.server = folder, chance, server
         self.judge = CountingJudge()
         server.answer = self.judge
@@ -57,7 +57,7 @@ class ActivationStory:
         self.project = Project(Settings.read(here, TOML)).open()
         self.killing = Killing(self.project, folder, environ, self.judge, chance, requests=RUNS, held=HELD)
         last = self.project.nights.last_over(datetime.now(UTC)) - timedelta(days=1)
-        self.nights = [last - timedelta(days=days) for days in reversed(range(NIGHTS))]
+        self.nights = [last - timedelta(days=days) for days in reversed(range(nights))]
         with self.project.store.write() as connection:  # beat, where there is one, draws them too
             meta.set_meta_once(connection, "start_night", self.nights[0].isoformat())
         self.file = ""
@@ -114,8 +114,8 @@ class ActivationStory:
             revisions.lock(connection)
             commands = [self.killing.start(("nightly", "--date", str(night), "--wait")) for night in nights]
             until(lambda: self._waiting_for_revisions() == len(nights), "all draws have come so far", PATIENCE_S)
-        for command in commands:
-            assert command.code(PATIENCE_S) == 0, self.killing.said()
+        codes = [command.code(PATIENCE_S) for command in commands]
+        assert not any(codes), self.killing.said()
 
     def _waiting_for_revisions(self) -> int:
         statement = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'revision'::regclass"
@@ -130,6 +130,19 @@ class ActivationStory:
         self.killing.until_done(*command, deaths=deaths, writes=4, during=during)
         if self.killing.beside is None and not during:
             assert self.promotions()[-1].version == version
+            assert self.scoring_version() in (None, version)
+
+    def backfill(self, *, deaths: int, during: int = 0, meanwhile: Sequence[Meanwhile] = ()) -> None:
+        """`spotcheck backfill` of some nights; beside another command it only queues, for that one may be killed."""
+        first, last = sorted(self.chance.choices(range(len(self.nights)), k=2))
+        bounds = ("--since", str(self.nights[first]), "--until", str(self.nights[last]))
+        command = ("backfill", *bounds, "--yes", "--json", *(() if during else ("--wait",)))
+        drawn = set(self.versions_by_night()) & set(self.nights[first : last + 1])
+        before = self.promotions()
+        self.killing.until_done(*command, deaths=deaths, writes=20, during=during, meanwhile=meanwhile)
+        if self.killing.beside is None and len(self.promotions()) == len(before):  # else another one was active before
+            found = self.versions_by_night("production", "backfill")
+            assert all(before[-1].version in found[night] for night in drawn)
 
     def end(self) -> None:
         """All that is open is scored, and nothing runs any more."""
@@ -137,6 +150,12 @@ class ActivationStory:
             self.killing.beside.end()
         self.killing.until_done("score", "--wait", deaths=0)
         self.killing.until_done("nightly", "--wait", deaths=0)
+
+    def scoring_version(self) -> str | None:
+        """The version of the newest revision; None before the first draw."""
+        with self.project.store.read() as connection:
+            active = revisions.active_scorers(connection)
+        return next((entry.key.version for entry in active if entry.key.name == NAME), None)
 
     def promotions(self) -> list[texts.Promotion]:
         with self.project.store.read() as connection:
@@ -149,12 +168,12 @@ class ActivationStory:
             return self.file
         return before[-1]
 
-    def versions_by_night(self) -> dict[date, set[str]]:
-        """The versions of the rubric that the draw of each night has enrolled."""
+    def versions_by_night(self, *purposes: str) -> dict[date, set[str]]:
+        """The versions of the rubric that are enrolled for each night: by its draw, or for other purposes."""
         statement = (
             select(enrolment.c.night, scorer.c.version)
             .join(scorer, scorer.c.pk == enrolment.c.scorer_pk)
-            .where(scorer.c.name == NAME, enrolment.c.purpose == "production")
+            .where(scorer.c.name == NAME, enrolment.c.purpose.in_(purposes or ("production",)))
         )
         found: dict[date, set[str]] = defaultdict(set)
         with self.project.store.read() as connection:

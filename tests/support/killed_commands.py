@@ -32,6 +32,7 @@ _FORKS.set_forkserver_preload(
         "sqlalchemy.dialects.sqlite",
         "sqlalchemy.dialects.postgresql.psycopg",
         "worker.cli.app",
+        "worker.cli.commands.backfill",
         "worker.cli.commands.nightly",
         "worker.cli.commands.rubric",
         "worker.core.rubric.parse",
@@ -60,7 +61,7 @@ class Command:
     def __init__(
         self, arguments: Sequence[str], folder: Path, environ: Mapping[str, str], log: Path, dies_at: Write | None
     ) -> None:
-        self._writes = RawValue("i", 0)
+        self._writes, self._is_over = RawValue("i", 0), False
         given = (list(arguments), str(folder), dict(environ), str(log), self._writes, dies_at)
         self._process: ForkServerProcess = _FORKS.Process(target=_run, args=given, daemon=False)
         self._process.start()
@@ -76,7 +77,8 @@ class Command:
 
     def kill(self) -> None:
         """SIGKILL; nothing where it has ended."""
-        self._process.kill()
+        if not self._is_over:
+            self._process.kill()
 
     def code(self, patience_s: float) -> int:
         """How it ended, -9 for a SIGKILL.
@@ -91,6 +93,7 @@ class Command:
             raise AssertionError(f"the command did not end within {patience_s:g} s")
         code = self._process.exitcode
         self._process.close()
+        self._is_over = True
         return code
 
 

@@ -125,13 +125,15 @@ class Killing:
             if at_request:
                 number = 1 + self.chance.randrange(self.requests)
                 bells.append(self.judge.at_request(number, partial(_kill, command.pid)))
-            while heard in wait([command.sentinel, heard], PATIENCE_S):
-                left.pop(heard.recv())(command.pid)
             try:
+                while heard in wait([command.sentinel, heard], PATIENCE_S):
+                    left.pop(heard.recv())(command.pid)
                 code = command.code(PATIENCE_S)
             except AssertionError as error:
                 raise AssertionError(f"{error}\n{self.said()}") from None
-            self.judge.forget(bells)
+            finally:
+                command.kill()
+                self.judge.forget(bells)
         self._most_writes[arguments[0]] = max(most, command.writes)
         if code == -signal.SIGKILL:
             self.account_for_the_dead(name, during)
