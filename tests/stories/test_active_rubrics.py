@@ -414,3 +414,28 @@ def test_a_version_to_go_back_to_is_named_in_full(installation: Installation, pr
     for wanted in ("", stored.hash[:1], stored.hash[:5], "1", "1.0"):
         with pytest.raises(SettingsError, match="has no version"):
             find_text(project, NAME, wanted)
+
+
+def test_who_takes_a_scorer_away_or_goes_back_to_an_earlier_judge_is_told_so(
+    installation: Installation, prompts: Path
+) -> None:
+    toml = '[sampling]\nrate = 1.0\n[scoring]\nheuristics = ["answer_present"]\nrubrics = [{}]\n'
+    first = installation.project(toml.format(f'"{NAME}"'), SPOTCHECK_PROMPTS=str(prompts))
+    ingest(first, [*runs_of(MONDAY), *runs_of(TUESDAY), *runs_of(WEDNESDAY)])
+    draw_nights(first, [MONDAY])
+    other = installation.project(
+        toml.format(f'"{NAME}"'), SPOTCHECK_PROMPTS=str(prompts), SPOTCHECK_JUDGE_MODEL="another"
+    )
+    told = listening(other)
+    draw_nights(other, [TUESDAY])
+    assert [line for line in told if "new series" in line and "changed: model" in line]
+    told = listening(first)
+    draw_nights(first, [WEDNESDAY])
+    (line,) = told
+    assert "goes on, not compared with" in line
+    without = installation.project(toml.format(""), SPOTCHECK_PROMPTS=str(prompts))
+    told = listening(without)
+    reconcile(without, datetime.now(UTC), lambda lane, due: None)
+    (line,) = told
+    assert line.startswith(f"{NAME} is not wanted any more")
+    assert "shed" in states(without)

@@ -6,7 +6,7 @@ different settings would take turns. A process that may not draws with what is a
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -159,7 +159,7 @@ def _write(
 ) -> Active:
     """Promote what rose, register scorers, and add a revision where it differs from the one in force."""
     by, lines = by or this_process_name(), list(wanted.lines)
-    existing = enrol.registered(connection)
+    existing, former = enrol.registered(connection), revisions.active_scorers(connection)
     stored_hashes = {row.key.spec.get("rubric_hash") for row in existing}
     for risen in wanted.risen:
         why = UPGRADED if before is None and risen.text.hash in stored_hashes else risen.why
@@ -177,6 +177,7 @@ def _write(
         entry if isinstance(entry, Registered) else by_fingerprint[entry.key.fingerprint] for entry in wanted.entries
     ]
     if before is None or before.digest != wanted.digest:
+        lines += _changed_lines(former, rows, {row.pk for row in existing})
         before = revisions.add(
             connection,
             digest=wanted.digest,
@@ -188,6 +189,21 @@ def _write(
         )
     _know(project, before)
     return Active(rows, sampling_of(before.policy), before.number, lines)
+
+
+def _changed_lines(former: Iterable[Registered], rows: Sequence[Registered], known: Collection[int]) -> list[str]:
+    """One line for each active scorer that goes, and for each that is replaced by one of before: neither is new."""
+    by_name = {row.key.name: row for row in rows}
+    lines = []
+    for was in former:
+        name, row = was.key.name, by_name.get(was.key.name)
+        if row is None:
+            lines.append(
+                f"{name} is not wanted any more: no night is drawn with it, and its open jobs are skipped until it is"
+            )
+        elif row.pk != was.pk and row.pk in known:
+            lines.append(f"{name}: series {row.key.series} goes on, not compared with {was.key.series} of until now")
+    return lines
 
 
 def as_stored(
