@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.project import MONDAY, document, draw_nights, ingest
 from worker.celery.configuration import ConfigurationNotice, DrawSettings, are_from_here
 from worker.celery.process import WorkerProcess, this_process
 from worker.celery.tasks import drain_heuristics, drain_judge, reconcile_now, tick
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, refused
 from worker.pipeline.activate import activate
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
@@ -160,6 +162,35 @@ def test_when_the_schema_moves_on_nothing_is_decided_any_more_and_the_worker_say
         said = [record.getMessage() for record in caplog.records if "claims nothing more" in record.getMessage()]
         assert len(said) == 1, "not once a turn"
     finally:
+        this_process.close()  # writes its last rates
         opened.store.close()
-        this_process.close()
         this_process.forget()
+
+
+def test_a_worker_that_leaves_jobs_for_want_of_their_model_says_so_once_in_its_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lacking(request: object, headers: object) -> Answer:
+        return refused(404, "The model of 'Ann' does not exist", code="model_not_found")
+
+    with JudgeServer(lacking) as server:
+        monkeypatch.setenv("SPOTCHECK_JUDGE_MODEL", MODEL)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        this_process.use(read_here()[0])
+        opened = this_process.project
+        try:
+            ingest(opened, [document("case-1")])
+            draw_nights(opened, [MONDAY])
+            with opened.store.write() as connection:
+                for name in (this_process.worker_name, "host:1"):
+                    workers.record_heartbeat(connection, name, ["judge"], 1, opened.store.now(connection))
+            for _ in range(3):
+                drain_judge()
+            said = [record.getMessage() for record in caplog.records if "left to other" in record.getMessage()]
+            assert len(said) == 1
+            assert "SPOTCHECK_JUDGE_MODEL" in said[0]
+            assert "Ann" not in said[0], "a server's words may be a run's"
+        finally:
+            this_process.close()  # writes its last rates
+            opened.store.close()
+            this_process.forget()

@@ -15,7 +15,7 @@ from worker.celery.process import this_process
 from worker.celery.waking import wake
 from worker.errors import SchemaOutdated, SpotcheckError
 from worker.jobs.processor import BATCH_S
-from worker.jobs.trouble import TroubleChange
+from worker.jobs.trouble import TroubleChange, in_short
 from worker.logs import fields
 from worker.pipeline.deliver import deliver
 from worker.pipeline.draw import draw_night
@@ -61,6 +61,8 @@ def _take_a_turn(lane: str) -> None:
         processor = this_process.processor(lane)
         done = processor.drain(lane, budget_s=BATCH_S, stop=this_process.is_stopping)
         change = this_process.troubles.after(lane, done)
+        if missing := processor.missing_models.line():
+            this_process.log_once(f"{lane}: jobs are left to other workers: {in_short(missing)}")
         in_the_way = (unavailable_line(processor.unavailable.get(lane, ())), processor.missing_models.line())
         this_process.notice(lane, "; ".join(line for line in in_the_way if line) or None)
     except SchemaOutdated as error:
