@@ -439,3 +439,42 @@ def test_who_takes_a_scorer_away_or_goes_back_to_an_earlier_judge_is_told_so(
     (line,) = told
     assert line.startswith(f"{NAME} is not wanted any more")
     assert "shed" in states(without)
+
+
+def test_a_promotion_leaves_the_judge_as_it_is_whatever_this_machine_has(
+    installation: Installation, prompts: Path
+) -> None:
+    project = project_of(installation, prompts)
+    ingest(project, [*runs_of(MONDAY), *runs_of(TUESDAY)])
+    draw_nights(project, [MONDAY])
+    edit(prompts, "1.1.0")
+    laptop = project_of(installation, prompts, SPOTCHECK_JUDGE_MODEL="another")
+    done = promote(laptop, find_text(laptop, NAME, None), datetime.now(UTC), by="ana", why="a typo")
+    assert done.scorer is not None
+    assert done.scorer.key.spec["model"] == MODEL
+    draw_nights(project, [TUESDAY])
+    assert numbers(project) == [1, 2], "what the project's own settings give is what was promoted"
+
+
+def test_who_scores_in_another_folder_takes_no_rubric_away(installation: Installation, prompts: Path) -> None:
+    project = project_of(installation, prompts)
+    ingest(project, runs_of(MONDAY))
+    draw_nights(project, [MONDAY])
+    elsewhere = installation.project(PLAIN.replace("[scoring]", "[scoring]\nrubrics = []"))
+    reconcile(elsewhere, datetime.now(UTC), lambda lane, due: None, may_remove=False)
+    assert numbers(project) == [1]
+    assert states(project) == {"queued": RUNS}
+
+
+def test_a_prompts_folder_that_is_gone_stops_nothing_that_is_stored(installation: Installation, prompts: Path) -> None:
+    project = project_of(installation, prompts)
+    ingest(project, [*runs_of(MONDAY), *runs_of(TUESDAY)])
+    nightly(project, [MONDAY])
+    shutil.rmtree(prompts)
+    gone = project_of(installation, prompts)
+    told = listening(gone)
+    assert nightly(gone, [TUESDAY]).still_open == 0
+    assert by_night(gone)[TUESDAY] == {"1.0.0": ("scored", RUNS)}
+    assert len(told) == 1
+    assert "does not exist" in told[0]
+    assert "goes on from the store" in told[0]

@@ -75,10 +75,15 @@ def activate(project: Project, connection: Connection, night: date | None, now: 
     return _write(project, connection, wanted, before, night, now)
 
 
-def adjust(project: Project, now: datetime) -> Active:
+def adjust(project: Project, now: datetime, *, may_remove: bool = True) -> Active:
     """What is active, without a draw: only a judge that came, and scorers that are not wanted any more, count at once.
 
     An upgraded database without a revision gets its first one, so that open jobs find their texts.
+
+    Args:
+        project: Whose settings.
+        now: The time.
+        may_remove: Whether scorers that are not wanted any more end; not for a command that draws nothing.
 
     Raises:
         SettingsError, RubricError: As `activate`.
@@ -91,7 +96,8 @@ def adjust(project: Project, now: datetime) -> Active:
             if (trouble := _trouble(project, connection, before)) is not None:
                 return as_stored(project, connection, before, trouble=trouble)
             scorers = revisions.active_scorers(connection)
-            if _adjusted(scorers, project.scorers.candidate(connection, with_files=False)) is None:
+            wanted = project.scorers.candidate(connection, with_files=False)
+            if _adjusted(scorers, wanted, may_remove=may_remove) is None:
                 return as_stored(project, connection, before)
     project.secret  # noqa: B018 stored before the transaction below
     with project.store.write() as connection:
@@ -100,7 +106,7 @@ def adjust(project: Project, now: datetime) -> Active:
         wanted = project.scorers.candidate(connection, with_files=before is None)
         if before is None:
             return _write(project, connection, wanted, None, None, now)
-        entries = _adjusted(revisions.active_scorers(connection), wanted)
+        entries = _adjusted(revisions.active_scorers(connection), wanted, may_remove=may_remove)
         if entries is None:
             return as_stored(project, connection, before)
         return register_revision(project, connection, entries, before, now, by=this_process_name())
@@ -130,7 +136,7 @@ def register_revision(
     return _write(project, connection, changed, before, None, now, by=by)
 
 
-def _adjusted(scorers: Sequence[Registered], wanted: Candidate) -> "list[Any] | None":
+def _adjusted(scorers: Sequence[Registered], wanted: Candidate, *, may_remove: bool) -> "list[Any] | None":
     """The active scorers without those that are not wanted, with the judge that came; None where nothing changes."""
     by_name = {entry.key.name: entry for entry in wanted.entries}
     entries: list[Any] = []
@@ -138,7 +144,8 @@ def _adjusted(scorers: Sequence[Registered], wanted: Candidate) -> "list[Any] | 
     for row in scorers:
         entry = by_name.get(row.key.name)
         if entry is None:
-            is_changed = True
+            is_changed |= may_remove
+            entries += [] if may_remove else [row]
         elif row.is_judgeless and entry.key.spec.get("model") is not None:
             is_changed = True
             entries.append(entry)

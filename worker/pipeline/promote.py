@@ -90,13 +90,13 @@ def promote(project: Project, text: RubricText, now: datetime, *, by: str, why: 
         texts.promote(connection, text, now=now, by=by, proof={"unproved": why})
         current = revisions.current(connection)
         rows = revisions.active_scorers(connection)
-        if current is None or _scorer(rows, text.name) is None:
+        row = _scorer(rows, text.name)
+        if current is None or row is None:
             return Promoted(text, before, True, None)
-        wanted = project.scorers.candidate(connection, with_files=False)
-        entry = next((entry for entry in wanted.entries if entry.key.name == text.name), None)
-        if entry is None:
-            return Promoted(text, before, True, None)
-        entries = [entry if row.key.name == text.name else row for row in rows]
+        model = row.key.spec.get("model")  # the judge stays who it is, whatever this machine's environment says
+        redact = bool(row.key.spec.get("redact", True))
+        entry = project.scorers.of_text(text, None if model is None else str(model), redact=redact)
+        entries = [entry if other is row else other for other in rows]
         active = register_revision(project, connection, entries, current, now, by=by)
     return Promoted(text, before, True, _scorer(active.scorers, text.name), active.lines)
 

@@ -40,9 +40,16 @@ class Reconciled(NamedTuple):
     """In what this process's settings differ from it, where they may not become active."""
 
 
-def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
-    """Decide late runs of the lookback, wake lanes with due work, finish nights whose jobs are resolved, and prune."""
-    active = _active(project, now)
+def reconcile(project: Project, now: datetime, wake: Wake, *, may_remove: bool = True) -> Reconciled:
+    """Decide late runs of the lookback, wake lanes with due work, finish nights whose jobs are resolved, and prune.
+
+    Args:
+        project: Whose nights.
+        now: The time.
+        wake: Wakes the workers of a lane.
+        may_remove: Whether scorers that the settings do not name any more end here; not for a command that draws none.
+    """
+    active = _active(project, now, may_remove=may_remove)
     scorers = active.scorers
     lost = lost_scorers(project)
     since = project.nights.last_over(now) - timedelta(days=project.settings.sampling.lookback_nights)
@@ -59,10 +66,10 @@ def reconcile(project: Project, now: datetime, wake: Wake) -> Reconciled:
     return Reconciled(added, summarised, found, active.number, active.trouble)
 
 
-def _active(project: Project, now: datetime) -> Active:
+def _active(project: Project, now: datetime, *, may_remove: bool) -> Active:
     """What is active; where a setting is wrong that is one line, and jobs go on by what is active already."""
     try:
-        active = adjust(project, now)
+        active = adjust(project, now, may_remove=may_remove)
     except ConfigError as error:
         project.scorers.tell([f"{error}; nights that are drawn go on with their scorers"])
         with project.store.read() as connection:

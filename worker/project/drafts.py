@@ -44,18 +44,18 @@ class Drafts:
         from worker.scorers.rubric.files import load
 
         problems: dict[str, RubricError] = {}
-        rubrics = load(self.folders, on_broken=problems.__setitem__)
+        try:
+            folders = self.folders
+        except SettingsError as error:
+            return {}, {"": RubricError(str(error))}
+        rubrics = load(folders, on_broken=problems.__setitem__)
         if "" in problems:  # of a folder that cannot be read nobody knows which shipped rubrics it replaces
             rubrics = {}
         return rubrics, problems
 
     @property
     def rubrics(self) -> "Mapping[str, Rubric]":
-        """The rubrics whose files are right, by name.
-
-        Raises:
-            SettingsError: The folder that the settings name does not exist.
-        """
+        """The rubrics whose files are right, by name; none where the folder that the settings name does not exist."""
         return self._read[0]
 
     @property

@@ -49,7 +49,7 @@ class ScorerSet:
         """Gets one line for each scorer that starts a new series, and for each file that does not become active."""
         self.drafts = Drafts(settings.prompts)
         """The rubric files, as they were read first; `reread` reads them again."""
-        self._made: dict[tuple[str, str | None], Scorer] = {}
+        self._made: dict[tuple[str, str | None, bool], Scorer] = {}
         self._told: set[str] = set()
 
     @property
@@ -90,7 +90,7 @@ class ScorerSet:
             heuristics,
             self.heuristics.broken,
             self.drafts,
-            self._rubric,
+            self.of_text,
             with_files=with_files,
         )
 
@@ -134,19 +134,26 @@ class ScorerSet:
         for name in judge.budgets:
             check_name("judge.budgets", name, known)
 
-    def _rubric(self, text: RubricText, model: str | None) -> "Scorer":
-        """The scorer of a text under today's settings; made once, since compiling takes milliseconds."""
+    def of_text(self, text: RubricText, model: str | None, *, redact: bool | None = None) -> "Scorer":
+        """The scorer of a text under today's settings; made once, since compiling takes milliseconds.
+
+        Args:
+            text: Of the rubric.
+            model: The judge where the text names none; None for no judge.
+            redact: Whether secrets are taken out; None as the settings say.
+        """
         from worker.core.rubric.parse import parse
         from worker.scorers.rubric.scorer import RubricScorer
 
-        made = self._made.get((text.hash, model))
+        redact = self._settings.scoring.redact if redact is None else redact
+        made = self._made.get((text.hash, model, redact))
         if made is None:
             judge = self._settings.judge
-            made = self._made[text.hash, model] = RubricScorer(
+            made = self._made[text.hash, model, redact] = RubricScorer(
                 parse(text.source, f"{text.name}@{text.version}", text.includes),
                 model,
                 self._secret(),
-                redact=self._settings.scoring.redact,
+                redact=redact,
                 repair=judge.repair,
                 is_routed=judge.base_url is None,  # None is OpenAI's own server
             )
@@ -208,9 +215,9 @@ class ScorerSet:
 
         Nothing is read where a project has neither rubrics nor scorers of its own: those that are shipped are right.
         """
-        if len(self.drafts.folders) == 1 and self._settings.scoring == ScoringSection():
-            return
         try:
+            if len(self.drafts.folders) == 1 and self._settings.scoring == ScoringSection():
+                return
             lines = self.candidate().lines
         except ConfigError as error:
             lines = (str(error),)

@@ -76,7 +76,7 @@ def score(
     opened.lanes.wanted = lane
     wake = Waking(opened)
     warn_without_judge(opened)
-    reconcile(opened, now(), wake)
+    reconcile(opened, now(), wake, may_remove=False)
     if lane is not None:
         opened.lanes.send(lane)
     waiting = open_jobs(opened, in_force_only=wait)
