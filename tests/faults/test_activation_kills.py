@@ -75,8 +75,8 @@ def test_nights_keep_one_version_and_exact_counts_whatever_is_killed(story: Acti
 
     for place, night in enumerate(story.nights):
         story.take_in(night)
-        if place and chance.random() < 0.3:
-            story.promote(deaths=deaths())
+        if place and chance.random() < 0.4:
+            story.promote(deaths=chance.choice((1, 2)))
         if place and chance.random() < 0.3:
             story.raise_file()
         story.nightly(night, deaths=deaths(), meanwhile=meanwhile())

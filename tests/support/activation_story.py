@@ -123,11 +123,12 @@ class ActivationStory:
             return int(connection.execute(text(statement)).scalar_one())
 
     def promote(self, *, deaths: int, during: int = 0) -> None:
-        """`spotcheck rubric promote` of some version that is stored, or of the file's."""
-        known = sorted({one.version for one in self.promotions()} | {self.file})
-        version = self.chance.choice(known)
+        """`spotcheck rubric promote` of some version that was active before, or of the file's."""
+        before = self.promotions()
+        others = {*(one.version for one in before), self.file} - {one.version for one in before[-1:]}
+        version = self.chance.choice(sorted(others) or [self.file])
         command = ("rubric", "promote", NAME, "--version", version, "--unproved", "a try")
-        self.killing.until_done(*command, deaths=deaths, writes=4, during=during)
+        self.killing.until_done(*command, deaths=deaths, writes=3, during=during)
         if self.killing.beside is None and not during:
             assert self.promotions()[-1].version == version
             assert self.scoring_version() in (None, version)
