@@ -433,3 +433,18 @@ def test_findings_of_a_backfill_are_stored_and_sent_nowhere(installation: Instal
     assert ("answer_present", newest - timedelta(days=1)) in found
     with new.store.read() as connection:
         assert outbox.waiting(connection) == {}
+
+
+@pytest.mark.parametrize("reason", ["superseded", "retired", "budget", "rate"])
+def test_whatever_a_job_was_skipped_for_it_comes_back(installation: Installation, reason: str) -> None:
+    project = installation.project()
+    ingest(project, history(1, FEW))
+    draw_nights(project, [MONDAY])
+    with project.store.write() as connection:
+        skipped = {"state": "shed", "reason": reason, "resolved_at": now()}
+        connection.execute(update(job).where(job.c.lane == "judge").values(**skipped))
+    planned = plan(project, None, None)
+    assert planned.runs == RUNS
+    run_it(project, planned)
+    assert states(project) == {"scored": RUNS}
+    assert_reconciles(project)
