@@ -74,9 +74,9 @@ def test_the_price_comes_first_and_nobody_is_surprised(team: Shell) -> None:
     assert float(row[-1].removeprefix("$")) > 0
     assert "8 scores over 3 drawn nights; at most about $" in said.out
     assert "of which $5.00 a day may be spent" in said.out
-    refused = team("backfill")
-    assert refused.code == 2
-    assert refused.err.splitlines()[-1] == "spotcheck: 8 scores would be paid for; say --yes, or look with --dry-run"
+    refused = team.refused("backfill")
+    assert refused.startswith("spotcheck: 8 scores, at most about $")
+    assert refused.endswith(": say --yes, or look first with --dry-run")
     assert team("backfill", "--dry-run", "--json").json["runs"] == 8, "nothing was queued"
 
 

@@ -2,13 +2,24 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
+from tests.support.backfills import (
+    FEW,
+    LATER,
+    NIGHTS,
+    RUNS,
+    drawn_before,
+    now,
+    run_it,
+    scored,
+    summarised,
+)
 from tests.support.project import (
     MONDAY,
     PLAIN,
@@ -24,73 +35,21 @@ from tests.support.project import (
     states,
     wait,
 )
-from tests.support.rubrics import changed
-from worker.demo.judge.server import MODEL
 from worker.errors import SettingsError
-from worker.pipeline.backfill import BackfillPlan, backfill, carry_out, left_alone, plan
+from worker.pipeline.backfill import backfill, carry_out, left_alone, plan
 from worker.pipeline.nightly import finish
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
 from worker.queries.findings import list_findings
-from worker.store.budget import accounts
-from worker.store.queue.job import WAITS_FOR_MONEY
-from worker.store.results import cells, outbox
+from worker.records import score_id
+from worker.store.queue import enrol
+from worker.store.results import outbox
+from worker.store.runs import runs
 from worker.store.tables import CutRow, EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow, core
 
 cut, enrolment, job, night_table, run, score, scorer = (
     core(row) for row in (CutRow, EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow)
 )
-NIGHTS = [MONDAY + timedelta(days=offset) for offset in range(3)]
-LATER = MONDAY + timedelta(days=3)
-STRICTER = {"version: 1.0.0": "version: 1.1.0", "threshold: 0.7": "threshold: 0.9"}
-PRICED = f'{PLAIN}[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n'
-FEW = {"refund": 9, "order": 9}
-RUNS = 18
-"""In a night; all of them are judged."""
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def drawn_before(installation: Installation, tmp_path: Path, toml: str = PLAIN) -> Project:
-    """Three nights scored by 1.0.0, and a fourth that was drawn with 1.1.0."""
-    old = installation.project(toml)
-    ingest(old, history(4, FEW))
-    assert nightly(old, NIGHTS).still_open == 0
-    new = installation.project(toml, SPOTCHECK_PROMPTS=changed(tmp_path / "mine", STRICTER))
-    assert nightly(new, [LATER]).still_open == 0
-    return new
-
-
-def run_it(project: Project, planned: BackfillPlan) -> None:
-    carry_out(project, planned, now())
-    assert wait(project).still_open == 0
-    finish(project, now())
-
-
-def scored(project: Project) -> Counter[tuple[str, date]]:
-    """Runs with an aggregate score by version of the rubric and night."""
-    statement = (
-        select(scorer.c.version, score.c.night, func.count())
-        .join(scorer, scorer.c.pk == score.c.scorer_pk)
-        .where(scorer.c.kind == "judge", score.c.criterion.is_(None), score.c.purpose == "production")
-        .group_by(scorer.c.version, score.c.night)
-    )
-    return Counter({(version, night): count for version, night, count in rows(project, statement)})
-
-
-def summarised(project: Project, version: str) -> dict[date, tuple[int, int]]:
-    """Scored and drawn runs of the cells of a version's aggregate, by night."""
-    with project.store.read() as connection:
-        pks = list(connection.execute(select(scorer.c.pk).where(scorer.c.version == version)).scalars())
-        found = cells.read_cells(connection, MONDAY, LATER, pks, aggregates_only=True)
-    sums: dict[date, tuple[int, int]] = {}
-    for each in found:
-        for cell in each.cells:
-            done, drawn = sums.get(cell.night, (0, 0))
-            sums[cell.night] = done + cell.scored, drawn + cell.sampled
-    return sums
 
 
 def test_the_active_version_scores_drawn_nights_only_where_it_is_asked_for(
@@ -125,16 +84,16 @@ def test_the_active_version_scores_drawn_nights_only_where_it_is_asked_for(
 def test_an_id_of_a_backfilled_score_is_that_of_a_night(installation: Installation, tmp_path: Path) -> None:
     project = drawn_before(installation, tmp_path)
     run_it(project, plan(project, MONDAY, MONDAY))
-    prompts = changed(tmp_path / "other", STRICTER)
-    ids = rows(project, select(score.c.score_id).join(scorer, scorer.c.pk == score.c.scorer_pk).where(
-        scorer.c.version == "1.1.0", score.c.night == MONDAY
-    ))  # fmt: skip
-    assert prompts
-    nightly_ids = rows(project, select(score.c.score_id).join(scorer, scorer.c.pk == score.c.scorer_pk).where(
-        scorer.c.version == "1.1.0", score.c.night == LATER
-    ))  # fmt: skip
-    assert len(ids) == len(nightly_ids) > 0
-    assert rows(project, select(score.c.purpose).distinct()) == [("production",)]
+    stored = rows(
+        project, select(score).join(scorer, scorer.c.pk == score.c.scorer_pk).where(scorer.c.version == "1.1.0")
+    )
+    assert {row.night for row in stored} == {MONDAY, LATER}
+    with project.store.read() as connection:
+        keys = {one.pk: one.key for one in enrol.registered(connection)}
+        loaded = runs.load(connection, [row.run_pk for row in stored])
+    for row in stored:
+        expected = score_id(loaded[row.run_pk], keys[row.scorer_pk], row.criterion, "production", 0)
+        assert (row.score_id, row.purpose) == (expected, "production")
 
 
 def test_a_rate_scores_the_nested_subset_and_estimates_know_it(installation: Installation, tmp_path: Path) -> None:
@@ -192,98 +151,6 @@ def test_a_night_whose_draw_grows_keeps_the_rate_of_a_backfill(installation: Ins
     assert_reconciles(project)
 
 
-BUDGET = PRICED.replace("concurrency = 8", "concurrency = 8\nanswers_days = 0\nbudget_usd_per_day = {cap}")
-
-
-def test_what_a_budget_skipped_comes_back_once_there_is_money(installation: Installation) -> None:
-    poor = installation.project(BUDGET.format(cap=0.05))
-    ingest(poor, history(1, FEW))
-    assert nightly(poor, [MONDAY]).still_open == 0
-    before = states(poor)
-    assert before["shed"] > 0
-    ((shed,),) = [[nights for _, nights, why in left_alone(poor, [MONDAY]) if why == "budget"]]
-    assert shed == [MONDAY]
-    rich = installation.project(BUDGET.format(cap=50))
-    planned = plan(rich, MONDAY, MONDAY)
-    assert planned.runs == before["shed"]
-    run_it(rich, planned)
-    assert states(rich) == {"scored": RUNS}
-    assert rows(rich, select(cut)) == []
-    assert summarised(rich, "1.0.0")[MONDAY][0] >= RUNS
-    accounts_used = rows(rich, select(job.c.account, func.count()).where(job.c.lane == "judge").group_by(job.c.account))
-    assert dict(map(tuple, accounts_used)) == {"nightly": before["scored"], "backfill": before["shed"]}
-    assert len(installation.asked) == RUNS
-    assert_reconciles(rich)
-
-
-def test_a_backfill_has_money_of_its_own_and_skips_nothing(installation: Installation, tmp_path: Path) -> None:
-    toml = BUDGET.format(cap=50).replace("answers_days", "backfill_usd_per_day = 0.05\nanswers_days")
-    project = drawn_before(installation, tmp_path, toml)
-    spent_before = account(project, accounts.NIGHTLY).spent_usd
-    taken = carry_out(project, plan(project, MONDAY, MONDAY), now())
-    assert taken == (RUNS, 0)
-    waited = wait(project)
-    assert 0 < waited.postponed == waited.still_open < RUNS
-    own = account(project, accounts.BACKFILL)
-    assert 0 < own.spent_usd <= 0.05
-    assert own.reserved_usd == pytest.approx(0, abs=1e-9)
-    assert account(project, accounts.NIGHTLY).spent_usd == spent_before
-    assert states(project)["shed"] == 0
-    assert_reconciles(project, pending=waited.postponed)
-    waiting = rows(project, select(job.c.reason, job.c.not_before).where(job.c.state == "queued"))
-    assert {reason for reason, _ in waiting} == {WAITS_FOR_MONEY}
-    tomorrow = project.nights.begins_at(project.nights.of(now()) + timedelta(days=1))
-    assert {at for _, at in waiting} == {tomorrow}
-
-    rich = installation.project(
-        toml.replace("backfill_usd_per_day = 0.05", "backfill_usd_per_day = 5"),
-        SPOTCHECK_PROMPTS=str(tmp_path / "mine"),
-    )
-    again = plan(rich, MONDAY, MONDAY)
-    assert (again.runs, again.queued) == (0, waited.postponed)
-    run_it(rich, again)
-    assert scored(rich)["1.1.0", MONDAY] == RUNS
-    assert_reconciles(rich)
-
-
-def test_without_a_budget_of_its_own_a_backfill_gets_what_the_day_leaves_over(
-    installation: Installation, tmp_path: Path
-) -> None:
-    project = drawn_before(installation, tmp_path, BUDGET.format(cap=50))
-    spent = account(project).spent_usd
-    tight = installation.project(BUDGET.format(cap=round(spent + 0.04, 4)), SPOTCHECK_PROMPTS=str(tmp_path / "mine"))
-    carry_out(tight, plan(tight, MONDAY, MONDAY), now())
-    waited = wait(tight)
-    assert 0 < waited.postponed < RUNS
-    assert account(tight).spent_usd <= spent + 0.04
-    # what the backfill took is no money of the nights'
-    ingest(tight, [document(f"case-late-{number}", LATER + timedelta(days=1)) for number in range(3)])
-    draw_nights(tight, [LATER + timedelta(days=1)])
-    wait(tight)
-    assert scored(tight)["1.1.0", LATER + timedelta(days=1)] == 3
-
-
-def account(project: Project, which: str | None = None) -> accounts.AccountBalance:
-    with project.store.read() as connection:
-        return accounts.day_balance(connection, project.nights.of(now()), which)
-
-
-def test_nights_come_before_backfills(installation: Installation, tmp_path: Path) -> None:
-    project = drawn_before(
-        installation, tmp_path, PLAIN.replace("concurrency = 8", "concurrency = 1\nanswers_days = 0")
-    )
-    carry_out(project, plan(project, None, None), now())
-    newest = LATER + timedelta(days=1)
-    ingest(project, [document(f"case-new-{number}", newest) for number in range(4)])
-    draw_nights(project, [newest])
-    before = len(installation.asked)
-    wait(project)
-    asked = installation.asked[before:]
-    first = ["case-new" in one["messages"][-1]["content"] for one in asked]
-    assert sum(first) == 4
-    assert all(first[:4]) or sum(first[:20]) == 4, "the newest night is asked about before 60 older runs"
-
-
 def test_failed_jobs_are_tried_again_only_where_asked(installation: Installation) -> None:
     project = installation.project()
     ingest(project, history(1, FEW))
@@ -291,8 +158,8 @@ def test_failed_jobs_are_tried_again_only_where_asked(installation: Installation
     gone = {"state": "failed", "reason": "scorer_error", "attempt": 3}
     with project.store.write() as connection:
         pks = list(connection.execute(select(job.c.pk).where(job.c.lane == "judge").limit(4)).scalars())
-        runs = select(job.c.run_pk).where(job.c.pk.in_(pks))
-        connection.execute(score.delete().where(score.c.run_pk.in_(runs), score.c.prompt_hash.is_not(None)))
+        of_them = select(job.c.run_pk).where(job.c.pk.in_(pks))
+        connection.execute(score.delete().where(score.c.run_pk.in_(of_them), score.c.prompt_hash.is_not(None)))
         connection.execute(update(job).where(job.c.pk.in_(pks)).values(**gone))
     assert plan(project, None, None).runs == 0
     planned = plan(project, None, None, with_failed=True)
@@ -358,24 +225,6 @@ def test_nights_that_are_not_drawn_are_left_alone_and_named(installation: Instal
     assert drawn == [(NIGHTS[1],)]
 
 
-def test_late_runs_of_a_backfilled_night_spend_the_backfills_money(installation: Installation, tmp_path: Path) -> None:
-    project = drawn_before(installation, tmp_path)
-    run_it(project, plan(project, MONDAY, MONDAY))
-    ingest(project, [document("case-late")])
-    draw_nights(project, [MONDAY])
-    wait(project)
-    statement = (
-        select(scorer.c.version, job.c.account, job.c.state)
-        .join(scorer, scorer.c.pk == job.c.scorer_pk)
-        .join(run, run.c.pk == job.c.run_pk)
-        .where(run.c.run_id == "case-late", scorer.c.kind == "judge")
-    )
-    assert sorted(map(tuple, rows(project, statement))) == [
-        ("1.0.0", "nightly", "scored"),
-        ("1.1.0", "backfill", "scored"),
-    ]
-
-
 def test_a_night_is_compared_again_once_its_backfill_has_ended(installation: Installation, tmp_path: Path) -> None:
     project = drawn_before(installation, tmp_path)
 
@@ -433,3 +282,18 @@ def test_findings_of_a_backfill_are_stored_and_sent_nowhere(installation: Instal
     assert ("answer_present", newest - timedelta(days=1)) in found
     with new.store.read() as connection:
         assert outbox.waiting(connection) == {}
+
+
+@pytest.mark.parametrize("reason", ["superseded", "retired", "budget", "rate"])
+def test_whatever_a_job_was_skipped_for_it_comes_back(installation: Installation, reason: str) -> None:
+    project = installation.project()
+    ingest(project, history(1, FEW))
+    draw_nights(project, [MONDAY])
+    with project.store.write() as connection:
+        skipped = {"state": "shed", "reason": reason, "resolved_at": now()}
+        connection.execute(update(job).where(job.c.lane == "judge").values(**skipped))
+    planned = plan(project, None, None)
+    assert planned.runs == RUNS
+    run_it(project, planned)
+    assert states(project) == {"scored": RUNS}
+    assert_reconciles(project)

@@ -145,6 +145,12 @@ def _decides_on_all_open_ones(given: Given, _project: str) -> object:
     return given.get("acknowledge") == "1" and {"mute", "accept"} <= given.keys()
 
 
+def _would_pay_unasked(given: Given) -> bool:
+    """Of the large project, whose budget skipped runs; there is no terminal to ask at."""
+    has_nights = given.get("since") != "2031-01-04" and given.get("until") != "2019-12-31"
+    return has_nights and given.get("scorer") != "answer_present" and not {"yes", "dry_run"} & given.keys()
+
+
 def _form(given: Given) -> object:
     return "json" if "as_json" in given else given.get("form", "table")
 
@@ -161,6 +167,7 @@ EXPECTED: Sequence[Rule] = (
     _refused("sample, nightly", _one_of("since", "2031-01-04")),
     _refused("nightly", lambda given, project: "on" in given and ("since" in given or "until" in given)),
     _refused("backfill", _one_of("scorer", "nosuch")),
+    _refused("backfill", lambda given, project: project == "large" and _would_pay_unasked(given)),
     _refused("score", lambda given, project: "run" not in given and given.keys() & {"source", "scorer"}),
     _refused("score", lambda given, project: "run" in given and given.get("lane") == "batch"),
     _refused("score", lambda given, project: "run" in given and given.get("scorer") == "nosuch"),

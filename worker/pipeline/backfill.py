@@ -47,7 +47,7 @@ class BackfillPlan(NamedTuple):
     nights: Sequence[date]
     """The drawn nights that were asked for, oldest first."""
     undrawn: Sequence[date]
-    """Nights with runs among them that are not drawn; they are left alone."""
+    """Nights with runs among them that are over and not drawn; they are left alone."""
     rate: float | None
     with_failed: bool
 
@@ -96,7 +96,8 @@ def plan(
     policy = active_policy(project).sampling
     with project.store.read() as connection:
         nights = draws.drawn_nights(connection, since, until)
-        undrawn = draws.undrawn_nights(connection, since, until)
+        over = project.nights.last_over(project.settings.clock.now())
+        undrawn = draws.undrawn_nights(connection, since, over if until is None else min(until, over))
         limits = {night: _limits(connection, policy, night, rate) for night in nights} if rate is not None else {}
         wanted = _chosen(stored_only if nights else active, enrol.registered(connection), names)
         if not nights:

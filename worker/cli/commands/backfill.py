@@ -60,14 +60,19 @@ def backfill(
         adjust(opened, now())
     planned = plan(opened, first, last, scorer or [], rate=rate, with_failed=failed)
     answer = _json(planned)
+    must_ask = bool(planned.runs) and not (yes or dry_run)
+    if must_ask and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        price = "at an unknown price" if planned.usd is None else f"at most about ${planned.usd:,.4f}"
+        raise SettingsError(f"{counted(planned.runs, 'score')}, {price}: say --yes, or look first with --dry-run")
     if not as_json:
         _show(opened, planned)
     if dry_run:
         if as_json:
             show_json(answer)
         return
-    if planned.runs and not yes:
-        _ask(planned)
+    if must_ask and not typer.confirm("score these?", err=True):
+        note("nothing is queued")
+        return
     taken = carry_out(opened, planned, now())
     answer |= {"added": taken.added, "taken_up": taken.back}
     wake = Waking(opened)
@@ -162,20 +167,6 @@ def undrawn_lines(nights: Sequence[date]) -> list[str]:
         f"{counted(len(nights), 'night')} ({which}) {verb} not drawn and left alone; "
         f"spotcheck nightly --since {nights[0]} --until {nights[-1]} draws them"
     ]
-
-
-def _ask(planned: BackfillPlan) -> None:
-    """Ask whether to spend the money.
-
-    Raises:
-        SettingsError: Nobody is there to answer.
-        Exit: No is the answer.
-    """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise SettingsError(f"{counted(planned.runs, 'score')} would be paid for; say --yes, or look with --dry-run")
-    if not typer.confirm("score these?", err=True):
-        note("nothing is queued")
-        raise typer.Exit(0)
 
 
 def _answer(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
