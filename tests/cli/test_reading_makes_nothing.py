@@ -13,6 +13,7 @@ from tests.support.shell import Shell
 READERS = (
     *("trends", "drift", "alerts", "report", "runs", "show r-1", "explain r-1", "status", "sample --dry-run"),
     *("rubric preview task_completion --run r-1", "drift --acknowledge 1", "alerts --fail-on-drift", "status --json"),
+    "backfill --dry-run",
 )
 WRITERS = ("ingest -", "sample", "score", "nightly", "db upgrade", "rubric promote task_completion --unproved new")
 PROCESSES = ("demo", "up", "worker", "beat")

@@ -170,14 +170,14 @@ def test_a_broken_scorer_of_a_package_is_told_by_every_command_and_stops_none(tm
         opened.answer("nightly", "--date", night(0), "--wait", "--json")
         opened.answer("nightly", "--date", night(1), "--json")
         opened.rewrite(ONE + "import nowhere_at_all\n")
-        for command in (["status"], ["report"], ["score", "--wait"], ["nightly", "--wait"]):
+        for command in (["status"], ["report"], ["settings"], ["score", "--wait"], ["nightly", "--wait"]):
             done = opened.spotcheck(*command)
             assert done.returncode == 0, done
             lines = [line for line in done.stderr.splitlines() if "entry point spotcheck.scorers" in line]
             assert len(lines) == 2, done
             assert "answer_present of package impostor: there is a built-in heuristic of that name" in lines[0]
             assert "refunded of package shop_scorers: shop_scorers cannot be imported: ModuleNotFoundError" in lines[1]
-        for command in (["trends"], ["runs"], ["alerts"], ["drift"], ["settings"], ["rubric", "list"]):
+        for command in (["trends"], ["runs"], ["alerts"], ["drift"], ["rubric", "list"]):
             done = opened.spotcheck(*command)
             assert (done.returncode, "entry point" in done.stderr) == (0, False), done
         done_by_others = opened.states()
