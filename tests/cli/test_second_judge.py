@@ -71,5 +71,6 @@ def test_a_database_that_does_not_answer_is_told_beside_the_list(shell: Shell) -
     said = shell("rubric", "list", SPOTCHECK_DATABASE_URL="sqlite:///nowhere/spotcheck.db")
     assert said.code == 0
     assert "task_completion" in said.out
-    assert said.err.startswith("how often second judges were asked is not known: ")
-    assert said.err.count("\n") == 1
+    assert said.err.startswith("which versions score is not known: ")
+    assert "how often second judges were asked is not known: " in said.err
+    assert said.err.count("\n") == 2

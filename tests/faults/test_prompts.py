@@ -154,8 +154,13 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(shell: Shell, mine:
     secret = shell.folder / "secret.txt"
     secret.write_text("s3cret")
     (shell.folder / "prompts" / "leak.md.j2").symlink_to(secret)
-    line = shell.refused("nightly")
-    assert line == "spotcheck: prompts/leak.md.j2:1: is a link that leads out of the prompts folder"
+    said = shell("nightly")
+    assert said.code == 0, "no rubric includes it"
+    line = "prompts/leak.md.j2:1: is a link that leads out of the prompts folder; no scorer needs it"
+    assert line in said.err
+    mine(GOOD.replace("{% endchat %}", "{% include 'leak.md.j2' %}{% endchat %}", 1))
+    assert "s3cret" not in shell("rubric", "lint").out
+    assert "prompts/mine.rubric.md.j2:" in shell.refused("nightly")
 
 
 def test_files_and_folders_without_rights_are_told_and_never_replaced_by_the_shipped_ones(

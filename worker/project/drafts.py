@@ -65,8 +65,8 @@ class Drafts:
 
     @property
     def names(self) -> set[str]:
-        """Names of all rubrics that have a file, right or wrong."""
-        return {*self.rubrics, *self.problems} - {""}
+        """Names of all rubrics that have a file, right or wrong; a wrong file that is only included has a dot in its name."""
+        return {*self.rubrics, *(name for name in self.problems if name and "." not in name)}
 
     def problem(self, name: str) -> RubricError | None:
         """What is wrong with a rubric's file, or with its folder; None where nothing is, or where there is none."""

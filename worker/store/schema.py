@@ -1,6 +1,5 @@
 """Creating, upgrading and checking the schema, always through Alembic, so that every path ends in the same schema."""
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +24,6 @@ def _config() -> "Config":
     return config
 
 
-@cache
 def head() -> str:
     """The schema version that this program needs: the number of the newest migration."""
     return max(path.name.split("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))

@@ -31,6 +31,8 @@ def listing(as_json: Json = False) -> None:
     Examples: spotcheck rubric list
     """
     opened = unopened()
+    if (problem := opened.scorers.drafts.problems.get("")) is not None:
+        raise problem
     drafts, in_force = opened.scorers.drafts, set(opened.settings.scoring.rubrics)
     scoring = _scoring(opened)
     has_second = any(rubric.judge.escalate for rubric in drafts.rubrics.values())
@@ -54,8 +56,6 @@ def listing(as_json: Json = False) -> None:
         for line in _lines(row):
             say(line)
     say("* in force (setting scoring.rubrics)")
-    if "" in drafts.problems:
-        note(str(drafts.problems[""]))
 
 
 def _scoring(opened: Project) -> Mapping[str, RubricVersion]:
