@@ -28,7 +28,7 @@ from worker.pipeline.draw import draw_night
 from worker.pipeline.promote import find_text, promote
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
-from worker.queries.rubric_versions import chosen, versions
+from worker.queries.rubric_versions import chosen, file_lines, versions
 from worker.scorers.rubric.files import shipped_prompts
 from worker.store.rubrics import revisions, texts
 from worker.store.tables import EnrolmentRow, JobRow, NightRow, RevisionRow, ScorerRow, core
@@ -464,6 +464,25 @@ def test_who_scores_in_another_folder_takes_no_rubric_away(installation: Install
     reconcile(elsewhere, datetime.now(UTC), lambda lane, due: None, may_remove=False)
     assert numbers(project) == [1]
     assert states(project) == {"queued": RUNS}
+
+
+def test_what_becomes_of_a_file_is_told_in_one_line(installation: Installation, prompts: Path) -> None:
+    first = project_of(installation, prompts)
+    ingest(first, runs_of(MONDAY))
+    draw_nights(first, [MONDAY])
+    edit(prompts, "1.1.0")
+    assert file_lines(project_of(installation, prompts)) == {
+        NAME: "1.1.0 is a draft, and scores from the next night that is drawn on"
+    }
+    first.scorers.reread()
+    promote(first, find_text(first, NAME, None), datetime.now(UTC), by="ana", why="a typo")
+    assert file_lines(project_of(installation, prompts)) == {}
+    edit(prompts, "1.1.0", "another text")
+    assert "it is refused" in file_lines(project_of(installation, prompts))[NAME]
+    (prompts / f"{NAME}.rubric.md.j2").unlink()
+    assert file_lines(project_of(installation, prompts))[NAME].startswith(
+        "there is only the shipped task_completion 1.0.0, another text; task_completion 1.1.0 goes on from the store ("
+    )
 
 
 def test_a_prompts_folder_that_is_gone_stops_nothing_that_is_stored(installation: Installation, prompts: Path) -> None:

@@ -161,8 +161,10 @@ def _text_of(name: str, now_active: Situation, drafts: Drafts, *, with_files: bo
     highest = now_active.highest[name]
     if precedence(draft.version) > precedence(highest):
         return text_of(draft), f"version {draft.version} of {draft.path} is higher than {highest}", ""
+    command = f"spotcheck rubric promote {name} --version {draft.version} --unproved WHY"
+    if drafts.is_shipped(draft):
+        return active, "", f"there is only the shipped {name} {draft.version}, another text; {goes_on} ({command})"
     if identity(draft) in now_active.hashes:
-        command = f"spotcheck rubric promote {name} --version {draft.version} --unproved WHY"
         return active, "", f"{draft.path} holds {draft.version}, which was active before; {goes_on} ({command})"
     return (
         active,
@@ -170,6 +172,14 @@ def _text_of(name: str, now_active: Situation, drafts: Drafts, *, with_files: bo
         f"{draft.path} differs from {name} {active.version}, but its version {draft.version} is not higher than "
         f"{highest}: it is refused, and {goes_on}; raise its version",
     )
+
+
+def file_line(name: str, now_active: Situation, drafts: Drafts) -> str | None:
+    """What becomes of a rubric's file at the next draw, in one line; None where it holds what scores, or is unknown."""
+    if name not in now_active.texts:
+        return None
+    text, why, line = _text_of(name, now_active, drafts, with_files=True)
+    return f"{text.version} is a draft, and scores from the next night that is drawn on" if why else line or None
 
 
 def _unknown(name: str, drafts: Drafts) -> SettingsError:

@@ -65,8 +65,12 @@ class Drafts:
 
     @property
     def names(self) -> set[str]:
-        """Names of all rubrics that have a file, right or wrong; a wrong file that is only included has a dot in its name."""
+        """Names of all rubrics that have a file, right or wrong; one that is only included has a dot in its name."""
         return {*self.rubrics, *(name for name in self.problems if name and "." not in name)}
+
+    def is_shipped(self, rubric: "Rubric") -> bool:
+        """Whether its file is one that comes with Spotcheck."""
+        return Path(rubric.path).parent == self.folders[0]
 
     def problem(self, name: str) -> RubricError | None:
         """What is wrong with a rubric's file, or with its folder; None where nothing is, or where there is none."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from worker.project import candidate
 from worker.project.project import Project
 from worker.store import schema
 from worker.store.queue import enrol
@@ -86,6 +87,21 @@ def active_versions(project: Project) -> dict[str, RubricVersion]:
             text, (), [row] if row and fits else [], True, row.key.series if row and fits else None
         )
     return found
+
+
+def file_lines(project: Project) -> dict[str, str]:
+    """What becomes of the files of active rubrics at the next draw, a line each; without those that hold what scores.
+
+    Raises:
+        StoreError: The database does not answer.
+    """
+    if schema.state(project.store) != "current":
+        return {}
+    with project.store.read() as connection:
+        now_active = candidate.situation(connection)
+    drafts = project.scorers.drafts
+    lines = {name: candidate.file_line(name, now_active, drafts) for name in now_active.texts}
+    return {name: line for name, line in lines.items() if line is not None}
 
 
 def chosen(found: Sequence[RubricVersion], wanted: str | None) -> RubricVersion | None:

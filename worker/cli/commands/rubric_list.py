@@ -11,7 +11,7 @@ from worker.cli.output import columns, counted, inline, note, say, show_json
 from worker.core.rubric.parse import Rubric, identity
 from worker.errors import StoreError
 from worker.project.project import Project
-from worker.queries.rubric_versions import RubricVersion, active_versions
+from worker.queries.rubric_versions import RubricVersion, active_versions, file_lines
 from worker.queries.rubrics import Escalations, recent_escalations
 from worker.scorers.rubric.files import shipped_prompts
 from worker.scorers.rubric.identity import options_of, scorer_key
@@ -34,7 +34,7 @@ def listing(as_json: Json = False) -> None:
     if (problem := opened.scorers.drafts.problems.get("")) is not None:
         raise problem
     drafts, in_force = opened.scorers.drafts, set(opened.settings.scoring.rubrics)
-    scoring = _scoring(opened)
+    scoring, said = _scoring(opened)
     has_second = any(rubric.judge.escalate for rubric in drafts.rubrics.values())
     asked = _escalations(opened) if has_second else []
     rows = [
@@ -44,6 +44,7 @@ def listing(as_json: Json = False) -> None:
             "in_force": name in in_force,
             "problem": str(drafts.problems[name]) if name in drafts.problems else None,
             "active": _active(scoring.get(name)),
+            "file": said.get(name),
             "draft": _is_draft(drafts.rubrics.get(name), scoring.get(name)),
             "escalations": [_told(each) for each in asked if each.name == name],
         }
@@ -58,12 +59,13 @@ def listing(as_json: Json = False) -> None:
     say("* in force (setting scoring.rubrics)")
 
 
-def _scoring(opened: Project) -> Mapping[str, RubricVersion]:
+def _scoring(opened: Project) -> tuple[Mapping[str, RubricVersion], Mapping[str, str]]:
+    """What scores by name, and what becomes of the files that hold something else."""
     try:
-        return active_versions(opened)
+        return active_versions(opened), file_lines(opened)
     except StoreError as error:  # the rubrics are files, and can be listed all the same
         note(f"which versions score is not known: {error}")
-        return {}
+        return {}, {}
 
 
 def _file(opened: Project, rubric: Rubric | None, scoring: RubricVersion | None) -> dict[str, Any]:
@@ -112,16 +114,16 @@ def _lines(row: Mapping[str, Any]) -> list[str]:
     place = "shipped" if row["shipped"] else row["path"] or "its file is wrong"
     if row["path"] is None and row["active"] is not None:
         place = "the store's text scores"
-    shown = row["active"] if row["draft"] else row
+    shown = row["active"] or row
     lines = [
         f"{mark} {row['name']:<20} {shown['version'] or '?':<8} {shown['hash'] or '?':<12}  "
         f"{shown['series'] or '':<15} {place}".rstrip(),
     ]
     if row["version"] is not None:
         lines.append(f"    judged by {inline(shown['model'])}" if shown["model"] else "    no judge is configured")
-    if row["draft"]:
-        lines.append(f"    draft {row['version']} ({row['hash']}); {row['active']['version']} scores")
-    if row["problem"]:
+    if row["file"]:
+        lines.append(f"    {inline(row['file'])}")
+    elif row["problem"]:
         lines.append(f"    wrong: {inline(row['problem'])}")
     width = max(20, (columns() or 200) - 4)
     for text in (str(row["description"]), *(_line(each) for each in row["escalations"])):

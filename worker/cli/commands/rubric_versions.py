@@ -38,14 +38,13 @@ def show(
     if as_json:
         show_json(rubric_versions.as_json(one))
         return
-    for line in _lines(one):
-        say(line)
+    for told in _lines(one):
+        say(told)
     others = [f"{other.text.version} ({other.text.hash[:_HASH]})" for other in found if other is not one]
     if others:
         say(f"other versions: {', '.join(others)}")
-    draft = opened.scorers.drafts.rubrics.get(bare)
-    if draft is not None and promoting.text_of(draft).hash != one.text.hash:
-        say(f"its file {draft.path} holds {draft.version}, another text")
+    if line := rubric_versions.file_lines(opened).get(bare):
+        say(f"its file: {line}")
     if text:
         for part, content in (("", one.text.source), *sorted(one.text.includes.items())):
             say(f"— {part or bare} —")
