@@ -66,18 +66,44 @@ def test_the_price_comes_first_and_nobody_is_surprised(team: Shell) -> None:
         "to",
         "score",
         "queued",
+        "about",
         "at",
         "most",
     ]
     row = said.out.splitlines()[1].split()
     assert (row[0], row[1].partition("+")[0], row[2:4]) == ("task_completion", "1.1.0", ["2", "8"])
-    assert float(row[-1].removeprefix("$")) > 0
-    assert "8 scores over 3 drawn nights; at most about $" in said.out
+    about, most = (float(usd.removeprefix("$")) for usd in row[-2:])
+    assert 0 < about < most
+    assert f"8 scores over 2 drawn nights; about ${about:.4f}, at most ${most:.4f}, of which" in said.out
+    told = team("backfill", "--dry-run", "--json").json
+    for priced in (told, told["scorers"][0]):
+        assert (round(priced["estimated_cost_usd"], 4), round(priced["max_cost_usd"], 4)) == (about, most)
     assert "of which $5.00 a day may be spent" in said.out
     refused = team.refused("backfill")
-    assert refused.startswith("spotcheck: 8 scores, at most about $")
+    assert refused.startswith(f"spotcheck: 8 scores, about ${about:.4f}, at most ${most:.4f}")
     assert refused.endswith(": say --yes, or look first with --dry-run")
     assert team("backfill", "--dry-run", "--json").json["runs"] == 8, "nothing was queued"
+
+
+def test_what_a_backfill_has_queued_counts_in_the_price_of_going_on(team: Shell) -> None:
+    before = team("backfill", "--dry-run", "--json").json
+    assert team("backfill", "--yes").code == 0, "queued, and nobody has worked"
+    after = team("backfill", "--dry-run", "--json").json
+    assert (after["runs"], after["scorers"][0]["queued"]) == (0, 8)
+    for amount in ("estimated_cost_usd", "max_cost_usd"):
+        assert after[amount] == before[amount] > 0
+    assert "0 scores and 8 queued by a backfill before over 2 drawn nights; about $" in team("backfill").out
+
+
+def test_before_anything_was_paid_only_the_most_is_known(team: Shell) -> None:
+    changed(team.folder / "prompts", {"version: 1.0.0": "version: 1.2.0", "threshold: 0.7": "threshold: 0.8"})
+    assert team("rubric", "promote", "task_completion", "--unproved", "a test").code == 0
+    told = team("backfill", "--dry-run", "--json").json
+    assert told["estimated_cost_usd"] is told["scorers"][0]["estimated_cost_usd"] is None
+    assert told["max_cost_usd"] > 0
+    shown = team("backfill", "--dry-run").out
+    assert shown.splitlines()[1].split()[-2] == "—"
+    assert f"12 scores over 3 drawn nights; at most ${told['max_cost_usd']:.4f}, of which" in shown
 
 
 def test_a_backfill_is_done_marked_everywhere_and_repeats_nothing(team: Shell) -> None:

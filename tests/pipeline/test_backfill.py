@@ -188,7 +188,7 @@ def test_a_heuristic_is_scored_again_by_its_name_and_costs_nothing(installation:
     nightly(more, NIGHTS[1:2])
     assert plan(more, None, None).runs == 0
     planned = plan(more, None, None, ["completed"])
-    assert [(part.scorer.key.name, part.runs, part.usd) for part in planned.parts] == [("completed", RUNS, 0.0)]
+    assert [(part.scorer.key.name, part.runs, part.most_usd) for part in planned.parts] == [("completed", RUNS, 0.0)]
     run_it(more, planned)
     assert states(more, "heuristic") == {"scored": RUNS * 4}
     assert_reconciles(more)

@@ -1,6 +1,6 @@
 """Drawn nights scored by scorers that they were not drawn with, and what a budget left out of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -34,9 +34,12 @@ class Part(NamedTuple):
     """Drawn runs that it has not scored, and that will be queued."""
     queued: int
     """Its jobs that are open already."""
-    usd: float | None
-    """What scoring the runs costs at most, US dollars: by what its scores cost so far, else by the dearest answer; None
-    when the price of a judge is unknown."""
+    unpaid: int
+    """Of those, the ones of backfills: who goes on with a backfill pays for them too."""
+    about_usd: float | None = None
+    """What the runs and the unpaid jobs cost by what its scores cost so far, US dollars; None when none was paid."""
+    most_usd: float | None = None
+    """What they cost when every answer is the dearest, US dollars; None when the price of a judge is unknown."""
 
 
 class BackfillPlan(NamedTuple):
@@ -62,10 +65,19 @@ class BackfillPlan(NamedTuple):
         return sum(part.queued for part in self.parts)
 
     @property
-    def usd(self) -> float | None:
+    def busy_nights(self) -> Sequence[date]:
+        """Nights on which any scorer has something left to score, or an open job; oldest first."""
+        return sorted({night for part in self.parts for night in part.nights})
+
+    @property
+    def about_usd(self) -> float | None:
+        """Of all parts; None when it is unknown of one."""
+        return _sum(part.about_usd for part in self.parts)
+
+    @property
+    def most_usd(self) -> float | None:
         """Of all parts; None when a price is unknown."""
-        known = [part.usd for part in self.parts if part.usd is not None]
-        return sum(known) if len(known) == len(self.parts) else None
+        return _sum(part.most_usd for part in self.parts)
 
 
 def plan(
@@ -115,12 +127,11 @@ def plan(
             }
             busy = [night for night in days if any(left[night])]
             if busy:
-                runs, queued = (sum(each) for each in zip(*left.values(), strict=True))
-                found.append(Part(row, busy, runs, queued, None))
+                found.append(Part(row, busy, *(sum(each) for each in zip(*left.values(), strict=True))))
     if not names:
         found = _makeable(project, found)
     made = _made(project, [part.scorer for part in found])
-    parts = [part._replace(usd=_usd(project, part.scorer, made[part.scorer.pk], part.runs)) for part in found]
+    parts = [_priced(project, part, made[part.scorer.pk]) for part in found]
     return BackfillPlan(parts, nights, undrawn, rate, with_failed)
 
 
@@ -133,7 +144,7 @@ def carry_out(project: Project, planned: BackfillPlan, now: datetime) -> TakenUp
     made = _made(project, [part.scorer for part in planned.parts])
     project.prices.check(made.values(), is_backfill=True)
     total = TakenUp()
-    for night in sorted({night for part in planned.parts for night in part.nights}):
+    for night in planned.busy_nights:
         scorers = [part.scorer for part in planned.parts if night in part.nights]
         total += backfill(project, [night], scorers, now, rate=planned.rate, with_failed=planned.with_failed)
     return total
@@ -290,17 +301,25 @@ def _made(project: Project, rows: Sequence[Registered]) -> dict[int, Scorer]:
     return {row.pk: scorer for row, scorer in made}
 
 
-def _usd(project: Project, row: Registered, scorer: Scorer, runs: int) -> float | None:
-    """What so many scores cost at most, US dollars; None when a price is unknown."""
-    if row.key.kind != "judge":
-        return 0.0
+def _priced(project: Project, part: Part, scorer: Scorer) -> Part:
+    """The part with what its scores cost."""
+    row, count = part.scorer, part.runs + part.unpaid
+    if row.key.kind != "judge" or not count:
+        return part._replace(about_usd=0.0, most_usd=0.0)
     tiers = project.settings.judge.tier_prices
+    is_batched = project.lanes.is_batched(scorer, is_backfill=True)
     with project.store.read() as connection:
-        each = scores.mean_cost(connection, row.pk, tiers)
-    each = project.prices.max_usd(scorer) if each is None else each
-    if each is None:
-        return None if runs else 0.0
-    return runs * each * (tiers["batch"] if project.lanes.is_batched(scorer, is_backfill=True) else 1.0)
+        mean = scores.mean_cost(connection, row.pk, tiers)
+    # a second judge is asked at once and at the full price, wherever the first was asked
+    is_cheap = is_batched and len(scorer.max_tokens) == 1
+    most = project.prices.max_usd(scorer, "batch" if is_cheap else None)
+    about = None if mean is None else count * mean * (tiers["batch"] if is_batched else 1.0)
+    return part._replace(about_usd=about, most_usd=None if most is None else count * most)
+
+
+def _sum(amounts: Iterable[float | None]) -> float | None:
+    known = list(amounts)
+    return None if None in known else sum(usd for usd in known if usd is not None)
 
 
 def left_alone(project: Project, nights: Sequence[date]) -> Sequence[tuple[Registered, Sequence[date], str]]:

@@ -62,8 +62,7 @@ def backfill(
     answer = _json(planned)
     must_ask = bool(planned.runs) and not (yes or dry_run)
     if must_ask and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        price = "at an unknown price" if planned.usd is None else f"at most about ${planned.usd:,.4f}"
-        raise SettingsError(f"{counted(planned.runs, 'score')}, {price}: say --yes, or look first with --dry-run")
+        raise SettingsError(f"{_scores(planned)}, {_price(planned)}: say --yes, or look first with --dry-run")
     if not as_json:
         _show(opened, planned)
     if dry_run:
@@ -108,12 +107,14 @@ def _json(planned: BackfillPlan) -> dict[str, Any]:
                 "nights": part.nights,
                 "runs": part.runs,
                 "queued": part.queued,
-                "estimated_cost_usd": part.usd,
+                "estimated_cost_usd": part.about_usd,
+                "max_cost_usd": part.most_usd,
             }
             for part in planned.parts
         ],
         "runs": planned.runs,
-        "estimated_cost_usd": planned.usd,
+        "estimated_cost_usd": planned.about_usd,
+        "max_cost_usd": planned.most_usd,
     }
 
 
@@ -127,7 +128,7 @@ def _show(opened: Project, planned: BackfillPlan) -> None:
     if not planned.parts:
         say(f"{counted(len(planned.nights), 'drawn night')}: nothing is left to score")
         return
-    table = Table(["rubric", "series", "nights", "runs to score", "queued", "at most"])
+    table = Table(["rubric", "series", "nights", "runs to score", "queued", "about", "at most"])
     for part in planned.parts:
         table.add_row(
             part.scorer.key.name,
@@ -135,26 +136,36 @@ def _show(opened: Project, planned: BackfillPlan) -> None:
             f"{len(part.nights):,}",
             f"{part.runs:,}",
             f"{part.queued:,}" if part.queued else "",
-            _money(part.usd),
+            "—" if part.about_usd is None else f"${part.about_usd:,.4f}",
+            "unknown" if part.most_usd is None else f"${part.most_usd:,.4f}",
         )
     show_table(table)
-    total = "what it costs is unknown: no price for the model" if planned.usd is None else _total(opened, planned.usd)
-    say(f"{counted(planned.runs, 'score')} over {counted(len(planned.nights), 'drawn night')}; {total}")
+    say(f"{_scores(planned)} over {counted(len(planned.busy_nights), 'drawn night')}; {_total(opened, planned)}")
 
 
-def _money(usd: float | None) -> str:
-    return "unknown" if usd is None else f"${usd:,.4f}"
+def _scores(planned: BackfillPlan) -> str:
+    """What is paid for: what is new, and what an earlier backfill has queued."""
+    unpaid = sum(part.unpaid for part in planned.parts)
+    return counted(planned.runs, "score") + (f" and {unpaid:,} queued by a backfill before" if unpaid else "")
 
 
-def _total(opened: Project, usd: float) -> str:
+def _price(planned: BackfillPlan) -> str:
+    """By what was paid so far, and at most."""
+    about, most = planned.about_usd, planned.most_usd
+    said = [] if about is None else [f"about ${about:,.4f}"]
+    said += [] if most is None else [f"at most ${most:,.4f}"]
+    return ", ".join(said) or "at an unknown price: none is known for the model"
+
+
+def _total(opened: Project, planned: BackfillPlan) -> str:
     if not opened.settings.is_judge_configured:
         return "no judge is configured here; workers with one score them"
-    judge = opened.settings.judge
+    price, judge = _price(planned), opened.settings.judge
     if judge.backfill_usd_per_day is not None:
-        return f"at most about ${usd:,.4f}, of which ${judge.backfill_usd_per_day:,.2f} a day may be spent"
+        return f"{price}, of which ${judge.backfill_usd_per_day:,.2f} a day may be spent"
     if judge.budget_usd_per_day is not None:
-        return f"at most about ${usd:,.4f}; a day spends what its budget leaves over"
-    return f"at most about ${usd:,.4f}"
+        return f"{price}; a day spends what its budget leaves over"
+    return price
 
 
 def undrawn_lines(nights: Sequence[date]) -> list[str]:

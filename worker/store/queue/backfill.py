@@ -54,6 +54,8 @@ class Missing(NamedTuple):
     """Drawn runs that it applies to and has no score of, nor an open job; those that a backfill would queue."""
     queued: int
     """Its open jobs."""
+    unpaid: int = 0
+    """Those of its open jobs that spend the money of backfills."""
 
 
 def missing(
@@ -87,8 +89,9 @@ def missing(
         )
     )
     is_open = (job_table.c.night == night, job_table.c.scorer_pk == scorer.pk, job_table.c.purpose == "production")
-    still = select(func.count()).where(*is_open, job_table.c.state.in_(("queued", "leased")))
-    return Missing(connection.execute(statement).scalar_one(), connection.execute(still).scalar_one())
+    own_money = func.count().filter(job_table.c.account == BACKFILL)
+    still = select(func.count(), own_money).where(*is_open, job_table.c.state.in_(("queued", "leased")))
+    return Missing(connection.execute(statement).scalar_one(), *connection.execute(still).one())
 
 
 def shed_by_budget(connection: Connection, nights: Sequence[date]) -> dict[int, list[date]]:
