@@ -125,3 +125,20 @@ def test_a_finding_of_long_ago_is_told_with_its_year() -> None:
 def test_an_empty_store_and_an_empty_week_are_a_sentence() -> None:
     assert told(window=None) == ["No runs yet: take some in with spotcheck ingest."]
     assert told(window=WINDOW._replace(runs=0)) == ["No run ended in week 2026-W47."]
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "words"),
+    [
+        ([], [], ""),
+        ([16, 17, 18], [], ""),
+        ([17, 18], [16], " since Tue 17 Nov"),
+        ([16, 17], [18, 19], " until Tue 17 Nov"),
+        ([16, 18, 19], [17], " on 3 of 4 nights"),
+    ],
+)
+def test_a_level_names_the_nights_that_its_series_scored(own: list[int], others: list[int], words: str) -> None:
+    of = {"own_nights": own, "other_nights": others}
+    nights = {name: tuple(date(2026, 11, number) for number in found) for name, found in of.items()}
+    line = stream(None)._replace(**nights)
+    assert f"Quality was 90 % in 2026-W47{words} (95 % interval" in told(streams=(line,))[1]

@@ -291,7 +291,11 @@ def test_a_night_that_both_have_scored_counts_once_and_each_run_says_which_is_wh
     assert counts.series == new
     nights = CHANGED + (1 if purpose == "backfill" else 2)
     assert (told_change.last, told_change.since) == (night(nights), night(nights - 1))
-    assert report.groups[0].good.n == 20 * nights
+    assert report.groups[0].good.n == 20 * (CHANGED + 2), "of its trend's nights, a backfilled one included"
+    of_faq = gather(project, ReportRequest(night(6), night(0), "faq"), NOW)
+    (level,) = [one for one in map("".join, of_faq.sentences) if one.startswith("Quality was ")]
+    assert " in 2026-W47 since Tue 17 Nov (" in level, "the first night that it scored, whenever it did"
+    assert f"n {of_faq.groups[0].good.n} of 60 runs" in level
     (run,) = [one for one in (*report.reading.random, *report.reading.worst) if f"-{CHANGED + 1:02}-" in one.run_id][:1]
     assert {line.series: line.is_over for line in run.scores if line.is_rubric} == {old: True, new: False}
     ends = {one.ended for one in report.changes if one.drift.stream.scorer_version == old}

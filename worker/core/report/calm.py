@@ -80,11 +80,19 @@ def _level(streams: Sequence[StreamChart], primary: str | None) -> str:
 
 
 def _part_of(stream: StreamChart, week: str) -> str:
-    """Of a week in which the stream's series began, from which night on the figure is; else empty."""
-    begun = [mark.night for mark in stream.marks if mark.kind == "series" and mark.text == stream.of]
-    if not begun or calendar.week_of(begun[-1]) != week or begun[-1] == calendar.nights_of_week(week)[0]:
+    """Of a week of which another series scored nights that the stream's own did not, which nights the figure is of.
+
+    Empty where the figure is of the whole week, perhaps thanks to a backfill.
+    """
+    own = [night for night in stream.own_nights if calendar.week_of(night) == week]
+    others = [night for night in stream.other_nights if calendar.week_of(night) == week]
+    if not own or not others:
         return ""
-    return f" since {day(begun[-1])}"
+    if max(others) < own[0]:
+        return f" since {day(own[0])}"
+    if max(own) < min(others):
+        return f" until {day(own[-1])}"
+    return f" on {len(own)} of {counted(len(own) + len(others), 'night')}"
 
 
 def _would_have(sensitivity: Sequence[Sensitivity], nights: int) -> list[Sentence]:

@@ -117,6 +117,11 @@ class StreamChart(NamedTuple):
     series: str | None = None
     """The id of the series that measures its newest nights: every figure of the stream is of this one. None: there is
     only one, that of its points."""
+    own_nights: tuple[date, ...] = ()
+    """Nights of the weeks shown that this series scored, in its time or in a backfill; empty where there is only one
+    series."""
+    other_nights: tuple[date, ...] = ()
+    """Nights of them that only other series of the scorer scored."""
 
     @property
     def of(self) -> str | None:

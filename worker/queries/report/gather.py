@@ -303,15 +303,15 @@ def _good(cells: Collection[Cell], task_type: str | None) -> Estimate:
 def _cells(connection: Connection, window: Window, task_type: str | None, scorers: Scorers) -> list[Cell]:
     """Completed runs by night and stratum: all, those scored, and those of them that are good.
 
-    By one series of the primary rubric, and of the nights since it began: what an earlier one called good is another
-    question.
+    By one series of the primary rubric, and of its own nights, those that it scored in a backfill included, as in its
+    trend: what an earlier one called good is another question.
     """
     scored: dict[tuple[date, str, bool], tuple[int, int]] = {}
     for row in stored.good_runs(connection, window.since, window.until, scorers.primary_pks, GOOD_FROM):
         scored[row.night, row.task_type, bool(row.flagged)] = (row.scored, row.good)
     found = []
     for row in stored.completed_runs(connection, window.since, window.until, task_type):
-        if row.night >= (scorers.primary_since or window.since):
+        if scorers.is_measured(row.night):
             stratum = row.task_type, bool(row.flagged)
             n, good = scored.get((row.night, *stratum), (0, 0))
             found.append(Cell(row.night, *stratum, "", "", row.runs, n, n, float(good), float(good)))

@@ -30,6 +30,8 @@ class SeriesHistory(NamedTuple):
     """The last night that each of them scored, by task type (None: all together) and key."""
     until: date
     """The last of these nights."""
+    nights: Mapping[tuple[str | None, int], frozenset[date]]
+    """Which of these nights each of them scored, in its time or in a backfill; keys as in `lasts`."""
     changes: tuple[SeriesChange, ...]
     """Where a series took over within these nights, all task types together; oldest first."""
 
@@ -48,6 +50,15 @@ class SeriesHistory(NamedTuple):
         if not own or self.current(scorer, task_type) in own:
             return None
         return max((self.lasts[task_type, pk] for pk in own if (task_type, pk) in self.lasts), default=None)
+
+    def scored_nights(self, scorer: str, task_type: str | None = None) -> tuple[frozenset[date], frozenset[date]]:
+        """The nights that the current series of a scorer scored, and those that only its other series scored.
+
+        Both are empty for a scorer that has one series only: all nights are its own.
+        """
+        pks = {pk for (where, pk) in self.nights if where == task_type and self.keys[pk].name == scorer}
+        own = self.nights.get((task_type, self.current(scorer, task_type) or 0), frozenset())
+        return own, frozenset().union(*(self.nights[task_type, pk] for pk in pks)) - own
 
     @property
     def over(self) -> frozenset[int]:
@@ -78,6 +89,11 @@ def series_history(connection: Connection, since: date, until: date) -> SeriesHi
             if one.scored:
                 place = where, one.scorer_pk
                 lasts[place] = max(one.night, lasts.get(place, one.night))
+    scored: dict[tuple[str | None, int], set[date]] = defaultdict(set)
+    for (where, _), own in nights.items():
+        for one in own.values():
+            if one.scored and one.night >= since:
+                scored[where, one.scorer_pk].add(one.night)
     changes = [
         change
         for (task_type, _), own in spans.items()
@@ -86,7 +102,12 @@ def series_history(connection: Connection, since: date, until: date) -> SeriesHi
         if change.since >= since
     ]
     return SeriesHistory(
-        keys, spans, lasts, until, tuple(sorted(changes, key=lambda change: (change.since, change.scorer)))
+        keys,
+        spans,
+        lasts,
+        until,
+        {place: frozenset(found) for place, found in scored.items()},
+        tuple(sorted(changes, key=lambda change: (change.since, change.scorer))),
     )
 
 

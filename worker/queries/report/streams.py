@@ -43,6 +43,12 @@ class Scorers(NamedTuple):
         spans = self.history.spans.get((None, self.primary or ""), ())
         return spans[-1].first if len(spans) > 1 else None
 
+    def is_measured(self, night: date) -> bool:
+        """Whether a night is one of that series: since it took over, or scored by it in a backfill."""
+        if self.primary is None or self.primary_since is None:
+            return True
+        return night >= self.primary_since or night in self.history.scored_nights(self.primary)[0]
+
     @property
     def heuristics(self) -> dict[int, str]:
         """Names of the heuristics by the key of the series that measures the newest nights."""
@@ -116,7 +122,8 @@ def _stream(
         state = "elsewhere"
     series = None if newest is None else scorers.names[newest][1]
     is_rubric = scorers.is_rubric(name)
-    return StreamChart(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state, series)
+    own, others = (tuple(sorted(found)) for found in scorers.history.scored_nights(name, where))
+    return StreamChart(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state, series, own, others)
 
 
 class _Marks:
