@@ -138,7 +138,6 @@ def test_an_empty_store_and_an_empty_week_are_a_sentence() -> None:
     ],
 )
 def test_a_level_names_the_nights_that_its_series_scored(own: list[int], others: list[int], words: str) -> None:
-    of = {"own_nights": own, "other_nights": others}
-    nights = {name: tuple(date(2026, 11, number) for number in found) for name, found in of.items()}
-    line = stream(None)._replace(**nights)
+    by_it, by_others = (tuple(date(2026, 11, number) for number in found) for found in (own, others))
+    line = stream(None)._replace(own_nights=by_it, other_nights=by_others)
     assert f"Quality was 90 % in 2026-W47{words} (95 % interval" in told(streams=(line,))[1]

@@ -122,8 +122,10 @@ def _stream(
         state = "elsewhere"
     series = None if newest is None else scorers.names[newest][1]
     is_rubric = scorers.is_rubric(name)
-    own, others = (tuple(sorted(found)) for found in scorers.history.scored_nights(name, where))
-    return StreamChart(where, name, is_rubric, tuple(points), marks.of(where, name), nights, state, series, own, others)
+    by_it, by_others = (tuple(sorted(found)) for found in scorers.history.scored_nights(name, where))
+    return StreamChart(
+        where, name, is_rubric, tuple(points), marks.of(where, name), nights, state, series, by_it, by_others
+    )
 
 
 class _Marks:
