@@ -131,10 +131,7 @@ def _ranking(report: Report) -> str:
 
 
 def _foot(report: Report) -> str:
-    primary = report.primary_counts
-    scored = sum(counts.scored for counts in primary)
-    drawn = scored + sum(counts.unscored + counts.failed + counts.shed + counts.pending for counts in primary)
-    parts = [f"{scored:,} of {drawn:,} sampled runs judged" if drawn else "nothing judged"]
+    parts = [_sentence(report.sampled.quality.text)]
     parts.append("counts add up" if report.sampled.reconciles else "**COUNTS DO NOT ADD UP**")
     usd = report.sampled.judging_usd
     parts.append("judging cost is unknown" if usd is None else f"judging cost {dollars(usd)}")

@@ -155,10 +155,7 @@ def _worst(report: Report, width: int | None) -> Iterator[str]:
 
 
 def _foot(report: Report) -> str:
-    primary = report.primary_counts
-    scored = sum(tally.scored for tally in primary)
-    drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in primary)
-    said = [f"{scored:,} of {drawn:,} sampled runs judged" if drawn else "nothing judged"]
+    said = ["".join(report.sampled.quality.text)]
     said.append("every ended run accounted for" if report.sampled.reconciles else "COUNTS DO NOT RECONCILE")
     models = ", ".join(judge.model for judge in report.sampled.judged)
     usd = report.sampled.judging_usd

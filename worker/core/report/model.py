@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
+from worker.core.report.coverage import NOTHING_JUDGED, JudgedRuns
 from worker.core.report.formatting import OutsideName as OutsideName
 from worker.core.report.formatting import counted
 from worker.core.report.reading import ReadingList
@@ -327,6 +328,8 @@ class SampleSummary(NamedTuple):
     """The other streams of the primary rubric, in the same order."""
     sensitivity_nights: int
     false_alarms_per_year: float
+    quality: JudgedRuns = NOTHING_JUDGED
+    """By all series of the primary rubric together."""
 
     @property
     def judging_usd(self) -> float | None:

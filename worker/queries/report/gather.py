@@ -11,6 +11,7 @@ from worker import __version__
 from worker.core import calendar
 from worker.core.drift.operational import OperationalFigure as Nightly
 from worker.core.drift.sensitivity import DROP_NIGHTS as SENSITIVITY_NIGHTS
+from worker.core.report.coverage import JudgedRuns
 from worker.core.report.model import (
     GOOD_FROM,
     LEARN_NIGHTS,
@@ -218,7 +219,36 @@ def _tallies(
         for (name, series), of_series in sums.items()
     ]
     tallies.sort(key=lambda tally: (not tally.is_rubric, tally.scorer != scorers.primary, tally.scorer, tally.series))
-    return SampleSummary(tuple(tallies), all(row.reconciles for row in rows), (), (), (), SENSITIVITY_NIGHTS, 0.0)
+    return SampleSummary(
+        tuple(tallies),
+        all(row.reconciles for row in rows),
+        (),
+        (),
+        (),
+        SENSITIVITY_NIGHTS,
+        0.0,
+        _judged(connection, window, [row for row in rows if row.scorer == scorers.primary], scorers),
+    )
+
+
+def _judged(connection: Connection, window: Window, rows: Sequence[counts.NightCounts], scorers: Scorers) -> JudgedRuns:
+    """The sampled runs of the window and how many have a score of the primary rubric, whichever series it is of.
+
+    A night that several series score, as in a backfill, has one sample.
+    """
+    drawn: dict[date, int] = defaultdict(int)
+    by: dict[str, int] = defaultdict(int)
+    for row in rows:
+        of_series = row.scored + row.unscored + row.failed + row.shed + row.pending
+        drawn[row.night] = max(drawn[row.night], of_series)
+        if of_series:
+            by[row.scorer_version] += row.scored
+    series = {name: pk for pk, (scorer, name, _) in scorers.names.items() if scorer == scorers.primary}
+    ordered = sorted(by.items(), key=lambda item: series.get(item[0], 0))
+    judged = sum(by.values())
+    if len(by) > 1:
+        judged = stored.judged_runs(connection, window.since, window.until, list(series.values()))
+    return JudgedRuns(judged, sum(drawn.values()), tuple(ordered))
 
 
 def _alerts(connection: Connection, window: Window, task_type: str | None) -> tuple[Alert, ...]:

@@ -281,6 +281,18 @@ def missing_reasons(connection: Connection, since: date, until: date) -> list[tu
     return sorted(rows, key=lambda row: (row[0], -row[3], row[1], row[2]))
 
 
+def judged_runs(connection: Connection, since: date, until: date, scorer_pks: Collection[int]) -> int:
+    """Runs of these nights that any of these scorers has scored, each counted once. Uses score_by_night."""
+    statement = select(func.count(score.c.run_pk.distinct())).where(
+        score.c.night.between(since, until),
+        score.c.scorer_pk.in_(list(scorer_pks)),
+        score.c.criterion.is_(None),
+        score.c.purpose == "production",
+        score.c.outcome == "scored",
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
 def judging_costs(connection: Connection, since: date, until: date) -> Sequence[Row[Any]]:
     """Cost of judging these nights' runs by model: verdicts, verdicts of known cost, US dollars, tokens; most first."""
     model = func.coalesce(score.c.model_served, score.c.model_requested)
