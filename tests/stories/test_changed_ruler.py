@@ -169,7 +169,8 @@ def test_a_judge_that_answers_nothing_has_no_score_and_borrows_none(fresh: Store
     (told,) = report.series_changes
     assert "".join(announcement(told)).endswith(f"not compared with {old} before; none of its runs has a score yet")
     said = " ".join("".join(sentence) for sentence in report.sentences)
-    assert "Nothing is known of the quality in week 2026-W47: none of 100 sampled runs has a score" in said
+    assert "Nothing is known of the quality in week 2026-W47 since Wed 18 Nov (" in said
+    assert f"(new series {new}): none of 100 sampled runs has a score" in said
     assert changed.shell("report", "--html", tmp_path / "page.html").code == 0
     assert changed.shell("trends", "--format", "png", "-o", tmp_path / "a.png", COLUMNS="80").code == 0
 

@@ -54,7 +54,9 @@ def calm(
     count = _count(tested, figures)
     if not count:
         nights_learned = max((stream.nights for stream in streams), default=0)
-        why = f"{nights_learned} of {LEARN_NIGHTS} nights are learned" if nights_learned else "nothing has a score yet"
+        has_past = any(point.scored for stream in streams for point in stream.points)
+        none_yet = "no newest series has a score yet" if has_past else "nothing has a score yet"
+        why = f"{nights_learned} of {LEARN_NIGHTS} nights are learned" if nights_learned else none_yet
         text = f"Too early to test for a change in {window.title}: {why}."
         return [(text,), *([(level,)] if level else [])]
     text = f"Nothing changed beyond chance in {window.title}: {count}."

@@ -20,7 +20,7 @@ from worker.core.report.model import (
     StreamChart,
     Window,
 )
-from worker.core.report.series import announcement, learning_note, newest_changes
+from worker.core.report.series import SeriesChange, announcement, learning_note, newest_changes
 from worker.records import Drift, Estimate
 
 _MOST = 3
@@ -43,6 +43,7 @@ def sentences(
     *,
     primary: str | None,
     primary_series: str | None = None,
+    taken_over: SeriesChange | None = None,
     figures: int,
     sensitivity: Sequence[Sensitivity],
     nights: int,
@@ -57,6 +58,7 @@ def sentences(
         operations: Cost, errors and tools by week.
         primary: The rubric that decides what a good run is; None where there is none.
         primary_series: The series of it that the figures are of; None where it has one only.
+        taken_over: That this series took over from another in the weeks shown; None where none did.
         figures: Number of operational streams that are tested: cost, errors, steps, tools.
         sensitivity: The smallest drops that would have been found.
         nights: How many nights those drops would have lasted.
@@ -67,7 +69,8 @@ def sentences(
         return ((f"No run ended in {window.label}.",),)
     moved = [_moved(change, streams, operations, primary, window) for change in _top(changes)]
     own = [one for one in tallies if one.scorer == primary and primary_series in (None, one.series)]
-    gaps = _gaps(own, window)
+    is_cut = taken_over is not None and window.since < taken_over.since <= window.until
+    gaps = _gaps(own, window, taken_over if is_cut else None, streams)
     if moved:
         others = rest(streams, changes, figures, len(moved))
     else:
@@ -311,8 +314,20 @@ def _is_news(change: Change, low: float | None, high: float | None) -> bool:
     return low is not None and high is not None and not low <= mean <= high
 
 
-def _gaps(primary_counts: Sequence[ScorerCounts], window: Window) -> list[Sentence]:
-    """A sentence about low coverage of the primary rubric, with the most frequent reason; empty from 80 % on."""
+def _gaps(
+    primary_counts: Sequence[ScorerCounts],
+    window: Window,
+    taken_over: SeriesChange | None,
+    streams: Sequence[StreamChart],
+) -> list[Sentence]:
+    """A sentence about low coverage of the primary rubric, with the most frequent reason; empty from 80 % on.
+
+    Args:
+        primary_counts: Those of the series that the figures are of.
+        window: The nights of the report.
+        taken_over: That this series took over within these nights; None where it did not.
+        streams: Every stream of scores.
+    """
     scored = sum(tally.scored for tally in primary_counts)
     drawn = scored + sum(tally.unscored + tally.failed + tally.shed + tally.pending for tally in primary_counts)
     if not drawn or scored >= LOW_COVERAGE * drawn:
@@ -325,8 +340,26 @@ def _gaps(primary_counts: Sequence[ScorerCounts], window: Window) -> list[Senten
     most_frequent = max(reasons, key=lambda reason: reasons[reason], default="")
     count = reasons.get(most_frequent, 0)
     why = (", most often: ", OutsideName(most_frequent.replace("_", " ")), f" ({count:,})") if count else ()
-    if not scored:
-        text = f"Nothing is known of the quality in {window.title}: none of {drawn:,} sampled runs has a score"
-    else:
+    if scored:
         text = f"Only {percent(scored / drawn, digits=0)} of {drawn:,} sampled runs have a score of quality"
-    return [(text, *why, ".")]
+        by = () if taken_over is None else (" by ", OutsideName(taken_over.after.series))
+        return [(text, *by, *why, ".")]
+    text, none_of = f"Nothing is known of the quality in {window.title}", f"none of {drawn:,} sampled runs has a score"
+    if taken_over is None:
+        return [(f"{text}: {none_of}", *why, ".")]
+    kind = ("series ", " again") if taken_over.is_back else ("new series ", "")
+    since = (f"{text} since {day(taken_over.since)} (", kind[0], OutsideName(taken_over.after.series), f"{kind[1]}): ")
+    return [(*since, none_of, *why, *_before(taken_over, window, streams), ".")]
+
+
+def _before(taken_over: SeriesChange, window: Window, streams: Sequence[StreamChart]) -> Sentence:
+    """What the series before measured of the week of the report; empty where the report is of other nights."""
+    own = [stream for stream in streams if stream.scorer == taken_over.scorer]
+    whole = next((stream for stream in own if stream.task_type is None), own[0] if len(own) == 1 else None)
+    if whole is None or window.since.weekday() != 0 or (window.until - window.since).days != 6:
+        return ()
+    for point in whole.points:
+        if (point.week, point.series) == (window.weeks[-1], taken_over.before.series) and point.mean is not None:
+            level = f"{percent(point.mean, digits=0)}, n {point.scored:,}"
+            return (f"; before it {level}, by ", OutsideName(point.series))
+    return ()

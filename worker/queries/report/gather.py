@@ -109,6 +109,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         rows,
         primary=scorers.primary,
         primary_series=primary_series,
+        taken_over=next((one for one in reversed(history.changes) if one.scorer == scorers.primary), None),
         figures=_tested_figures(figures),
         sensitivity=could_have,
         nights=SENSITIVITY_NIGHTS,
