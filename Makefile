@@ -28,7 +28,7 @@ test-rest: .venv/ready  ## What `make test` leaves out: simulations, long fault 
 	$(BIN)/python -m pytest -q $(PYTEST) --rest
 
 test-all: .venv/ready  ## Every test
-	$(BIN)/python -m pytest -q $(PYTEST) --slow --both-stores
+	$(BIN)/python -m pytest -q $(PYTEST) --slow --long --both-stores
 
 check: lint types floors test  ## What must hold before a push; CI adds `make test-rest`
 

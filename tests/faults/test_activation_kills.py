@@ -20,6 +20,8 @@ from worker.demo.judge.server import Answer, JudgeServer
 from worker.store.tables import RevisionRow, core
 
 NIGHTS, SEEDS, SHORT = 8, 20, 4
+CI = (0, 4)
+"""Seeds that CI runs; `make test-all` runs the others too."""
 BESIDE = {
     4: ("worker", "-B", "-c", "1"),
     9: ("up", "--quiet"),
@@ -30,7 +32,9 @@ BESIDE = {
 
 
 STORIES = [
-    pytest.param((store, seed, NIGHTS), id=f"{store}-{seed}", marks=pytest.mark.slow)
+    pytest.param(
+        (store, seed, NIGHTS), id=f"{store}-{seed}", marks=pytest.mark.slow if seed in CI else pytest.mark.long
+    )
     for store in ("sqlite", "postgresql")
     for seed in range(SEEDS)
 ]

@@ -145,13 +145,13 @@ def test_every_value_and_pair_of_values(command: str, bench: Bench) -> None:
     run_rows(command, bench, [row for row in _rows(command, bench.project) if not _is_rest(row, command, bench)])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_other_pair_of_values(command: str, bench: Bench) -> None:
     run_rows(command, bench, [row for row in _rows(command, bench.project) if _is_rest(row, command, bench)])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", [name for name, does in COMMANDS.items() if does == READS])
 def test_any_values_together(command: str, bench: Bench) -> None:
     rng = random.Random(f"{command} {bench.project}")

@@ -90,7 +90,7 @@ def test_status_watches_until_it_is_interrupted(served: Shell, as_json: bool) ->
 
 @pytest.mark.parametrize(
     "is_whole",
-    [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+    [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
     ids=["refused", "whole"],
 )
 def test_the_demo_in_a_folder_of_its_own(shell: Shell, is_whole: bool) -> None:

@@ -3,7 +3,8 @@
 Left out by default are tests marked `slow` (simulations, long fault stories) and the PostgreSQL twins of tests whose
 subject is logic rather than SQL: a test that runs on both stores, in one of the folders below, unless it is marked
 `both_stores`. `--both-stores` and `--slow` add them; `--rest` runs only what is left out by default, so that a default
-run and a `--rest` run together run each test once. Whoever names single tests (`file.py::test`) gets them.
+run and a `--rest` run together run each test once. Tests marked `long` (more seeds and more combinations of what the others
+show already) do not fit CI's time: only `--long` runs them. Whoever names single tests (`file.py::test`) gets them.
 """
 
 import pytest
@@ -19,6 +20,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("spotcheck")
     group.addoption("--both-stores", action="store_true", help="also the PostgreSQL twins of tests about logic")
     group.addoption("--slow", action="store_true", help="also simulations and long fault stories")
+    group.addoption("--long", action="store_true", help="also what does not fit CI's time")
     group.addoption("--rest", action="store_true", help="only what is left out without these options")
 
 
@@ -43,6 +45,7 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
         is_left_out = (twin and not config.getoption("--both-stores")) or (slow and not config.getoption("--slow"))
         if only_rest:
             is_left_out = not (twin or slow)
+        is_left_out |= item.get_closest_marker("long") is not None and not config.getoption("--long")
         (dropped if is_left_out else kept).append(item)
     items[:] = kept
     if dropped:
