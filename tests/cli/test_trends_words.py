@@ -1,5 +1,7 @@
 """What `trends` says beside its numbers: why there are none, a week that is not whole, and what traffic did."""
 
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from worker.cli.views import trends_table
 from worker.cli.views.trends_table import TableNotes
 from worker.demo.judge.server import MODEL
 from worker.queries.trends import PartialWeek
+from worker.store.budget import cuts
+from worker.store.engine import Store
+from worker.store.tables import JobRow, core
 
 WEDNESDAY = "2026-11-25T12:00Z@9000-01-01T00:00Z x5000"
 """A clock that stands still in week 48."""
@@ -49,6 +54,19 @@ def test_runs_that_are_unscored_are_counted_with_their_reason(short: Shell) -> N
     out = short("trends", "--scorer", "task_completion").out
     assert out.splitlines()[-1].endswith(": nothing scored; 18 runs are unscored: no_judge_configured")
     assert "unscored" not in short("trends", "--scorer", "answer_present").out
+
+
+def test_runs_that_a_budget_skipped_are_the_reason(short: Shell) -> None:
+    judged = {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    assert short(*NIGHTS, **judged).code == 0
+    job = core(JobRow)
+    with closing(Store(f"sqlite:///{short.folder / 'spotcheck.db'}")) as store, store.write() as connection:
+        assert cuts.shed(connection, datetime(2026, 11, 25, 12, tzinfo=UTC), "budget", job.c.lane == "judge") == 18
+    only = ("trends", "--scorer", "task_completion")
+    assert short(*only, **judged).out == "18 shed (budget)\n"
+    assert short("score", "--wait", **judged).code == 0
+    assert short(*only, **judged).out.splitlines()[-1].endswith(": nothing scored; 18 shed (budget)")
+    assert short(*only, "--task-type", "refund", **judged).out.splitlines()[-1].endswith("18 shed (budget)")
 
 
 def test_where_nothing_was_drawn_the_next_step_is_told(short: Shell) -> None:

@@ -146,24 +146,30 @@ def _why(reasons: Collection[MissingScoreReason]) -> str:
     """Why there is no score, in words; empty when nothing is known.
 
     Example:
-        >>> queued = MissingScoreReason({"judge": 23, "heuristic": 4}, {})
-        >>> keyless = MissingScoreReason({}, {"no_judge_configured": 334})
+        >>> queued = MissingScoreReason({"judge": 23, "heuristic": 4}, {}, {})
+        >>> keyless = MissingScoreReason({}, {"no_judge_configured": 334}, {})
         >>> _why([queued]), _why([keyless])
         ('23 jobs wait for a judge: spotcheck score --wait', '334 runs are unscored: no_judge_configured')
+        >>> _why([MissingScoreReason({}, {}, {"budget": 19})])
+        '19 shed (budget)'
     """
     waiting: Counter[str] = Counter()
     unscored: Counter[str] = Counter()
+    shed: Counter[str] = Counter()
     for reason in reasons:
         waiting.update(reason.waiting)
         unscored.update(reason.unscored)
+        shed.update(reason.shed)
     for lane, whom in (("judge", "judge"), ("heuristic", "worker")):
         if count := waiting[lane]:
             return f"{counted(count, 'job')} wait{'s' if count == 1 else ''} for a {whom}: spotcheck score --wait"
-    if not unscored:
-        return ""
-    total = sum(unscored.values())
-    parts = [reason if len(unscored) == 1 else f"{reason} {count:,}" for reason, count in unscored.most_common()]
-    return f"{counted(total, 'run')} {'is' if total == 1 else 'are'} unscored: {inline(', '.join(parts))}"
+    said = []
+    if unscored:
+        total = sum(unscored.values())
+        parts = [reason if len(unscored) == 1 else f"{reason} {count:,}" for reason, count in unscored.most_common()]
+        said.append(f"{counted(total, 'run')} {'is' if total == 1 else 'are'} unscored: {inline(', '.join(parts))}")
+    said += [f"{count:,} shed ({inline(reason)})" for reason, count in shed.most_common()]
+    return "; ".join(said)
 
 
 def _check_names(opened: Project, request: TrendsRequest) -> None:

@@ -108,25 +108,34 @@ class MissingScoreReason(NamedTuple):
     """Open jobs by lane."""
     unscored: dict[str, int]
     """Runs without a value, by reason."""
+    shed: dict[str, int]
+    """Runs that nobody was asked about, by reason, for example `budget`."""
 
 
 def missing_score_reasons(
     connection: Connection, *, since: date, task_type: str | None
 ) -> dict[tuple[str, str], MissingScoreReason]:
-    """Open jobs and unscored runs of every scorer, by (name, series); a scorer without either is absent.
+    """Open jobs, unscored and skipped runs of every scorer, by (name, series); a scorer without any is absent.
 
     Args:
         connection: A read transaction.
         since: First night.
         task_type: Only this one; None for all.
     """
-    result: dict[tuple[str, str], MissingScoreReason] = defaultdict(lambda: MissingScoreReason({}, {}))
+    result: dict[tuple[str, str], MissingScoreReason] = defaultdict(lambda: MissingScoreReason({}, {}, {}))
     by = (scorer.c.name, scorer.c.series)
     open_jobs = (
         select(*by, job.c.lane, func.count())
         .join(scorer, scorer.c.pk == job.c.scorer_pk)
         .where(job.c.night >= since, job.c.state.in_(("queued", "leased")))
         .group_by(*by, job.c.lane)
+    )
+    skipped_for = func.coalesce(job.c.reason, "unknown")
+    skipped = (
+        select(*by, skipped_for, func.count())
+        .join(scorer, scorer.c.pk == job.c.scorer_pk)
+        .where(job.c.night >= since, job.c.state == "shed", job.c.purpose == "production")
+        .group_by(*by, skipped_for)
     )
     reason_or_unknown = func.coalesce(score.c.reason, "unknown")  # to PostgreSQL two of these are two expressions
     without = (
@@ -143,10 +152,13 @@ def missing_score_reasons(
     if task_type is not None:
         open_jobs = open_jobs.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
         without = without.join(run, run.c.pk == score.c.run_pk).where(run.c.task_type == task_type)
+        skipped = skipped.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
     for name, series, lane, count in connection.execute(open_jobs):
         result[name, series].waiting[lane] = count
     for name, series, reason, count in connection.execute(without):
         result[name, series].unscored[reason] = count
+    for name, series, reason, count in connection.execute(skipped):
+        result[name, series].shed[reason] = count
     return dict(result)
 
 
