@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from sqlalchemy import update
+
 from tests.support.backfills import NIGHTS, RUNS, drawn_before, now, run_it
 from tests.support.changed_ruler import CHANGED, SINCE, Ruler, change
 from tests.support.history import NOW, night
@@ -13,6 +15,7 @@ from worker.project.project import Project
 from worker.queries.report.gather import ReportRequest, gather
 from worker.render import markdown
 from worker.store.engine import Store
+from worker.store.tables import ScoreRow, core
 
 
 def a_report(project: Project) -> Report:
@@ -83,3 +86,14 @@ def test_low_coverage_says_by_which_series(fresh: Store, tmp_path: Path) -> None
         f"Only 50 % of {20 * (CHANGED + 1)} sampled runs have a score of quality by {report.primary_series}, most often"
     )
     assert any("".join(one).startswith(said) for one in report.sentences)
+
+
+def test_what_judging_cost_names_the_answers_of_unknown_price(fresh: Store, tmp_path: Path) -> None:
+    changed = change(fresh, tmp_path, Ruler(), Ruler(model="gpt-b"))
+    score = core(ScoreRow)
+    with fresh.write() as connection:
+        connection.execute(update(score).where(score.c.night < SINCE).values(cost_usd=None))
+    report = gather(changed.made.project, ReportRequest(), NOW)
+    cost = "judging cost $0.10 and 40 answers of unknown price"
+    assert cost in " ".join(told(report).split())
+    assert cost in markdown.render(report)

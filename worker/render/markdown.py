@@ -134,6 +134,6 @@ def _foot(report: Report) -> str:
     parts = [_sentence(report.sampled.quality.text)]
     parts.append("counts add up" if report.sampled.reconciles else "**COUNTS DO NOT ADD UP**")
     usd = report.sampled.judging_usd
-    parts.append("judging cost is unknown" if usd is None else f"judging cost {dollars(usd)}")
+    parts.append("judging cost is unknown" if usd is None else f"judging cost {report.sampled.judging_cost}")
     parts.append(f"{report.sampled.false_alarms_per_year:g} false alarms a year allowed")
     return "_" + " · ".join(parts) + "_" if report.sampled.reconciles else " · ".join(parts)

@@ -158,8 +158,6 @@ def _foot(report: Report) -> str:
     said = ["".join(report.sampled.quality.text)]
     said.append("every ended run accounted for" if report.sampled.reconciles else "COUNTS DO NOT RECONCILE")
     models = ", ".join(judge.model for judge in report.sampled.judged)
-    usd = report.sampled.judging_usd
-    cost = "an unknown price" if usd is None else dollars(usd)
-    said.append(f"judging cost {cost} ({models})" if models else "no judge")
+    said.append(f"judging cost {report.sampled.judging_cost} ({models})" if models else "no judge")
     said.append(f"{report.sampled.false_alarms_per_year:g} false alarms a year allowed")
     return " · ".join(said)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from worker.core.report.coverage import NOTHING_JUDGED, JudgedRuns
 from worker.core.report.formatting import OutsideName as OutsideName
-from worker.core.report.formatting import counted
+from worker.core.report.formatting import counted, dollars
 from worker.core.report.reading import ReadingList
 from worker.core.report.series import SeriesChange
 from worker.core.stats.contrast import Contrasts
@@ -337,6 +337,15 @@ class SampleSummary(NamedTuple):
         if self.judged and not any(model.priced for model in self.judged):
             return None
         return sum(model.cost_usd for model in self.judged)
+
+    @property
+    def judging_cost(self) -> str:
+        """The same in words, with the answers that are not in it: `$0.030 and 18 answers of unknown price`."""
+        if self.judging_usd is None:
+            return "an unknown price"
+        unknown = sum(model.verdicts - model.priced for model in self.judged)
+        rest = f" and {counted(unknown, 'answer')} of unknown price" if unknown else ""
+        return f"{dollars(self.judging_usd)}{rest}"
 
 
 class Report(NamedTuple):
