@@ -5,9 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event
 
+from tests.support.backfills import FEW, PRICED
 from tests.support.ledger import Ledger, judge
+from tests.support.project import MONDAY, PLAIN, Installation, history, ingest, nightly
 from tests.support.rates import a_reading, note
+from worker.cli.process.live import LiveFigures, one_line
+from worker.cli.views.status_engine import parts
+from worker.demo.judge.server import MODEL
 from worker.project.project import Project
+from worker.queries.overview import OverviewReader
 from worker.queries.status import EngineStatus, ModelStatus, StatusReader
 from worker.records import job
 from worker.settings import Settings
@@ -161,3 +167,18 @@ def test_looking_again_and_again_reads_scorers_once(house: House) -> None:
     selects = [sql for sql in said if sql.startswith("SELECT") and "clock_timestamp" not in sql]
     assert len(selects) <= 11
     assert not [sql for sql in selects if "FROM scorer" in sql]
+
+
+@pytest.mark.parametrize(("toml", "said"), [(PLAIN, f"an unknown price ({MODEL})"), (PRICED, "$0.0")])
+def test_a_model_without_a_known_price_is_no_judge_for_nothing(
+    installation: Installation, toml: str, said: str
+) -> None:
+    project = installation.project(toml)
+    assert list(StatusReader(project).read().unpriced) == [], "nobody was asked yet"
+    ingest(project, history(1, FEW))
+    assert nightly(project, [MONDAY]).still_open == 0
+    now = StatusReader(project).read()
+    assert list(now.unpriced) == ([MODEL] if toml == PLAIN else [])
+    assert any(f"spent today {said}" in str(part) for part in parts(now, project.settings, None))
+    overview = OverviewReader(project).read(datetime.now(UTC))
+    assert f"spent today: {said}" in one_line(project.settings, LiveFigures(overview))

@@ -24,11 +24,14 @@ from worker.store.queue.backlog import BlockedJobs as BlockedJobs
 from worker.store.queue.batches import Batch as Batch
 from worker.store.queue.progress import OpenJobs
 from worker.store.queue.rates import RateReading
+from worker.store.results import scores
 
 RECENT_S = 12.0
 """A process that said nothing for so long asks nobody at the moment."""
 _TROUBLE_KEPT = timedelta(hours=1)
 """Trouble is told so long where nothing waits for the model; where something does, for as long as it is known."""
+_UNPRICED_KEPT = timedelta(seconds=10)
+"""Whether answers have a price is looked up no more often."""
 NOTHING = AccountBalance(0.0, 0.0, 0.0)
 _DUST_USD = 1e-9
 
@@ -115,6 +118,18 @@ class EngineStatus(NamedTuple):
     """Where alerts go."""
     backfill: AccountBalance = NOTHING
     """What backfills have spent today; included in `spent`."""
+    unpriced: Sequence[str] = ()
+    """Models in force that answered today, of which no answer has a known price."""
+
+    def with_unpriced(self, spent: str) -> str:
+        """What nights have spent today, as it is shown, with the models of which nobody knows what they cost.
+
+        Example: `an unknown price (my-model)`; `$0.0300 and an unknown price (my-model)`; `$0.0300`.
+        """
+        if not self.unpriced:
+            return spent
+        unknown = f"an unknown price ({', '.join(self.unpriced)})"
+        return f"{spent} and {unknown}" if self.nightly.spent_usd else unknown
 
     @property
     def nightly(self) -> AccountBalance:
@@ -134,7 +149,8 @@ class StatusReader:
         """Nothing is read yet."""
         self._project = project
         self._keys: dict[int, ScorerKey] = {}
-        self._in_force: list[str] | None = None
+        self._in_force: dict[int, str] | None = None
+        self._unpriced: tuple[datetime, Sequence[str]] | None = None
 
     def read(self) -> EngineStatus:
         """The status: a dozen small queries in one transaction.
@@ -144,12 +160,13 @@ class StatusReader:
             SettingsError, RubricError: A scorer in force is wrong.
         """
         if self._in_force is None:
-            models = (_model(row.key) for row in self._project.scorers.active())
-            self._in_force = list(dict.fromkeys(model for model in models if model is not None))
+            models = ((row.pk, _model(row.key)) for row in self._project.scorers.active())
+            self._in_force = {pk: model for pk, model in models if model is not None}
         with self._project.store.read() as connection:
             return self._read(connection, self._in_force)
 
-    def _read(self, connection: Connection, in_force: Sequence[str]) -> EngineStatus:
+    def _read(self, connection: Connection, models: Mapping[int, str]) -> EngineStatus:
+        in_force = list(dict.fromkeys(models.values()))
         at = self._project.store.now(connection)
         day = self._project.nights.of(at)
         open_jobs = [self._in_real_time(jobs) for jobs in progress.open_jobs(connection, at)]
@@ -184,7 +201,19 @@ class StatusReader:
             ],
             destinations=destination_statuses(self._project.settings, connection),
             backfill=_rest(_total(spent.values()), of_all.today),
+            unpriced=self._without_price(connection, at, models, spent),
         )
+
+    def _without_price(
+        self, connection: Connection, at: datetime, models: Mapping[int, str], spent: Mapping[int, AccountBalance]
+    ) -> Sequence[str]:
+        """The models of scorers on whose account nothing is though they were answered today; not asked at each look."""
+        if self._unpriced is None or at - self._unpriced[0] > _UNPRICED_KEPT:
+            since = self._project.nights.begins_at(self._project.nights.of(at))
+            free = {pk: model for pk, model in models.items() if not spent.get(pk, NOTHING).spent_usd}
+            named = [model for pk, model in free.items() if scores.has_unpriced(connection, pk, since)]
+            self._unpriced = at, list(dict.fromkeys(named))
+        return self._unpriced[1]
 
     def _know(self, connection: Connection, pks: set[int]) -> None:
         if new := pks - set(self._keys):

@@ -179,7 +179,7 @@ def partial_week(project: Project, points: Sequence[TrendPoint], now: datetime) 
 
 
 def missing_scores(project: Project, request: TrendsRequest) -> Mapping[tuple[str, str], MissingScoreReason]:
-    """Open jobs, unscored and skipped runs in the weeks of a request, by name and version of each scorer that has any."""
+    """Open jobs, unscored and skipped runs in the weeks of a request, by name and version of each scorer with any."""
     with project.store.read() as connection:
         span = runs.night_span(connection)
         if span is None:

@@ -75,7 +75,7 @@ def _rows(settings: Settings, figures: LiveFigures | None) -> list[tuple[str, st
     counts = [f"{jobs.get(state, 0):,} {state}" for state in outcomes if state in jobs or state == "scored"]
     rows.append(("drawn today", ", ".join([*counts, f"{open_jobs:,} open"])))
     cap = settings.judge.budget_usd_per_day
-    spent = f"${engine.nightly.spent_usd:,.4f}" + ("" if cap is None else f" of ${cap:,.2f}")
+    spent = engine.with_unpriced(f"${engine.nightly.spent_usd:,.4f}") + ("" if cap is None else f" of ${cap:,.2f}")
     own_cap = settings.judge.backfill_usd_per_day
     if own_cap is not None or any(engine.backfill):
         of = "" if own_cap is None else f" of ${own_cap:,.2f}"

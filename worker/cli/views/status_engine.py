@@ -139,7 +139,9 @@ def _batch_line(batch: Batch, at: datetime) -> str:
 
 def _money_lines(now: EngineStatus, settings: Settings) -> Iterator[str]:
     judge = settings.judge
-    yield _account("today", now.nightly, judge.budget_usd_per_day)
+    yield _account(
+        "today", now.nightly, judge.budget_usd_per_day, inline(now.with_unpriced(usd(now.nightly.spent_usd)))
+    )
     if judge.backfill_usd_per_day is not None or any(now.backfill):
         yield _account("today by backfills", now.backfill, judge.backfill_usd_per_day)
     if judge.budget_usd_per_month is not None:
@@ -161,10 +163,10 @@ def _money_lines(now: EngineStatus, settings: Settings) -> Iterator[str]:
         yield f"  {' · '.join(told)}"
 
 
-def _account(when: str, spent: AccountBalance, cap_usd: float | None) -> str:
+def _account(when: str, spent: AccountBalance, cap_usd: float | None, shown: str = "") -> str:
     of = "" if cap_usd is None else f" of ${cap_usd:,.2f}"
     presumed = f", {usd(spent.presumed_usd)} of it presumed (calls of workers that died)" if spent.presumed_usd else ""
-    return f"spent {when} {usd(spent.spent_usd)}{of}, reserved {usd(spent.reserved_usd)}{presumed}"
+    return f"spent {when} {shown or usd(spent.spent_usd)}{of}, reserved {usd(spent.reserved_usd)}{presumed}"
 
 
 def _scorer(key: ScorerKey | None, all_keys: list[ScorerKey | None]) -> str:

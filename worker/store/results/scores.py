@@ -1,15 +1,15 @@
 """The stored facts, jobs and scores of one run, and what scores cost."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping, func, select
 
 from worker.records import CACHED
-from worker.store.tables import CutRow, DrawRow, JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
+from worker.store.tables import CutRow, DrawRow, EnrolmentRow, JobRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
 
-run, draw, sample, job, score, scorer, cut = (
-    core(row) for row in (RunRow, DrawRow, SampleRow, JobRow, ScoreRow, ScorerRow, CutRow)
+run, draw, sample, job, score, scorer, cut, enrolment = (
+    core(row) for row in (RunRow, DrawRow, SampleRow, JobRow, ScoreRow, ScorerRow, CutRow, EnrolmentRow)
 )
 
 
@@ -39,6 +39,30 @@ def mean_cost(connection: Connection, scorer_pk: int, tier_prices: Mapping[str, 
         if times := tier_prices.get(name, 1.0):
             total, count = total + usd / times, count + scores
     return total / count if count else None
+
+
+def has_unpriced(connection: Connection, scorer_pk: int, since: datetime) -> bool:
+    """Whether a call for this scorer was answered since a moment whose cost is not known; stops at the first.
+
+    Looks at the nights that it was enrolled for since the day before, so an answer to a job that waited longer is not
+    seen. Uses score_by_night.
+
+    Args:
+        connection: A read transaction.
+        scorer_pk: The scorer's key.
+        since: By the store's clock.
+    """
+    mine = (enrolment.c.scorer_pk == scorer_pk, enrolment.c.enrolled_at >= since - timedelta(days=1))
+    statement = select(score.c.pk).where(
+        score.c.night.in_(select(enrolment.c.night).where(*mine)),
+        score.c.scorer_pk == scorer_pk,
+        score.c.criterion.is_(None),
+        score.c.created_at >= since,
+        score.c.cost_usd.is_(None),
+        score.c.model_requested.is_not(None),
+        func.coalesce(score.c.service_tier, "") != CACHED,
+    )
+    return connection.execute(statement.limit(1)).first() is not None
 
 
 def judging_cost(connection: Connection, since: date, until: date) -> float:
