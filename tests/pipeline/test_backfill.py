@@ -59,6 +59,9 @@ def test_the_active_version_scores_drawn_nights_only_where_it_is_asked_for(
     assert scored(project) == {**{("1.0.0", night): RUNS for night in NIGHTS}, ("1.1.0", LATER): RUNS}
     told = [(row.key.version, list(nights), why) for row, nights, why in left_alone(project, [*NIGHTS, LATER])]
     assert told == [("1.1.0", NIGHTS, "new")]
+    for looked_at, named in (([NIGHTS[2], LATER], NIGHTS), ([LATER], None)):
+        wide = [list(nights) for _, nights, _ in left_alone(project, looked_at, with_older=True)]
+        assert wide == ([named] if named else []), "the whole range that a backfill without dates scores"
 
     planned = plan(project, MONDAY, NIGHTS[1])
     ((part),) = planned.parts

@@ -322,19 +322,35 @@ def _sum(amounts: Iterable[float | None]) -> float | None:
     return None if None in known else sum(usd for usd in known if usd is not None)
 
 
-def left_alone(project: Project, nights: Sequence[date]) -> Sequence[tuple[Registered, Sequence[date], str]]:
+def left_alone(
+    project: Project, nights: Sequence[date], *, with_older: bool = False
+) -> Sequence[tuple[Registered, Sequence[date], str]]:
     """What a draw of these nights does not touch and a backfill would score.
 
     Those are active rubrics that do not score a drawn night, and scorers of which a budget skipped jobs.
+
+    Args:
+        project: Whose nights.
+        nights: Those that are not drawn are none of them.
+        with_older: Whether what is found on any of them is told with all drawn nights it is true of.
 
     Returns:
         Scorer, nights (oldest first), and `new` or `budget`; empty where every night has all its scores.
     """
     active = project.scorers.active()
-    rubrics = [row for row in active if row.key.kind == "judge" and not row.is_judgeless]
     with project.store.read() as connection:
-        drawn = sorted(draws.drawn_subset(connection, nights))
-        without = ledger.never_enrolled(connection, drawn, rubrics)
-        shed = _shed(connection, active, drawn)
+        found = _left_alone(connection, active, sorted(draws.drawn_subset(connection, nights)))
+        if not found or not with_older:
+            return found
+        told = {(row.pk, why) for row, _, why in found}
+        everywhere = _left_alone(connection, active, draws.drawn_nights(connection))
+    return [each for each in everywhere if (each[0].pk, each[2]) in told]
+
+
+def _left_alone(
+    connection: Connection, active: Sequence[Registered], drawn: Sequence[date]
+) -> list[tuple[Registered, Sequence[date], str]]:
+    rubrics = [row for row in active if row.key.kind == "judge" and not row.is_judgeless]
+    without = ledger.never_enrolled(connection, drawn, rubrics)
     new = [(row, without[row.pk], "new") for row in rubrics if row.pk in without]
-    return new + [(row, days, "budget") for row, days in shed]
+    return new + [(row, days, "budget") for row, days in _shed(connection, active, drawn)]

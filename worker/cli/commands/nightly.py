@@ -146,7 +146,8 @@ def nightly(
     warn_without_judge(opened)
     strata = _draw(opened, nights)
     warn_unseen(opened, strata)
-    looked_at = nights if on is not None or opened.nights.is_replaying else _recent_nights(opened)
+    is_named = on is not None or opened.nights.is_replaying
+    looked_at = nights if is_named else _recent_nights(opened)
     population, drawn = sum(draw.population for draw in strata), sum(draw.sampled for draw in strata)
     answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
     words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
@@ -160,7 +161,7 @@ def nightly(
         _send_alerts(opened)
         answer["open"] = open_jobs(opened)
         _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
-        tell_left_alone(opened, looked_at)
+        tell_left_alone(opened, looked_at, with_older=not is_named)
         return
     # all nights: what earlier ones left open would hold their summaries back; a backfill holds back none
     waited = wait_here(opened, wake, "nightly")
@@ -176,7 +177,7 @@ def nightly(
                 say(line)
         if not found and nights and not waited.still_open:
             say(none_found(opened))
-    tell_left_alone(opened, looked_at)
+    tell_left_alone(opened, looked_at, with_older=not is_named)
     exit_waited(opened, waited, "nightly")
     if found and fail_on_drift:
         raise typer.Exit(EXIT_DRIFT)
