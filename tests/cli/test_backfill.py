@@ -168,7 +168,7 @@ def test_one_run_is_scored_and_its_verdict_shown(team: Shell) -> None:
     said = team("score", "--run", "case-07-0", "--json")
     assert said.code == 0, said.err
     assert (said.json["run_id"], said.json["night"], said.json["trouble"]) == ("case-07-0", str(MONDAY), None)
-    heuristic, judged = said.json["scores"]
+    judged, heuristic = said.json["scores"]
     assert (heuristic["scorer"], heuristic["stored_before"], heuristic["counts"]) == ("answer_present", True, True)
     assert (judged["state"], judged["stored_before"], judged["counts"], judged["label"]) == (
         "scored",
@@ -179,7 +179,14 @@ def test_one_run_is_scored_and_its_verdict_shown(team: Shell) -> None:
     assert judged["criteria"]
     shown = team("score", "--run", "case-07-0").out
     assert "stored, scored" in shown
-    assert "in no estimate" in shown
+    assert "in no estimate yet: drawn, but this night was not enrolled for this series; a backfill counts it" in shown
+    assert shown.index("task_completion") < shown.index("answer_present")
+    assert judged["rationale"]
+    repeated = sum(one["rationale"] == judged["rationale"] for one in judged["criteria"])
+    assert shown.count(judged["rationale"]) == max(1, repeated), "the aggregate does not repeat a criterion"
+    explained = team("explain", "case-07-0").out
+    assert "by score --run" in explained
+    assert "by backfill" not in explained
     assert team("score", "--run", "case-07-0", "--scorer", "answer_present", "--json").json["scores"] == [heuristic]
     assert "there is no run 'nosuch'" in team.refused("score", "--run", "nosuch")
     assert "belong to --run" in team.refused("score", "--scorer", "task_completion")

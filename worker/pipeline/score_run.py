@@ -53,6 +53,8 @@ class Answer(NamedTuple):
     verdicts: Sequence[Verdict]
     trouble: str | None
     """Why something is not scored; None where all is."""
+    is_drawn: bool
+    """Whether the run is in its night's sample, whoever was enrolled for the night."""
 
 
 def score_run(
@@ -100,7 +102,11 @@ def score_run(
     with project.store.read() as connection:
         after = _stored(connection, run_pk, run.revision)
         jobs = {(job["scorer_pk"], job["purpose"]): job for job in scores.jobs_of(connection, run_pk)}
-    return Answer([_verdict(entry[0], entry in fitting, before, after, jobs) for entry in entries], trouble)
+        _, drawn = scores.draw_of(connection, run_pk)
+    # what a person asks for one run is a rubric's verdict: heuristics come after it
+    ordered = sorted(entries, key=lambda entry: entry[0].key.kind != "judge")
+    verdicts = [_verdict(row, (row, scorer) in fitting, before, after, jobs) for row, scorer in ordered]
+    return Answer(verdicts, trouble, drawn is not None)
 
 
 def _entries(project: Project, names: Sequence[str]) -> list[tuple[Registered, Scorer]]:

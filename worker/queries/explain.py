@@ -8,6 +8,7 @@ from worker.core.judging.escalation import DOUBT_TEXTS, doubts
 from worker.core.rubric.schema import Escalate
 from worker.project.project import Project
 from worker.records import CACHED, Outcome, Run
+from worker.records.job import ASKED
 from worker.store.queue import enrol
 from worker.store.results import scores
 from worker.store.runs import draws
@@ -86,7 +87,9 @@ def _scoring(job: Any, rows: Sequence[Any], beside: Sequence[Any]) -> Decision: 
     said = []
     score = _aggregate(rows)
     details: dict[str, Any] = {"scorer_version": job["series"], "attempts": job["attempt"], "account": job["account"]}
-    if job["account"] == "backfill":
+    if job["purpose"] == ASKED:
+        said.append("by score --run")
+    elif job["account"] == "backfill":
         said.append("by backfill")
     if score is not None and score["model_requested"]:
         said.append(f"judge {score['model_served'] or score['model_requested']}")

@@ -11,6 +11,7 @@ from worker.records import Run
 
 _WORDS = ("value", "label", "reason", "rationale", "evidence", "p_pass")
 _EVIDENCE_CHARS = 200
+_LATER = "in no estimate yet: drawn, but this night was not enrolled for this series; a backfill counts it"
 
 
 def as_json(run: Run, night: date, answer: Answer) -> dict[str, Any]:
@@ -50,10 +51,10 @@ def lines(run: Run, answer: Answer) -> Iterator[str]:
     """The lines for a person."""
     yield headline(run)
     for verdict in answer.verdicts:
-        yield from _told(verdict)
+        yield from _told(verdict, is_drawn=answer.is_drawn)
 
 
-def _told(verdict: Verdict) -> Iterator[str]:
+def _told(verdict: Verdict, *, is_drawn: bool) -> Iterator[str]:
     total = verdict.total
     name = f"{inline(verdict.scorer)} {verdict.series}"
     if total is None:
@@ -66,14 +67,17 @@ def _told(verdict: Verdict) -> Iterator[str]:
     if verdict.is_stored:
         said.append(f"stored, scored {total['created_at']:%d %b %Y %H:%M} UTC")
     if not verdict.is_drawn:
-        said.append("in no estimate: the run was not drawn for it")
+        said.append(_LATER if is_drawn else "in no estimate: the run was not drawn")
     yield f"  {name}: {inline(' · '.join(said))}"
-    yield from _reasons(total, "    ")
-    for row in verdict.rows:
-        if row["criterion"] is not None:
-            verdict_said = row["label"] or (f"{row['value']:.2f}" if row["value"] is not None else row["reason"])
-            yield "    " + inline(f"{row['criterion']}: {verdict_said}")
-            yield from _reasons(row, "      ")
+    told = ("rationale", "evidence")
+    criteria = [row for row in verdict.rows if row["criterion"] is not None]
+    # the aggregate says what one of its criteria says, which has a line of its own
+    if not any(all(row[name] == total[name] for name in told) for row in criteria):
+        yield from _reasons(total, "    ")
+    for row in criteria:
+        verdict_said = row["label"] or (f"{row['value']:.2f}" if row["value"] is not None else row["reason"])
+        yield "    " + inline(f"{row['criterion']}: {verdict_said}")
+        yield from _reasons(row, "      ")
 
 
 def _reasons(row: Any, indent: str) -> Iterator[str]:  # noqa: ANN401 a row
