@@ -69,15 +69,20 @@ def _told(verdict: Verdict, *, is_drawn: bool) -> Iterator[str]:
     if not verdict.is_drawn:
         said.append(_LATER if is_drawn else "in no estimate: the run was not drawn")
     yield f"  {name}: {inline(' · '.join(said))}"
-    told = ("rationale", "evidence")
     criteria = [row for row in verdict.rows if row["criterion"] is not None]
-    # the aggregate says what one of its criteria says, which has a line of its own
-    if not any(all(row[name] == total[name] for name in told) for row in criteria):
+    if not any(_repeats(total, row) for row in criteria):
         yield from _reasons(total, "    ")
     for row in criteria:
         verdict_said = row["label"] or (f"{row['value']:.2f}" if row["value"] is not None else row["reason"])
         yield "    " + inline(f"{row['criterion']}: {verdict_said}")
         yield from _reasons(row, "      ")
+
+
+def _repeats(total: Any, row: Any) -> bool:  # noqa: ANN401 rows
+    """Whether the aggregate's reason is only that of its lowest criterion, which has a line of its own."""
+    said = total["rationale"]
+    own = f"{row['criterion']} {row['label']}: {row['rationale']}"
+    return bool(said) and own.startswith(said) and total["evidence"] in (None, [], row["evidence"])
 
 
 def _reasons(row: Any, indent: str) -> Iterator[str]:  # noqa: ANN401 a row
