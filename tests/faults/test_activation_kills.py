@@ -20,8 +20,8 @@ from worker.demo.judge.server import Answer, JudgeServer
 from worker.store.tables import RevisionRow, core
 
 NIGHTS, SEEDS, SHORT = 8, 20, 4
-CI = (0, 4)
-"""Seeds that CI runs; `make test-all` runs the others too."""
+CI = (4,)
+"""The seeds that CI runs; `make test-all` runs the others too."""
 BESIDE = {
     4: ("worker", "-B", "-c", "1"),
     9: ("up", "--quiet"),
