@@ -20,8 +20,6 @@ from worker.demo.judge.server import Answer, JudgeServer
 from worker.store.tables import RevisionRow, core
 
 NIGHTS, SEEDS, SHORT = 8, 20, 4
-CI = (4,)
-"""The seeds that CI runs; `make test-all` runs the others too."""
 BESIDE = {
     4: ("worker", "-B", "-c", "1"),
     9: ("up", "--quiet"),
@@ -32,9 +30,7 @@ BESIDE = {
 
 
 STORIES = [
-    pytest.param(
-        (store, seed, NIGHTS), id=f"{store}-{seed}", marks=pytest.mark.slow if seed in CI else pytest.mark.long
-    )
+    pytest.param((store, seed, NIGHTS), id=f"{store}-{seed}", marks=pytest.mark.long)
     for store in ("sqlite", "postgresql")
     for seed in range(SEEDS)
 ]
