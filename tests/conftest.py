@@ -60,8 +60,8 @@ def databases() -> Iterator[servers.Databases]:
 
 @pytest.fixture(scope="session")
 def postgres_ready(databases: servers.Databases) -> str:
-    """A PostgreSQL database with the schema, to be copied; nobody stays connected to it."""
-    return stores.migrate(databases())
+    """A PostgreSQL database with the schema, to be copied; nobody can connect to it."""
+    return databases.seal(stores.migrate(databases()))
 
 
 @pytest.fixture(scope="session")

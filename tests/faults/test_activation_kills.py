@@ -19,6 +19,8 @@ from tests.support.project import rows
 from worker.demo.judge.server import Answer, JudgeServer
 from worker.store.tables import RevisionRow, core
 
+pytestmark = pytest.mark.slow
+
 NIGHTS, SEEDS, SHORT = 8, 20, 4
 BESIDE = {
     4: ("worker", "-B", "-c", "1"),

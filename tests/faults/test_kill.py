@@ -34,6 +34,8 @@ from worker.store.queue import workers
 from worker.store.results import counts
 from worker.store.tables import JobRow, SampleRow, ScoreRow, core
 
+pytestmark = pytest.mark.slow
+
 RUNS, CONCURRENCY, LATENCY_S, LEASE_S = 200, 8, 0.1, 5
 ANSWERED_AT_FIRST = 2 * RUNS // 3
 """So many answers come before a worker ends; the night is never over by then, however slow the machine."""

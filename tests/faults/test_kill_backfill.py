@@ -23,6 +23,8 @@ from worker.project.project import Project
 from worker.settings import Settings
 from worker.store.tables import EnrolmentRow, JobRow, ScoreRow, ScorerRow, core
 
+pytestmark = pytest.mark.slow
+
 enrolment, job, score, scorer = (core(row) for row in (EnrolmentRow, JobRow, ScoreRow, ScorerRow))
 NIGHTS = [MONDAY + timedelta(days=offset) for offset in range(4)]
 RUNS = 50

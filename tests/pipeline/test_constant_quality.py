@@ -28,6 +28,7 @@ from worker.store.engine import Store
 from worker.store.results import cells as summary
 
 
+@pytest.mark.slow
 def test_a_doubled_rate_a_cut_budget_and_quiet_weekends_raise_no_alarm(tmp_path: Path) -> None:
     told = history(tmp_path, 1, TEMPTING)
     assert [found.stream for found in told.found] == []

@@ -99,6 +99,7 @@ def test_a_change_of_the_traffic_and_of_nothing_else_raises_nothing(
     assert found == []
 
 
+@pytest.mark.slow
 def test_constant_figures_raise_nothing_in_eight_weeks(open_project: OpenProject, tmp_path: Path) -> None:
     """One seed; `python -m bench.simulations` looks at six."""
     opened = project(open_project, sqlite(tmp_path))

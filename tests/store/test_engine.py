@@ -213,8 +213,8 @@ def test_a_child_process_opens_its_own_connections_and_leaves_its_parents_alone(
         assert connection.execute(text("SELECT count(*) FROM scorer")).scalar_one() == 3
 
 
-def test_a_child_process_never_hangs_up_for_its_parent(open_store: OpenStore, postgres_ready: str) -> None:
-    store = open_store(postgres_ready)
+def test_a_child_process_never_hangs_up_for_its_parent(open_store: OpenStore, postgres_url: Callable[[], str]) -> None:
+    store = open_store(postgres_url())
 
     def servers_behind() -> set[int]:
         ask = text("SELECT pg_backend_pid()")

@@ -12,6 +12,8 @@ from tests.support.ledger import job
 from tests.support.shedding import MOST_USD, TASK_TYPES, Result, cut, simulate, z
 from worker.store.engine import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def copied(sqlite_ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:

@@ -2,16 +2,17 @@
 
 Left out by default are tests marked `slow` (simulations, long fault stories) and the PostgreSQL twins of tests whose
 subject is logic rather than SQL: a test that runs on both stores, in one of the folders below, unless it is marked
-`both_stores`. `--both-stores` and `--slow` add them; `--rest` runs only what is left out by default, so that a default
-run and a `--rest` run together run each test once. Tests marked `long` (more seeds and more combinations of what the
-others show already) do not fit CI's time: only `--long` runs them. Whoever names single tests (`file.py::test`) gets
-them.
+`both_stores`. The SQL itself is tested in `tests/store`, and every command on both stores by the command matrix.
+`--both-stores` and `--slow` add them; `--rest` runs only what is left out by default, so that a default run and a
+`--rest` run together run each test once. Tests marked `long` (more seeds and more combinations of what the others show
+already) do not fit CI's time: only `--long` runs them. Whoever names single tests (`file.py::test`) gets them.
 """
 
 import pytest
 
-LOGIC = ("jobs", "pipeline")
-"""Folders of `tests/` whose tests use a store without being about it; the SQL itself is tested in `tests/store`."""
+LOGIC = ("jobs", "pipeline", "stories")
+"""Folders of `tests/` whose tests use a store without being about it; the SQL itself is tested in `tests/store`, and every command
+on both stores in one test of `tests/stories`."""
 STORES = ("database_url", "store")
 """Fixtures that come once with SQLite and once with PostgreSQL."""
 

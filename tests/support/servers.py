@@ -45,6 +45,11 @@ class Databases:
         """Remove a database, with whoever is still connected to it."""
         self.do(f'DROP DATABASE IF EXISTS "{_name_of(url)}" WITH (FORCE)')
 
+    def seal(self, url: str) -> str:
+        """Let nobody connect to a database any more, so that no test writes to what others copy."""
+        self.do(f'ALTER DATABASE "{_name_of(url)}" WITH ALLOW_CONNECTIONS false')
+        return url
+
     def do(self, statement: str) -> None:
         """Run a statement as the server's owner, outside of a transaction."""
         import psycopg
