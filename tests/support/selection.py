@@ -4,8 +4,8 @@ Left out by default are tests marked `slow` (simulations, long fault stories) an
 subject is logic rather than SQL: a test that runs on both stores, in one of the folders below, unless it is marked
 `both_stores`. The SQL itself is tested in `tests/store`, and every command on both stores by the command matrix.
 `--both-stores` and `--slow` add them; `--rest` runs only what is left out by default, so that a default run and a
-`--rest` run together run each test once. Tests marked `long` (more seeds and more combinations of what the others show
-already) do not fit CI's time: only `--long` runs them. Whoever names single tests (`file.py::test`) gets them.
+`--rest` run together run each test once. Tests marked `long` (more seeds and more combinations of what the others
+show already) do not fit CI's time: only `--long` runs them. Whoever names single tests (`file.py::test`) gets them.
 """
 
 import pytest
