@@ -11,8 +11,7 @@ show already) do not fit CI's time: only `--long` runs them. Whoever names singl
 import pytest
 
 LOGIC = ("jobs", "pipeline", "stories")
-"""Folders of `tests/` whose tests use a store without being about it; the SQL itself is tested in `tests/store`, and every command
-on both stores in one test of `tests/stories`."""
+"""Folders of `tests/` whose tests use a store without being about it."""
 STORES = ("database_url", "store")
 """Fixtures that come once with SQLite and once with PostgreSQL."""
 
