@@ -1,6 +1,5 @@
 """`spotcheck ingest` on both databases: nothing is lost, nothing is stored twice, rejected lines are kept beside."""
 
-import base64
 import gzip
 import os
 import threading
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support.documents import a_document, lines
 from tests.support.shell import Shell
+from worker.cli import rejected
 from worker.connectors.sources import registry
 from worker.connectors.sources.source import Accepted, Rejected
 
@@ -53,7 +53,7 @@ def test_everything_a_source_may_send_wrongly_at_once(tmp_path: Path, database_u
     assert said.code == 0, said
     assert counts(said.json) == (6, 1, 1, 3)
     assert [line.split(": ")[0] for line in said.err.splitlines()[:3]] == ["stdin:9", "stdin:10", "stdin:11"]
-    assert said.err.splitlines()[3] == "3 rejected lines kept in stdin.rejected.jsonl"
+    assert said.err.splitlines()[3] == "3 rejected lines: places and reasons are in stdin.rejected.jsonl"
     assert shell("show", "twice", "--json").json["output"] == "second"
     assert shell("show", "twice", "--json").json["revision"] == 2
     assert len(shell("show", "long", "--json").json["steps"]) == 5_000
@@ -71,14 +71,15 @@ def test_strict_is_exit_3_and_takes_the_good_lines_all_the_same(shell: Shell) ->
     assert shell("ingest", "--strict", "-", stdin=lines(a_document("good"))).code == 0
 
 
-def test_the_side_file_has_number_reason_and_the_whole_line(shell: Shell) -> None:
-    (shell.folder / "runs.jsonl").write_bytes(lines(a_document("good"), {"bad": 1}) + BINARY)
+def test_the_side_file_has_number_reason_and_an_excerpt(shell: Shell) -> None:
+    (shell.folder / "runs.jsonl").write_bytes(lines(a_document("good"), {"bad": "x" * 5_000}) + BINARY)
     said = shell("ingest", "runs.jsonl", "--json")
     assert said.json["rejected_files"] == ["runs.jsonl.rejected.jsonl"]
     one, two = side_lines(shell.folder / "runs.jsonl.rejected.jsonl")
-    assert (one["line"], one["reason"], one["raw"]) == (2, "run_id is missing", '{"bad":1}\n')
+    assert (one["line"], one["reason"]) == (2, "run_id is missing")
+    assert one["excerpt"] == '{"bad":"' + "x" * (200 - len('{"bad":"'))
     assert one["file"] == str(shell.folder / "runs.jsonl")
-    assert base64.b64decode(str(two["raw_base64"])) == BINARY
+    assert two["excerpt"] == "\ufffd\ufffd\0 not text\n"
 
 
 def test_the_same_file_again_replaces_its_side_file_and_others_keep_theirs(shell: Shell) -> None:
@@ -89,7 +90,7 @@ def test_the_same_file_again_replaces_its_side_file_and_others_keep_theirs(shell
         said = shell("ingest", "a/runs.jsonl", "b/runs.jsonl", "--json")
         assert said.json["rejected_files"] == ["runs.jsonl.rejected.jsonl", "runs.jsonl.2.rejected.jsonl"]
     first, second = (side_lines(shell.folder / name) for name in said.json["rejected_files"])
-    assert [line["raw"] for line in first + second] == ['{"a":1}\n', '{"b":1}\n']
+    assert [line["excerpt"] for line in first + second] == ['{"a":1}\n', '{"b":1}\n']
     (shell.folder / "a" / "runs.jsonl").write_bytes(lines(a_document("mended")))
     assert shell("ingest", "a/runs.jsonl", "--json").json["rejected_files"] == []
 
@@ -98,16 +99,104 @@ def test_rejected_lines_of_stdin_are_never_overwritten(shell: Shell) -> None:
     for number in range(3):
         shell("ingest", "-", stdin=lines({"number": number}))
     kept = sorted(shell.folder.glob("stdin*.rejected.jsonl"))
-    assert sorted(str(line["raw"]) for path in kept for line in side_lines(path)) == [
+    assert sorted(str(line["excerpt"]) for path in kept for line in side_lines(path)) == [
         f'{{"number":{number}}}\n' for number in range(3)
     ]
 
 
-def test_only_the_first_few_reasons_are_printed_and_all_are_kept(shell: Shell) -> None:
-    said = shell("ingest", "-", stdin=b"nope\n" * 50)
-    assert len(said.err.splitlines()) == 7
-    assert said.err.splitlines()[-2:] == ["… and 45 more", "50 rejected lines kept in stdin.rejected.jsonl"]
-    assert len(side_lines(shell.folder / "stdin.rejected.jsonl")) == 50
+def test_one_reason_of_many_lines_is_said_once_with_its_number_and_first_lines(shell: Shell) -> None:
+    raw = b"nope\n" * 2 + lines(a_document("good")) + b"nope\n" * 48
+    said = shell("ingest", "-", stdin=raw + lines(*(a_document("bad", status=f"done {n}") for n in range(3))))
+    one, two, three = said.err.splitlines()
+    assert one.startswith("stdin:1: not JSON: ")
+    assert one.endswith("; likewise 49 more lines (2, 4, …)")
+    assert two.startswith("stdin:52: status is 'done 0': Input should be ")
+    assert two.endswith("; likewise 2 more lines (53, 54)")
+    assert three == "53 rejected lines: places and reasons are in stdin.rejected.jsonl"
+    assert len(side_lines(shell.folder / "stdin.rejected.jsonl")) == 53
+
+
+def test_of_many_reasons_the_first_five_are_said_and_json_has_all(shell: Shell) -> None:
+    wrong = ("status", "run_id", "task_type", "ended_at")
+    values: tuple[object, ...] = ([], {}, True)
+    raw = lines(*({**a_document("bad"), name: value} for name in wrong for value in values))
+    said = shell("ingest", "-", "--json", stdin=raw)
+    assert len(said.json["reasons"]) == 12
+    assert said.json["reasons"][0]["lines"] == [1]
+    assert said.err.splitlines()[5] == "… and 7 more reasons (7 lines)"
+
+
+def test_the_rejects_file_is_bounded_in_lines_and_bytes(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shell.folder / "runs.jsonl").write_bytes(b"x" * 10_000 + b"\n" + b'{"bad": 1}\n' * 30_000)
+    said = shell("ingest", "runs.jsonl")
+    assert said.err.splitlines()[-1] == (
+        "the first 10,000 of 30,001 rejected lines: places and reasons are in runs.jsonl.rejected.jsonl"
+    )
+    side = shell.folder / "runs.jsonl.rejected.jsonl"
+    assert len(side_lines(side)) == 10_000
+    monkeypatch.setattr(rejected, "MOST_BYTES", 3_000)
+    assert shell("ingest", "runs.jsonl").code == 3
+    assert 3_000 <= side.stat().st_size < 4_000
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "hard link", "folder"])
+def test_the_rejects_file_is_a_new_file_whatever_has_its_name(shell: Shell, kind: str) -> None:
+    """Nothing is written through a link or to a pipe, and none is opened: without a writer it would never answer."""
+    (shell.folder / "runs.jsonl").write_bytes(b"nope\n")
+    victim = shell.folder / "victim"
+    victim.write_bytes(orjson.dumps({"file": str(shell.folder / "runs.jsonl")}) + b"\n")
+    before = victim.read_bytes()
+    side = shell.folder / "runs.jsonl.rejected.jsonl"
+    if kind == "link":
+        side.symlink_to(victim)
+    elif kind == "dangling":
+        side.symlink_to(shell.folder / "made")
+    elif kind == "fifo":
+        os.mkfifo(side)
+    elif kind == "folder":
+        side.mkdir()
+    else:
+        os.link(victim, side)
+    (other,) = shell("ingest", "runs.jsonl", "--json").json["rejected_files"]
+    assert other == (side.name if kind == "hard link" else "runs.jsonl.2.rejected.jsonl")
+    assert victim.read_bytes() == before
+    assert not (shell.folder / "made").exists()
+    assert [line["line"] for line in side_lines(shell.folder / other)] == [1]
+
+
+def test_a_device_or_a_pipe_is_not_read_by_surprise(shell: Shell) -> None:
+    """`ingest *` names whatever lies there: a pipe waits for its writer, and a device may never end."""
+    (shell.folder / "good.jsonl").write_bytes(lines(a_document("good")))
+    os.mkfifo(shell.folder / "pipe")
+    (shell.folder / "zero.jsonl").symlink_to("/dev/zero")
+    assert "pipe is a pipe, which waits for its writer" in shell.refused("ingest", "good.jsonl", "pipe")
+    assert "zero.jsonl is a device or a socket, not a file" in shell.refused("ingest", "zero.jsonl")
+    assert shell("ingest", "/dev/null").out == "nothing to take: the input is empty\n"
+    assert shell("runs", "--json").json["runs"] == []
+
+
+def test_what_was_not_understood_is_named_once_an_intake_with_what_was_probably_meant(shell: Shell) -> None:
+    step = {"type": "LLM", "lattency_ms": 5, "tokens_in": 7}
+    for name in ("one", "two"):
+        many = (
+            a_document(f"{name}-{n}", steps=[step], csat=4, cost_usd="$0.01", latency_ms="soon") for n in range(600)
+        )
+        (shell.folder / f"{name}.jsonl").write_bytes(lines(*many))
+    said = shell("ingest", "one.jsonl", "two.jsonl")
+    assert said.out == "1,200 accepted, 0 revised, 0 known already, 0 rejected\n"
+    assert said.err.splitlines() == [
+        "read under another name: steps' kind LLM as model (1,200), steps' tokens_in as input_tokens (1,200), "
+        "steps' type as kind (1,200)",
+        "1,200 runs have latency_ms that cannot be read, like 'soon': left out",
+        "1,200 steps have `lattency_ms`, which is not a field and is left out; did you mean duration_ms?",
+        "kept as tags: csat (1,200)",
+    ]
+    run = shell("show", "one-1", "--json").json
+    assert (run["cost_usd"], run["latency_ms"], run["steps"][0]["input_tokens"]) == (0.01, None, 7)
+    notices = shell("ingest", "one.jsonl", "--json").json["notices"]
+    assert {"what": "unknown", "where": "step", "name": "lattency_ms", "detail": "", "count": 600} | {
+        "did_you_mean": "duration_ms"
+    } in notices
 
 
 def test_a_wrong_name_among_several_is_told_before_anything_is_taken(shell: Shell) -> None:

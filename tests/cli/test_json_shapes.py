@@ -137,7 +137,9 @@ SHAPES = {
     "rubric lint": shape(findings={"type": "array"}, rubrics=COUNT),
     "score": shape(open=COUNT),
     "nightly --date {newest}": shape(nights=some(NIGHT), population=COUNT, sampled=COUNT, open=COUNT),
-    "ingest runs.jsonl": shape(accepted=COUNT, revised=COUNT, duplicate=COUNT, rejected=COUNT, rejected_files={}),
+    "ingest runs.jsonl": shape(
+        accepted=COUNT, revised=COUNT, duplicate=COUNT, rejected=COUNT, rejected_files={}, reasons={}, notices={}
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.source_contract import SourceContract
 from worker.connectors.sources import jsonl
 from worker.connectors.sources.lines import lines
-from worker.connectors.sources.source import Accepted, Rejected
+from worker.connectors.sources.source import EXCERPT_BYTES, Accepted, Rejected
 from worker.settings.sections_sampling import IntakeSection
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -51,11 +51,14 @@ def rejected(items: list[Accepted | Rejected]) -> list[tuple[int, str]]:
     [
         (b'{"run_id": "r-1",\n', "not JSON: "),
         (b"no json at all\n", "not JSON: "),
-        (b'{"run_id": NaN}\n', "not JSON: "),
-        (b'{"cost_usd": 1e400}\n', "not JSON: number is infinity"),
-        (b'{"run_id": "\\ud800"}\n', "not JSON: "),
-        (b'{"run_id": "\\ud800\\u0041"}\n', "not JSON: "),
-        (b'{"run_id": "\xed\xa0\x80"}\n', "not UTF-8 text: byte 0xed at position 12"),
+        (b'{"run_id": NaN}\n', "run_id is missing"),
+        (b'{"cost_usd": 1e400}\n', "run_id is missing"),
+        (a_line(run_id="@").replace(b"@", b"\\ud800"), "run_id holds half a character, or bytes that are not UTF-8"),
+        (a_line(run_id="@").replace(b"@", b"\\ud800\\u0041"), "run_id holds half a character"),
+        (a_line(run_id="@").replace(b"@", b"\xed\xa0\x80"), "run_id holds half a character"),
+        (a_line(task_type="@").replace(b"@", b"\xe9"), "task_type holds half a character"),
+        (b"{'run_id': 'r-1'}\n", "in single quotes this is Python's repr, and json.dumps writes JSON"),
+        (b'{"resourceSpans": []}\n', "this is an OTLP export (resourceSpans), no run: Spotcheck reads one run a line"),
         (b"\x89PNG\r\n", "not UTF-8 text: byte 0x89 at position 0"),
         (b"\x00\x01\x02\n", "not JSON: "),
         (b"[" * 100_000 + b"\n", "nested too deeply"),
@@ -76,7 +79,43 @@ def test_a_bad_line_is_rejected_with_its_number_and_the_others_are_taken(bad: by
     assert number == 3
     assert said in reason
     assert "\n" not in reason
-    assert [item.raw for item in items if isinstance(item, Rejected)] == [bad]
+    assert [item.raw for item in items if isinstance(item, Rejected)] == [bad[:EXCERPT_BYTES]]
+
+
+@pytest.mark.parametrize(
+    ("sent", "output"),
+    [
+        (b"thanks \\ud83d", "thanks \ufffd"),
+        (b"\\ude00 thanks \\ud83d\\ude00 \\ud83d", "\ufffd thanks 😀 \ufffd"),
+        (b"caf\xe9", "caf\ufffd"),
+        (b"\xed\xa0\xbd thanks", "\ufffd\ufffd\ufffd thanks"),
+        (b"tab\there \x01", "tab\there \x01"),
+    ],
+)
+def test_a_text_that_other_writers_let_pass_is_taken_with_what_can_be_read_of_it(sent: bytes, output: str) -> None:
+    (item,) = read(a_line(output="@").replace(b"@", sent))
+    assert isinstance(item, Accepted)
+    assert item.parsed.run.output == output
+    assert orjson.loads(item.parsed.payload)["output"] == output
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"Infinity", b"1e999", b"-1e999", b"9" * 5_000])
+@pytest.mark.parametrize("place", ["cost_usd", "reward", "input", "duration_ms", "arguments", "tags"])
+def test_a_number_that_is_none_is_null_wherever_it_stands(number: bytes, place: str) -> None:
+    over: dict[str, Any] = {
+        **dict.fromkeys(("cost_usd", "reward"), "@"),
+        "input": {"deep": [1, "@"]},
+        "tags": {"a": "@"},
+        "steps": [{"kind": "tool", "duration_ms": "@"}, {"kind": "tool", "arguments": ["@"]}],
+    }
+    where = over if place in over else over["steps"][1 if place == "arguments" else 0]
+    sent = orjson.dumps({"run_id": "r-1", "task_type": "t", "status": "completed", "ended_at": "2026-11-20T14:02:41Z"})
+    field = orjson.dumps({"steps": [where]} if place in ("duration_ms", "arguments") else {place: where[place]})
+    (item,) = read(sent[:-1] + b"," + field[1:].replace(b'"@"', number) + b"\n")
+    assert isinstance(item, Accepted)
+    assert item.parsed.run.cost_usd is None
+    assert [notice.what for notice in item.parsed.notices if notice.name.startswith("NaN")] == ["mended"]
+    assert b"NaN" not in item.parsed.payload
 
 
 @pytest.mark.parametrize("raw", [b"", b"\n", b"  \n\r\n\t", gzip.compress(b"", mtime=0)])
@@ -90,7 +129,7 @@ def test_the_last_line_needs_no_end_and_others_may_end_in_carriage_returns() -> 
 
 def test_a_byte_order_mark_before_the_first_line_is_passed_over() -> None:
     assert accepted(read(b"\xef\xbb\xbf" + a_line(1))) == ["r-1"]
-    assert rejected(read(a_line(1) + b"\xef\xbb\xbf" + a_line(2)))[0][0] == 2
+    assert accepted(read(a_line(1) + b"\xef\xbb\xbf" + a_line(2))) == ["r-1", "r-2"], "where files were joined, too"
 
 
 def test_gzip_is_told_by_its_first_bytes_and_may_have_several_members() -> None:
@@ -172,7 +211,7 @@ def test_a_line_of_fifty_megabytes_is_rejected_in_bounded_memory_and_the_next_is
     assert accepted(items) == ["r-1", "r-2"]
     [(number, reason)] = rejected(items)
     assert (number, reason) == (2, "longer than 2,000,000 bytes (setting intake.max_line_bytes)")
-    assert all(len(item.raw) <= 4_000_000 for item in items if isinstance(item, Rejected))
+    assert all(len(item.raw) <= EXCERPT_BYTES for item in items if isinstance(item, Rejected))
     assert items[-1].number == 3
 
 

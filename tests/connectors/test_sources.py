@@ -7,13 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from worker.connectors.sources import document, jsonl, lines, registry, source
+from worker.connectors.sources import (
+    document,
+    fields,
+    jsonl,
+    lines,
+    registry,
+    run_fields,
+    source,
+    step_fields,
+    tolerant,
+)
 from worker.connectors.sources.source import Rejected
 from worker.errors import SettingsError
 from worker.settings.sections_sampling import IntakeSection
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
-SHARED = {module.__name__.rpartition(".")[2] for module in (document, lines, registry, source)}
+SHARED = {
+    module.__name__.rpartition(".")[2]
+    for module in (document, fields, lines, registry, run_fields, source, step_fields, tolerant)
+}
 """What sources are made with."""
 
 

@@ -1,31 +1,39 @@
 """`spotcheck ingest`: run files into the store."""
 
-import base64
-import itertools
 import os
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, NamedTuple
 
-import orjson
 import typer
 
 from worker.cli.context import now, project
-from worker.cli.files import DISK_FULL, is_full
 from worker.cli.options import Json
-from worker.cli.output import counted, inline, note, say, show_json
+from worker.cli.output import inline, note, say, show_json
 from worker.cli.progress import progress
+from worker.cli.rejected import Reasons, RejectsFile, each
 from worker.connectors.sources import registry
 from worker.connectors.sources.lines import beginning, buffered
-from worker.connectors.sources.source import Rejected
-from worker.errors import EXIT_REJECTED, ExportError, SettingsError
-from worker.pipeline.intake.take import IntakeCounts, take
+from worker.core.intake.notices import Noticed, of_an_intake, sentences
+from worker.core.intake.notices import as_json as notices_as_json
+from worker.errors import EXIT_REJECTED, SettingsError
+from worker.pipeline.intake.take import BATCH, IntakeCounts, take
 from worker.project.project import Project
 
-_SHOWN = 5
+_SHELLS = ("/dev/", "/proc/")
+"""Where the pipes of a shell's `<(…)` are."""
+
+
+class _Taken(NamedTuple):
+    """What became of an input."""
+
+    counts: IntakeCounts
+    side: Path | None
+    """The file that names what was rejected."""
+    has_text: bool
+    reasons: Reasons
 
 
 def ingest(
@@ -38,78 +46,101 @@ def ingest(
 
     Safe to repeat: what is known already is counted as duplicate, a run with other content becomes a new revision.
     Of a key that stands twice in one object the last counts, as in every JSON reader.
-    Rejected lines go to FILE.rejected.jsonl in this folder, with line number and reason; the rest goes on. Taking
-    the same file again replaces them; those of another file or of stdin are never overwritten. Exit 3 when every line
-    was rejected; with --strict when one was.
+    A line is rejected only without id, task type, status or end time, or when it is no JSON: FILE.rejected.jsonl in
+    this folder has its number, the reason and an excerpt. An optional field that cannot be read is left out, and
+    counted. Taking the same file again replaces that list; those of another file or of stdin are never overwritten.
+    Exit 3 when every line was rejected or a file is plainly something else; with --strict when one line was.
 
     Examples: spotcheck ingest runs.jsonl.gz · zcat old/*.gz | spotcheck ingest -
     """
     registry.check(form)
     for path in paths:
-        _check_path(path)  # a wrong name is told before anything is taken
+        _check_path(path, is_alone=len(paths) == 1)  # a wrong name is told before anything is taken
     opened = project(creates=True)
-    total = IntakeCounts()
-    side_files: list[str] = []
-    has_text = False
-    for path in paths:
-        counts, side, has_some = _take_file(opened, path, form)
-        has_text |= has_some
-        total += counts
-        side_files += [str(side)] if side else []
+    noticed = of_an_intake()
+    files = [_take_file(opened, path, form, noticed) for path in paths]
+    total = sum((file.counts for file in files), IntakeCounts())
     if as_json:
-        show_json({**total._asdict(), "rejected_files": side_files})
-    elif any(total):
-        say(
-            f"{total.accepted:,} accepted, {total.revised:,} revised, {total.duplicate:,} known already, "
-            f"{total.rejected:,} rejected"
+        show_json(
+            {
+                **total._asdict(),
+                "rejected_files": [str(file.side) for file in files if file.side],
+                "reasons": [reason for file in files for reason in file.reasons.as_json()],
+                "notices": notices_as_json(noticed.all()),
+            }
         )
     else:
-        why = "there is a header, and no run below it" if has_text else "the input is empty"
-        say(f"nothing to take: {why}")
+        for sentence in sentences(noticed.all()):
+            note(sentence)
+        say(_summary(total, has_text=any(file.has_text for file in files)))
     took = total.accepted + total.revised + total.duplicate
-    if total.rejected and (strict or not took):  # nothing was taken: that is a failure, asked for or not
+    is_foreign = any(file.reasons.whole for file in files)
+    if total.rejected and (strict or not took or is_foreign):  # nothing was taken: that is a failure, asked for or not
         raise typer.Exit(EXIT_REJECTED)
 
 
-def _take_file(opened: Project, path: str, form: str) -> tuple[IntakeCounts, Path | None, bool]:
-    """Take a file in; gives the counts, the file of what was rejected, and whether anything stood in it."""
+def _summary(total: IntakeCounts, *, has_text: bool) -> str:
+    if any(total):
+        return (
+            f"{total.accepted:,} accepted, {total.revised:,} revised, {total.duplicate:,} known already, "
+            f"{total.rejected:,} rejected"
+        )
+    return f"nothing to take: {'there is a header, and no run below it' if has_text else 'the input is empty'}"
+
+
+def _take_file(opened: Project, path: str, form: str, noticed: Noticed) -> _Taken:
+    """Take a file in."""
     name = "stdin" if path == "-" else path
+    reasons = Reasons(name)
     with ExitStack() as stack:
         stream = _open(path, stack)
         if stream.isatty():
             note("reading runs from the terminal; Ctrl-D ends them")
+        is_live = path == "-" or not Path(path).is_file()
+        stack.callback(reasons.tell)  # also what an interrupt leaves
         bar = stack.enter_context(progress(f"ingest {inline(name)}"))
-        side_file = stack.enter_context(_SideFile(path))
+        rejects = stack.enter_context(RejectsFile(path))
 
         def on_batch(running: IntakeCounts) -> None:
             bar.set(sum(running), None)
-            side_file.flush()
+            rejects.flush()
+            if is_live and sum(running) >= BATCH:
+                reasons.tell_new()
 
         whole = buffered(stream)
         has_text = bool(beginning(whole).strip())
         records = registry.read(whole, form, now=now(), limits=opened.settings.intake)
-        counts = take(opened, records, now(), on_rejected=side_file.keep, on_batch=on_batch)
-    if side_file.count > _SHOWN:
-        note(f"… and {side_file.count - _SHOWN:,} more")
-    if side_file.count:
-        note(f"{counted(side_file.count, 'rejected line')} kept in {side_file.side}")
-    return counts, side_file.side, has_text
+        on_rejected = each(reasons.add, rejects.keep)
+        counts = take(opened, records, now(), on_rejected=on_rejected, on_batch=on_batch, noticed=noticed)
+    rejects.tell()
+    return _Taken(counts, rejects.side, has_text, reasons)
 
 
-def _check_path(path: str) -> None:
-    """Complain about a path without opening it: a pipe can be opened only once."""
+def _check_path(path: str, *, is_alone: bool = True) -> None:
+    """Complain about a path without opening it: a pipe can be opened only once, and a device may never end."""
     if path == "-":
         return
     try:
-        is_folder = stat.S_ISDIR(Path(path).stat().st_mode)
+        found = Path(path).stat()
     except FileNotFoundError:
         raise SettingsError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    if is_folder:
+    if stat.S_ISDIR(found.st_mode):
         raise SettingsError(f"{path} is a folder; name the files in it")
+    if stat.S_ISFIFO(found.st_mode) and not path.startswith(_SHELLS) and not is_alone:
+        raise SettingsError(f"{path} is a pipe, which waits for its writer; name it alone, or give it as stdin (-)")
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode) or _is_harmless(found)):
+        raise SettingsError(f"{path} is a device or a socket, not a file; give it as stdin (-) if it is meant")
     if not os.access(path, os.R_OK):
         raise SettingsError(f"{path} cannot be read: you may not")
+
+
+def _is_harmless(found: os.stat_result) -> bool:
+    """Whether a device is the empty one, or what stdin is anyway."""
+    with suppress(OSError):
+        return any(os.path.samestat(found, one) for one in (Path(os.devnull).stat(), os.fstat(0)))
+    return False
 
 
 def _open(path: str, stack: ExitStack) -> IO[bytes]:
@@ -123,91 +154,3 @@ def _open(path: str, stack: ExitStack) -> IO[bytes]:
 
 def _unreadable(path: str, error: Exception) -> SettingsError:
     return SettingsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
-
-
-class _SideFile:
-    """The file beside that keeps what was rejected; opened at the first rejected record."""
-
-    def __init__(self, path: str) -> None:
-        self.count = 0
-        self.side: Path | None = None
-        self._name = "stdin" if path == "-" else path
-        self._source = None if path == "-" else os.fsencode(Path(path).resolve()).decode(errors="replace")
-        self._stream: IO[bytes] | None = None
-
-    def keep(self, rejected: Rejected) -> None:
-        self.count += 1
-        if self.count <= _SHOWN:
-            note(f"{self._name}:{rejected.number}: {rejected.reason}")
-        if self._stream is None:
-            self._stream = self._open_side()
-        line = {"line": rejected.number, "reason": rejected.reason, "file": self._source, **_raw(rejected.raw)}
-        with self._kept_whole():
-            self._stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-
-    def flush(self) -> None:
-        """Put on disk what was rejected so far: what comes from a pipe does not come again."""
-        if self._stream is not None:
-            with self._kept_whole():
-                self._stream.flush()
-
-    def __enter__(self) -> "_SideFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            with self._kept_whole():
-                stream.close()
-
-    @contextmanager
-    def _kept_whole(self) -> Iterator[None]:
-        """Remove a side file that the disk has no room for, since repeating the command writes it; a pipe's is kept.
-
-        Raises:
-            ExportError: There is no room for it.
-        """
-        try:
-            yield
-        except OSError as error:
-            if self._source is not None and self.side is not None:
-                with suppress(OSError):
-                    self.side.unlink()
-            why = DISK_FULL if is_full(error) else error.strerror
-            raise ExportError(f"{self.side} cannot be written: {why}") from None
-
-    def _open_side(self) -> IO[bytes]:
-        name = Path(self._name).name
-        for number in itertools.count(1):
-            side = Path(f"{name}.rejected.jsonl" if number == 1 else f"{name}.{number}.rejected.jsonl")
-            if not side.exists() or (self._source is not None and _source_of(side) == self._source):
-                break
-        try:
-            stream = side.open("wb")
-        except OSError as error:
-            if is_full(error):
-                raise ExportError(f"{side} cannot be written: {DISK_FULL}") from None
-            raise SettingsError(
-                f"{side} cannot be written ({error.strerror}), and rejected lines must not be lost; "
-                "run it in a folder that you may write to"
-            ) from None
-        self.side = side
-        return stream
-
-
-def _raw(raw: bytes) -> dict[str, str]:
-    """The rejected record as JSON can hold it, without loss: as text, or as base64 where it is no UTF-8."""
-    try:
-        return {"raw": raw.decode()}
-    except UnicodeDecodeError:
-        return {"raw_base64": base64.b64encode(raw).decode()}
-
-
-def _source_of(side: Path) -> str | None:
-    """The run file whose rejected records a side file holds; None where it does not say."""
-    try:
-        with side.open("rb") as lines:
-            first: Any = orjson.loads(lines.readline())
-    except (OSError, ValueError):
-        return None
-    return first.get("file") if isinstance(first, dict) else None

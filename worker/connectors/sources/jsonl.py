@@ -1,17 +1,19 @@
 """Run files: one JSON object a line (`spotcheck.run/1`), plain or gzip."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import IO
 
 import orjson
 
-from worker.connectors.sources.lines import lines
-from worker.connectors.sources.source import Accepted, Rejected, parsed
+from worker.connectors.sources import tolerant
+from worker.connectors.sources.lines import Line, beginning, buffered, lines
+from worker.connectors.sources.source import Accepted, Rejected, parsed, rejected
+from worker.core.intake import formats
 from worker.settings.sections_sampling import IntakeSection
 
 name = "jsonl"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _HINTS = {
     b"[": "; one array over several lines? jq -c '.[]' makes a line of each run",
     b"{": "; one run over several lines? jq -c . makes one line of it",
@@ -33,28 +35,54 @@ def read(stream: IO[bytes], *, now: datetime, limits: IntakeSection) -> Iterator
         limits: The longest line, and sizes within a run.
 
     Yields:
-        One item a line. A stream that breaks ends with one Rejected that says so; what came before it stands.
+        One item a line. A stream that is plainly something else gives one Rejected for all of it. A stream that breaks
+        ends with one that says so; what came before it stands.
     """
-    for line in lines(stream, limits.max_line_bytes):
+    whole = buffered(stream)
+    if what := formats.of_beginning(beginning(whole)):
+        yield rejected(1, what, b"", whole=True)
+        return
+    for line in lines(whole, limits.max_line_bytes):
         if line.problem is not None:
-            yield Rejected(line.number, line.problem, line.raw)
+            is_array = line.number == 1 and formats.is_array(line.raw)
+            yield rejected(line.number, formats.ARRAY if is_array else line.problem, line.raw)
             continue
         try:
             value = orjson.loads(line.raw)
         except orjson.JSONDecodeError as error:
-            yield Rejected(line.number, _not_json(line.raw, error), line.raw)
+            yield _once_more(line, error, now, limits)
         else:
-            yield parsed(line.number, line.raw, value, source=name, now=now, limits=limits)
+            if line.number == 1 and _is_array_of_objects(value):
+                yield rejected(1, formats.ARRAY, line.raw)
+            else:
+                yield parsed(line.number, line.raw, value, source=name, now=now, limits=limits)
+
+
+def _is_array_of_objects(value: object) -> bool:
+    return isinstance(value, list) and isinstance(next(iter(value), None), dict)
+
+
+def _once_more(line: Line, error: orjson.JSONDecodeError, now: datetime, limits: IntakeSection) -> Accepted | Rejected:
+    """What the tolerant reader makes of an object that orjson refuses; a line that is no JSON keeps orjson's reason."""
+    if not _is_deep(error) and tolerant.may_read(line.raw):
+        with suppress(ValueError, RecursionError):
+            value, repairs = tolerant.loads(line.raw)
+            return parsed(line.number, line.raw, value, source=name, now=now, limits=limits, repairs=repairs)
+    return rejected(line.number, _not_json(line.raw, error), line.raw)
+
+
+def _is_deep(error: orjson.JSONDecodeError) -> bool:
+    return "allocate memory" in error.msg or "depth limit" in error.msg  # how orjson says it
 
 
 def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
-    if raw.startswith(_UTF16) or (len(raw) > 8 and raw.count(0) > len(raw) // 3):
-        return "this looks like UTF-16; run files are UTF-8, and iconv -f UTF-16 -t UTF-8 makes it so"
     try:
         raw.decode()
     except UnicodeDecodeError as wrong:
         return f"not UTF-8 text: byte 0x{raw[wrong.start]:02x} at position {wrong.start}"
-    if "allocate memory" in error.msg or "depth limit" in error.msg:  # how orjson says it
+    if _is_deep(error):
         return "nested too deeply"
     hint = _HINTS.get(raw.lstrip()[:1], "") if "end of data" in error.msg else ""
+    if raw.lstrip()[:2] == b"{'":
+        hint = "; in single quotes this is Python's repr, and json.dumps writes JSON"
     return f"not JSON: {error.msg} at character {error.pos + 1}{hint}"

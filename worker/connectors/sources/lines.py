@@ -9,7 +9,7 @@ from typing import IO, NamedTuple, cast
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 """What some editors put before the first line of a UTF-8 file."""
-_KEPT_OF_REJECTED = 4_000_000
+_KEPT_OF_REJECTED = 1_000
 """Bytes kept of a line that is too long."""
 
 

@@ -1,13 +1,18 @@
 """A source: one format or system that runs come from. The protocol, and what every source yields."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import IO, NamedTuple, Protocol
 
 from worker.connectors.sources import document
 from worker.connectors.sources.document import ParsedRun
+from worker.core.intake.formats import of_document
 from worker.errors import IngestError
 from worker.settings.sections_sampling import IntakeSection
+
+EXCERPT_BYTES = 200
+"""What is kept of a rejected record, so that a file of nothing else needs no memory and no second copy."""
 
 
 class Rejected(NamedTuple):
@@ -18,7 +23,9 @@ class Rejected(NamedTuple):
     reason: str
     """One line for a person: the field, what was found, what is allowed."""
     raw: bytes
-    """The record as it came; only its beginning when it was longer than allowed, empty when there is none."""
+    """Its beginning, at most `EXCERPT_BYTES`; empty when there is none."""
+    whole: bool = False
+    """Whether this is about the whole stream, which is plainly something else, and nothing more of it is read."""
 
 
 class Accepted(NamedTuple):
@@ -65,19 +72,32 @@ class Source(Protocol):
 
 
 def parsed(
-    number: int, raw: bytes, value: object, *, source: str, now: datetime, limits: IntakeSection
+    number: int,
+    raw: bytes,
+    value: object,
+    *,
+    source: str,
+    now: datetime,
+    limits: IntakeSection,
+    repairs: Mapping[str, str] = MappingProxyType({}),
 ) -> Accepted | Rejected:
     """One record from one document with the fields of `spotcheck.run/1`.
 
     Args:
         number: The record's place.
-        raw: The record as it came, kept when it is rejected.
+        raw: The record as it came; its beginning is kept when it is rejected.
         value: The document; a run needs `run_id`, `task_type`, `status` and `ended_at`, other fields become tags.
         source: The `source` of a run whose document does not name one.
         now: The time of receipt, aware UTC.
         limits: Sizes beyond which texts are cut and steps left out.
+        repairs: What was repaired to read the document, and what became of it.
     """
     try:
-        return Accepted(number, document.read(value, source=source, now=now, limits=limits))
+        return Accepted(number, document.read(value, source=source, now=now, limits=limits, repairs=repairs))
     except IngestError as error:
-        return Rejected(number, str(error), raw)
+        return rejected(number, of_document(value) or str(error), raw)
+
+
+def rejected(number: int, reason: str, raw: bytes, *, whole: bool = False) -> Rejected:
+    """A record that is no run, with its beginning."""
+    return Rejected(number, reason, raw[:EXCERPT_BYTES], whole)

@@ -266,9 +266,10 @@ def meant(where: Where, name: str) -> str | None:
     plain = spelt(name)
     known = field_of(where, name) or NEAR[where].get(plain)
     if known is None:
-        fields = sorted(_FIELDS[where] - {"tags", "source", "content", "revision", "received_at"})
-        close = difflib.get_close_matches(plain, fields, n=1, cutoff=_CLOSE)
-        known = close[0] if close else None
+        fields = _FIELDS[where] - {"tags", "source", "content", "revision", "received_at"}
+        names = sorted(fields | {name for name, field in _OTHERS[where].items() if field in fields})
+        close = difflib.get_close_matches(plain, names, n=1, cutoff=_CLOSE)
+        known = _OTHERS[where].get(close[0], close[0]) if close else None
     return "duration_ms" if (where, known) == ("step", "ended_at") else known
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from worker.connectors.sources.document import ParsedRun
 from worker.connectors.sources.source import Accepted, Rejected
+from worker.core.intake.notices import Noticed
 from worker.core.sampling import flags, sample_key
 from worker.pipeline.activate import active_policy
 from worker.pipeline.alert import alert_costly_runs
@@ -44,6 +45,7 @@ def take(
     *,
     on_rejected: Callable[[Rejected], None],
     on_batch: Callable[[IntakeCounts], None] = lambda _: None,
+    noticed: Noticed | None = None,
 ) -> IntakeCounts:
     """Store runs as they come; a batch is one transaction, and repeating a source changes nothing.
 
@@ -53,6 +55,7 @@ def take(
         now: Time of receipt.
         on_rejected: Told of each record that is no run.
         on_batch: Told the running totals after each batch.
+        noticed: Counts what of the runs was not understood, or otherwise than written; of all of them together.
 
     Returns:
         The totals.
@@ -68,6 +71,8 @@ def take(
                 counts += IntakeCounts(rejected=1)
             else:
                 accepted.append(_incoming(project, record.parsed, references))
+                if noticed is not None and record.parsed.notices:
+                    noticed.merge(record.parsed.notices)
         if accepted:
             with project.store.write() as connection:
                 counts += IntakeCounts(*runs.take(connection, accepted, now))

@@ -1,0 +1,142 @@
+"""Files that hold no runs are named: by their first bytes, or by the names in their documents; runs never are."""
+
+import gzip
+import io
+import json
+import tarfile
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.intake.formats import of_beginning, of_document
+
+RUN = {"run_id": "r-1", "task_type": "refund", "status": "completed", "ended_at": "2026-11-20T14:02:41Z"}
+LANGFUSE_TRACE = {
+    "id": "5f0c",
+    "timestamp": "2026-11-20T14:02:41Z",
+    "name": "refund",
+    "userId": "u",
+    "sessionId": "s",
+    "projectId": "p",
+    "input": "Refund?",
+    "output": "Done.",
+    "tags": [],
+    "totalCost": 0.002,
+    "latency": 4.7,
+    "htmlPath": "/project/p/traces/5f0c",
+    "observations": [],
+    "scores": [],
+}
+LANGFUSE_OBSERVATION = {
+    "id": "9c1d",
+    "traceId": "5f0c",
+    "type": "AGENT",
+    "startTime": "2026-11-29T10:00:00Z",
+    "parentObservationId": None,
+    "endTime": "2026-11-29T10:00:04Z",
+    "input": "q",
+    "output": "a",
+    "usageDetails": {},
+    "totalCost": 0.0021,
+}
+LANGSMITH = {
+    "id": "01a2",
+    "trace_id": "01a2",
+    "name": "desk",
+    "run_type": "chain",
+    "status": "success",
+    "inputs": {"q": 1},
+    "outputs": {"a": 2},
+    "start_time": "2026-11-20T14:02:40Z",
+    "end_time": "2026-11-20T14:02:41Z",
+    "dotted_order": "x",
+}
+OTLP = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [{"traceId": "aa", "spanId": "bb"}]}]}]}
+BATCH = {"id": "batch_req_1", "custom_id": "1", "response": {"status_code": 200, "body": {}}, "error": None}
+SPAN = {
+    "name": "chat",
+    "context": {"trace_id": "0x1", "span_id": "0x2"},
+    "kind": "SpanKind.INTERNAL",
+    "parent_id": None,
+}
+EXPORTS: dict[str, tuple[dict[str, Any], str]] = {
+    "otlp": (OTLP, "an OTLP export"),
+    "langfuse traces": (LANGFUSE_TRACE, "a Langfuse export"),
+    "langfuse observations": (LANGFUSE_OBSERVATION, "a Langfuse export"),
+    "langsmith": (LANGSMITH, "a LangSmith export"),
+    "openai batch": (BATCH, "the output of an OpenAI batch"),
+    "openai agents": ({"object": "trace", "id": "t", "workflow_name": "w"}, "an export of the OpenAI Agents SDK"),
+    "opentelemetry": ({**SPAN, "attributes": {}}, "an OpenTelemetry or Phoenix export of spans"),
+    "mlflow": ({"info": {"trace_id": "tr-1"}, "data": {"spans": []}}, "an MLflow export"),
+    "weave": ({"op_name": "f", "trace_id": "t", "started_at": "x"}, "a Weave export"),
+    "rejects": ({"line": 1, "reason": "r", "file": "f", "excerpt": "e"}, "Spotcheck's own file of rejected lines"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_is_named_by_line_and_pretty_printed_and_as_an_array(name: str) -> None:
+    document, what = EXPORTS[name]
+    assert (of_document(document) or "").startswith(f"this is {what}")
+    for pretty in (json.dumps(document, indent=2), json.dumps([document, document], indent=1)):
+        assert (of_beginning(pretty.encode()) or "").startswith(f"this is {what}")
+    assert of_beginning(json.dumps(document).encode() + b"\n") is None, "lines are told one by one"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "said"),
+    [
+        (json.dumps(RUN, indent=2).encode(), "one JSON document over several lines; jq -c ."),
+        (json.dumps([RUN, RUN], indent=2).encode(), "one JSON array over several lines; jq -c '.[]'"),
+        (b"[\n" + json.dumps(RUN).encode() + b",\n", "one JSON array over several lines"),
+        (b"run_id,task_type,status\nr-1,refund,completed\n", "CSV"),
+        (b'"run_id";"task type";"status"\n1;2;3\n', "CSV with semicolons"),
+        (b"run_id\ttask_type\tstatus\n", "a table with tabs"),
+        (b"PAR1\x15\x04\x15", "a Parquet file"),
+        (b"PK\x03\x04\x14\x00", "a zip archive"),
+        (b"\x28\xb5\x2f\xfd\x04", "packed with zstd"),
+        (b"BZh91AY&SY", "packed with bzip2"),
+        (b"\xfd7zXZ\x00\x00", "packed with xz"),
+        (gzip.compress(b"{}"), "packed twice with gzip"),
+        (b"SQLite format 3\x00\x10", "an SQLite database"),
+        (b"<!DOCTYPE html>\n<html>", "XML or HTML"),
+        ('{"run_id": "r"}\n'.encode("utf-16"), "looks like UTF-16"),
+        ('{"run_id": "r"}\n'.encode("utf-16-be"), "looks like UTF-16"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_by_its_beginning(beginning: bytes, said: str) -> None:
+    assert said in (of_beginning(beginning) or "")
+
+
+def test_a_tar_archive_is_named() -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("runs.jsonl"), io.BytesIO())
+    assert "a tar archive" in (of_beginning(packed.getvalue()) or "")
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"\n\n",
+        b'{"run_id',
+        json.dumps(RUN).encode() + b"\n" + json.dumps(RUN).encode(),
+        b'{"run_id": "r-1", "in\n' + json.dumps(RUN).encode() + b"\n",
+        b"started, loaded, ready\n" + json.dumps(RUN).encode() + b"\n",
+        b"no json at all\n",
+        b"\0" * 8_000,
+        json.dumps(RUN).encode() + b"\n" + b"\0" * 7_000,
+    ],
+)
+def test_what_may_be_runs_is_read_line_by_line(beginning: bytes) -> None:
+    assert of_beginning(beginning) is None
+
+
+@given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
+def test_any_beginning_is_named_or_not_and_a_run_before_it_never_is(noise: bytes) -> None:
+    said = of_beginning(noise)
+    assert said is None or "\n" not in said
+    assert of_beginning(json.dumps(RUN).encode() + b"\n" + noise) is None
+    assert of_document(RUN) is None

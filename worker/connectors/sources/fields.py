@@ -1,0 +1,76 @@
+"""What runs and steps have in common: fields under other names, texts, words for nothing, tokens in an object."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from worker.core.intake.names import MUST_SAY, Where, field_of, rank, spelt
+from worker.core.intake.notices import Noticed
+from worker.core.intake.values import USAGE, says_no_error, says_nothing, usage
+
+OURS = frozenset({"revision", "received_at", "tags"})
+"""Fields of a run that a document does not decide, and `tags`, which is read apart."""
+INT, NUMBER, STR, ANY = (int,), (int, float), (str,), ()
+"""Types that a value of a field is taken with as it is; any for the last."""
+USUAL = 1e9
+"""A number between 0 and this is within the bounds of every field."""
+_NO_WORD = 10
+"""Characters from which a text is not looked at for being nothing."""
+_FIRST_OF_NOTHING = frozenset("nNuU<fF0oO-{[\"' \t\r\n")
+"""What the words for nothing begin with."""
+_MOST_CACHED = 50
+
+
+def text(value: object, limit: int) -> tuple[str, bool]:
+    """A value as text, as JSON where it is none, and whether it was cut at the limit (characters)."""
+    whole = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return (whole, False) if len(whole) <= limit else (whole[:limit], True)
+
+
+def other_names(where: Where, fields: Mapping[str, Any], left: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Fields that came under another name, with that name and the value; they are taken out of what is left.
+
+    A field that is given under our name is not looked for; of two other names the first of the table is taken.
+    """
+    names = tuple(left)
+    candidates = _candidates(where, names) if len(names) <= _MOST_CACHED else _candidates.__wrapped__(where, names)
+    taken: dict[str, tuple[str, Any]] = {}
+    for field, name in candidates:
+        if field not in fields and field not in taken:
+            taken[field] = (name, left.pop(name))
+    return taken
+
+
+@lru_cache(maxsize=256)
+def _candidates(where: Where, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Which names stand for a field of ours, the first choice first; a file's documents have the same names."""
+    found = [(rank(where, name), name, field) for name in names if (field := field_of(where, name)) is not None]
+    return tuple((field, name) for _, name, field in sorted(found) if field not in OURS)
+
+
+def unread(where: Where, field: str, name: str, value: object, noticed: Noticed) -> None:
+    """A value that cannot be read; under a name that says no unit it is no field at all."""
+    if name != field and spelt(name) in MUST_SAY:
+        noticed.add("unknown", where, name)
+    else:
+        noticed.dropped(where, name, value)
+
+
+def is_nothing(key: str, value: object) -> bool:
+    """Whether a field's value is nothing, or of an `error`, that there was none."""
+    if type(value) is str and (len(value) >= _NO_WORD or (value and value[0] not in _FIRST_OF_NOTHING)):
+        return False
+    return says_no_error(value) if key == "error" else says_nothing(value)
+
+
+def token_usage(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, where: Where) -> None:
+    """Tokens that stand in an object of their own, where the document has no others."""
+    for name in left:
+        if name in USAGE and isinstance(left[name], Mapping):
+            for field, count in usage(left[name])._asdict().items():
+                if count is not None and field not in fields:
+                    fields[field] = count
+                    noticed.add("renamed", where, name, "tokens")
+            return
