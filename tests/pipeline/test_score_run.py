@@ -25,7 +25,7 @@ from worker.demo.judge.server import MODEL, refused
 from worker.errors import SettingsError
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.backfill import plan
-from worker.pipeline.score_run import Answer, score_run
+from worker.pipeline.score_run import RunVerdicts, score_run
 from worker.project.project import Project
 from worker.queries.runs import find_runs
 from worker.store.budget import accounts
@@ -38,7 +38,7 @@ PRICED = f'{PLAIN}[judge.prices."{MODEL}"]\ninput_usd_per_mtok = 1.0\noutput_usd
 HALF = PLAIN.replace("rate = 1.0", "rate = 0.0\nflagged_rate = 0.0\nfloor_per_night = 1")
 
 
-def ask(project: Project, run_id: str, names: tuple[str, ...] = (), source: str | None = None) -> Answer:
+def ask(project: Project, run_id: str, names: tuple[str, ...] = (), source: str | None = None) -> RunVerdicts:
     ((pk, found),) = find_runs(project, run_id, source)
     with JobProcessor(project) as processor:
         return score_run(
@@ -50,7 +50,7 @@ def purposes(project: Project) -> set[str]:
     return {purpose for (purpose,) in rows(project, select(score.c.purpose).distinct())}
 
 
-def said(answer: Answer) -> dict[str, tuple[str, bool, bool]]:
+def said(answer: RunVerdicts) -> dict[str, tuple[str, bool, bool]]:
     return {one.scorer: (one.state, one.is_stored, one.is_drawn) for one in answer.verdicts}
 
 

@@ -11,11 +11,11 @@ GAP = 2
 _LEAST, _CUT = 20, "…"
 
 
-class Table:
+class TextTable:
     """Heads and rows of data; every cell is one line that gives a terminal no orders.
 
     Example:
-        >>> table = Table(["task type", "runs"], right=["runs"])
+        >>> table = TextTable(["task type", "runs"], right=["runs"])
         >>> table.add_row("refund", "1,200")
         >>> table.lines(None)
         ['task type   runs', 'refund     1,200']
@@ -62,7 +62,7 @@ class Table:
         ]
 
 
-def show_table(table: Table, least: int = _LEAST) -> None:
+def show_table(table: TextTable, least: int = _LEAST) -> None:
     """A table of the result; in a pipe nothing is cut, nor are its first `least` cells of a line anywhere."""
     room = columns()
     for line in table.lines(None if room is None else max(least, room)):

@@ -29,7 +29,7 @@ from worker.demo.history import QUALITY_DROP, WEEKS, History
 from worker.demo.judge.opinion import simulated_judge
 from worker.demo.judge.server import JudgeServer
 from worker.demo.outcome import outcome
-from worker.demo.replay import Progress, morning_after, replay, worker_thread
+from worker.demo.replay import ReplayedNight, morning_after, replay, worker_thread
 from worker.project.project import Project
 from worker.queries.report.gather import ReportRequest, gather
 from worker.render import html as report_html
@@ -111,7 +111,7 @@ class _OnNight:
         self._task = bars.add_task("", total=nights)
         self.runs = self.sampled = 0
 
-    def __call__(self, done: Progress) -> None:
+    def __call__(self, done: ReplayedNight) -> None:
         self.runs, self.sampled = done.runs, done.sampled
         text = f"{done.night:%d %b}  {done.runs:,} runs, {done.sampled:,} drawn"
         self._bars.update(self._task, completed=done.nights, description=text)

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
 from worker.demo.agents import advice, orders, research
-from worker.demo.agents.draft import Draft, Fault, Outage, Usage, priced, timed
+from worker.demo.agents.draft import Draft, Fault, Outage, TokenProfile, priced, timed
 
 WEEKS = 8
 NIGHTS = 7 * WEEKS
@@ -53,27 +53,33 @@ class Task(NamedTuple):
     """Share of good runs."""
     scenario: Callable[[Draft, date, str | None], None]
     faults: tuple[Fault, ...]
-    usage: Usage
+    usage: TokenProfile
 
 
 TASKS: Mapping[str, Task] = {
     "refund": Task(
-        "support-bot", 56, 0.65, 0.95, orders.refund, orders.REFUND_FAULTS, Usage(1_900, 0.45)
+        "support-bot", 56, 0.65, 0.95, orders.refund, orders.REFUND_FAULTS, TokenProfile(1_900, 0.45)
     ),
     "order_status": Task(
-        "support-bot", 76, 0.7, 0.97, orders.order_status, orders.STATUS_FAULTS, Usage(1_500, 0.4)
+        "support-bot", 76, 0.7, 0.97, orders.order_status, orders.STATUS_FAULTS, TokenProfile(1_500, 0.4)
     ),
     "product_question": Task(
-        "support-bot", 58, 0.85, 0.96, advice.product_question, advice.PRODUCT_FAULTS, Usage(2_100, 0.5)
+        "support-bot", 58, 0.85, 0.96, advice.product_question, advice.PRODUCT_FAULTS, TokenProfile(2_100, 0.5)
     ),
     "billing": Task(
-        "support-bot", 54, 0.5, 0.95, advice.billing, advice.BILLING_FAULTS, Usage(1_800, 0.45)
+        "support-bot", 54, 0.5, 0.95, advice.billing, advice.BILLING_FAULTS, TokenProfile(1_800, 0.45)
     ),
     "supplier_research": Task(
-        "scout", 20, 0.2, 0.62, research.supplier_research, research.SUPPLIER_FAULTS, Usage(3_400, 0.55, is_large=True)
+        "scout",
+        20,
+        0.2,
+        0.62,
+        research.supplier_research,
+        research.SUPPLIER_FAULTS,
+        TokenProfile(3_400, 0.55, is_large=True),
     ),
     "sales_report": Task(
-        "scout", 24, 0.25, 0.66, research.sales_report, research.REPORT_FAULTS, Usage(2_600, 0.5, is_large=True)
+        "scout", 24, 0.25, 0.66, research.sales_report, research.REPORT_FAULTS, TokenProfile(2_600, 0.5, is_large=True)
     ),
 }  # fmt: skip
 _DROPS = {"refund": "promised", "billing": "promised", "product_question": "generic"}

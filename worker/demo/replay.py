@@ -37,7 +37,7 @@ _LOOK_S = 0.5
 _STUCK_S = 60.0
 
 
-class Progress(NamedTuple):
+class ReplayedNight(NamedTuple):
     """The progress of a replay after a night."""
 
     night: date
@@ -51,7 +51,7 @@ class Progress(NamedTuple):
     """Findings of this night."""
 
 
-def replay(project: Project, history: History, on_night: Callable[[Progress], None]) -> list[Drift]:
+def replay(project: Project, history: History, on_night: Callable[[ReplayedNight], None]) -> list[Drift]:
     """Replay a history from its first night to its last.
 
     Args:
@@ -77,7 +77,7 @@ def replay(project: Project, history: History, on_night: Callable[[Progress], No
             scored.wait(project, night)
             new = finish(project, morning) + watch(project, morning).found
             findings += new
-            on_night(Progress(night, count, runs, sampled, new))
+            on_night(ReplayedNight(night, count, runs, sampled, new))
     return findings
 
 

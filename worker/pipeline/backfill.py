@@ -24,7 +24,7 @@ _DUST = 1e-9
 """Rounding of a rate."""
 
 
-class Part(NamedTuple):
+class ScorerPlan(NamedTuple):
     """What a backfill is to do with one scorer."""
 
     scorer: Registered
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 class BackfillPlan(NamedTuple):
     """What a backfill is to do."""
 
-    parts: Sequence[Part]
+    parts: Sequence[ScorerPlan]
     """One for each scorer; empty where nothing is left to score."""
     nights: Sequence[date]
     """The drawn nights that were asked for, oldest first."""
@@ -127,7 +127,7 @@ def plan(
             }
             busy = [night for night in days if any(left[night])]
             if busy:
-                found.append(Part(row, busy, *(sum(each) for each in zip(*left.values(), strict=True))))
+                found.append(ScorerPlan(row, busy, *(sum(each) for each in zip(*left.values(), strict=True))))
     if not names:
         found = _makeable(project, found)
     made = _made(project, [part.scorer for part in found])
@@ -248,7 +248,7 @@ def _shed(
     return [(row, shed[row.pk]) for row in enrol.registered(connection, sorted(shed)) if row.key.name in names]
 
 
-def _makeable(project: Project, parts: Sequence[Part]) -> list[Part]:
+def _makeable(project: Project, parts: Sequence[ScorerPlan]) -> list[ScorerPlan]:
     """Those whose scorer can be made here; of the others one line is told, and their jobs stay skipped."""
     _, unavailable = project.stored.make([part.scorer for part in parts])
     lost = {one.scorer.pk for one in unavailable}
@@ -301,7 +301,7 @@ def _made(project: Project, rows: Sequence[Registered]) -> dict[int, Scorer]:
     return {row.pk: scorer for row, scorer in made}
 
 
-def _priced(project: Project, part: Part, scorer: Scorer) -> Part:
+def _priced(project: Project, part: ScorerPlan, scorer: Scorer) -> ScorerPlan:
     """The part with what its scores cost."""
     row, count = part.scorer, part.runs + part.unpaid
     if row.key.kind != "judge" or not count:

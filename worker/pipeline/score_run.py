@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
         return next((row for row in self.rows if row["criterion"] is None), None)
 
 
-class Answer(NamedTuple):
+class RunVerdicts(NamedTuple):
     """What came of it."""
 
     verdicts: Sequence[Verdict]
@@ -68,7 +68,7 @@ def score_run(
     stop: Stop,
     on_trouble: Callable[[str], None] = lambda _: None,
     patience_s: float = 20.0,
-) -> Answer:
+) -> RunVerdicts:
     """Score one run here and now with the active scorers, whether its night is drawn or not, and wait for it.
 
     A scorer that has scored this revision of the run before is not asked again. Where its night has queued the run to
@@ -106,7 +106,7 @@ def score_run(
     # what a person asks for one run is a rubric's verdict: heuristics come after it
     ordered = sorted(entries, key=lambda entry: entry[0].key.kind != "judge")
     verdicts = [_verdict(row, (row, scorer) in fitting, before, after, jobs) for row, scorer in ordered]
-    return Answer(verdicts, trouble, drawn is not None)
+    return RunVerdicts(verdicts, trouble, drawn is not None)
 
 
 def _entries(project: Project, names: Sequence[str]) -> list[tuple[Registered, Scorer]]:

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Connection, Date, Dialect, Table
 
 from worker.store.tables import UtcDateTime
 
-Row = Sequence[Any]
+RowValues = Sequence[Any]
 _Convert = Callable[[Any], Any]
 _COPIED_AS = {
     "BIGINT": "int8",
@@ -26,7 +26,7 @@ _COPIED_AS = {
 """By SQLAlchemy's compiled column type, PostgreSQL's type name for a binary COPY."""
 
 
-def add(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> bool:
+def add(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[RowValues]) -> bool:
     """Insert rows whose keys are new.
 
     Args:
@@ -52,7 +52,7 @@ def add(connection: Connection, table: Table, names: Sequence[str], rows: Sequen
     return True
 
 
-def _copy(connection: Connection, into: str, table: Table, names: Sequence[str], rows: Sequence[Row]) -> bool:
+def _copy(connection: Connection, into: str, table: Table, names: Sequence[str], rows: Sequence[RowValues]) -> bool:
     import psycopg  # only where it is the store's driver
 
     dialect = connection.dialect
@@ -72,7 +72,7 @@ def _copy(connection: Connection, into: str, table: Table, names: Sequence[str],
     return True
 
 
-def _converted(dialect: Dialect, table: Table, names: Sequence[str], rows: Iterable[Row]) -> Iterator[Row]:
+def _converted(dialect: Dialect, table: Table, names: Sequence[str], rows: Iterable[RowValues]) -> Iterator[RowValues]:
     converts = [
         (index, convert) for index, name in enumerate(names) if (convert := _converter(dialect, table.c[name].type))
     ]

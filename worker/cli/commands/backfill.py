@@ -14,7 +14,7 @@ from worker.cli.options import Json, Since, Until, window
 from worker.cli.output import counted, note, say, show_json
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
-from worker.cli.table import Table, show_table
+from worker.cli.table import TextTable, show_table
 from worker.errors import SettingsError
 from worker.pipeline.activate import adjust
 from worker.pipeline.backfill import BackfillPlan, carry_out, plan
@@ -128,7 +128,7 @@ def _show(opened: Project, planned: BackfillPlan) -> None:
     if not planned.parts:
         say(f"{counted(len(planned.nights), 'drawn night')}: nothing is left to score")
         return
-    table = Table(["rubric", "series", "nights", "runs to score", "queued", "about", "at most"])
+    table = TextTable(["rubric", "series", "nights", "runs to score", "queued", "about", "at most"])
     for part in planned.parts:
         table.add_row(
             part.scorer.key.name,

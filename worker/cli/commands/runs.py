@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from worker.cli.context import project
 from worker.cli.options import Json, Since, Until, near, window
 from worker.cli.output import columns, note, say, show_json
-from worker.cli.table import GAP, Table, show_table
+from worker.cli.table import GAP, TextTable, show_table
 from worker.cli.views.empty import why_empty
 from worker.errors import SettingsError
 from worker.project.project import Project
@@ -68,7 +68,7 @@ def _list(rows: Sequence[RunSummary]) -> None:
         values = (str(row.night), row.run_id, row.task_type, row.status, str(row.steps), cost)
         cells.append(dict(zip(_HEADS, (*values, row.flags), strict=True)))
     widths = _widths({name: max(map(cell_len, (name, *(cell[name] for cell in cells)))) for name in _HEADS}, columns())
-    table = Table([*widths], right=_RIGHT, widths=[*widths.values()])
+    table = TextTable([*widths], right=_RIGHT, widths=[*widths.values()])
     for cell in cells:
         table.add_row(*(cell[name] for name in widths))
     show_table(table, least=_wide(widths))

@@ -10,7 +10,7 @@ from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, window
 from worker.cli.output import counted, say, show_json
 from worker.cli.progress import progress
-from worker.cli.table import Table, show_table
+from worker.cli.table import TextTable, show_table
 from worker.cli.views.left_alone import tell_left_alone
 from worker.cli.views.unseen import warn_unseen
 from worker.core.calendar import nights_between
@@ -133,7 +133,7 @@ def _show(nights: Sequence[date], strata: Sequence[StratumDraw], money: str, *, 
         row = by_stratum.setdefault((draw.stratum.task_type, draw.stratum.flagged), [0, 0])
         row[0] += draw.population
         row[1] += draw.sampled
-    table = Table(["task type", "flagged", "runs", "drawn", "share"])
+    table = TextTable(["task type", "flagged", "runs", "drawn", "share"])
     for (task_type, flagged), (size, sampled) in sorted(by_stratum.items()):
         share = f"{sampled / size:.1%}" if size else ""
         table.add_row(task_type, "yes" if flagged else "", f"{size:,}", f"{sampled:,}", share)

@@ -3,14 +3,14 @@
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from worker.cli.table import GAP, Table
+from worker.cli.table import GAP, TextTable
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 
 def tables(
     head: str, names: Mapping[_Key, str], cells: Mapping[str, Mapping[_Key, str]], room: int | None
-) -> list[Table]:
+) -> list[TextTable]:
     """Tables that fit.
 
     Args:
@@ -23,7 +23,7 @@ def tables(
         return []
     found = []
     for block in _blocks(cells, max(len(head), *map(len, names.values())), room):
-        table = Table([head, *block], right=block)
+        table = TextTable([head, *block], right=block)
         for key, name in names.items():
             table.add_row(name, *(cells[column][key] for column in block))
         found.append(table)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.cli.output import inline
-from worker.cli.table import Table
+from worker.cli.table import TextTable
 from worker.cli.views import columns, status_engine
-from worker.cli.views.status_engine import Part
+from worker.cli.views.status_engine import ScreenPart
 from worker.project.project import Project
 from worker.queries.counts import TERMS, CountWindow, NightCounts
 from worker.queries.empty import as_json as as_field
@@ -31,7 +31,7 @@ def answer(opened: Project, counted: CountWindow, engine: EngineStatus) -> dict[
     }
 
 
-def count_parts(counted: CountWindow, room: int | None) -> Iterator[Part]:
+def count_parts(counted: CountWindow, room: int | None) -> Iterator[ScreenPart]:
     """Whether all is accounted for, and the table."""
     verdict = "every ended run is accounted for" if counted.reconciles else "COUNTS DO NOT RECONCILE"
     yield f"nights {counted.first} to {counted.last}: {verdict}"
@@ -52,7 +52,9 @@ def _json(row: NightCounts, counted: CountWindow) -> dict[str, Any]:
     return {**row._asdict(), "reconciles": row.reconciles, "by_backfill": by_backfill}
 
 
-def _tables(rows: Sequence[NightCounts], known: Mapping[tuple[str, str], ScorerKey], room: int | None) -> list[Table]:
+def _tables(
+    rows: Sequence[NightCounts], known: Mapping[tuple[str, str], ScorerKey], room: int | None
+) -> list[TextTable]:
     sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(TERMS, 0))
     for row in rows:
         for term in TERMS:

@@ -6,14 +6,14 @@ from typing import Any
 
 from worker.cli.output import inline
 from worker.cli.process.health import NAMES
-from worker.cli.table import Table
+from worker.cli.table import TextTable
 from worker.cli.views.columns import tables
 from worker.cli.views.destinations import destination_lines
 from worker.queries.status import AccountBalance, Backlog, Batch, EngineStatus, ModelStatus
 from worker.records import ScorerKey
 from worker.settings import Settings
 
-Part = str | Table
+ScreenPart = str | TextTable
 _ALWAYS = ("heuristic", "judge")
 """Lanes that every project has; others are told where something waits in them."""
 _NONE = "·"
@@ -26,7 +26,7 @@ _BATCH = (
 _LONG_LABEL, _LONG_TROUBLE = 40, 200
 
 
-def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[Part]:
+def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[ScreenPart]:
     """The queue, the judge, what is in its way, batches, workers, and the money."""
     for lane, waiting in now.lanes.items():
         if lane in _ALWAYS or waiting.due + waiting.later + waiting.leased:
@@ -59,7 +59,7 @@ def _queue_line(lane: str, waiting: Backlog, at: datetime) -> str:
     )
 
 
-def _judge_tables(now: EngineStatus, room: int | None) -> list[Table]:
+def _judge_tables(now: EngineStatus, room: int | None) -> list[TextTable]:
     """A row for each model: how fast it is asked; and of several, what each has before it and what it cost."""
     if not now.models:
         return []

@@ -18,7 +18,7 @@ from worker.cli.context import now
 from worker.cli.output import columns, note, plain, say, show_json
 from worker.cli.table import show_table
 from worker.cli.views.status_counts import answer, count_parts
-from worker.cli.views.status_engine import Part, parts
+from worker.cli.views.status_engine import ScreenPart, parts
 from worker.errors import StoreError
 from worker.project.project import Project
 from worker.queries.counts import CountWindow, read_counts
@@ -91,7 +91,7 @@ class _LastScreen:
         except StoreError as error:
             self.error = str(error)
 
-    def parts(self, room: int | None) -> Iterator[Part]:
+    def parts(self, room: int | None) -> Iterator[ScreenPart]:
         """What moves first, so that a low screen cuts the other."""
         schedule = self.opened.settings.schedule
         zone = self.opened.settings.zone
@@ -112,7 +112,7 @@ def _live(watched: _LastScreen, interval_s: float) -> None:
             watched.look_later(interval_s)
 
 
-def _shown(part: Part, room: int) -> Text:
+def _shown(part: ScreenPart, room: int) -> Text:
     said = plain(part) if isinstance(part, str) else "\n".join(part.lines(room))
     return Text(said, no_wrap=False, overflow="fold")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.cli.output import inline
 from worker.cli.views.run import headline
-from worker.pipeline.score_run import Answer, Verdict
+from worker.pipeline.score_run import RunVerdicts, Verdict
 from worker.records import Run
 
 _WORDS = ("value", "label", "reason", "rationale", "evidence", "p_pass")
@@ -14,7 +14,7 @@ _EVIDENCE_CHARS = 200
 _LATER = "in no estimate yet: drawn, but this night was not enrolled for this series; a backfill counts it"
 
 
-def as_json(run: Run, night: date, answer: Answer) -> dict[str, Any]:
+def as_json(run: Run, night: date, answer: RunVerdicts) -> dict[str, Any]:
     """What `--json` says."""
     return {
         "run_id": run.run_id,
@@ -47,7 +47,7 @@ def _json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def lines(run: Run, answer: Answer) -> Iterator[str]:
+def lines(run: Run, answer: RunVerdicts) -> Iterator[str]:
     """The lines for a person."""
     yield headline(run)
     for verdict in answer.verdicts:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import DictLoader, Template, nodes, pass_context
 from jinja2.exceptions import TemplateError
-from jinja2.runtime import Context, Undefined
+from jinja2.runtime import Context as TemplateContext
+from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from worker.core.rubric.problem import LintFinding, RubricProblem
@@ -214,14 +215,14 @@ class _Environment(ImmutableSandboxedEnvironment):
             loop.iter = counted.set_lineno(loop.lineno)
         return tree
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
+    def call_binop(self, context: TemplateContext, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
         """Compute an operator within bounds."""
         result = _bounded(operator, left, right)
         _spend(context, result)
         return result
 
 
-def _spend(context: Context, result: object) -> None:
+def _spend(context: TemplateContext, result: object) -> None:
     budget: _RenderLimits = context[_BUDGET]
     budget.work -= len(result) if isinstance(result, str | list | tuple) else 1
     if budget.work < 0:
@@ -246,7 +247,7 @@ def _range(*bounds: int) -> range:
 
 
 @pass_context
-def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
+def _counted(context: TemplateContext, items: Iterable[Any]) -> Iterator[Any]:
     budget: _RenderLimits = context[_BUDGET]
     for item in items:
         budget.count_turn()
@@ -254,7 +255,7 @@ def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
 
 
 @pass_context
-def _fenced(context: Context, run: object, *keys: str) -> str:
+def _fenced(context: TemplateContext, run: object, *keys: str) -> str:
     """The filter `fenced`: the run, or some of its fields, as one JSON document between fences; once in a prompt."""
     budget: _RenderLimits = context[_BUDGET]
     if run is not budget.data.document or budget.fenced is not None:
@@ -272,7 +273,7 @@ def fenced_text(data: Data, keys: Sequence[str]) -> str:
 
 
 @pass_context
-def _join(context: Context, items: Iterable[Any], between: str = "") -> str:
+def _join(context: TemplateContext, items: Iterable[Any], between: str = "") -> str:
     parts: list[str] = []
     for item in items:
         parts.append(_finalize(item))
@@ -283,7 +284,7 @@ def _join(context: Context, items: Iterable[Any], between: str = "") -> str:
 
 def _text(change: Callable[[str], str]) -> Callable[..., str]:
     @pass_context
-    def changed(context: Context, value: object) -> str:
+    def changed(context: TemplateContext, value: object) -> str:
         result = change(_finalize(value))
         _spend(context, result)
         return result

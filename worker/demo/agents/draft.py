@@ -41,7 +41,7 @@ class Outage(NamedTuple):
     error: str
 
 
-class Usage(NamedTuple):
+class TokenProfile(NamedTuple):
     """Parameters of a task type's token use."""
 
     prompt: int
@@ -105,7 +105,7 @@ class Draft:
         self.answered = answered + text if not answered.endswith(("}", "`")) else answered
 
 
-def priced(draft: Draft, usage: Usage, factor: float) -> DraftUsage:
+def priced(draft: Draft, usage: TokenProfile, factor: float) -> DraftUsage:
     """Give each model call its tokens and its cost; the context grows with each step before it.
 
     Args:

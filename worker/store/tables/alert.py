@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Index, Text, UniqueConstraint
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, TableBase, UtcDateTime
 
 
-class AlertRow(Row, table=True):
+class AlertRow(TableBase, table=True):
     """An alert, and what people decided about it."""
 
     __tablename__: ClassVar[Any] = "alert"
@@ -33,7 +33,7 @@ class AlertRow(Row, table=True):
     muted_until: date | None = None
 
 
-class OutboxRow(Row, table=True):
+class OutboxRow(TableBase, table=True):
     """A message to a destination outside, stored in the transaction that raised its alert."""
 
     __tablename__: ClassVar[Any] = "outbox"

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, Row, UtcDateTime
+from worker.store.tables.types import BigKey, TableBase, UtcDateTime
 
 
-class CutRow(Row, table=True):
+class CutRow(TableBase, table=True):
     """A cut of one draw for one scorer: jobs whose run's key is at or above the threshold are skipped."""
 
     __tablename__: ClassVar[Any] = "cut"
@@ -21,7 +21,7 @@ class CutRow(Row, table=True):
     """`budget` where the money was spent, `rate` where a backfill was asked for a smaller sample."""
 
 
-class SpendRow(Row, table=True):
+class SpendRow(TableBase, table=True):
     """The account of one scorer on one calendar day, US dollars; a day's account is the sum over scorers."""
 
     __tablename__: ClassVar[Any] = "spend"

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, Row, UtcDateTime
+from worker.store.tables.types import BigKey, TableBase, UtcDateTime
 
 
-class DrawRow(Row, table=True):
+class DrawRow(TableBase, table=True):
     """The threshold of one stratum of one night; a raised rate adds a row that supersedes the one before."""
 
     __tablename__: ClassVar[Any] = "draw"
@@ -29,7 +29,7 @@ class DrawRow(Row, table=True):
     is_current: bool = True
 
 
-class SampleRow(Row, table=True):
+class SampleRow(TableBase, table=True):
     """One drawn run. Its inclusion probability is the threshold of the current draw of its stratum."""
 
     __tablename__: ClassVar[Any] = "sample"

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import Index, Text
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, Row, UtcDateTime
+from worker.store.tables.types import BigKey, TableBase, UtcDateTime
 
 
-class FigureNightRow(Row, table=True):
+class FigureNightRow(TableBase, table=True):
     """Whether the operational figures of a night are up to date, and compared."""
 
     __tablename__: ClassVar[Any] = "pulse_night"
@@ -23,7 +23,7 @@ class FigureNightRow(Row, table=True):
     """When the whole night was compared with its past; None before."""
 
 
-class FigureRow(Row, table=True):
+class FigureRow(TableBase, table=True):
     """One operational figure of one task type, over all ended runs of a night or of an hour."""
 
     __tablename__: ClassVar[Any] = "pulse"

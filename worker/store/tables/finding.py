@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import Index
 from sqlmodel import Field
 
-from worker.store.tables.types import Row, UtcDateTime
+from worker.store.tables.types import TableBase, UtcDateTime
 
 
-class FindingRow(Row, table=True):
+class FindingRow(TableBase, table=True):
     """A drift finding and what people decided about it."""
 
     __tablename__: ClassVar[Any] = "finding"

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, Index, LargeBinary
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, TableBase, UtcDateTime
 
 
-class BatchRow(Row, table=True):
+class BatchRow(TableBase, table=True):
     """One batch of judge requests; its jobs are leased to `batch:PK`."""
 
     __tablename__: ClassVar[Any] = "batch"
@@ -50,7 +50,7 @@ class BatchRow(Row, table=True):
     done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class AnswerRow(Row, table=True):
+class AnswerRow(TableBase, table=True):
     """A cached answer of a judge, so that the same question is not paid twice."""
 
     __tablename__: ClassVar[Any] = "answer"
@@ -61,7 +61,7 @@ class AnswerRow(Row, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
-class RateRow(Row, table=True):
+class RateRow(TableBase, table=True):
     """The last report of one worker process on its request rate to one model."""
 
     __tablename__: ClassVar[Any] = "pace"

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Index, UniqueConstraint
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, TableBase, UtcDateTime
 
 
-class ScorerRow(Row, table=True):
+class ScorerRow(TableBase, table=True):
     """The identity of a scorer; a new fingerprint is a new row and a new series."""
 
     __tablename__: ClassVar[Any] = "scorer"
@@ -26,7 +26,7 @@ class ScorerRow(Row, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class JobRow(Row, table=True):
+class JobRow(TableBase, table=True):
     """One run to be scored by one scorer: its place in the queue, its lease and its final state.
 
     Its partial indexes stand in `partial_indexes`.
@@ -66,7 +66,7 @@ class JobRow(Row, table=True):
     """Whose money it spends: `nightly` or `backfill`."""
 
 
-class EnrolmentRow(Row, table=True):
+class EnrolmentRow(TableBase, table=True):
     """Which scorers score a night: decided when it is dispatched, so that a scorer added later has no backlog."""
 
     __tablename__: ClassVar[Any] = "enrolment"
@@ -77,7 +77,7 @@ class EnrolmentRow(Row, table=True):
     """`production` when the night's draw enrolled it, `backfill` when a person did so later."""
 
 
-class WorkerRow(Row, table=True):
+class WorkerRow(TableBase, table=True):
     """A worker process and its last heartbeat."""
 
     __tablename__: ClassVar[Any] = "worker"

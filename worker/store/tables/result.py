@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Index
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, TableBase, UtcDateTime
 
 
-class ScoreRow(Row, table=True):
+class ScoreRow(TableBase, table=True):
     """One score of a run: a value, or unscored with a reason."""
 
     __tablename__: ClassVar[Any] = "score"
@@ -51,7 +51,7 @@ class ScoreRow(Row, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class CellRow(Row, table=True):
+class CellRow(TableBase, table=True):
     """Sums of one night, stratum, agent and agent version, for one scorer and criterion."""
 
     __tablename__: ClassVar[Any] = "cell"
@@ -74,7 +74,7 @@ class CellRow(Row, table=True):
     """Sum of their squares."""
 
 
-class TrendRow(Row, table=True):
+class TrendRow(TableBase, table=True):
     """One weekly point, ready to show."""
 
     __tablename__: ClassVar[Any] = "trend"

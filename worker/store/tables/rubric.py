@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Index, LargeBinary, Text
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, Row, UtcDateTime
+from worker.store.tables.types import BigKey, TableBase, UtcDateTime
 
 
-class RubricRow(Row, table=True):
+class RubricRow(TableBase, table=True):
     """The text of one rubric, by its hash; never changed and never deleted, since scores refer to it."""
 
     __tablename__: ClassVar[Any] = "rubric"
@@ -24,7 +24,7 @@ class RubricRow(Row, table=True):
     stored_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class PromotionRow(Row, table=True):
+class PromotionRow(TableBase, table=True):
     """That a text became the active one of its rubric. Only added to: the newest row of a name counts."""
 
     __tablename__: ClassVar[Any] = "promotion"
@@ -40,7 +40,7 @@ class PromotionRow(Row, table=True):
     """`{"unproved": why}`."""
 
 
-class RevisionRow(Row, table=True):
+class RevisionRow(TableBase, table=True):
     """What nights are drawn with: scorers and sampling policy. Only added to; the highest number is in force."""
 
     __tablename__: ClassVar[Any] = "revision"
@@ -58,7 +58,7 @@ class RevisionRow(Row, table=True):
     """The process that activated it, HOST:PID."""
 
 
-class BlobRow(Row, table=True):
+class BlobRow(TableBase, table=True):
     """A text that many judgments share, by its hash: the part of a prompt that is the same for all runs."""
 
     __tablename__: ClassVar[Any] = "blob"
@@ -69,7 +69,7 @@ class BlobRow(Row, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class JudgmentRow(Row, table=True):
+class JudgmentRow(TableBase, table=True):
     """The exact prompts and raw answers behind the scores of one job, packed."""
 
     __tablename__: ClassVar[Any] = "judgment"

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field
 
-from worker.store.tables.types import BigKey, CleanText, Row, UtcDateTime
+from worker.store.tables.types import BigKey, CleanText, TableBase, UtcDateTime
 
 
-class MetaRow(Row, table=True):
+class MetaRow(TableBase, table=True):
     """Facts about the installation: first night, secret, time zone."""
 
     __tablename__: ClassVar[Any] = "meta"
@@ -20,7 +20,7 @@ class MetaRow(Row, table=True):
     value: str
 
 
-class RunRow(Row, table=True):
+class RunRow(TableBase, table=True):
     """One ended run, without its texts."""
 
     __tablename__: ClassVar[Any] = "run"
@@ -64,7 +64,7 @@ class RunRow(Row, table=True):
     error: str | None = Field(default=None, sa_type=CleanText)
 
 
-class PayloadRow(Row, table=True):
+class PayloadRow(TableBase, table=True):
     """The texts of one revision of a run, as packed JSON."""
 
     __tablename__: ClassVar[Any] = "payload"
@@ -75,7 +75,7 @@ class PayloadRow(Row, table=True):
     received_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class NightRow(Row, table=True):
+class NightRow(TableBase, table=True):
     """How far the processing of one night is: drawn, summarised, compared."""
 
     __tablename__: ClassVar[Any] = "night"
@@ -93,7 +93,7 @@ class NightRow(Row, table=True):
     compared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class ReferenceRow(Row, table=True):
+class ReferenceRow(TableBase, table=True):
     """Medians of a task type over the 28 nights before a night."""
 
     __tablename__: ClassVar[Any] = "reference"

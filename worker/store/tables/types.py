@@ -11,7 +11,7 @@ BigKey = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by i
 _UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 
 
-class Row(SQLModel):
+class TableBase(SQLModel):
     """The base class of all table classes."""
 
     # rows are written and read by Core statements, so that no validator of a table class is ever needed
