@@ -85,6 +85,104 @@ def test_the_price_comes_first_and_nobody_is_surprised(team: Shell) -> None:
     assert team("backfill", "--dry-run", "--json").json["runs"] == 8, "nothing was queued"
 
 
+def budget(team: Shell, usd: float) -> None:
+    toml = TOML.replace("backfill_usd_per_day = 5.0", f"backfill_usd_per_day = {usd}")
+    (team.folder / "spotcheck.toml").write_text(toml, encoding="utf-8")
+
+
+def test_whether_it_fits_todays_money_is_said_first(team: Shell) -> None:
+    told = team("backfill", "--dry-run", "--json").json
+    assert (told["left_today_usd"], told["fits_today"]) == (5.0, "yes")
+    assert "today $5.0000 are left for backfills: all of it fits" in team("backfill", "--dry-run").out
+    between = (told["estimated_cost_usd"] + told["max_cost_usd"]) / 2
+    for usd, fits, words in (
+        (between, "probably", "by what such scores cost so far"),
+        (told["estimated_cost_usd"] / 2, "no", "what does not waits for the next day's money"),
+        (0.0, "no", "today $0.0000 are left"),
+    ):
+        budget(team, usd)
+        now = team("backfill", "--dry-run", "--json").json
+        assert (now["left_today_usd"], now["fits_today"]) == (pytest.approx(usd), fits)
+        (line,) = [line for line in team("backfill", "--dry-run").out.splitlines() if line.startswith("today $")]
+        assert words in line
+    budget(team, 5.0)
+    assert team("backfill", "--yes", "--wait", "--until", MONDAY).code == 0
+    spent = team("status", "--json").json["spend"]["backfill"]["spent_usd"]
+    assert team("backfill", "--dry-run", "--json").json["left_today_usd"] == pytest.approx(5.0 - spent)
+
+
+def test_a_rubrics_own_cap_may_be_what_does_not_fit(team: Shell) -> None:
+    toml = TOML.replace("backfill_usd_per_day = 5.0\n", "budget_usd_per_month = 50.0\n")
+    toml += "[judge.budgets.task_completion]\nusd_per_month = 0.0\n"
+    (team.folder / "spotcheck.toml").write_text(toml, encoding="utf-8")
+    assert team("backfill", "--dry-run", "--json").json["fits_today"] == "no"
+    assert "left for backfills of task_completion: not all of it fits" in team("backfill", "--dry-run").out
+    (team.folder / "spotcheck.toml").write_text(TOML.replace("backfill_usd_per_day = 5.0\n", ""), encoding="utf-8")
+    told = team("backfill", "--dry-run", "--json").json
+    assert (told["left_today_usd"], told["fits_today"]) == (None, None), "nothing is counted without a budget"
+    assert "today $" not in team("backfill", "--dry-run").out
+
+
+def test_a_scorer_that_exists_and_is_not_active_is_named_with_what_to_do(team: Shell) -> None:
+    there = (
+        "has a file, but scoring.rubrics does not name it (there: task_completion); add it there"
+    )
+    for command in (("backfill", "--scorer"), ("score", "--run", "case-07-0", "--scorer")):
+        assert there in team.refused(*command, "groundedness"), "a shipped rubric"
+        assert "heuristic completed is not in scoring.heuristics; add it there" in team.refused(*command, "completed")
+    broken = team.folder / "prompts" / "tone.rubric.md.j2"
+    broken.write_text("no front matter", encoding="utf-8")
+    assert "tone is not active, and its file is wrong: " in team.refused("backfill", "--scorer", "tone")
+    broken.unlink()
+    toml = TOML.replace("[scoring]", '[scoring]\nrubrics = ["task_completion", "groundedness"]')
+    (team.folder / "spotcheck.toml").write_text(toml, encoding="utf-8")
+    said = team.refused("backfill", "--scorer", "groundedness")
+    assert "rubric groundedness is not active yet: the next draw (spotcheck nightly) makes it so" in said
+    changed(team.folder / "prompts", {"version: 1.0.0": "version: 2.0.0"})
+    said = team.refused("backfill", "--scorer", "task_completion@2.0.0")
+    assert "spotcheck rubric promote task_completion --unproved WHY makes it active" in said
+    changed(team.folder / "prompts", STRICTER)
+    (team.folder / "spotcheck.toml").write_text(TOML.replace("[scoring]", "[scoring]\nrubrics = []"), encoding="utf-8")
+    assert team("nightly", "--date", NIGHTS[2]).code == 0, "it is not wanted any more"
+    said = team.refused("backfill", "--scorer", "task_completion@1.0.0")
+    assert "scoring.rubrics does not name it (there: none)" in said
+
+
+def test_a_night_without_runs_is_said_with_those_that_have_some(team: Shell) -> None:
+    before, far = MONDAY - timedelta(days=9), NIGHTS[2] + timedelta(days=5)
+    span = f"there are runs from {MONDAY} to {NIGHTS[2]}"
+    for night in (before, far):
+        for wait in ((), ("--wait",)):
+            assert team("nightly", "--date", night, *wait).out.startswith(f"night {night} has no runs; {span}")
+    said = team("nightly", "--since", before - timedelta(days=3), "--until", before).out
+    assert said.startswith(f"nights {before - timedelta(days=3)} to {before} have no runs; {span}")
+    said = team("sample", "--since", before, "--until", before, "--dry-run").out
+    assert said == f"no night is due; night {before} has no runs; {span}\n"
+    farther = far + timedelta(days=9)
+    said = team("backfill", "--since", farther)
+    assert (said.out, said.err) == ("no night is drawn there\n", f"nights from {farther} on have no runs; {span}\n")
+    beyond = NIGHTS[2] + timedelta(days=3)
+    (team.folder / "later.jsonl").write_bytes(lines(document("case-later", beyond)))
+    assert team("ingest", "later.jsonl").code == 0
+    gap = NIGHTS[2] + timedelta(days=1)
+    assert f"night {gap} has no runs; the nearest nights with runs are {NIGHTS[2]} and {beyond}" in (
+        team("nightly", "--date", gap).out
+    )
+    assert "no runs" not in team("nightly", "--date", MONDAY).out, "drawn before, and it has runs"
+
+
+def test_a_backfill_names_each_night_that_is_not_drawn(team: Shell) -> None:
+    new = [NIGHTS[2] + timedelta(days=offset) for offset in (1, 2, 4)]
+    (team.folder / "later.jsonl").write_bytes(lines(*(document(f"case-{night}", night) for night in new)))
+    assert team("ingest", "later.jsonl").code == 0
+    said = team("backfill", "--since", new[0], "--until", new[2])
+    assert said.out == "no night is drawn there\n"
+    assert said.err == (
+        f"3 nights ({new[0]} to {new[1]}, {new[2]}) are not drawn and left alone; "
+        f"spotcheck nightly --since {new[0]} --until {new[2]} draws them\n"
+    )
+
+
 def test_what_a_backfill_has_queued_counts_in_the_price_of_going_on(team: Shell) -> None:
     before = team("backfill", "--dry-run", "--json").json
     assert team("backfill", "--yes").code == 0, "queued, and nobody has worked"

@@ -1,6 +1,5 @@
 """The job queue as a worker uses it: a lane, its scorers, and jobs with all that scoring them takes."""
 
-import math
 import os
 import secrets
 import socket
@@ -11,13 +10,13 @@ from typing import NamedTuple
 
 from worker.judge.missing_models import MissingModels
 from worker.project.contexts import contexts
-from worker.project.prices import PriceBook
+from worker.project.prices import PriceBook, spending_limits
 from worker.project.project import Project
 from worker.project.stored import Unavailable
 from worker.records import Run
 from worker.scorers.protocol import Context, Scorer
 from worker.store import schema
-from worker.store.budget.accounts import RubricCap, SpendingLimits
+from worker.store.budget.accounts import SpendingLimits
 from worker.store.queue import claiming, enrol, failed_attempts, judgments, leases, replies, settling, workers
 from worker.store.queue.enrol import Registered
 from worker.store.queue.failed_attempts import FailedAttemptCost
@@ -241,18 +240,9 @@ class JobQueue:
         judge = self.project.settings.judge
         if self.lane == "heuristic" or not judge.has_budget:
             return None
-        cap = math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day
         tier = "batch" if self.lane == "batch" else None
-        day = self.project.nights.of(now)
-        return SpendingLimits(
-            day,
-            cap,
-            self.scorers.max_usd(self.project.prices, tier),
-            judge.budget_usd_per_month,
-            {name: RubricCap(entry.usd_per_day, entry.usd_per_month) for name, entry in judge.budgets.items()},
-            judge.backfill_usd_per_day,
-            self.project.nights.begins_at(day + timedelta(days=1)),
-        )
+        max_usd = self.scorers.max_usd(self.project.prices, tier)
+        return spending_limits(judge, self.project.nights, now, max_usd)
 
     def load(self, jobs: Sequence[Job]) -> list[ClaimedJob]:
         """Claimed jobs with their runs, as they are now; without those of scorers that cannot be made here."""

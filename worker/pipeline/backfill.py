@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from worker.errors import SettingsError
 from worker.pipeline.activate import active_policy
 from worker.pipeline.draw import plan_night
+from worker.pipeline.scorer_names import chosen
 from worker.project.project import Project
 from worker.scorers.protocol import Scorer
-from worker.scorers.registry import check_name
 from worker.settings.sections_sampling import SamplingSection
 from worker.store.queue import backfill as ledger
 from worker.store.queue import enrol
@@ -111,16 +111,16 @@ def plan(
         over = project.nights.last_over(project.settings.clock.now())
         undrawn = draws.undrawn_nights(connection, since, over if until is None else min(until, over))
         limits = {night: _limits(connection, policy, night, rate) for night in nights} if rate is not None else {}
-        wanted = _chosen(stored_only if nights else active, enrol.registered(connection), names)
+        wanted = chosen(project, stored_only if nights else active, enrol.registered(connection), names)
         if not nights:
             return BackfillPlan([], nights, undrawn, rate, with_failed)
         if not names and any(row.is_judgeless for row in wanted):
             raise SettingsError("no judge is active: set SPOTCHECK_JUDGE_MODEL, and OPENAI_API_KEY or OPENAI_BASE_URL")
-        chosen: dict[int, tuple[Registered, Sequence[date]]] = {row.pk: (row, nights) for row in wanted}
+        doing: dict[int, tuple[Registered, Sequence[date]]] = {row.pk: (row, nights) for row in wanted}
         if not names:
-            chosen |= {row.pk: (row, days) for row, days in _shed(connection, active, nights) if row.pk not in chosen}
+            doing |= {row.pk: (row, days) for row, days in _shed(connection, active, nights) if row.pk not in doing}
         found = []
-        for row, days in chosen.values():
+        for row, days in doing.values():
             left = {
                 night: ledger.missing(connection, night, row, limits.get(night), with_failed=with_failed)
                 for night in days
@@ -200,7 +200,7 @@ def chosen_scorers(
         SettingsError: A name is unknown, or a scorer cannot be made here.
     """
     with project.store.read() as connection:
-        rows = _chosen(active, enrol.registered(connection), names) if names else list(active)
+        rows = chosen(project, active, enrol.registered(connection), names) if names else list(active)
     made = _made(project, rows)
     return [(row, made[row.pk]) for row in rows]
 
@@ -224,21 +224,6 @@ def _limits(connection: Connection, policy: SamplingSection, night: date, rate: 
     return {stratum: min(row["threshold"], wanted.get(stratum, rate)) for stratum, row in standing.items()}
 
 
-def _chosen(active: Sequence[Registered], stored: Sequence[Registered], names: Sequence[str]) -> list[Registered]:
-    """The scorers of these names; all active rubrics without any.
-
-    Raises:
-        SettingsError: A name is unknown, or no version of it is active.
-    """
-    if not names:
-        return [row for row in active if row.key.kind == "judge"]
-    found: dict[int, Registered] = {}
-    for name in names:
-        row = _row(name, active, stored)
-        found[row.pk] = row
-    return list(found.values())
-
-
 def _shed(
     connection: Connection, active: Sequence[Registered], nights: Sequence[date]
 ) -> list[tuple[Registered, Sequence[date]]]:
@@ -254,39 +239,6 @@ def _makeable(project: Project, parts: Sequence[ScorerPlan]) -> list[ScorerPlan]
     lost = {one.scorer.pk for one in unavailable}
     project.scorers.tell(f"{one.scorer.key.name} {one.scorer.key.series} is left out: {one.why}" for one in unavailable)
     return [part for part in parts if part.scorer.pk not in lost]
-
-
-def _row(wanted: str, active: Sequence[Registered], stored: Sequence[Registered]) -> Registered:
-    name, _, version = wanted.partition("@")
-    active_names = {row.key.name: None for row in active}
-    same = [row for row in stored if wanted == row.key.series or (row.key.name == name and version)]
-    if version:
-        same = [row for row in same if version in (row.key.version, row.key.series)]
-    elif not same:
-        same = [row for row in active if row.key.name == name]
-    if not same:
-        known = active_names
-        if version and name in known and stored:
-            others = ", ".join(row.key.series for row in stored if row.key.name == name)
-            raise SettingsError(f"--scorer: {name} has no version {version!r}; stored are {others}")
-        if any(row.key.name == name for row in stored):
-            raise SettingsError(
-                f"--scorer: no version of {name} is active: what nights are not drawn with is not scored"
-            )
-        check_name("--scorer", name, known)
-    names = {row.key.name for row in same}
-    if len(names) > 1:
-        raise SettingsError(f"--scorer: series {wanted} is one of {', '.join(sorted(names))}; write NAME@{wanted}")
-    in_force = [row for row in same if row in active]
-    if len(same) > 1 and not in_force:
-        series = ", ".join(row.key.series for row in same)
-        raise SettingsError(f"--scorer: {wanted} is several series; name one of {series}")
-    row = in_force[0] if in_force else same[0]
-    if row.key.name not in active_names:
-        raise SettingsError(f"--scorer: no version of {row.key.name} is active: its jobs would be skipped")
-    if row.is_judgeless:
-        raise SettingsError(f"--scorer: {row.key.name} {row.key.series} has no judge; it scores nothing")
-    return row
 
 
 def _made(project: Project, rows: Sequence[Registered]) -> dict[int, Scorer]:

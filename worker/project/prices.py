@@ -1,12 +1,16 @@
 """What judge calls cost in this project: the shipped table, the prices of the settings, and the tiers."""
 
+import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from worker.errors import SettingsError
 from worker.judge.prices import PriceOverride, price
+from worker.project.nights import Nights
 from worker.settings.sections_judge import JudgeSection
+from worker.store.budget.accounts import RubricCap, SpendingLimits
 
 if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
     from worker.project.scorers import ScorerSet
@@ -84,3 +88,24 @@ class PriceBook:
         """What the longest call costs, US dollars: the price of a token may depend on the size of the call."""
         input_tokens, output_tokens = (-(-count // bound.calls) for count in (bound.input_tokens, bound.output_tokens))
         return self.price(bound.model, input_tokens, 0, output_tokens, tier)
+
+
+def spending_limits(judge: JudgeSection, nights: Nights, now: datetime, max_usd: Mapping[int, float]) -> SpendingLimits:
+    """What judging may spend now.
+
+    Args:
+        judge: The budgets.
+        nights: The calendar that days of money are of.
+        now: The time.
+        max_usd: The most one job can cost, US dollars, by scorer key.
+    """
+    day = nights.of(now)
+    return SpendingLimits(
+        day,
+        math.inf if judge.budget_usd_per_day is None else judge.budget_usd_per_day,
+        max_usd,
+        judge.budget_usd_per_month,
+        {name: RubricCap(entry.usd_per_day, entry.usd_per_month) for name, entry in judge.budgets.items()},
+        judge.backfill_usd_per_day,
+        nights.begins_at(day + timedelta(days=1)),
+    )

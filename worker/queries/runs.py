@@ -79,6 +79,12 @@ def night_span(project: Project) -> tuple[date, date] | None:
         return runs.night_span(connection)
 
 
+def nights_around(project: Project, first: date, last: date) -> tuple[date | None, bool, date | None]:
+    """The nearest night with runs before some nights, whether any of these has runs, and the nearest after them."""
+    with project.store.read() as connection:
+        return runs.nights_around(connection, first, last)
+
+
 def undrawn_nights(project: Project, before: date) -> list[date]:
     """Nights before `before` that have runs and were never drawn, oldest first."""
     with project.store.read() as connection:

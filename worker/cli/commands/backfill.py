@@ -11,16 +11,18 @@ from worker.cli.commands.drift import describe, finding_json
 from worker.cli.commands.nightly import Lane, exit_waited, wait_here, warn_without_judge
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, window
-from worker.cli.output import counted, note, say, show_json
+from worker.cli.output import counted, inline, note, say, show_json
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
 from worker.cli.table import TextTable, show_table
+from worker.cli.views.empty import no_runs, ranges
 from worker.errors import SettingsError
 from worker.pipeline.activate import adjust
 from worker.pipeline.backfill import BackfillPlan, carry_out, plan
 from worker.pipeline.nightly import finish, open_jobs
 from worker.pipeline.reconcile import wake_due
 from worker.project.project import Project
+from worker.queries.budgets import BackfillFit, Costs, backfill_fit
 
 _ACCOUNT = "backfill"
 
@@ -59,12 +61,13 @@ def backfill(
     if not dry_run and opened.settings.is_judge_configured:
         adjust(opened, now())
     planned = plan(opened, first, last, scorer or [], rate=rate, with_failed=failed)
-    answer = _json(planned)
+    fit = _fit(opened, planned)
+    answer = _json(planned) | _money_json(fit)
     must_ask = bool(planned.runs) and not (yes or dry_run)
     if must_ask and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise SettingsError(f"{_scores(planned)}, {_price(planned)}: say --yes, or look first with --dry-run")
     if not as_json:
-        _show(opened, planned)
+        _show(opened, planned, fit, (first, last))
     if dry_run:
         if as_json:
             show_json(answer)
@@ -118,12 +121,42 @@ def _json(planned: BackfillPlan) -> dict[str, Any]:
     }
 
 
-def _show(opened: Project, planned: BackfillPlan) -> None:
+def _fit(opened: Project, planned: BackfillPlan) -> BackfillFit | None:
+    """Whether it fits today's money; None where it costs nothing, or no money is counted."""
+    if not opened.settings.is_judge_configured or planned.most_usd == 0:
+        return None
+    return backfill_fit(
+        opened, ((part.scorer.key.name, Costs(part.about_usd, part.most_usd)) for part in planned.parts)
+    )
+
+
+def _money_json(fit: BackfillFit | None) -> dict[str, Any]:
+    if fit is None:
+        return {"left_today_usd": None, "fits_today": None}
+    return {"left_today_usd": fit.left_usd, "fits_today": fit.fit}
+
+
+def _money_line(fit: BackfillFit) -> str:
+    whose = "" if fit.rubric is None else f" of {inline(fit.rubric)}"
+    said = {
+        "yes": "all of it fits",
+        "probably": "it fits by what such scores cost so far, though not if every answer is the dearest",
+        "no": "not all of it fits, and what does not waits for the next day's money",
+        "unknown": "whether it fits is unknown without a price",
+    }[fit.fit]
+    return f"today ${fit.left_usd:,.4f} are left for backfills{whose}: {said}"
+
+
+def _show(
+    opened: Project, planned: BackfillPlan, fit: BackfillFit | None, asked: tuple[date | None, date | None]
+) -> None:
     """What is to be scored and what it costs, and what is left alone."""
     for line in undrawn_lines(planned.undrawn):
         note(line)
     if not planned.nights:
         say("no night is drawn there")
+        if not planned.undrawn and (why := no_runs(opened, *asked)):
+            note(why)
         return
     if not planned.parts:
         say(f"{counted(len(planned.nights), 'drawn night')}: nothing is left to score")
@@ -141,6 +174,8 @@ def _show(opened: Project, planned: BackfillPlan) -> None:
         )
     show_table(table)
     say(f"{_scores(planned)} over {counted(len(planned.busy_nights), 'drawn night')}; {_total(opened, planned)}")
+    if fit is not None:
+        say(_money_line(fit))
 
 
 def _scores(planned: BackfillPlan) -> str:
@@ -173,9 +208,8 @@ def undrawn_lines(nights: Sequence[date]) -> list[str]:
     if not nights:
         return []
     verb = "is" if len(nights) == 1 else "are"
-    which = f"{nights[0]}" if len(nights) == 1 else f"{nights[0]} to {nights[-1]}"
     return [
-        f"{counted(len(nights), 'night')} ({which}) {verb} not drawn and left alone; "
+        f"{counted(len(nights), 'night')} ({ranges(nights)}) {verb} not drawn and left alone; "
         f"spotcheck nightly --since {nights[0]} --until {nights[-1]} draws them"
     ]
 

@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from worker.cli.commands.drift import describe, finding_json, none_found
-from worker.cli.commands.sample import nights_asked, nights_with_runs
+from worker.cli.commands.sample import nights_asked
 from worker.cli.context import now, project
-from worker.cli.options import Json, Since, Until, night
+from worker.cli.options import Json, Since, Until, night, window
 from worker.cli.output import counted, note, say, show_json
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
 from worker.cli.stopping import StopRequest
 from worker.cli.views import verdicts
+from worker.cli.views.empty import no_runs
 from worker.cli.views.left_alone import tell_left_alone
 from worker.cli.views.run import Source, find_run
 from worker.cli.views.unseen import warn_unseen
@@ -133,7 +134,7 @@ def nightly(
     """
     if on is not None and (since is not None or until is not None):
         raise SettingsError("give --date, or --since and --until, not both")
-    night(on, "--date")
+    first, last = window(since, until) if on is None else (night(on, "--date"),) * 2
     opened = project(creates=True)
     opened.lanes.wanted = lane
     opened.nights.is_replaying = since is not None or until is not None
@@ -152,8 +153,9 @@ def nightly(
     answer: dict[str, Any] = {"nights": nights, "population": population, "sampled": drawn}
     words = f"{counted(len(nights), 'night')}, {drawn:,} of {population:,} runs drawn"
     if not nights:
-        there = nights_with_runs(opened) if since or until else ""
-        words = f"no night is due{'; ' if there else ''}{there}"
+        words = "no night is due"
+    if is_named and not population and (why := no_runs(opened, first, last)):
+        words = why
     with progress("look at every run"):
         seen = watch(opened, now()).found
     if not wait:

@@ -11,6 +11,7 @@ from worker.cli.options import Json, Since, Until, window
 from worker.cli.output import counted, say, show_json
 from worker.cli.progress import progress
 from worker.cli.table import TextTable, show_table
+from worker.cli.views.empty import no_runs
 from worker.cli.views.left_alone import tell_left_alone
 from worker.cli.views.unseen import warn_unseen
 from worker.core.calendar import nights_between
@@ -22,6 +23,8 @@ from worker.queries import cost as estimate_cost
 from worker.queries.cost import Cost
 from worker.queries.runs import night_span
 from worker.records.sample import StratumDraw
+
+NAME_SOME = "name some that hold runs with --since and --until"
 
 
 def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_run: bool = False) -> list[date]:
@@ -44,12 +47,6 @@ def nights_asked(opened: Project, since: str | None, until: str | None, *, dry_r
     # nights before the first run hold nothing to draw, and there may be hundreds of thousands of them
     oldest = newest if span is None else min(span[0], newest)
     return list(nights_between(max(first, oldest), min(last, newest))) if last >= oldest else []
-
-
-def nights_with_runs(opened: Project) -> str:
-    """Which nights have runs, as a sentence's part; nothing without any."""
-    span = night_span(opened)
-    return "" if span is None else f"there are runs from {span[0]} to {span[1]}"
 
 
 def sample(
@@ -82,13 +79,11 @@ def sample(
     tell_left_alone(opened, nights)
     cost = estimate_cost.of_strata(opened, strata)
     if as_json:
-        window = {"since": nights[0], "until": nights[-1]} if nights else None
-        show_json({"window": window, "strata": [_row(draw) for draw in strata], **_costs(cost)})
+        bounds = {"since": nights[0], "until": nights[-1]} if nights else None
+        show_json({"window": bounds, "strata": [_row(draw) for draw in strata], **_costs(cost)})
         return
     if not nights:
-        say("no night is due; name some that hold runs with --since and --until")
-        if there := nights_with_runs(opened):
-            say(there)
+        say(f"no night is due; {no_runs(opened, *window(since, until)) or NAME_SOME}")
         return
     _show(nights, strata, _money(opened, cost), dry_run=dry_run)
 

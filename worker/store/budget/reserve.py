@@ -90,6 +90,15 @@ class ReservationPlan(Generic[Due]):
         """Keys of the scorers whose jobs are passed over."""
         return [pk for pk, name in self._rubric.items() if name in self.passed_over]
 
+    @property
+    def left_usd(self) -> dict[str | None, float]:
+        """What the tightest cap leaves now, US dollars: of all judging under None, and by rubric; absent without a cap.
+
+        Below 0 where more was spent.
+        """
+        of_caps = [(None, self._of_all), *self._of_rubric.items()]
+        return {name: min(funds.left_usd for funds in caps) for name, caps in of_caps if caps}
+
     def offer(self, jobs: Iterable[Due]) -> None:
         """Add the jobs that fit to `fits`; sets `stopped` and `passed_over` for the others."""
         for job in jobs:
@@ -164,12 +173,13 @@ class _Funds:
         held_usd = math.fsum(account.reserved_usd for account in counted)
         self.has_reservations = held_usd > _DUST_USD
         """Whether part of the cap is only reserved: it may be freed again."""
-        self._left_usd = cap_usd - math.fsum(account.spent_usd for account in counted) - held_usd
+        self.left_usd = cap_usd - math.fsum(account.spent_usd for account in counted) - held_usd
+        """Neither spent nor reserved, US dollars."""
         self._days = days
 
     def has_room(self, job: Priced, max_usd: float) -> bool:
         """Whether what a job needs beyond its own reservation is left."""
-        return self._needs(job, max_usd) <= self._left_usd + _DUST_USD
+        return self._needs(job, max_usd) <= self.left_usd + _DUST_USD
 
     def is_held_by(self, job: Priced, max_usd: float) -> bool:
         """Whether a job's own reservation covers all that it needs."""
@@ -177,7 +187,7 @@ class _Funds:
 
     def take(self, job: Priced, max_usd: float) -> None:
         """Subtract what a job needs beyond its own reservation."""
-        self._left_usd -= self._needs(job, max_usd)
+        self.left_usd -= self._needs(job, max_usd)
 
     def _needs(self, job: Priced, max_usd: float) -> float:
         return max(0.0, max_usd - self._kept(job))

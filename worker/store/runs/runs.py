@@ -288,6 +288,18 @@ def night_span(connection: Connection) -> tuple[date, date] | None:
     return None if first is None else (first, last)
 
 
+def nights_around(connection: Connection, first: date, last: date) -> tuple[date | None, bool, date | None]:
+    """The nearest night with runs before some nights, whether any of these has runs, and the nearest after them.
+
+    Reads three entries of run_by_key; bounds included.
+    """
+    inside = select(func.min(run.c.night)).where(run.c.night.between(first, last)).scalar_subquery()
+    before = select(func.max(run.c.night)).where(run.c.night < first).scalar_subquery()
+    after = select(func.min(run.c.night)).where(run.c.night > last).scalar_subquery()
+    earlier, found, later = connection.execute(select(before, inside, after)).one()
+    return earlier, found is not None, later
+
+
 def undrawn_nights(connection: Connection, before: date) -> list[date]:
     """Nights before `before` that have runs and were never drawn, oldest first. Uses run_by_facts."""
     drawn = select(night_table.c.night).where(night_table.c.drawn_at.is_not(None))
