@@ -124,9 +124,7 @@ def test_a_rubrics_own_cap_may_be_what_does_not_fit(team: Shell) -> None:
 
 
 def test_a_scorer_that_exists_and_is_not_active_is_named_with_what_to_do(team: Shell) -> None:
-    there = (
-        "has a file, but scoring.rubrics does not name it (there: task_completion); add it there"
-    )
+    there = "has a file, but scoring.rubrics does not name it (there: task_completion); add it there"
     for command in (("backfill", "--scorer"), ("score", "--run", "case-07-0", "--scorer")):
         assert there in team.refused(*command, "groundedness"), "a shipped rubric"
         assert "heuristic completed is not in scoring.heuristics; add it there" in team.refused(*command, "completed")
@@ -159,8 +157,11 @@ def test_a_night_without_runs_is_said_with_those_that_have_some(team: Shell) -> 
     said = team("sample", "--since", before, "--until", before, "--dry-run").out
     assert said == f"no night is due; night {before} has no runs; {span}\n"
     farther = far + timedelta(days=9)
-    said = team("backfill", "--since", farther)
-    assert (said.out, said.err) == ("no night is drawn there\n", f"nights from {farther} on have no runs; {span}\n")
+    backfilled = team("backfill", "--since", farther)
+    assert (backfilled.out, backfilled.err) == (
+        "no night is drawn there\n",
+        f"nights from {farther} on have no runs; {span}\n",
+    )
     beyond = NIGHTS[2] + timedelta(days=3)
     (team.folder / "later.jsonl").write_bytes(lines(document("case-later", beyond)))
     assert team("ingest", "later.jsonl").code == 0

@@ -274,7 +274,7 @@ def test_runs_that_nobody_has_drawn(fresh: Store) -> None:
 
 def test_one_run_and_one_night_are_a_report(fresh: Store) -> None:
     report = a_report(make(fresh, [document("r-1")]))
-    assert said(report)[0] == "Too early to test for a change in week 2026-W47: 1 of 14 nights are learned."
+    assert said(report)[0] == "Too early to test for a change in week 2026-W47: 1 of 14 nights is learned."
     assert {stream.state for stream in report.streams} == {"young"}
     assert len(report.streams) == 2, "no overall line of one task type"
     assert len(report.reading.random) == 1

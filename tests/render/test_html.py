@@ -149,7 +149,7 @@ def test_an_empty_store_is_one_sentence(fresh: Store) -> None:
 @pytest.mark.parametrize(
     ("documents", "verdict", "toml", "said"),
     [
-        ([document("r-1")], 1.0, TOML, "1 of 14 nights are learned"),
+        ([document("r-1")], 1.0, TOML, "1 of 14 nights is learned"),
         ([document("r-1")], "refusal", TOML, "nothing scored (1 unscored)"),
         ([document("r-1")], None, TOML, "unscored: being scored"),
         ([document("r-1", status="errored", output=None)], 1.0, TOML, "No answer was recorded."),

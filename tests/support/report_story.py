@@ -1,8 +1,9 @@
 """Changes and weekly charts as the sentences of the report are made from."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+from worker.core.drift.learning import learned
 from worker.core.report.model import Change, StreamChart, WeekPoint, Window
 from worker.core.report.story import sentences
 from worker.core.stats.contrast import NO_CONTRASTS
@@ -41,7 +42,9 @@ def stream(
 ) -> StreamChart:
     low, high = (None, None) if mean is None else (mean - 0.05, mean + 0.05)
     point = WeekPoint("2026-W47", "1", 400, 40, 40, 0, mean, low, high)
-    return StreamChart(task_type, scorer, True, (point,), (), 40 if state == "tested" else 3, state)
+    nights = 40 if state == "tested" else 3
+    known = learned(WINDOW.until - timedelta(days=nights - 1), WINDOW.until, nights)
+    return StreamChart(task_type, scorer, True, (point,), (), nights, state, learned=known)
 
 
 def told(

@@ -1,29 +1,16 @@
 """Whether any stream was tested yet: before that no finding means nothing, and nobody must take it for calm."""
 
-from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from worker.core.drift.thresholds import LEARN_NIGHTS, MIN_RUNS, OPERATIONAL, USABLE_NIGHTS
+from worker.core.drift.learning import Learned, furthest, learned
+from worker.core.drift.thresholds import MIN_RUNS, OPERATIONAL
 from worker.project.project import Project
 from worker.queries.report.series import RECENT_WEEKS, series_history
 from worker.store.results import cells
 from worker.store.runs import operational, runs
-
-
-class Learned(NamedTuple):
-    """How far the furthest stream of a kind is."""
-
-    share: float = 0.0
-    """Of what must be learned; 1 when it is tested."""
-    said: str = f"0 of {LEARN_NIGHTS} nights are learned"
-
-    @property
-    def is_tested(self) -> bool:
-        """Whether its newest night was compared with its past."""
-        return self.share >= 1
 
 
 class Learning(NamedTuple):
@@ -51,17 +38,15 @@ def learning(project: Project) -> Learning:
         has_runs = runs.night_span(connection) is not None
         over = _over(connection)
         scored = [
-            _learned(span.first, span.last, span.nights)
+            learned(span.first, span.last, span.nights)
             for span in cells.compared_spans(connection)
             if span.scorer not in OPERATIONAL and span.scorer_pk not in over
         ]
         watched = [
-            _learned(first, last, nights)
-            if count >= MIN_RUNS
-            else Learned(said=f"no task type has {MIN_RUNS} runs yet")
+            learned(first, last, nights) if count >= MIN_RUNS else Learned(said=f"no task type has {MIN_RUNS} runs yet")
             for first, last, nights, count in operational.watched_spans(connection)
         ]
-    return Learning(has_runs, _furthest(scored), _furthest(watched))
+    return Learning(has_runs, furthest(scored), furthest(watched))
 
 
 def _over(connection: Connection) -> frozenset[int]:
@@ -70,20 +55,6 @@ def _over(connection: Connection) -> frozenset[int]:
     if span is None:
         return frozenset()
     return series_history(connection, span[1] - timedelta(weeks=RECENT_WEEKS), span[1]).over
-
-
-def _learned(first: date, last: date, nights: int) -> Learned:
-    """A stream by its first night, the newest that was looked at, and how many of its nights tell something."""
-    span = (last - first).days + 1
-    done, needed = (span, LEARN_NIGHTS) if span <= LEARN_NIGHTS else (nights - 1, USABLE_NIGHTS)
-    if span > LEARN_NIGHTS and done >= needed:
-        return Learned(1.0, "")
-    # the night after the last that is learned is the first to be tested
-    return Learned(0.99 * done / needed, f"{done} of {needed} nights {'is' if done == 1 else 'are'} learned")
-
-
-def _furthest(found: Iterable[Learned]) -> Learned:
-    return max(found, key=lambda learned: learned.share, default=Learned())
 
 
 def untested(known: Learning) -> str | None:
@@ -100,7 +71,7 @@ def untested(known: Learning) -> str | None:
     if not known.has_runs:
         return "nothing tested yet: no run was ever taken in (spotcheck ingest)"
     if not known.is_tested:
-        return f"nothing tested yet: {_furthest((known.quality, known.operations)).said}"
+        return f"nothing tested yet: {furthest((known.quality, known.operations)).said}"
     if not known.quality.is_tested:
         return f"quality is not tested yet: {known.quality.said}"
     if not known.operations.is_tested:

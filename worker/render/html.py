@@ -220,7 +220,7 @@ def _remark(stream: StreamChart) -> str:
     """Notes under a chart: why it is not tested, low coverage, a different mix, an old figure."""
     state_note = {
         "tested": "",
-        "young": f"{counted(stream.nights, 'night')} with scores: too few to test for a change",
+        "young": f"too early to test for a change: {stream.learned.said}",
         "unscored": "nothing scored yet",
         "elsewhere": "changes are looked for in all runs, not in this sample",
     }[stream.state]

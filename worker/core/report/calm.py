@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from worker.core import calendar
+from worker.core.drift.learning import furthest
 from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import counted, day, percent
-from worker.core.report.model import LEARN_NIGHTS, Change, Sensitivity, Sentence, StreamChart, Window
+from worker.core.report.model import Change, Sensitivity, Sentence, StreamChart, Window
 
 QUALITY = ("agent", "judge", "mix")
 LIVING = ("open", "acknowledged", "muted")
@@ -53,10 +54,10 @@ def calm(
     level = _level(streams, primary)
     count = _count(tested, figures)
     if not count:
-        nights_learned = max((stream.nights for stream in streams), default=0)
         has_past = any(point.scored for stream in streams for point in stream.points)
         none_yet = "no newest series has a score yet" if has_past else "nothing has a score yet"
-        why = f"{nights_learned} of {LEARN_NIGHTS} nights are learned" if nights_learned else none_yet
+        learning = [stream.learned for stream in streams if stream.nights and not stream.learned.is_tested]
+        why = furthest(learning).said if learning else none_yet
         text = f"Too early to test for a change in {window.title}: {why}."
         return [(text,), *([(level,)] if level else [])]
     text = f"Nothing changed beyond chance in {window.title}: {count}."

@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
+from worker.core.drift.learning import Learned
 from worker.core.report.coverage import NOTHING_JUDGED, JudgedRuns
 from worker.core.report.formatting import OutsideName as OutsideName
 from worker.core.report.formatting import counted, dollars
@@ -21,8 +22,6 @@ RECOVERED_BELOW = 0.25
 """A finding has recovered when less than this part of its change is left; as in `pipeline.follow`."""
 GOOD_FROM = 0.5
 """A run counts as good from this score (0..1) of the primary rubric on."""
-LEARN_NIGHTS = 14
-"""Nights with runs that a stream needs before it is tested for a change."""
 
 StreamState = Literal["tested", "young", "unscored", "elsewhere"]
 
@@ -123,6 +122,8 @@ class StreamChart(NamedTuple):
     series."""
     other_nights: tuple[date, ...] = ()
     """Nights of them that only other series of the scorer scored."""
+    learned: Learned = Learned()
+    """How far its reference is; of the task type that is the furthest, for all of them."""
 
     @property
     def of(self) -> str | None:

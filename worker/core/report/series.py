@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from worker.core.drift.learning import nights_learned
 from worker.core.drift.thresholds import LEARN_NIGHTS
 from worker.core.report.formatting import OutsideName, counted
 from worker.records import ScorerKey
@@ -310,11 +311,15 @@ def learning_note(change: SeriesChange, today: date) -> str:
         today: The newest night.
 
     Example:
-        "it learns its reference first: no change can be found in it before the night of 2026-12-08".
+        "it learns its reference first (5 of 14 nights are learned): no change can be found in it before the night of
+        2026-12-08".
     """
     if change.tested_from is None or today >= change.tested_from:
         return ""
-    return f"it learns its reference first: no change can be found in it before the night of {change.tested_from}"
+    done = nights_learned(LEARN_NIGHTS - (change.tested_from - today).days + 1)
+    return (
+        f"it learns its reference first ({done}): no change can be found in it before the night of {change.tested_from}"
+    )
 
 
 def change_json(change: SeriesChange, today: date | None) -> dict[str, Any]:

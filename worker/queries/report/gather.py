@@ -11,10 +11,10 @@ from worker import __version__
 from worker.core import calendar
 from worker.core.drift.operational import OperationalFigure as Nightly
 from worker.core.drift.sensitivity import DROP_NIGHTS as SENSITIVITY_NIGHTS
+from worker.core.drift.thresholds import LEARN_NIGHTS
 from worker.core.report.coverage import JudgedRuns
 from worker.core.report.model import (
     GOOD_FROM,
-    LEARN_NIGHTS,
     JudgeUsage,
     Report,
     SampleSummary,

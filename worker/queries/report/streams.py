@@ -9,8 +9,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from worker.core import calendar
+from worker.core.drift.learning import furthest, learned
 from worker.core.drift.thresholds import OPERATIONAL
-from worker.core.report.model import LEARN_NIGHTS, Change, Mark, StreamChart, StreamState, WeekPoint, Window
+from worker.core.report.model import Change, Mark, StreamChart, StreamState, WeekPoint, Window
 from worker.core.report.series import what_changed
 from worker.queries.report.series import SeriesHistory
 from worker.store.results import report as stored
@@ -114,8 +115,8 @@ def _stream(
     newest = scorers.history.current(name, where)
     current = [stream for stream in own if stream.scorer_pk == newest]  # a new series learns anew
     nights = max((stream.nights for stream in current), default=0)
-    age = max(((window.until - stream.first).days for stream in current), default=0)
-    state: StreamState = "tested" if age >= LEARN_NIGHTS and nights > LEARN_NIGHTS // 2 else "young"
+    how_far = furthest(learned(stream.first, window.until, stream.nights) for stream in current)
+    state: StreamState = "tested" if how_far.is_tested else "young"
     if not nights:
         state = "unscored"
     elif name in OPERATIONAL:
@@ -124,7 +125,7 @@ def _stream(
     is_rubric = scorers.is_rubric(name)
     by_it, by_others = (tuple(sorted(found)) for found in scorers.history.scored_nights(name, where))
     return StreamChart(
-        where, name, is_rubric, tuple(points), marks.of(where, name), nights, state, series, by_it, by_others
+        where, name, is_rubric, tuple(points), marks.of(where, name), nights, state, series, by_it, by_others, how_far
     )
 
 
