@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import stores
+from tests.support.backfilled_team import backfilled_team
 from tests.support.documents import a_document, lines
 from tests.support.scored_project import TOML, ScoredProject
 from tests.support.shell import Shell
@@ -23,6 +24,12 @@ def empty(shell: Shell, sqlite_ready: Path) -> Shell:
     """A shell beside a database that holds nothing."""
     stores.sqlite_copy(sqlite_ready, shell.folder)
     return shell
+
+
+@pytest.fixture
+def team(database_url: str, tmp_path: Path, judge: JudgeServer) -> Shell:
+    """Three drawn nights, the first two scored by 1.0.0, the last by 1.1.0."""
+    return backfilled_team(database_url, tmp_path, judge)
 
 
 def _history(today: datetime) -> Iterator[dict[str, Any]]:

@@ -88,7 +88,8 @@ def test_the_told_changeis_announced_wherever_figures_are(switched: Changed, tmp
     old, new = series(gather(switched.made.project, ReportRequest(), NOW))
     said = f"task_completion: new series {new} since 2026-11-18 (another judge: gpt-a → gpt-b); "
     said += f"not compared with {old} before"
-    learns = "it learns its reference first (5 of 14 nights are learned): no change can be found in it before the night of 2026-12-02"
+    learns = "it learns its reference first (5 of 14 nights are learned): "
+    learns += "no change can be found in it before the night of 2026-12-02"
 
     def flat(text: str) -> str:
         return " ".join(text.split())

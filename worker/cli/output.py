@@ -6,6 +6,7 @@ Lines are written plainly: importing rich costs 20 ms of CPU, and only what is l
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
@@ -19,6 +20,8 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in _PLAIN if code >= 0x7F}
 _PLAIN |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")  # half a character, which no terminal can be sent
 _USUAL = 80
 """Columns of a terminal that does not tell."""
+_LEAST_TEXT = 20
+"""Characters of a text that are on a line, however narrow the terminal is."""
 
 
 def show_json(answer: Any, *, in_a_line: bool = False) -> None:  # noqa: ANN401 any JSON value
@@ -120,6 +123,22 @@ def columns() -> int | None:
         return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL
     except OSError:
         return _USUAL
+
+
+def wrapped(text: str, rest: str = "    ") -> list[str]:
+    """A line of a result on as many lines as the terminal's width needs; whole in a pipe.
+
+    No word is broken: an id or a path that is cut cannot be copied.
+
+    Args:
+        text: Without line breaks.
+        rest: Begins each further line.
+    """
+    room = columns()
+    if room is None or len(text) <= room:
+        return [text]
+    width = max(room, len(rest) + _LEAST_TEXT)
+    return textwrap.wrap(text, width, subsequent_indent=rest, break_on_hyphens=False, break_long_words=False) or [text]
 
 
 def counted(number: int, noun: str) -> str:

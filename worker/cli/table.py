@@ -43,6 +43,15 @@ class TextTable:
         assert len(cells) == len(self.heads), cells
         self.rows.append([plain(cell.replace("\n", " ").expandtabs()) for cell in cells])
 
+    @property
+    def width(self) -> int:
+        """Terminal cells that it takes where nothing is cut."""
+        return sum(self._natural) + GAP * (len(self.heads) - 1)
+
+    @property
+    def _natural(self) -> list[int]:
+        return list(self._widths or [max(map(cell_len, column)) for column in zip(self.heads, *self.rows, strict=True)])
+
     def lines(self, room: int | None) -> list[str]:
         """The table, heads first; without blanks at the end of a line.
 
@@ -50,7 +59,7 @@ class TextTable:
             room: Terminal cells of a line: the widest columns are cut until the table fits. None: it is not cut.
         """
         everything = [self.heads, *self.rows]
-        widths = list(self._widths or [max(map(cell_len, column)) for column in zip(*everything, strict=True)])
+        widths = self._natural
         if room is not None:
             _narrow(widths, room - GAP * (len(widths) - 1))
         return [(" " * GAP).join(self._aligned(row, widths)).rstrip() for row in everything]

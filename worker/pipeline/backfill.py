@@ -262,9 +262,7 @@ def _priced(project: Project, part: ScorerPlan, scorer: Scorer) -> ScorerPlan:
     is_batched = project.lanes.is_batched(scorer, is_backfill=True)
     with project.store.read() as connection:
         mean = scores.mean_cost(connection, row.pk, tiers)
-    # a second judge is asked at once and at the full price, wherever the first was asked
-    is_cheap = is_batched and len(scorer.max_tokens) == 1
-    most = project.prices.max_usd(scorer, "batch" if is_cheap else None)
+    most = project.prices.most_usd(scorer, is_batched=is_batched)
     about = None if mean is None else count * mean * (tiers["batch"] if is_batched else 1.0)
     return part._replace(about_usd=about, most_usd=None if most is None else count * most)
 

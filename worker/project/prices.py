@@ -54,6 +54,13 @@ class PriceBook:
             total += bound.calls * call_usd * factor
         return total
 
+    def most_usd(self, scorer: "Scorer", *, is_batched: bool) -> float | None:
+        """As `max_usd`, for a score that is asked for at once or in a batch.
+
+        A second judge is asked at once and at the full price, wherever the first was asked.
+        """
+        return self.max_usd(scorer, "batch" if is_batched and len(scorer.max_tokens) == 1 else None)
+
     def check(self, scorers: "Iterable[Scorer] | None" = None, *, is_backfill: bool = False) -> None:
         """Refuse a budget that cannot be kept.
 

@@ -1,6 +1,9 @@
 """The versions of a rubric: stored texts, when each was active, and the series that it scored."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from worker.project import candidate
@@ -8,8 +11,10 @@ from worker.project.project import Project
 from worker.store import schema
 from worker.store.queue import enrol
 from worker.store.queue.enrol import Registered
+from worker.store.results.cells import first_scored
 from worker.store.rubrics import revisions, texts
-from worker.store.rubrics.texts import Promotion, RubricText
+from worker.store.rubrics.texts import Promotion
+from worker.store.rubrics.texts import RubricText as RubricText  # for those who may not see the store
 
 
 class RubricVersion(NamedTuple):
@@ -23,6 +28,8 @@ class RubricVersion(NamedTuple):
     is_active: bool
     active_series: str | None
     """The series that nights are drawn with now; None where it is not active."""
+    firsts: Mapping[int, date] = MappingProxyType({})
+    """The oldest night that each of its series has a score of, by the scorer's key; absent without a score."""
 
     @property
     def model(self) -> str | None:
@@ -45,6 +52,7 @@ def versions(project: Project, name: str) -> list[RubricVersion]:
         promotions = texts.promotions(connection, name)
         rows = [row for row in enrol.registered(connection) if row.key.name == name and row.key.kind == "judge"]
         drawn_with = {row.key.name: row for row in revisions.active_scorers(connection)}.get(name)
+        firsts = first_scored(connection, [row.pk for row in rows])
     active_hash = promotions[-1].hash if promotions else None
     return [
         RubricVersion(
@@ -55,6 +63,7 @@ def versions(project: Project, name: str) -> list[RubricVersion]:
             drawn_with.key.series
             if drawn_with is not None and drawn_with.key.spec.get("rubric_hash") == text.hash
             else None,
+            firsts,
         )
         for text in stored
     ]
@@ -130,6 +139,17 @@ def chosen(found: Sequence[RubricVersion], wanted: str | None) -> RubricVersion 
 _SHORTEST_HASH = 6
 
 
+def differences(before: RubricText, after: RubricText) -> Iterator[str]:
+    """What two texts of a rubric differ in, with what they include: lines of a unified diff; none for equal texts."""
+    names = sorted({*before.includes, *after.includes})
+    pairs = [(f"{before.name}", before.source, after.source)]
+    pairs += [(name, before.includes.get(name, ""), after.includes.get(name, "")) for name in names]
+    for name, old, new in pairs:
+        yield from difflib.unified_diff(
+            old.splitlines(), new.splitlines(), f"{name} {before.version}", f"{name} {after.version}", lineterm="", n=1
+        )
+
+
 def as_json(one: RubricVersion) -> dict[str, Any]:
     """A version as `rubric show --json` gives it."""
     return {
@@ -143,7 +163,12 @@ def as_json(one: RubricVersion) -> dict[str, Any]:
             for each in one.promotions
         ],
         "series": [
-            {"scorer_version": row.key.series, "active": row.key.series == one.active_series, **_settings(row.key.spec)}
+            {
+                "scorer_version": row.key.series,
+                "active": row.key.series == one.active_series,
+                "oldest_night": one.firsts.get(row.pk),
+                **_settings(row.key.spec),
+            }
             for row in one.series
         ],
         "source": one.text.source,

@@ -163,6 +163,13 @@ def series_of(project: Project, request: TrendsRequest) -> SeriesHistory | None:
     return found._replace(changes=own)
 
 
+def nights_of(project: Project, request: TrendsRequest) -> tuple[date, date] | None:
+    """The first and the last night of a request's weeks; None where no run was ever taken in."""
+    with project.store.read() as connection:
+        span = runs.night_span(connection)
+    return None if span is None else (calendar.nights_of_week(request.oldest_week(span[1]))[0], span[1])
+
+
 def partial_week(project: Project, points: Sequence[TrendPoint], now: datetime) -> PartialWeek | None:
     """The newest week of these points, where not all of its nights are summarised; None where they are.
 

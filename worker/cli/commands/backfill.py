@@ -11,7 +11,7 @@ from worker.cli.commands.drift import describe, finding_json
 from worker.cli.commands.nightly import Lane, exit_waited, wait_here, warn_without_judge
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, window
-from worker.cli.output import counted, inline, note, say, show_json
+from worker.cli.output import columns, counted, inline, note, say, show_json, wrapped
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
 from worker.cli.table import TextTable, show_table
@@ -172,10 +172,27 @@ def _show(
             "—" if part.about_usd is None else f"${part.about_usd:,.4f}",
             "unknown" if part.most_usd is None else f"${part.most_usd:,.4f}",
         )
-    show_table(table)
-    say(f"{_scores(planned)} over {counted(len(planned.busy_nights), 'drawn night')}; {_total(opened, planned)}")
+    _show_parts(table)
+    _say(f"{_scores(planned)} over {counted(len(planned.busy_nights), 'drawn night')}; {_total(opened, planned)}")
     if fit is not None:
-        say(_money_line(fit))
+        _say(_money_line(fit))
+
+
+def _show_parts(table: TextTable) -> None:
+    """What each rubric has left; on a screen that is too narrow for a table, below one another."""
+    room = columns()
+    if room is None or table.width <= room:
+        show_table(table)
+        return
+    for name, series, nights, runs, queued, about, most in table.rows:
+        _say(f"{name} {series}")
+        rest = f", {queued} queued" if queued else ""
+        _say(f"  nights {nights}, runs to score {runs}{rest}; about {about}, at most {most}")
+
+
+def _say(text: str) -> None:
+    for line in wrapped(text):
+        say(line)
 
 
 def _scores(planned: BackfillPlan) -> str:

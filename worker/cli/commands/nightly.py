@@ -10,7 +10,7 @@ from worker.cli.commands.drift import describe, finding_json, none_found
 from worker.cli.commands.sample import nights_asked
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, night, window
-from worker.cli.output import counted, note, say, show_json
+from worker.cli.output import counted, note, say, show_json, wrapped
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
 from worker.cli.stopping import StopRequest
@@ -109,7 +109,9 @@ def _score_run(run_id: str, source: str | None, names: Sequence[str], lane: str 
         show_json(verdicts.as_json(run, opened.nights.of(run.ended_at), answer))
     else:
         for line in verdicts.lines(run, answer):
-            say(line)
+            indent = line[: len(line) - len(line.lstrip())]
+            for part in wrapped(line, f"{indent}  "):
+                say(part)
     if answer.trouble is not None:
         note(f"spotcheck: not scored: {answer.trouble}; the same command goes on from there")
         raise typer.Exit(130 if stopping() else EXIT_JUDGE)

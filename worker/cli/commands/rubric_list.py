@@ -1,13 +1,12 @@
 """`spotcheck rubric list`: every rubric, what its file holds, and which version scores."""
 
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from worker.cli.context import now, unopened
 from worker.cli.options import Json
-from worker.cli.output import columns, counted, inline, note, say, show_json
+from worker.cli.output import columns, counted, inline, note, say, show_json, wrapped
 from worker.core.rubric.parse import Rubric, identity
 from worker.errors import StoreError
 from worker.project.project import Project
@@ -115,19 +114,22 @@ def _lines(row: Mapping[str, Any]) -> list[str]:
     if row["path"] is None and row["active"] is not None:
         place = "the store's text scores"
     shown = row["active"] or row
-    lines = [
-        f"{mark} {row['name']:<20} {shown['version'] or '?':<8} {shown['hash'] or '?':<12}  "
-        f"{shown['series'] or '':<15} {place}".rstrip(),
-    ]
+    version, digest = shown["version"] or "?", shown["hash"] or "?"
+    head = f"{mark} {row['name']:<20} {version:<8} {digest:<12}  {shown['series'] or '':<15} {place}".rstrip()
+    room = columns()
+    if room is not None and len(head) > room:
+        head = f"{mark} " + " ".join(filter(None, (row["name"], version, digest, shown["series"], place)))
+    lines = wrapped(head)
+    said = []
     if row["version"] is not None:
-        lines.append(f"    judged by {inline(shown['model'])}" if shown["model"] else "    no judge is configured")
+        said.append(f"judged by {shown['model']}" if shown["model"] else "no judge is configured")
     if row["file"]:
-        lines.append(f"    {inline(row['file'])}")
+        said.append(row["file"])
     elif row["problem"]:
-        lines.append(f"    wrong: {inline(row['problem'])}")
-    width = max(20, (columns() or 200) - 4)
-    for text in (str(row["description"]), *(_line(each) for each in row["escalations"])):
-        lines += [f"    {line}" for line in textwrap.wrap(text, width)]
+        said.append(f"wrong: {row['problem']}")
+    said += [str(row["description"]), *(_line(each) for each in row["escalations"])]
+    for text in said:
+        lines += wrapped(f"    {inline(text)}") if text else []
     return lines
 
 

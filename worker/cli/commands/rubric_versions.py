@@ -2,35 +2,43 @@
 
 import getpass
 import socket
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from worker.cli.context import now, project, unopened
 from worker.cli.options import Json, near
-from worker.cli.output import note, say, show_json
+from worker.cli.output import note, say, show_json, wrapped
 from worker.errors import SettingsError
 from worker.pipeline import promote as promoting
 from worker.project.project import Project
 from worker.queries import rubric_versions
-from worker.queries.rubric_versions import RubricVersion
+from worker.queries.rubric_versions import RubricText, RubricVersion
 
 _HASH = 12
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME[@ID]", help="ID: a version, a series id, or a text's hash.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[@ID]", help="ID: a version, a series id, a text's hash, or draft.")
+    ],
     text: Annotated[bool, typer.Option("--text", help="The whole text too, with what it includes.")] = False,
     as_json: Json = False,
 ) -> None:
     """One version of a rubric as the store has it: its series with model and parameters, since when, by whom, proof.
 
-    Without @ID the version that scores. What is stored is shown, whatever the file says now.
+    Without @ID the version that scores. What is stored is shown, whatever the file says now; @draft shows the file's
+    text and how it differs from the active one.
 
-    Examples: spotcheck rubric show task_completion · spotcheck rubric show task_completion@1.0.0 --text
+    Examples: spotcheck rubric show task_completion · spotcheck rubric show task_completion@1.0.0 --text ·
+    spotcheck rubric show task_completion@draft
     """
     opened = unopened()
     bare, _, wanted = name.partition("@")
+    if wanted == "draft":
+        _show_draft(opened, bare, as_json=as_json, with_text=text)
+        return
     found = rubric_versions.versions(opened, bare)
     one = rubric_versions.chosen(found, wanted or None)
     if one is None:
@@ -38,17 +46,55 @@ def show(
     if as_json:
         show_json(rubric_versions.as_json(one))
         return
-    for told in _lines(one):
-        say(told)
+    _tell(_lines(one))
     others = [f"{other.text.version} ({other.text.hash[:_HASH]})" for other in found if other is not one]
     if others:
-        say(f"other versions: {', '.join(others)}")
+        _tell([f"other versions: {', '.join(others)}"])
     if line := rubric_versions.file_lines(opened).get(bare):
-        say(f"its file: {line}")
+        _tell([f"its file: {line}", f"  beside what is active: spotcheck rubric show {bare}@draft"])
     if text:
-        for part, content in (("", one.text.source), *sorted(one.text.includes.items())):
-            say(f"— {part or bare} —")
-            say(content)
+        _say_text(one.text)
+
+
+def _show_draft(opened: Project, name: str, *, as_json: bool, with_text: bool) -> None:
+    """The text of a rubric's file beside the one that is active."""
+    drafts = opened.scorers.drafts
+    if (problem := drafts.problem(name)) is not None:
+        raise problem
+    if name not in drafts.rubrics:
+        raise SettingsError(f"{name} has no file{near(name, drafts.names)}")
+    path, text = drafts.rubrics[name].path, promoting.text_of(drafts.rubrics[name])
+    found = rubric_versions.versions(opened, name)
+    active = next((one for one in found if one.is_active), None)
+    line = rubric_versions.file_lines(opened).get(name)
+    if as_json:
+        told = {"name": name, "version": text.version, "hash": text.hash, "path": path, "file": line}
+        shown = {"source": text.source, "includes": dict(text.includes)}
+        show_json({**told, "active": None if active is None else rubric_versions.as_json(active), **shown})
+        return
+    is_active = active is not None and active.text.hash == text.hash
+    _tell([f"{name} {text.version}  {text.hash[:_HASH]}  {'the file holds what is active' if is_active else 'draft'}"])
+    _tell([f"  {path}", *([f"  {line}"] if line else [])])
+    if active is None:
+        say("nothing is active; the file's text is with the next night that is drawn, if scoring.rubrics names it")
+    elif not is_active:
+        _tell(_lines(active))
+        for change in rubric_versions.differences(active.text, text):
+            say(change)
+    if with_text:
+        _say_text(text)
+
+
+def _say_text(text: RubricText) -> None:
+    for part, content in (("", text.source), *sorted(text.includes.items())):
+        say(f"— {part or text.name} —")
+        say(content)
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        for part in wrapped(line):
+            say(part)
 
 
 def _nothing(opened: Project, name: str, wanted: str, found: list[RubricVersion]) -> str:
@@ -67,7 +113,7 @@ def _lines(one: RubricVersion) -> list[str]:
     state = f"scores, as {one.active_series}" if one.active_series else "active, no night is drawn with it yet"
     lines = [f"{one.text.name} {one.text.version}  {one.text.hash[:_HASH]}  {state if one.is_active else 'not active'}"]
     for each in one.promotions:
-        since = f"from night {each.from_night}" if each.from_night else "for nights not drawn then"
+        since = f"since the draw of night {each.from_night}" if each.from_night else "for nights not drawn then"
         proof = f"not proved: {each.proof['unproved']}" if "unproved" in each.proof else "proved"
         lines.append(f"  active {since}, {each.at:%d %b %Y %H:%M} UTC, by {each.by} ({proof})")
     for row in one.series:
@@ -78,7 +124,10 @@ def _lines(one: RubricVersion) -> list[str]:
             for key, value in spec.items()
             if key not in ("rubric", "rubric_hash", "model", "params") and value is not None
         )
-        lines.append(f"  series {row.key.series}: {spec.get('model') or 'no judge'}; parameters {params}; {rest}")
+        first = one.firsts.get(row.pk)
+        oldest = "no night is scored yet" if first is None else f"its oldest scored night is {first}"
+        judge = spec.get("model") or "no judge"
+        lines.append(f"  series {row.key.series}: {oldest}; {judge}; parameters {params}; {rest}")
     return lines
 
 

@@ -103,6 +103,7 @@ def _row(draw: StratumDraw) -> dict[str, Any]:
 def _costs(cost: Cost) -> dict[str, float | None]:
     return {
         "estimated_cost_usd": cost.usd,
+        "max_cost_usd": cost.most_usd,
         "estimated_cost_at_once_usd": cost.at_once_usd,
         "estimated_cost_in_batches_usd": cost.in_batches_usd,
     }
@@ -113,7 +114,9 @@ def _money(opened: Project, cost: Cost) -> str:
         return "no judge is configured, so it costs nothing"
     if cost.usd is None or cost.at_once_usd is None or cost.in_batches_usd is None:
         return "what judging costs is unknown: no price for the model"
-    said = f"at most about ${cost.usd:,.4f}"
+    about = f"about ${cost.usd:,.4f}" if cost.is_by_past else ""
+    most = f"at most ${cost.usd if cost.most_usd is None else cost.most_usd:,.4f}"
+    said = ", ".join(filter(None, (about, most if not about or cost.most_usd is not None else "")))
     if cost.usd < cost.at_once_usd:
         return f"{said} in batches, within a day (${cost.at_once_usd:,.4f} at once)"
     return said + (f" (${cost.in_batches_usd:,.4f} in batches, within a day)" if cost.in_batches_usd < cost.usd else "")

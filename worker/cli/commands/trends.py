@@ -24,11 +24,13 @@ from worker.project.project import Project
 from worker.queries.empty import EmptyFilter
 from worker.queries.empty import as_json as as_field
 from worker.queries.findings import list_findings
+from worker.queries.readiness import Unsummarised, unsummarised, unsummarised_json, unsummarised_note
 from worker.queries.trends import (
     MissingScoreReason,
     TrendsRequest,
     empty_trend_filters,
     missing_scores,
+    nights_of,
     partial_week,
     read_points,
     series_of,
@@ -73,20 +75,26 @@ def trends(
     opened = project()
     request = TrendsRequest(by, scorer, task_type, weeks)
     points = read_points(opened, request)
-    why, empty = ("", ()) if points else _why_none(opened, request)
+    late = _late(opened, request)
+    waits, empty = (unsummarised_note(late), ()) if points else _why_none(opened, request, late)
     if form == "json":
         changes = series_json(series_of(opened, request))
-        show_json({"points": [point.model_dump() for point in points], **changes, **as_field(empty)})
+        show_json(
+            {
+                "points": [point.model_dump() for point in points],
+                **changes,
+                **as_field(empty),
+                **unsummarised_json(late),
+            }
+        )
         return
-    if form == "csv" and why:
-        note(why)
     if not criteria:
         points = [point for point in points if point.criterion is None]
     try:
         if points or form == "csv":
-            _show(opened, points, form, output, request)
+            _show(opened, points, form, output, request, waits)
         else:
-            say(why or _NONE)
+            say(waits or _NONE)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -99,7 +107,12 @@ def trends(
 
 
 def _show(
-    opened: Project, points: Sequence[TrendPoint], form: str, output: Path | None, request: TrendsRequest
+    opened: Project,
+    points: Sequence[TrendPoint],
+    form: str,
+    output: Path | None,
+    request: TrendsRequest,
+    waits: str,
 ) -> None:
     fields = [point.model_dump() for point in points]
     series = series_of(opened, request)
@@ -110,11 +123,15 @@ def _show(
             say(str(output))
         for change in changes:
             note(inline("".join(announcement(change))))
+        if waits:
+            note(waits)
     elif form == "png":
         path = output or _PNG
         with replacing(path) as part:
             chart.draw(fields, part, partial_week(opened, points, now()), changes)
         say(str(path))
+        if waits:
+            note(waits)
     else:
         first = set(opened.settings.scoring.rubrics)
         notes = TableNotes(
@@ -123,18 +140,29 @@ def _show(
             partial_week(opened, points, now()),
             {key: _why([reason]) for key, reason in missing_scores(opened, request).items()},
             changes,
+            waits,
         )
         ordered = sorted(fields, key=lambda point: point["scorer"] not in first)
         for line in trends_table.lines(ordered, request.by, columns(), notes):
             say(line)
 
 
-def _why_none(opened: Project, request: TrendsRequest) -> tuple[str, Sequence[EmptyFilter]]:
+def _late(opened: Project, request: TrendsRequest) -> Sequence[Unsummarised]:
+    """Nights of the request with scores that no point holds yet."""
+    nights = nights_of(opened, request)
+    return () if nights is None else unsummarised(opened, *nights)
+
+
+def _why_none(
+    opened: Project, request: TrendsRequest, late: Sequence[Unsummarised]
+) -> tuple[str, Sequence[EmptyFilter]]:
     """Why a request has no point, in words, and the filters that are responsible.
 
     Raises:
         SettingsError: A name in it is mistyped.
     """
+    if said := unsummarised_note(late):
+        return said, ()
     if waits := _why(missing_scores(opened, request).values()):
         return waits, ()
     _check_names(opened, request)

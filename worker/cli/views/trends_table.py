@@ -41,6 +41,8 @@ class TableNotes(NamedTuple):
     """Of a scorer's name and version, why it has no scores."""
     changes: Sequence[SeriesChange] = ()
     """Where another series of a scorer took over in these weeks."""
+    waits: str = ""
+    """That scores are not summarised yet; empty where all are."""
 
 
 def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: TableNotes) -> Iterator[str]:
@@ -71,6 +73,8 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
     yield f"weekly means to {weeks[-1]} (ISO weeks, {beside.zone}); {state}"
     if beside.so_far is not None:
         yield beside.so_far.text
+    if beside.waits:
+        yield from textwrap.wrap(beside.waits, width or _PIPE, subsequent_indent="  ")
     yield "at the end of a line: 95 % interval and n of its newest week; ! coverage < 80 %"
     if len(shown) < len(weeks):
         yield f"the newest {len(shown)} of {len(weeks)} weeks fit in {width} columns; --format csv has all"

@@ -40,7 +40,8 @@ def learned(first: date, last: date, nights: int) -> Learned:
         nights: How many of its nights tell something.
 
     Example:
-        >>> learned(date(2026, 11, 2), date(2026, 11, 8), 7).said, learned(date(2026, 11, 2), date(2026, 11, 22), 5).said
+        >>> first = date(2026, 11, 2)
+        >>> learned(first, date(2026, 11, 8), 7).said, learned(first, date(2026, 11, 22), 5).said
         ('7 of 14 nights are learned', '4 of 7 nights are learned')
         >>> learned(date(2026, 11, 2), date(2026, 11, 16), 15).is_tested
         True

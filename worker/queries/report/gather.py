@@ -30,6 +30,7 @@ from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, contrasts
 from worker.core.stats.weekly import weekly
 from worker.project.project import Project
 from worker.queries.empty import EmptyFilter, RunFilters, empty_run_filters
+from worker.queries.readiness import unsummarised, unsummarised_note
 from worker.queries.report.findings import changes_of, seen, sensitivity_of, untold
 from worker.queries.report.reading import read_runs
 from worker.queries.report.series import series_history
@@ -114,6 +115,8 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         sensitivity=could_have,
         nights=SENSITIVITY_NIGHTS,
     )
+    if late := unsummarised_note(unsummarised(project, window.since, window.until)):
+        told += ((f"{late}.",),)
     if not window.runs:
         told += what_there_is(
             asked.task_type, [(one.noun, one.there_are) for one in empty_report(project, asked, window)]

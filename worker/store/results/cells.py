@@ -186,6 +186,16 @@ def compared_spans(connection: Connection) -> list[ComparedSpan]:
     return [ComparedSpan(*row) for row in connection.execute(statement)]
 
 
+def first_scored(connection: Connection, scorer_pks: Sequence[int]) -> dict[int, date]:
+    """The oldest summarised night that each of these scorers has a score of; absent without any."""
+    statement = (
+        select(cell.c.scorer_pk, func.min(cell.c.night).label("night"))
+        .where(cell.c.scorer_pk.in_(list(scorer_pks)), cell.c.criterion.is_(None), cell.c.scored > 0)
+        .group_by(cell.c.scorer_pk)
+    )
+    return {row.scorer_pk: row.night for row in connection.execute(statement)}
+
+
 def first_nights(connection: Connection) -> dict[str, date]:
     """The first summarised night with runs, by task type; empty before the first summary."""
     statement = (
@@ -255,6 +265,44 @@ def stale_nights(connection: Connection, since: date) -> list[tuple[date, int, i
         for row in connection.execute(statement)
         if row.summarised_at is None or (row.now_resolved, row.now_ended) != (row.resolved, row.ended)
     ]
+
+
+class Unsummarised(NamedTuple):
+    """Scores of a night that no figure holds yet."""
+
+    night: date
+    scores: int
+    """Jobs that were scored since the night was summarised last."""
+    open_jobs: int
+    """Its jobs that are still to do; a night is summarised when they are done."""
+
+
+def unsummarised(connection: Connection, since: date, first: date, last: date) -> list[Unsummarised]:
+    """Nights with scores that no summary holds yet, oldest first; nights without such are absent.
+
+    Args:
+        connection: A read transaction.
+        since: As for `stale_nights`.
+        first: First night that is wanted.
+        last: Last one, included.
+    """
+    nights = [night for night, _, _ in stale_nights(connection, since) if first <= night <= last]
+    if not nights:
+        return []
+    summarised_at = night_table.c.summarised_at
+    is_new = and_(job.c.state == "scored", or_(summarised_at.is_(None), job.c.resolved_at > summarised_at))
+    statement = (
+        select(
+            job.c.night,
+            func.count().filter(is_new).label("scores"),
+            func.count().filter(job.c.state.in_(("queued", "leased"))).label("open_jobs"),
+        )
+        .join(night_table, night_table.c.night == job.c.night)
+        .where(job.c.night.in_(nights), job.c.purpose == "production")
+        .group_by(job.c.night)
+        .order_by(job.c.night)
+    )
+    return [Unsummarised(*row) for row in connection.execute(statement) if row.scores]
 
 
 def open_jobs(connection: Connection, night: date, account: str | None = None) -> int:
