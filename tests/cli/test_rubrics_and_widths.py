@@ -68,7 +68,7 @@ def test_a_draft_is_shown_beside_what_is_active(team: Shell) -> None:
     assert "1.2.0 is a draft, and scores from the next night that is drawn on" in said
     assert "task_completion 1.1.0  " in said
     assert {"-version: 1.1.0", "+version: 1.2.0"} <= set(said.splitlines())
-    for change in ("-threshold: 0.9", "+threshold: 0.8"):
+    for change in ("-pass: {threshold: 0.9", "+pass: {threshold: 0.8"):
         assert any(line.startswith(change) for line in said.splitlines()), said
     told = team("rubric", "show", "task_completion@draft", "--json").json
     assert (told["version"], told["active"]["version"]) == ("1.2.0", "1.1.0")

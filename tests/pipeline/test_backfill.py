@@ -202,7 +202,8 @@ def test_a_heuristic_is_scored_again_by_its_name_and_costs_nothing(installation:
     [
         (["task_completio"], "did you mean task_completion"),
         (["task_completion@9.9.9"], "has no version '9.9.9'; stored are 1.0.0"),
-        (["groundedness"], "known are|did you mean"),
+        (["groundedness"], "rubric groundedness has a file, but scoring.rubrics does not name it"),
+        (["nosuch"], "known are|did you mean"),
         (["9.9.9+00000000"], "is not known"),
     ],
 )

@@ -25,6 +25,7 @@ from worker.demo.judge.server import MODEL, refused
 from worker.errors import RubricError, SettingsError
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.draw import draw_night
+from worker.pipeline.nightly import finish
 from worker.pipeline.promote import find_text, promote
 from worker.pipeline.reconcile import reconcile
 from worker.project.project import Project
@@ -497,3 +498,89 @@ def test_a_prompts_folder_that_is_gone_stops_nothing_that_is_stored(installation
     assert len(told) == 1
     assert "does not exist" in told[0]
     assert "goes on from the store" in told[0]
+
+
+def higher_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release of Spotcheck with a higher version of the rubric, in a folder without prompts of its own."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder = tmp_path / "shipped"
+    shutil.copytree(shipped_prompts(), folder)
+    edit(folder, "3.0.0", "A shipped half result")
+    monkeypatch.setattr("worker.scorers.rubric.files.shipped_prompts", lambda: folder)
+    return folder
+
+
+def active_version(project: Project) -> str:
+    with project.store.read() as connection:
+        return texts.active(connection)[NAME].version
+
+
+@pytest.mark.parametrize("way", ["unset", "file gone"])
+def test_a_teams_text_is_not_replaced_by_a_higher_shipped_one_by_itself(
+    installation: Installation, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    edit(prompts, "1.1.0")
+    project = project_of(installation, prompts)
+    ingest(project, [*runs_of(MONDAY), *runs_of(TUESDAY), *runs_of(WEDNESDAY)])
+    draw_nights(project, [MONDAY])
+    higher_shipped(tmp_path, monkeypatch)
+    if way == "file gone":
+        (prompts / f"{NAME}.rubric.md.j2").unlink()
+    after = project_of(installation, prompts) if way == "file gone" else installation.project()
+    told: list[str] = []
+    after.scorers.on_told = told.append
+    draw_nights(after, [TUESDAY])
+    assert active_version(after) == "1.1.0"
+    (line,) = [line for line in told if NAME in line]
+    assert line.startswith(
+        f"{NAME} 1.1.0 came from a prompts folder of your own, which holds it no more or is not read"
+    )
+    assert f"spotcheck rubric promote {NAME} --version 3.0.0 --unproved WHY" in line
+    assert file_lines(after)[NAME] == line
+    promote(after, find_text(after, NAME, "3.0.0"), datetime.now(UTC), by="ann", why="the shipped one is better")
+    edit(tmp_path / "shipped", "3.1.0", "A further half result")
+    again = project_of(installation, prompts) if way == "file gone" else installation.project()
+    draw_nights(again, [WEDNESDAY])
+    assert active_version(again) == "3.1.0", "of a shipped text the next release's goes on by itself"
+
+
+def test_going_back_to_a_teams_text_keeps_where_it_came_from(
+    installation: Installation, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(prompts, "1.1.0")
+    project = project_of(installation, prompts)
+    ingest(project, [*runs_of(MONDAY), *runs_of(TUESDAY)])
+    draw_nights(project, [MONDAY])
+    higher_shipped(tmp_path, monkeypatch)
+    shipped = installation.project()
+    promote(shipped, find_text(shipped, NAME, "3.0.0"), datetime.now(UTC), by="ann", why="a try")
+    promote(shipped, find_text(shipped, NAME, "1.1.0"), datetime.now(UTC), by="ann", why="back")
+    edit(tmp_path / "shipped", "3.1.0", "A further half result")
+    draw_nights(installation.project(), [TUESDAY])
+    assert active_version(project) == "1.1.0"
+
+
+def test_a_night_whose_judge_came_later_is_compared_once_that_judge_has_scored(
+    installation: Installation, prompts: Path
+) -> None:
+    without = project_of(installation, prompts, SPOTCHECK_JUDGE_MODEL="")
+    ingest(without, runs_of(MONDAY))
+    assert nightly(without, [MONDAY]).still_open == 0
+
+    def compared_at() -> datetime:
+        ((at,),) = rows(without, select(night_table.c.compared_at).where(night_table.c.night == MONDAY))
+        assert isinstance(at, datetime), "a comparison that is only to be repeated stands until then"
+        return at
+
+    before = compared_at()
+    judged = project_of(installation, prompts)
+    draw_nights(judged, [MONDAY])
+    finish(judged, datetime.now(UTC))
+    assert compared_at() == before, "nothing new is scored, so there is nothing to compare"
+    assert wait(judged).still_open == 0
+    finish(judged, datetime.now(UTC))
+    assert compared_at() > before
+    once = compared_at()
+    finish(judged, datetime.now(UTC))
+    assert compared_at() == once

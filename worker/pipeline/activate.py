@@ -170,7 +170,10 @@ def _write(
     stored_hashes = {row.key.spec.get("rubric_hash") for row in existing}
     for risen in wanted.risen:
         why = UPGRADED if before is None and risen.text.hash in stored_hashes else risen.why
-        texts.promote(connection, risen.text, now=now, by=by, proof={"unproved": why}, from_night=night)
+        proof = {"unproved": why}
+        texts.promote(
+            connection, risen.text, now=now, by=by, proof=proof, from_night=night, is_shipped=risen.is_shipped
+        )
         if before is not None:
             since = "the next night" if night is None else f"night {night}"
             lines.append(f"{risen.text.name} {risen.text.version} is active from {since} on: {why}")

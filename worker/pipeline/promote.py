@@ -10,7 +10,7 @@ from worker.project.candidate import text_of as text_of
 from worker.project.project import Project
 from worker.store.queue.enrol import Registered
 from worker.store.rubrics import revisions, texts
-from worker.store.rubrics.texts import RubricText
+from worker.store.rubrics.texts import Promotion, RubricText
 
 SHORTEST_HASH = 6
 """Digits of a text's hash that name it."""
@@ -87,7 +87,8 @@ def promote(project: Project, text: RubricText, now: datetime, *, by: str, why: 
         before = texts.active(connection).get(text.name)
         if before is not None and before.hash == text.hash:
             return Promoted(text, before, False, _scorer(revisions.active_scorers(connection), text.name))
-        texts.promote(connection, text, now=now, by=by, proof={"unproved": why})
+        is_shipped = _is_shipped(project, text, texts.promotions(connection, text.name))
+        texts.promote(connection, text, now=now, by=by, proof={"unproved": why}, is_shipped=is_shipped)
         current = revisions.current(connection)
         rows = revisions.active_scorers(connection)
         row = _scorer(rows, text.name)
@@ -99,6 +100,14 @@ def promote(project: Project, text: RubricText, now: datetime, *, by: str, why: 
         entries = [entry if other is row else other for other in rows]
         active = register_revision(project, connection, entries, current, now, by=by)
     return Promoted(text, before, True, _scorer(active.scorers, text.name), active.lines)
+
+
+def _is_shipped(project: Project, text: RubricText, before: Sequence[Promotion]) -> bool | None:
+    """Whether the text came with Spotcheck, by its file or as it was noted when it was active before; None: unknown."""
+    draft = project.scorers.drafts.rubrics.get(text.name)
+    if draft is not None and text_of(draft).hash == text.hash:
+        return project.scorers.drafts.is_shipped(draft)
+    return next((one.is_shipped for one in reversed(before) if one.hash == text.hash), None)
 
 
 def _scorer(rows: Sequence[Registered], name: str) -> Registered | None:

@@ -35,6 +35,8 @@ class Risen(NamedTuple):
     text: RubricText
     why: str
     """Why it may, in words: `first use`, or that its version rose."""
+    is_shipped: bool = False
+    """Whether its file is one that comes with Spotcheck."""
 
 
 class Candidate(NamedTuple):
@@ -67,6 +69,8 @@ class Situation(NamedTuple):
     """The highest version that was ever active, by rubric."""
     hashes: frozenset[str]
     """Every text that was ever active."""
+    of_team: frozenset[str] = frozenset()
+    """Rubrics whose active text came from a team's own folder; one of before that was noted is none of them."""
 
 
 def situation(connection: Connection) -> Situation:
@@ -85,6 +89,7 @@ def situation(connection: Connection) -> Situation:
         texts.active(connection),
         highest,
         frozenset(promotion.hash for promotion in promotions),
+        frozenset(name for name, one in {one.name: one for one in promotions}.items() if one.is_shipped is False),
     )
 
 
@@ -122,7 +127,7 @@ def choose(
     for name in settings.scoring.rubrics:
         text, why, line = _text_of(name, now_active, drafts, with_files=with_files)
         if why:
-            risen.append(Risen(text, why))
+            risen.append(Risen(text, why, drafts.is_shipped(drafts.rubrics[name])))
         if line:
             lines.append(line)
         row = rows.get(name)
@@ -159,9 +164,17 @@ def _text_of(name: str, now_active: Situation, drafts: Drafts, *, with_files: bo
     if identity(draft) == active.hash:
         return active, "", ""
     highest = now_active.highest[name]
-    if precedence(draft.version) > precedence(highest):
-        return text_of(draft), f"version {draft.version} of {draft.path} is higher than {highest}", ""
     command = f"spotcheck rubric promote {name} --version {draft.version} --unproved WHY"
+    if precedence(draft.version) > precedence(highest):
+        if not (drafts.is_shipped(draft) and name in now_active.of_team):
+            return text_of(draft), f"version {draft.version} of {draft.path} is higher than {highest}", ""
+        return (
+            active,
+            "",
+            f"{name} {active.version} came from a prompts folder of your own, which holds it no more or is not read "
+            f"now (SPOTCHECK_PROMPTS, ./prompts); the shipped {draft.version} does not replace it by itself, and "
+            f"{goes_on} ({command})",
+        )
     if drafts.is_shipped(draft):
         return active, "", f"there is only the shipped {name} {draft.version}, another text; {goes_on} ({command})"
     if identity(draft) in now_active.hashes:

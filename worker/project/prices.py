@@ -10,11 +10,11 @@ from worker.errors import SettingsError
 from worker.judge.prices import PriceOverride, price
 from worker.project.nights import Nights
 from worker.settings.sections_judge import JudgeSection
-from worker.store.budget.accounts import RubricCap, SpendingLimits
 
 if TYPE_CHECKING:  # scorers import templates and schemas, and half of the commands ask no scorer
     from worker.project.scorers import ScorerSet
     from worker.scorers.protocol import MostTokens, Scorer
+    from worker.store.budget.accounts import SpendingLimits
 
 
 class PriceBook:
@@ -97,7 +97,9 @@ class PriceBook:
         return self.price(bound.model, input_tokens, 0, output_tokens, tier)
 
 
-def spending_limits(judge: JudgeSection, nights: Nights, now: datetime, max_usd: Mapping[int, float]) -> SpendingLimits:
+def spending_limits(
+    judge: JudgeSection, nights: Nights, now: datetime, max_usd: Mapping[int, float]
+) -> "SpendingLimits":
     """What judging may spend now.
 
     Args:
@@ -106,6 +108,8 @@ def spending_limits(judge: JudgeSection, nights: Nights, now: datetime, max_usd:
         now: The time.
         max_usd: The most one job can cost, US dollars, by scorer key.
     """
+    from worker.store.budget.accounts import RubricCap, SpendingLimits  # with all tables, which few commands need
+
     day = nights.of(now)
     return SpendingLimits(
         day,

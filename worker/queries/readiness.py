@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from worker.core.drift.learning import Learned, furthest, learned
 from worker.core.drift.thresholds import MIN_RUNS, OPERATIONAL
-from worker.core.report.nothing import not_summarised
+from worker.core.report.coverage import not_summarised
 from worker.project.project import Project
 from worker.queries.report.series import RECENT_WEEKS, series_history
 from worker.store.results import cells

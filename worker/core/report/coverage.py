@@ -1,8 +1,8 @@
-"""How many sampled runs of a report's nights were judged, by all series of the rubric together."""
+"""How many sampled runs were judged, by all series of the rubric together; and which scores no figure holds yet."""
 
 from typing import NamedTuple
 
-from worker.core.report.formatting import OutsideName
+from worker.core.report.formatting import OutsideName, counted
 
 
 class JudgedRuns(NamedTuple):
@@ -37,3 +37,28 @@ class JudgedRuns(NamedTuple):
 
 
 NOTHING_JUDGED = JudgedRuns(0, 0, ())
+
+
+def not_summarised(scores: int, nights: int, open_jobs: int) -> str:
+    """That scores are in no figure yet, and when they will be; nothing where there are none.
+
+    Args:
+        scores: That no summary holds.
+        nights: That they are of.
+        open_jobs: Of these nights; they are summarised when all are done.
+
+    Example:
+        >>> not_summarised(12, 1, 0).partition(':')[0]
+        '12 scores of 1 night are not summarised yet, and in no figure here'
+        >>> not_summarised(1, 1, 3)
+        '1 score of 1 night is not summarised yet, and in no figure here: 3 jobs of it are still open'
+        >>> not_summarised(0, 0, 0)
+        ''
+    """
+    if not scores:
+        return ""
+    verb, of_it = "is" if scores == 1 else "are", "of it" if nights == 1 else "of them"
+    said = f"{counted(scores, 'score')} of {counted(nights, 'night')} {verb} not summarised yet, and in no figure here"
+    if open_jobs:
+        return f"{said}: {counted(open_jobs, 'job')} {of_it} {'is' if open_jobs == 1 else 'are'} still open"
+    return f"{said}: running workers do so within a minute, spotcheck score --wait at once"

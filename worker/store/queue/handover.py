@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from worker.store.budget.cuts import shed
 from worker.store.queue.enrol import (
@@ -13,7 +13,6 @@ from worker.store.queue.enrol import (
     enrolled,
     enrolment,
     job_table,
-    night_table,
     registered,
     requeue_shed,
 )
@@ -91,8 +90,8 @@ def _adoptable(enrolled_scorers: Sequence[Registered], current: Sequence[Registe
 def adopt(connection: Connection, night: date, current: Sequence[Registered], now: datetime) -> int:
     """Enrol rubrics whose judge was configured after the night was drawn, and requeue jobs of scorers active again.
 
-    Runs unscored for want of a judge stay so in the series without one. The night is compared again, for
-    its new streams.
+    Runs unscored for want of a judge stay so in the series without one. The night is compared again for its new streams
+    once they are scored: `mark_summarised` sees who was enrolled since.
 
     Returns:
         Jobs added.
@@ -104,7 +103,6 @@ def adopt(connection: Connection, night: date, current: Sequence[Registered], no
     if not new:
         return 0
     enrol(connection, night, new, now)
-    connection.execute(update(night_table).where(night_table.c.night == night).values(compared_at=None))
     return enqueue(connection, night, new, now)
 
 

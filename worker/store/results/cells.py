@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select
 
 from worker.records import Cell, RunFilter
 from worker.store.budget.accounts import BACKFILL
-from worker.store.queue.enrol import admits, enrolled, registered
+from worker.store.queue.enrol import admits, enrolled, enrolment, registered
 from worker.store.runs.draws import lock_night
 from worker.store.tables import CellRow, CutRow, DrawRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow, TrendRow, core
 
@@ -321,7 +321,8 @@ def summarised_at(connection: Connection, night: date) -> datetime | None:
 def mark_summarised(connection: Connection, night: date, resolved: int, ended: int, now: datetime) -> None:
     """Store the counts that a summary was made of, so that `stale_nights` finds later changes.
 
-    A night whose backfill has ended since it was compared is to be compared again.
+    A night whose backfill has ended since it was compared is to be compared again, and one whose scorers of later,
+    like a rubric whose judge came only then, have ended.
     """
     is_open = open_jobs(connection, night) > 0
     own = night_table.c.night == night
@@ -332,7 +333,13 @@ def mark_summarised(connection: Connection, night: date, resolved: int, ended: i
         ended_since = select(job.c.pk).where(
             job.c.night == night, job.c.account == BACKFILL, job.c.resolved_at > night_table.c.compared_at
         )
-        connection.execute(update(night_table).where(own, ended_since.exists()).values(compared_at=None))
+        came_later = select(enrolment.c.scorer_pk).where(
+            enrolment.c.night == night,
+            enrolment.c.purpose == "production",
+            enrolment.c.enrolled_at > night_table.c.compared_at,
+        )
+        is_new = or_(ended_since.exists(), came_later.exists())
+        connection.execute(update(night_table).where(own, is_new).values(compared_at=None))
 
 
 def backfilled_scorers(connection: Connection, night: date) -> set[int]:

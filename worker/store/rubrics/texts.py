@@ -10,6 +10,8 @@ from worker.store.insert import insert_ignore
 from worker.store.tables import PromotionRow, RubricRow, core
 
 rubric, promotion = core(RubricRow), core(PromotionRow)
+_SHIPPED = "shipped"
+"""Stands beside the proof in its column."""
 
 
 class RubricText(NamedTuple):
@@ -35,6 +37,8 @@ class Promotion(NamedTuple):
     at: datetime
     by: str
     proof: Mapping[str, Any]
+    is_shipped: bool | None = None
+    """Whether the text came with Spotcheck; False for a team's own folder, None where it was not noted."""
 
 
 def store_texts(connection: Connection, texts: Iterable[RubricText], now: datetime) -> None:
@@ -66,11 +70,13 @@ def promote(
     by: str,
     proof: Mapping[str, Any],
     from_night: date | None = None,
+    is_shipped: bool | None = None,
 ) -> None:
-    """Make a text the active one of its rubric, storing it where it is new."""
+    """Make a text the active one of its rubric, storing it where it is new; `is_shipped` as in `Promotion`."""
     store_texts(connection, [text], now)
-    values = {"name": text.name, "hash": text.hash, "from_night": from_night, "at": now, "by": by, "proof": dict(proof)}
-    connection.execute(insert(promotion).values(**values))
+    values = {"name": text.name, "hash": text.hash, "from_night": from_night, "at": now, "by": by}
+    noted = dict(proof) | ({} if is_shipped is None else {_SHIPPED: is_shipped})
+    connection.execute(insert(promotion).values(**values, proof=noted))
 
 
 def promotions(connection: Connection, name: str | None = None) -> list[Promotion]:
@@ -79,7 +85,14 @@ def promotions(connection: Connection, name: str | None = None) -> list[Promotio
     if name is not None:
         statement = statement.where(promotion.c.name == name)
     rows = connection.execute(statement.order_by(promotion.c.pk)).mappings()
-    return [Promotion(**{field: row[field] for field in Promotion._fields}) for row in rows]
+    return [_promotion(row) for row in rows]
+
+
+def _promotion(row: RowMapping) -> Promotion:
+    proof = dict(row["proof"])
+    is_shipped = proof.pop(_SHIPPED, None)
+    fields = {field: row[field] for field in Promotion._fields if field not in ("proof", "is_shipped")}
+    return Promotion(**fields, proof=proof, is_shipped=is_shipped)
 
 
 def active(connection: Connection) -> dict[str, RubricText]:

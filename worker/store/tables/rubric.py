@@ -37,7 +37,7 @@ class PromotionRow(TableBase, table=True):
     by: str
     """Who activated it: a person, or the process that drew."""
     proof: dict[str, Any] = Field(sa_type=JSON)
-    """`{"unproved": why}`."""
+    """`{"unproved": why, "shipped": bool}`: the latter whether the text came with Spotcheck, absent where unknown."""
 
 
 class RevisionRow(TableBase, table=True):
