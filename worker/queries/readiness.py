@@ -1,18 +1,15 @@
 """Whether any stream was tested yet: before that no finding means nothing, and nobody must take it for calm."""
 
-from collections.abc import Sequence
-from datetime import date, timedelta
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from worker.core.drift.learning import Learned, furthest, learned
 from worker.core.drift.thresholds import MIN_RUNS, OPERATIONAL
-from worker.core.report.coverage import not_summarised
 from worker.project.project import Project
 from worker.queries.report.series import RECENT_WEEKS, series_history
 from worker.store.results import cells
-from worker.store.results.cells import Unsummarised as Unsummarised  # for those who may not see the store
 from worker.store.runs import operational, runs
 
 
@@ -50,24 +47,6 @@ def learning(project: Project) -> Learning:
             for first, last, nights, count in operational.watched_spans(connection)
         ]
     return Learning(has_runs, furthest(scored), furthest(watched))
-
-
-def unsummarised(project: Project, first: date, last: date) -> Sequence[Unsummarised]:
-    """Nights (bounds included) with scores that no figure holds yet, oldest first; empty where all are summarised."""
-    newest = project.nights.last_over(project.settings.clock.now())
-    since = newest - timedelta(days=project.settings.sampling.lookback_nights)
-    with project.store.read() as connection:
-        return cells.unsummarised(connection, since, first, last)
-
-
-def unsummarised_note(found: Sequence[Unsummarised]) -> str:
-    """The same in one sentence; nothing where all are summarised."""
-    return not_summarised(sum(one.scores for one in found), len(found), sum(one.open_jobs for one in found))
-
-
-def unsummarised_json(found: Sequence[Unsummarised]) -> dict[str, Any]:
-    """What `--json` adds: `unsummarised`, the nights with such scores; nothing where all are summarised."""
-    return {"unsummarised": [one._asdict() for one in found]} if found else {}
 
 
 def _over(connection: Connection) -> frozenset[int]:

@@ -29,7 +29,7 @@ LANGFUSE_TRACE = {
     "observations": [],
     "scores": [],
 }
-LANGFUSE_OBSERVATION = {
+LANGFUSE_OBSERVATION: dict[str, Any] = {
     "id": "9c1d",
     "traceId": "5f0c",
     "type": "AGENT",

@@ -24,7 +24,6 @@ from worker.project.project import Project
 from worker.queries.empty import EmptyFilter
 from worker.queries.empty import as_json as as_field
 from worker.queries.findings import list_findings
-from worker.queries.readiness import Unsummarised, unsummarised, unsummarised_json, unsummarised_note
 from worker.queries.trends import (
     MissingScoreReason,
     TrendsRequest,
@@ -36,6 +35,7 @@ from worker.queries.trends import (
     series_of,
     unknown_name,
 )
+from worker.queries.unsummarised import Unsummarised, unsummarised, unsummarised_json, unsummarised_note
 from worker.records import TrendPoint
 
 FIELDS = tuple(TrendPoint.model_fields)

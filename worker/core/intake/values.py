@@ -45,7 +45,7 @@ USAGE = frozenset({"usage", "token_usage", "usage_metadata", "tokens"})
 """Fields that hold the tokens as an object."""
 
 
-class Usage(NamedTuple):
+class RunTokens(NamedTuple):
     """Tokens of a call; None where they are not said."""
 
     input_tokens: int | None
@@ -141,14 +141,14 @@ def truth(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def usage(value: Mapping[str, object]) -> Usage:
+def usage(value: Mapping[str, object]) -> RunTokens:
     """Tokens of an object as model servers send it, cached input included.
 
     Example:
         >>> usage({"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15})
-        Usage(input_tokens=12, output_tokens=3)
+        RunTokens(input_tokens=12, output_tokens=3)
         >>> usage({"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 5})
-        Usage(input_tokens=100, output_tokens=5)
+        RunTokens(input_tokens=100, output_tokens=5)
     """
     found: dict[str, int | float] = {}
     for name, said in list(value.items())[:_LONGEST]:
@@ -159,5 +159,5 @@ def usage(value: Mapping[str, object]) -> Usage:
                 found[field] = count
     if "input_tokens" in found and "prompt_tokens" not in value:
         found["input_tokens"] += sum(number("input_tokens", name, value.get(name)) or 0 for name in _CACHED)
-    tokens = (found.get(field) for field in Usage._fields)
-    return Usage(*(None if count is None else int(count) for count in tokens))
+    tokens = (found.get(field) for field in RunTokens._fields)
+    return RunTokens(*(None if count is None else int(count) for count in tokens))

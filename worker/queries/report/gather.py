@@ -30,11 +30,11 @@ from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, contrasts
 from worker.core.stats.weekly import weekly
 from worker.project.project import Project
 from worker.queries.empty import EmptyFilter, RunFilters, empty_run_filters
-from worker.queries.readiness import unsummarised, unsummarised_note
 from worker.queries.report.findings import changes_of, seen, sensitivity_of, untold
 from worker.queries.report.reading import read_runs
 from worker.queries.report.series import series_history
 from worker.queries.report.streams import Scorers, streams_of
+from worker.queries.unsummarised import unsummarised, unsummarised_note
 from worker.records import Alert, Cell, Estimate
 from worker.store.queue.enrol import Registered
 from worker.store.results import alerts, counts
