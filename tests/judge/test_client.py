@@ -92,6 +92,7 @@ def test_the_question_goes_out_as_a_strict_schema_with_key_and_name() -> None:
                 {"role": "system", "content": "You are a judge."},
                 {"role": "user", "content": "Was it done?"},
             ],
+            "stream": False,
             "temperature": 0,
             "max_tokens": 1200,
             "response_format": {
@@ -124,20 +125,21 @@ def test_a_refusal_and_a_cut_answer_are_passed_through() -> None:
     [
         (None, None),
         (7, None),
-        ({"text": "no"}, None),
+        ({"done": "yes"}, '{"done": "yes"}'),
         ([], None),
         ([{"type": "text", "text": "a"}, {"type": "image"}, "loose", {"type": "text", "text": "b"}], "ab"),
     ],
 )
 def test_content_of_any_type_is_read_or_none(content: object, expected: str | None) -> None:
-    assert reply_to(completion(content)).content == expected
+    assert reply_to(completion(content, tokens_out=9)).content == expected
 
 
 @pytest.mark.parametrize("choices", [[], [None], [{}], [{"message": None}], [{"message": "hi", "finish_reason": 3}]])
-def test_choices_without_a_message_give_a_reply_without_content(choices: list[Any]) -> None:
-    reply = reply_to(Answer(body={"choices": choices}))
-    assert reply.content is None
-    assert reply.finish_reason is None
+def test_choices_without_a_message_and_without_a_count_are_a_failure_of_the_upstream(choices: list[Any]) -> None:
+    error = error_of(Answer(body={"choices": choices}))
+    assert isinstance(error, JudgeUnavailable)
+    assert not error.is_for_all
+    assert "no choice" in str(error) or "an empty answer for which no token was counted" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ WORDS: list[bytes] = [
 SHAPES = {
     "chat": [
         b'{"choices": %s}',
-        b'{"choices": [{"message": %s, "finish_reason": "stop"}], "usage": %s}',
+        b'{"choices": [{"message": %s, "finish_reason": "length"}], "usage": %s}',
+        b'{"choices": [{"message": %s, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}',
         b'{"choices": [{"message": {"content": %s, "tool_calls": %s, "refusal": %s}, "logprobs": %s}], "model": %s}',
         b'{"choices": [{"message": {"content": "{}"}, "finish_reason": %s, "logprobs": {"content": %s}}]}',
         b'{"choices": [{"message": {"content": "{}"}}], "usage": {"prompt_tokens": %s, "prompt_tokens_details": %s}}',
@@ -76,7 +77,7 @@ def a_question(backend: Any) -> Question:
 
 
 @pytest.mark.parametrize("backend", ["chat", "responses", "decisions"])
-@pytest.mark.parametrize("shape", range(5))
+@pytest.mark.parametrize("shape", range(6))
 def test_nothing_a_server_says_gets_through_as_anything_else(backend: Any, shape: int) -> None:
     body = b""
     question = a_question(backend)
@@ -89,7 +90,7 @@ def test_nothing_a_server_says_gets_through_as_anything_else(backend: Any, shape
         ) as server:
             judge = ChatJudge(server.base_url, SecretStr("k"), price=lambda model, *counts: float(sum(counts[:3])))
             for word in WORDS:
-                body = SHAPES[backend][shape].replace(b"%s", word)
+                body = SHAPES[backend][shape % len(SHAPES[backend])].replace(b"%s", word)
                 try:
                     reply = await judge.ask(question)
                 except JudgeError:
@@ -99,7 +100,8 @@ def test_nothing_a_server_says_gets_through_as_anything_else(backend: Any, shape
             await judge.close()
         return replies
 
-    assert asyncio.run(run()) > 0, "some of it is read"
+    # words where the choices should be are no answer at all
+    assert (asyncio.run(run()) > 0) == ((backend, shape) != ("chat", 0)), "some of it is read"
 
 
 def _can_be_stored(reply: Reply) -> None:

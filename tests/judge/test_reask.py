@@ -111,8 +111,8 @@ def test_a_server_that_enforces_a_form_is_asked_once(rung: int) -> None:
         completion(None, refusal="I would rather not."),
         completion("Well, I", finish_reason="length"),
         completion("", finish_reason="content_filter"),
-        completion(""),
-        completion(None),
+        completion("", tokens_out=9),
+        completion(None, tokens_out=9),
     ],
 )
 def test_what_was_refused_cut_or_empty_would_be_so_again(answer: Answer) -> None:

@@ -89,6 +89,7 @@ def test_a_question_goes_out_strict_unstored_and_comes_back_complete() -> None:
     assert server.asked == [
         {
             "model": "judge",
+            "stream": False,
             "input": [{"role": "system", "content": "Judge."}, {"role": "user", "content": "Was it done?"}],
             "temperature": 0,
             "max_output_tokens": 1200,
@@ -169,7 +170,7 @@ def test_a_refused_parameter_is_dropped_once_and_said_so(name: str) -> None:
             "content_filter",
             None,
         ),
-        (a_response(status="incomplete"), None, "incomplete", None),
+        (a_response(status="incomplete"), None, "length", None),
     ],
 )
 def test_what_comes_back_is_told_as_chat_would(

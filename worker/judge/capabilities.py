@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
+from worker.core.judging.answer_text import is_object_text
 from worker.judge.failures import Complaint, refuses_probabilities
 from worker.records import Question, Reply
 
@@ -79,7 +80,11 @@ def refuses_form(rung: object, complaint: Complaint) -> bool:
 
 def is_whole(reply: Reply) -> bool:
     """Whether there is an answer of which the server held back and cut nothing."""
-    return reply.refusal is None and reply.finish_reason not in ("length", "content_filter") and bool(reply.content)
+    return (
+        reply.refusal is None
+        and reply.finish_reason not in ("length", "content_filter", "refusal")
+        and bool(reply.content)
+    )
 
 
 def ignores_form(reply: Reply) -> bool:
@@ -87,8 +92,16 @@ def ignores_form(reply: Reply) -> bool:
 
     Half an object is not prose: that server knows the form and made a mistake.
     """
-    content = (reply.content or "").strip()
-    return is_whole(reply) and bool(content) and not content.startswith(("{", "```"))
+    return is_whole(reply) and bool((reply.content or "").strip()) and not is_object_text(reply.content or "")
+
+
+def is_paid_silence(reply: Reply) -> bool:
+    """Whether an answer ended as it should, counts tokens, and holds nothing.
+
+    That is a slip of the model, or a form whose answers the server puts where nobody looks for them.
+    """
+    is_ended = reply.refusal is None and reply.finish_reason in ("stop", "tool_calls")
+    return is_ended and not (reply.content or "").strip() and bool(reply.judging.output_tokens)
 
 
 def easier(plan: CapabilityPlan, complaint: Complaint, sent: Collection[str]) -> CapabilityPlan | None:

@@ -1,18 +1,28 @@
 """The judge client: one question, one answer, from any OpenAI-compatible server."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
-import orjson
 from pydantic import SecretStr
 
 from worker.core.judging.reask import reask_messages
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.address import SHOWN_LIMIT
-from worker.judge.capabilities import LIMITS, RUNGS, CapabilityPlan, easier, ignores_form, plan_key, refuses_form
+from worker.judge.capabilities import (
+    LIMITS,
+    RUNGS,
+    CapabilityPlan,
+    easier,
+    ignores_form,
+    is_paid_silence,
+    plan_key,
+    refuses_form,
+)
 from worker.judge.failures import (
     Complaint,
     error_for,
@@ -29,10 +39,14 @@ from worker.judge.reask import needs_repair
 from worker.judge.transport import HttpResponse, JudgeTransport
 from worker.judge.wire.protocol import NoCompletion, Price, Wire
 from worker.judge.wire.registry import WIRES
+from worker.judge.wire.response_body import parsed
 from worker.records import Question, Reply
 
 MAX_REQUESTS = 12
 """Requests for one question while it is put in ever simpler forms: three forms and a handful of parameters."""
+
+SILENCES = 3
+"""Empty answers of a server that has given no other: one may be a slip, from this one on the form is to blame."""
 
 
 class _Refused(NamedTuple):
@@ -91,6 +105,8 @@ class ChatJudge:
         self._plans: dict[str, CapabilityPlan] = {}
         self._remembered, self._on_plan, self._quota = remembered, on_plan, quota
         self._queues: dict[str, CallQueue] = {}
+        self._descents: dict[str, asyncio.Lock] = {}
+        self._silences: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return f"ChatJudge({self._transport.shown!r})"
@@ -129,30 +145,51 @@ class ChatJudge:
         ignored: list[Reply] = []
         strictest: int | None = None
         """The form of the first answer in prose."""
-        for _ in range(MAX_REQUESTS):
-            body, effective = wire.body(question, plan)
-            outcome = await self._in_turn(queue, question, body, effective)
-            if isinstance(outcome, Reply):
-                if not ignores_form(outcome):
-                    self._keep(key, plan)
-                    return _with_costs_of(outcome, ignored)
-                strictest = plan.rung if strictest is None else strictest
-                lower = plan.lower() if key not in self._plans else None
-                if lower is None:  # prose in every form: no form is to blame, and the strictest is kept
-                    self._keep(key, plan._replace(rung=strictest))
-                    return _with_costs_of(outcome, ignored)
-                ignored.append(outcome)
-                plan = lower
-                continue
-            error = outcome.error
-            if outcome.is_tier_full:
-                question = question.model_copy(update={"service_tier": "default"})
-                continue
-            next_plan = easier(plan, outcome.complaint, effective) if _is_bad_request(error) else None
-            if next_plan is None:
-                break
-            plan = next_plan
+        async with AsyncExitStack() as descent:
+            for _ in range(MAX_REQUESTS):
+                body, effective = wire.body(question, plan)
+                outcome = await self._in_turn(queue, question, body, effective)
+                if isinstance(outcome, Reply):
+                    if is_paid_silence(outcome) and key not in self._plans:
+                        self._silences[key] += 1
+                        if self._silences[key] < SILENCES:
+                            return _with_costs_of(outcome, ignored)
+                    elif not ignores_form(outcome):
+                        self._keep(key, plan)
+                        return _with_costs_of(outcome, ignored)
+                    strictest = plan.rung if strictest is None else strictest
+                    lower = await self._lower(key, plan, descent, is_first=not ignored)
+                    if lower is None:  # prose in every form: no form is to blame, and the strictest is kept
+                        self._keep(key, plan._replace(rung=strictest))
+                        return _with_costs_of(outcome, ignored)
+                    ignored.append(outcome)
+                    plan = lower
+                    continue
+                error = outcome.error
+                if outcome.is_tier_full:
+                    question = question.model_copy(update={"service_tier": "default"})
+                    continue
+                next_plan = easier(plan, outcome.complaint, effective) if _is_bad_request(error) else None
+                if next_plan is None:
+                    break
+                plan = next_plan
         raise error
+
+    async def _lower(
+        self, key: str, plan: CapabilityPlan, descent: AsyncExitStack, *, is_first: bool
+    ) -> CapabilityPlan | None:
+        """The simpler form to ask in after prose; None where there is none, or no form is known to help.
+
+        Of the questions that are answered in prose at the same time, one goes down the forms, and the others wait for
+        what it finds: each answer on the way is paid for.
+        """
+        if is_first and key not in self._plans:
+            await descent.enter_async_context(self._descents.setdefault(key, asyncio.Lock()))
+        known = self._plans.get(key)
+        if known is None:
+            return plan.lower()
+        await descent.aclose()
+        return known if known.rung > plan.rung else None
 
     def _keep(self, key: str, plan: CapabilityPlan) -> None:
         """Remembers a plan that led to an answer; one that led nowhere says nothing about the server."""
@@ -240,20 +277,21 @@ class ChatJudge:
         return CapabilityPlan(limits=LIMITS[::-1]) if self._transport.base_url is None else CapabilityPlan()
 
     def _read(self, question: Question, response: HttpResponse, effective: Mapping[str, Any]) -> Reply:
-        try:
-            body = orjson.loads(response.raw)
-        except orjson.JSONDecodeError:
-            body = None
+        body = parsed(response.raw)
         wire = WIRES[question.backend]
         try:
             return wire.read(body, question, effective, latency_ms=response.latency_ms, price=self._price)
-        except NoCompletion:
-            self._raise_for_no_completion(question.model, wire, response, body)
+        except NoCompletion as error:
+            self._raise_for_no_completion(question.model, wire, response, body, str(error))
 
-    def _raise_for_no_completion(self, model: str, wire: Wire, response: HttpResponse, body: object) -> NoReturn:
+    def _raise_for_no_completion(
+        self, model: str, wire: Wire, response: HttpResponse, body: object, why: str
+    ) -> NoReturn:
         complaint = read_complaint(response.raw)
         if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
             raise self._error(model, response._replace(status=status_of(complaint)), complaint)
+        if why:  # a gateway tells its upstream's failure so: this question may be answered at the next try
+            raise JudgeUnavailable(f"the judge at {self._transport.shown} gave {why}")
         what = f"something that is no {wire.noun}" if body is not None else "something that is not JSON"
         start = self._transport.scrubbed(response.raw[:SHOWN_LIMIT].decode("utf-8", "replace"))[:80]
         message = f"the judge at {self._transport.shown} answered with {what}: {start!r}; check OPENAI_BASE_URL"

@@ -4,6 +4,7 @@ Built from what the `openai` package documents: its own aiohttp and httpx2 clien
 must hold of every request. Imported when the first call is made: importing it costs a second.
 """
 
+import zlib
 from collections.abc import AsyncIterator, Iterator
 
 import httpx2
@@ -36,9 +37,9 @@ def async_client(concurrency: int, *, sends_key: bool) -> httpx2.AsyncClient:
     async def accept(response: httpx2.Response) -> None:
         if "set-cookie" in response.headers:
             _forget_cookies(client)
-        _refuse_compressed(response)
+        inflater = _inflater(response)
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _BoundedStream(response.stream)
+        response.stream = _BoundedStream(response.stream, inflater)
 
     client = DefaultAioHttpClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_S),
@@ -79,6 +80,36 @@ def _prepare(request: httpx2.Request, sends_key: bool) -> None:
     request.headers = httpx2.Headers(kept)
 
 
+class _Inflater:
+    """Unpacks gzip and zlib as they arrive, up to ANSWER_LIMIT: four megabytes could unfold to gigabytes."""
+
+    def __init__(self) -> None:
+        self._unpacking = zlib.decompressobj(wbits=47)  # either, by its header
+        self._size = 0
+
+    def unpacked(self, chunk: bytes) -> bytes:
+        try:
+            data = self._unpacking.decompress(chunk, ANSWER_LIMIT + 1 - self._size)
+        except zlib.error as error:
+            raise httpx2.ReadError(f"the answer is compressed, and cannot be unpacked: {error}") from None
+        self._size += len(data)
+        _refuse_longer(self._size)
+        return data
+
+
+def _inflater(response: httpx2.Response) -> _Inflater | None:
+    """What unpacks an answer of a server that compresses unasked; None where there is nothing to unpack.
+
+    Raises:
+        httpx2.ReadError: It is compressed in another way.
+    """
+    if response.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        _refuse_compressed(response)
+        return None
+    del response.headers["content-encoding"]  # httpx2 would unpack it without a bound
+    return _Inflater()
+
+
 def _refuse_compressed(response: httpx2.Response) -> None:
     """Four megabytes could unfold to gigabytes.
 
@@ -110,15 +141,15 @@ def _forget_cookies(client: httpx2.AsyncClient) -> None:
 class _BoundedStream(httpx2.AsyncByteStream):
     """A body that ends in an error behind ANSWER_LIMIT: httpx2 would read one without end until memory ran out."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
+    def __init__(self, stream: httpx2.AsyncByteStream, inflater: _Inflater | None) -> None:
+        self._stream, self._inflater = stream, inflater
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for chunk in self._stream:
             size += len(chunk)
             _refuse_longer(size)
-            yield chunk
+            yield chunk if self._inflater is None else self._inflater.unpacked(chunk)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -14,10 +14,11 @@ def needs_repair(reply: Reply, schema: Mapping[str, Any]) -> bool:
     A cut, refused or filtered answer would come back the same.
     """
     is_plain = reply.judging.params_effective.get("response_format") == "prompt"
-    return is_plain and is_whole(reply) and not _is_as_agreed(reply.content or "", schema)
+    return is_plain and is_whole(reply) and not is_as_agreed(reply.content or "", schema)
 
 
-def _is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
+def is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
+    """Whether a text is an answer that satisfies a schema, by itself or in what servers put around answers."""
     from jsonschema import Draft202012Validator  # late: importing it takes time, and few answers need it
 
     from worker.core.judging.verdict import json_of

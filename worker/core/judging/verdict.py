@@ -14,6 +14,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from worker.core.judging import pass_probability
+from worker.core.judging.answer_text import object_text
 from worker.core.judging.injection import leaf_texts
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.render import document_lines, join_document
@@ -31,7 +32,6 @@ MAX_REASON_CHARS = 2000
 MAX_QUOTES = 20
 MAX_QUOTE_CHARS = 600
 _MAX_STEP = 10**9
-_CODE_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _GAP = re.compile(r"\s*(?:\[\.\.\.\]|\[…\]|\.\.\.|…)\s*")
 _UNSTORABLE = re.compile("[\u0000\ud800-\udfff]")
 
@@ -128,7 +128,7 @@ def _fold(text: str) -> str:
 
 def reply_problem(reply: Reply) -> str | None:
     """Why a reply has no verdict: refusal, content_filter, truncated or empty_answer; None when it may have one."""
-    if reply.refusal:
+    if reply.refusal or reply.finish_reason == "refusal":
         return "refusal"
     if reply.finish_reason == "content_filter":
         return "content_filter"
@@ -155,7 +155,10 @@ def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
 
 
 def json_of(content: str) -> object:
-    """The JSON value of an answer; one Markdown code fence around it is accepted, nothing else.
+    """The JSON value of an answer, without what servers and models put around it; see `answer_text`.
+
+    Half an emoji, and a line break within a string, are taken as they are, since some writers of JSON make them. A
+    doubled key is not, since it may say two things, and neither is NaN.
 
     Raises:
         VerdictUnreadable: Too long, not JSON, or a doubled key.
@@ -163,13 +166,25 @@ def json_of(content: str) -> object:
     text = content.strip()
     if len(text) > MAX_ANSWER_CHARS:
         raise VerdictUnreadable(f"the answer has {len(text):,} characters")
-    if fenced := _CODE_FENCE.match(text):
-        text = fenced[1]
     try:
-        answer: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise VerdictUnreadable(f"the answer is not JSON: {error}") from None
+        answer = _loaded(text)
+    except (ValueError, RecursionError):
+        try:
+            answer = _loaded(object_text(text))
+        except (ValueError, RecursionError) as error:
+            raise VerdictUnreadable(f"the answer is not JSON: {error}") from None
+    return _called_with(answer)
+
+
+def _loaded(text: str) -> object:
+    answer: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, strict=False)
     return answer
+
+
+def _called_with(answer: object) -> object:
+    """The arguments, where an answer is the text of a tool call; else the answer."""
+    is_call = isinstance(answer, dict) and {"name", "arguments"} <= answer.keys() <= {"name", "arguments", "id", "type"}
+    return answer["arguments"] if isinstance(answer, dict) and is_call and isinstance(answer["name"], str) else answer
 
 
 def _is_as_asked(answer: object, criteria: Sequence[Criterion]) -> bool:

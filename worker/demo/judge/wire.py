@@ -41,13 +41,15 @@ def completion(
     finish_reason: str = "stop",
     refusal: str | None = None,
     tool: str | None = None,
+    tokens_out: int | None = None,
 ) -> Answer:
     """A chat completion with this content, or with a call of `tool` that has the content as its arguments.
 
-    Tokens are estimated as characters / 4.
+    Tokens are estimated as characters / 4; those of the answer may be given.
     """
     tokens_in = len(prompt) // CHARS_PER_TOKEN
-    tokens_out = len(content) // CHARS_PER_TOKEN if isinstance(content, str) else 0
+    if tokens_out is None:
+        tokens_out = len(content) // CHARS_PER_TOKEN if isinstance(content, str) else 0
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
     if tool is not None:
         call = {"id": "call-1", "type": "function", "function": {"name": tool, "arguments": content}}

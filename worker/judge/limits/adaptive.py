@@ -266,5 +266,5 @@ class AdaptiveLimiter:
 
 def _ready_calls(limit: int, latency_s: float) -> int:
     """Calls to have ready beside those under way: see `held_calls`."""
-    soon = 0 if not latency_s else min(limit, int(READY_S * limit / latency_s))
+    soon = int(min(float(limit), READY_S * limit / latency_s)) if latency_s else 0
     return 1 + max(limit // 4, soon)

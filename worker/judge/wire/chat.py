@@ -4,8 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.judge.capabilities import LIMITS, RUNGS, CapabilityPlan
+from worker.judge.reask import is_as_agreed
+from worker.judge.wire.finish_reasons import finish_reason
 from worker.judge.wire.probabilities import ALTERNATIVES, of_verdicts
-from worker.judge.wire.protocol import NoCompletion, Price, dumped, judging, label, tokens, with_schema
+from worker.judge.wire.protocol import (
+    NoCompletion,
+    Price,
+    as_text,
+    dumped,
+    judging,
+    tokens,
+    upstream_problem,
+    with_schema,
+)
 from worker.records import Question, Reply
 
 RESERVED = frozenset(
@@ -35,7 +46,7 @@ class ChatWire:
         params = {name: value for name, value in requested.items() if name not in plan.refused}
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
         rung = RUNGS[plan.rung]
-        body: dict[str, Any] = {"model": question.model, "messages": messages, **params}
+        body: dict[str, Any] = {"model": question.model, "messages": messages, "stream": False, **params}
         if rung == "tool":
             function = {"name": question.schema_name, "parameters": question.answer_schema}
             body["tools"] = [{"type": "function", "function": function}]
@@ -60,37 +71,62 @@ class ChatWire:
         tier: str | None = None,
     ) -> Reply:
         """The answer to a question; see `Wire.read`."""
-        if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+        if not isinstance(body, dict) or not isinstance(body.get("choices", ""), list | None):
             raise NoCompletion
-        choice = next((choice for choice in body["choices"] if isinstance(choice, dict)), {})
+        choice = next((choice for choice in body["choices"] or () if isinstance(choice, dict)), None)
+        if choice is None:
+            raise NoCompletion("no choice")
         message = choice.get("message")
         if not isinstance(message, dict):
-            message = {}
+            message = {"content": choice.get("text")}
         refusal, called_with = message.get("refusal"), _called_with(message)
-        content = called_with or _text(message.get("content"))
+        content = called_with or _content(message, question.answer_schema)
+        reason = finish_reason(choice.get("finish_reason"))
         logprobs = choice.get("logprobs") if question.wants_probabilities and content and not called_with else None
         listed = logprobs.get("content") if isinstance(logprobs, dict) else None
         used = tokens(body.get("usage"), "prompt_tokens", "prompt_tokens_details", "completion_tokens")
+        refusal = refusal if isinstance(refusal, str) and refusal else None
+        if problem := upstream_problem(content, reason, refusal, used):
+            raise NoCompletion(problem)
         return Reply(
             content=content,
-            finish_reason=label(choice.get("finish_reason")),
-            refusal=refusal if isinstance(refusal, str) and refusal else None,
+            finish_reason=reason,
+            refusal=refusal,
             probabilities=of_verdicts(content or "", listed, question.answer_schema) if listed else {},
             judging=judging(question, effective, body, used, latency_ms=latency_ms, price=price, tier=tier),
         )
 
 
 def _called_with(message: Mapping[str, Any]) -> str | None:
-    """The arguments of the first tool call; None without one."""
+    """The arguments of the first tool call, as text; None without one."""
     calls = message.get("tool_calls")
-    function = calls[0].get("function") if isinstance(calls, list) and calls and isinstance(calls[0], dict) else None
-    arguments = function.get("arguments") if isinstance(function, dict) else None
-    return arguments if isinstance(arguments, str) and arguments else None
+    call = calls[0] if isinstance(calls, list) and calls else {"function": message.get("function_call")}
+    function = call.get("function") if isinstance(call, dict) else None
+    return as_text(function.get("arguments")) if isinstance(function, dict) else None
 
 
-def _text(content: object) -> str | None:
-    """The text of a message: a string, or the text parts of a list."""
+def _content(message: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
+    """The text of a message, wherever it stands.
+
+    Where the message itself is empty: what was parsed for the client, and what was written as reasoning where that is
+    the agreed JSON and nothing else, as of servers that take constrained output for thoughts.
+    """
+    content = message.get("content")
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(part for part in parts if isinstance(part, str)) or None
-    return content if isinstance(content, str) else None
+        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") not in _THOUGHTS]
+        content = "".join(text for text in texts if isinstance(text, str))
+    content = as_text(content)
+    if content is not None and content.strip():
+        return content
+    parsed = message.get("parsed")
+    if isinstance(parsed, dict):
+        return as_text(parsed)
+    for name in _REASONING:
+        text = message.get(name)
+        if isinstance(text, str) and is_as_agreed(text, schema):
+            return text
+    return content
+
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+_THOUGHTS = ("thinking", "reasoning", "redacted_thinking")

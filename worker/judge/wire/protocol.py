@@ -3,6 +3,7 @@
 A form only translates, so the same one serves a single call and a line of a batch.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ SCHEMA_REQUEST = "Answer with one JSON object that satisfies this JSON Schema, a
 
 
 class NoCompletion(Exception):
-    """A body is no answer of this backend; the caller finds out what else it is."""
+    """A body is no answer of this backend: why, where it is the backend's form all the same; else the caller looks."""
 
 
 class Wire(Protocol):
@@ -104,6 +105,31 @@ def count(value: object) -> int | None:
 def label(value: object) -> str | None:
     """A short text of the server on one line, at most 200 characters; None for anything else."""
     return one_line(value)[:LABEL_LIMIT] or None if isinstance(value, str) else None
+
+
+def as_text(value: object) -> str | None:
+    """A text as it is, an object as JSON; None for anything else, and for an empty text."""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False) if value else None
+    return value if isinstance(value, str) and value else None
+
+
+def upstream_problem(content: str | None, reason: str | None, refusal: str | None, used: TokenUsage) -> str | None:
+    """Why an answer is a failure of what stands behind the server; None where it is an answer.
+
+    Args:
+        content: Its text.
+        reason: As `finish_reason` gives it.
+        refusal: The judge's own words where it declined.
+        used: What the server counted.
+    """
+    if refusal or (content or "").strip():
+        return None
+    if reason == "error":
+        return "an answer that ended in an error"
+    if reason in (None, "stop", "tool_calls") and not used.output:
+        return "an empty answer for which no token was counted"
+    return None
 
 
 def judging(

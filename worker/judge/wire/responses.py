@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.judge.capabilities import RUNGS, CapabilityPlan
+from worker.judge.wire.finish_reasons import finish_reason
 from worker.judge.wire.probabilities import ALTERNATIVES, of_verdicts
-from worker.judge.wire.protocol import NoCompletion, Price, dumped, judging, label, tokens, with_schema
+from worker.judge.wire.protocol import NoCompletion, Price, as_text, dumped, judging, label, tokens, with_schema
 from worker.records import Question, Reply
 
 LIMIT = "max_output_tokens"
@@ -41,7 +42,7 @@ class ResponsesWire:
         # `system`, not OpenAI's newer `developer`: servers that render a chat template know no other
         messages = [{"role": message.role, "content": message.content} for message in question.messages]
         rung = RUNGS[plan.rung]
-        body: dict[str, Any] = {"model": question.model, "input": messages, **params}
+        body: dict[str, Any] = {"model": question.model, "input": messages, "stream": False, **params}
         schema = {"name": question.schema_name, "schema": question.answer_schema}
         if rung == "tool":
             function = {"name": question.schema_name, "parameters": question.answer_schema}
@@ -99,7 +100,7 @@ def _called_with(output: list[Any]) -> str | None:
     """The arguments of the first tool call; None without one."""
     calls = (item for item in output if isinstance(item, dict) and item.get("type") == "function_call")
     arguments = next((call.get("arguments") for call in calls), None)
-    return arguments if isinstance(arguments, str) and arguments else None
+    return as_text(arguments)
 
 
 def _finish_reason(body: Mapping[str, Any]) -> str | None:
@@ -108,4 +109,4 @@ def _finish_reason(body: Mapping[str, Any]) -> str | None:
     if status == "completed":
         return "stop"
     why = label(details.get("reason")) if isinstance(details, dict) else None
-    return "length" if why in ("max_output_tokens", "max_tokens") else why or status
+    return finish_reason(why or status)
