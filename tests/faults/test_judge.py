@@ -138,7 +138,7 @@ OUTAGES = {
     "half a body": (completion('{"verdict":"pass"}')._replace(cut=True), "gave no usable answer"),
     "nothing": (Answer(), "something that is not JSON: ''"),
     "endless": (Answer(body=b" " * 65_536, endless_every_s=0), "the answer is longer than 4194304 bytes"),
-    "compressed": (Answer(body=b"\x1f\x8b", headers={"content-encoding": "gzip"}), "the answer is compressed"),
+    "compressed": (Answer(body=b"\x1f\x8b", headers={"content-encoding": "br"}), "the answer is compressed"),
 }
 
 

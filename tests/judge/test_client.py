@@ -317,8 +317,11 @@ def test_trouble_before_the_first_answer_is_everybodys(answer: Answer) -> None:
     assert error.is_for_all
 
 
-def test_a_compressed_answer_is_not_unfolded() -> None:
-    error = error_of(Answer(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}))
+@pytest.mark.parametrize(
+    ("encoding", "body"), [("gzip", b"\x1f\x8b"), ("gzip", b"plain"), ("br", b"x"), ("zstd", b"x")]
+)
+def test_a_compressed_answer_that_cannot_be_unpacked_is_none(encoding: str, body: bytes) -> None:
+    error = error_of(Answer(body=body, headers={"Content-Encoding": encoding}))
     assert isinstance(error, JudgeUnavailable)
     assert "compressed" in str(error)
 

@@ -96,6 +96,10 @@ class _Inflater:
         _refuse_longer(self._size)
         return data
 
+    def end(self) -> None:
+        if not self._unpacking.eof:
+            raise httpx2.ReadError("the answer is compressed, and its end is missing")
+
 
 def _inflater(response: httpx2.Response) -> _Inflater | None:
     """What unpacks an answer of a server that compresses unasked; None where there is nothing to unpack.
@@ -150,6 +154,8 @@ class _BoundedStream(httpx2.AsyncByteStream):
             size += len(chunk)
             _refuse_longer(size)
             yield chunk if self._inflater is None else self._inflater.unpacked(chunk)
+        if self._inflater is not None:
+            self._inflater.end()
 
     async def aclose(self) -> None:
         await self._stream.aclose()

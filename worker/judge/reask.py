@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.errors import VerdictUnreadable
 from worker.judge.capabilities import is_whole
 from worker.records import Reply
 
@@ -13,17 +12,7 @@ def needs_repair(reply: Reply, schema: Mapping[str, Any]) -> bool:
 
     A cut, refused or filtered answer would come back the same.
     """
+    from worker.core.judging.verdict import is_as_agreed  # late: importing it takes time, and few answers need it
+
     is_plain = reply.judging.params_effective.get("response_format") == "prompt"
     return is_plain and is_whole(reply) and not is_as_agreed(reply.content or "", schema)
-
-
-def is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
-    """Whether a text is an answer that satisfies a schema, by itself or in what servers put around answers."""
-    from jsonschema import Draft202012Validator  # late: importing it takes time, and few answers need it
-
-    from worker.core.judging.verdict import json_of
-
-    try:
-        return bool(Draft202012Validator(schema).is_valid(json_of(content)))
-    except VerdictUnreadable:
-        return False

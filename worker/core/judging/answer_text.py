@@ -32,7 +32,9 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"(`{3,}|~{3,})[^\S\n]*[^\s`~{}]{0,20}[^\S\n]*\n?(?=\s*\{)")
-_WRAPPED = re.compile(r"<(?P<tag>answer|json|output|response|result|verdict|final)>(.*)</(?P=tag)>", re.I | re.DOTALL)
+_WRAPPED = re.compile(
+    r"<(?P<tag>answer|json|tool_call|output|response|result|verdict|final)>(.*)</(?P=tag)>", re.IGNORECASE | re.DOTALL
+)
 _MOST_BEHIND = 300
 """Characters that may stand behind the end of a fence: `Let me know if you need more.`"""
 

@@ -187,6 +187,14 @@ def _called_with(answer: object) -> object:
     return answer["arguments"] if isinstance(answer, dict) and is_call and isinstance(answer["name"], str) else answer
 
 
+def is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
+    """Whether a text is an answer that satisfies a schema, by itself or in what is put around answers."""
+    try:
+        return bool(Draft202012Validator(schema).is_valid(json_of(content)))
+    except VerdictUnreadable:
+        return False
+
+
 def _is_as_asked(answer: object, criteria: Sequence[Criterion]) -> bool:
     """Whether the answer satisfies `answer_schema`; by hand, since a validator takes a tenth of a score's CPU time."""
     if not isinstance(answer, dict) or answer.keys() != {criterion.id for criterion in criteria}:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.judge.capabilities import LIMITS, RUNGS, CapabilityPlan
-from worker.judge.reask import is_as_agreed
 from worker.judge.wire.finish_reasons import finish_reason
 from worker.judge.wire.probabilities import ALTERNATIVES, of_verdicts
 from worker.judge.wire.protocol import (
@@ -113,18 +112,19 @@ def _content(message: Mapping[str, Any], schema: Mapping[str, Any]) -> str | Non
     """
     content = message.get("content")
     if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") not in _THOUGHTS]
-        content = "".join(text for text in texts if isinstance(text, str))
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") not in _THOUGHTS]
+        content = "".join(text for text in parts if isinstance(text, str))
     content = as_text(content)
     if content is not None and content.strip():
         return content
     parsed = message.get("parsed")
     if isinstance(parsed, dict):
         return as_text(parsed)
-    for name in _REASONING:
-        text = message.get(name)
-        if isinstance(text, str) and is_as_agreed(text, schema):
-            return text
+    texts = [str(message[name]) for name in _REASONING if isinstance(message.get(name), str)]
+    if texts:
+        from worker.core.judging.verdict import is_as_agreed  # late: importing it takes time, and few answers need it
+
+        return next((text for text in texts if is_as_agreed(text, schema)), content)
     return content
 
 

@@ -1,0 +1,216 @@
+"""What servers do, and what is made of it: each row of the table in docs/judges.md, over HTTP on loopback."""
+
+import asyncio
+import gzip
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.judge_forms import form_of
+from tests.support.judge_questions import SCHEMA, a_question
+from worker.core.judging.verdict import is_as_agreed, json_of, reply_problem
+from worker.demo.judge.server import Answer, JudgeServer, completion, refused
+from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
+from worker.judge.client import SILENCES, ChatJudge
+
+PAGE = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
+GOOD = '{"verdict":"pass"}'
+Script = Callable[[dict[str, Any]], Answer]
+
+
+def said(content: object, **over: Any) -> Script:
+    """A server that always answers with this content."""
+    return lambda request: completion(content, tokens_out=9, **over)
+
+
+def message(finish_reason: str = "stop", /, **fields: Any) -> Script:
+    """A server whose message has these fields."""
+    choice = {"index": 0, "message": {"role": "assistant", **fields}, "finish_reason": finish_reason}
+    usage = {"prompt_tokens": 90, "completion_tokens": 9}
+    return lambda request: Answer(body={"choices": [choice], "model": "m", "usage": usage})
+
+
+def raw(body: bytes, **headers: str) -> Script:
+    return lambda request: Answer(body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def whole(content: str = GOOD) -> bytes:
+    body = completion(content, tokens_out=9).body
+    assert isinstance(body, Mapping)
+    return json.dumps(body).encode()
+
+
+def chunk(delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return b"data: " + json.dumps({"model": "m", "choices": [choice]}).encode() + b"\n\n"
+
+
+STREAM = b": PROCESSING\n\n" + chunk({"role": "assistant", "content": GOOD[:7]}) + chunk({"content": GOOD[7:]})
+CALL = {"name": "task_completion", "arguments": {"verdict": "pass"}}
+
+
+def knows(*forms: str, otherwise: Answer | None = None) -> Script:
+    """A server that knows some forms, and refuses the others or gives `otherwise` for them."""
+
+    def answer(request: dict[str, Any]) -> Answer:
+        if form_of(request) in forms:
+            return completion(GOOD, tokens_out=9)
+        return otherwise or refused(400, f"response_format {form_of(request)} or tools are not supported")
+
+    return answer
+
+
+BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
+    "reasoning in tags before the JSON": (said("<think>\nIt is {so}.\n</think>\n\n" + GOOD), "scored", 1),
+    "only the closing tag of the reasoning": (said("It is so.\n</think>\n" + GOOD), "scored", 1),
+    "gpt-oss's channels": (
+        said("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>" + GOOD),
+        "scored",
+        1,
+    ),
+    "reasoning that never ends": (said("<think>It is so. " + GOOD), "unscored(parse)", 4),
+    "a Markdown fence of any spelling": (said("~~~JSON5\r\n" + GOOD + "\r\n~~~"), "scored", 1),
+    "a fence with a label before and a few words behind it": (
+        said("Here is my verdict:\n\n```json\n" + GOOD + "\n```\n\nLet me know if you need more."),
+        "scored",
+        1,
+    ),
+    "end tokens behind the JSON": (said(GOOD + "<|im_end|>\n</s>"), "scored", 1),
+    "other words around the JSON": (said("The agent wrote: " + GOOD), "unscored(parse)", 4),
+    "two JSON objects": (said(GOOD + "\n" + GOOD), "unscored(parse)", 1),
+    "a key that stands twice": (said('{"verdict":"fail","verdict":"pass"}'), "unscored(parse)", 1),
+    "a bare line break in a string": (said('{"verdict":"pass","why":"a\nb"}'), "scored", 1),
+    "content in parts": (
+        message(content=[{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": GOOD}]),
+        "scored",
+        1,
+    ),
+    "the JSON in the field for reasoning": (message(content=None, reasoning_content=GOOD), "scored", 1),
+    "reasoning in the field for reasoning, and no content": (
+        message(content=None, reasoning_content="The run says: " + GOOD),
+        "unscored(empty_answer)",
+        1,
+    ),
+    "the content as an object": (message(content={"verdict": "pass"}), "scored", 1),
+    "a tool's arguments as an object": (
+        message("tool_calls", content=None, tool_calls=[{"type": "function", "function": CALL}]),
+        "scored",
+        1,
+    ),
+    "`function_call` instead of `tool_calls`": (message(content=None, function_call=CALL), "scored", 1),
+    "a tool call as text": (said(f"<tool_call>{json.dumps(CALL)}</tool_call>"), "scored", 1),
+    "half an emoji in the body": (raw(whole(GOOD[:-1] + ',"why":"\ud83d"}')), "scored", 1),
+    "a stream though none was asked for": (raw(STREAM + chunk({}, "stop") + b"data: [DONE]\n\n"), "scored", 1),
+    "a stream without its end": (raw(STREAM), "tried again", 1),
+    "`[DONE]` behind a whole completion": (raw(whole() + b"\n\ndata: [DONE]\n\n"), "scored", 1),
+    "a body in gzip though none was asked for": (raw(gzip.compress(whole()), content_encoding="gzip"), "scored", 1),
+    "no choice": (raw(b'{"choices": [], "usage": {"prompt_tokens": 9}}'), "tried again", 1),
+    "an empty answer without a count of tokens": (
+        raw(b'{"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}'),
+        "tried again",
+        1,
+    ),
+    "an answer that ended in an error": (message("error", content=""), "tried again", 1),
+    "an error with status 200": (raw(b'{"error": {"message": "upstream timed out", "code": 524}}'), "tried again", 1),
+    "a web page": (raw(b"<html>Welcome</html>", content_type="text/html"), "stops", 1),
+    "`MAX_TOKENS` as the reason of the end": (said('{"ver', finish_reason="MAX_TOKENS"), "unscored(truncated)", 1),
+    "`sensitive` as the reason of the end": (said("", finish_reason="sensitive"), "unscored(content_filter)", 1),
+    "no JSON Schema, but tools": (knows("tool"), "scored", 2),
+    "only JSON objects": (knows("json_object"), "scored", 3),
+    "only plain prompts": (knows("text"), "scored", 4),
+    "prose where it does not know the form": (
+        knows("json_object", otherwise=completion("It passes, I think.", tokens_out=9)),
+        "scored",
+        3,
+    ),
+}
+
+
+def told(script: Script) -> tuple[str, int]:
+    """What becomes of one question, and how many requests it took."""
+    asked = 0
+
+    def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        nonlocal asked
+        asked += 1
+        return script(request)
+
+    async def run() -> str:
+        async with JudgeServer(answer) as server:
+            judge = ChatJudge(server.base_url, None)
+            try:
+                reply = await judge.ask(a_question())
+            except JudgeUnavailable:
+                return "tried again"
+            except JudgeRefusesUs:
+                return "stops"
+            finally:
+                await judge.close()
+            if problem := reply_problem(reply):
+                return f"unscored({problem})"
+            try:
+                read = json_of(reply.content or "")
+            except VerdictUnreadable as error:
+                return f"unscored({error.reason})"
+            return "scored" if isinstance(read, dict) and read.get("verdict") == "pass" else "unscored(parse)"
+
+    return asyncio.run(run()), asked
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_what_becomes_of_an_answer(behaviour: str) -> None:
+    script, outcome, requests = BEHAVIOURS[behaviour]
+    assert told(script) == (outcome, requests)
+
+
+def test_the_table_of_the_docs_is_this_one() -> None:
+    rows = re.findall(r"^\| (.+?) \| (\w+(?:\(\w+\))?(?: again)?)[^|]*\| (\d+) \|$", PAGE, re.MULTILINE)
+    documented = [(name, outcome, int(requests)) for name, outcome, requests in rows]
+    assert documented == [(name, outcome, requests) for name, (_, outcome, requests) in BEHAVIOURS.items()]
+
+
+def concurrently(script: Script, questions: int) -> tuple[list[bool], list[str]]:
+    """Whether each of some questions, asked at once, has a verdict; and the forms in which they were asked."""
+    forms: list[str] = []
+
+    async def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        forms.append(form_of(request))
+        await asyncio.sleep(0.02)
+        return script(request)
+
+    async def run() -> list[bool]:
+        async with JudgeServer(answer) as server:
+            judge = ChatJudge(server.base_url, None)
+            replies = await asyncio.gather(*(judge.ask(a_question()) for _ in range(questions)))
+            await judge.close()
+            return [is_as_agreed(reply.content or "", SCHEMA) for reply in replies]
+
+    return asyncio.run(run()), forms
+
+
+def test_of_many_questions_answered_in_prose_one_goes_down_the_forms() -> None:
+    read, forms = concurrently(said("It passes, I think."), 6)
+    assert read == [False] * 6
+    assert sorted(forms) == sorted(["json_schema"] * 6 + ["tool", "json_object", "text"])
+
+
+def test_the_others_are_asked_in_the_form_that_it_finds() -> None:
+    read, forms = concurrently(knows("json_object", otherwise=completion("It passes.", tokens_out=9)), 6)
+    assert read == [True] * 6
+    assert sorted(forms) == sorted(["json_schema"] * 6 + ["tool"] + ["json_object"] * 6)
+
+
+def test_a_server_that_is_silent_in_a_form_is_asked_in_a_simpler_one() -> None:
+    read, forms = concurrently(knows("text", otherwise=completion(None, tokens_out=9)), 6)
+    assert read == [False] * (SILENCES - 1) + [True] * (6 - SILENCES + 1)
+    assert sorted(forms) == sorted(["json_schema"] * 6 + ["tool", "json_object"] + ["text"] * (6 - SILENCES + 1))
+
+
+def test_a_small_body_that_unpacks_to_gigabytes_is_given_up_early() -> None:
+    bomb = gzip.compress(b" " * 100_000_000)
+    assert len(bomb) < 200_000
+    assert told(raw(bomb, content_encoding="gzip")) == ("tried again", 1)
