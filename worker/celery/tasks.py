@@ -61,9 +61,10 @@ def _take_a_turn(lane: str) -> None:
         processor = this_process.processor(lane)
         done = processor.drain(lane, budget_s=BATCH_S, stop=this_process.is_stopping)
         change = this_process.troubles.after(lane, done)
-        if missing := processor.missing_models.line():
+        missing = processor.missing_models.line(processor.wanted_models.get(lane, ()))
+        if missing:
             this_process.log_once(f"{lane}: jobs are left to other workers: {in_short(missing)}")
-        in_the_way = (unavailable_line(processor.unavailable.get(lane, ())), processor.missing_models.line())
+        in_the_way = (unavailable_line(processor.unavailable.get(lane, ())), missing)
         this_process.notice(lane, "; ".join(line for line in in_the_way if line) or None)
     except SchemaOutdated as error:
         _say_outdated(lane, error)

@@ -26,6 +26,8 @@ class DrainResult(NamedTuple):
     """What was seen of a judge that answers nobody, which ended the turn; None when it answered."""
     pause_s: float = 0.0
     """How long it asked to be left alone, at most a minute."""
+    missing_model: str | None = None
+    """The model that was refused, where the refusal is that the server does not have it."""
 
     def __add__(self, other: object) -> "DrainResult":
         """Both together."""
@@ -38,6 +40,7 @@ class DrainResult(NamedTuple):
             self.refused or other.refused,
             self.outage or other.outage,
             max(self.pause_s, other.pause_s),
+            self.missing_model or other.missing_model,
         )
 
 

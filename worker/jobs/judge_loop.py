@@ -246,7 +246,7 @@ class JudgeLoop:
             if scorers.without(self._missing, scorers.pks) or self._queue.has_other_workers():
                 return
             self._missing.discard(scorers.models)  # the next turn asks again: a person may have acted
-        self._total += DrainResult(refused=str(error))
+        self._total += DrainResult(refused=str(error), missing_model=error.model if error.is_model_missing else None)
 
     def _add_undecided(self, attempt: Attempt, error: JudgeUnavailable) -> None:
         """No answer: whether the job or the judge is to blame, the next calls show."""

@@ -68,6 +68,8 @@ class JobProcessor:
         """By lane, the scorers of open jobs that this process could not make at its last turn; their jobs wait."""
         self.missing_models = MissingModels()
         """Models that this process's server does not have; their jobs are left to others."""
+        self.wanted_models: dict[str, frozenset[str]] = {}
+        """By lane, the models that its open jobs asked for at the last turn."""
         self._share = share
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
@@ -92,6 +94,7 @@ class JobProcessor:
         """
         queue = JobQueue(self.project, lane)
         self.unavailable[lane] = queue.unavailable
+        self.wanted_models[lane] = queue.scorers.models
         if queue.scorers.is_empty:
             return DrainResult()
         if lane == "batch":

@@ -3,16 +3,18 @@
 import json
 import re
 import time
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from worker.jobs.drain_result import LEFT_ALONE, DrainResult
+from worker.judge.failures import NO_MODEL
 from worker.project.project import Project
 from worker.store import meta
 from worker.store.health import TURN
-from worker.store.queue import backlog
+from worker.store.queue import backlog, enrol, workers
 
 _WRITE_S = 5.0
 _ADVICE = r"; check (?:OPENAI_API_KEY|OPENAI_BASE_URL|its billing|SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL)"
@@ -89,6 +91,59 @@ class TroubleLog:
             return False
         waiting = backlog.lane_backlog(connection, now, lane)
         return waiting.due + waiting.later + waiting.leased > 0
+
+
+def workers_without(project: Project, models: Collection[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The live workers of the judge lane, and those of them that say that their server lacks one of these models.
+
+    What a worker alone was refused stands with the turns of the lane, not beside its heartbeat.
+    """
+    with project.store.read() as connection:
+        live = workers.live_workers(connection, project.store.now(connection))
+        turn = _read(meta.get_meta(connection, f"{TURN}judge")).get("trouble") or ""
+    serving = [row for row in live if "judge" in row["lanes"].split(",")]
+    told = {row["name"]: row["trouble"] or (turn if len(serving) == 1 else "") for row in serving}
+    return list(told), [name for name, text in told.items() if _lacks(text, models)]
+
+
+def end_missing_models(project: Project) -> None:
+    """End what was said of a missing model once no open job asks for it: who said so may take no turn for long."""
+    with project.store.read() as connection:
+        now = project.store.now(connection)
+        said = [row["name"] for row in workers.live_workers(connection, now) if NO_MODEL in (row["trouble"] or "")]
+        turns = [lane for lane in _ASKING if NO_MODEL in (_turn_trouble(connection, lane) or "")]
+        if not said and not turns:
+            return
+        models = _wanted_models(connection)
+    with project.store.write() as connection:
+        for name in said:
+            for kind, text in (workers.noted(connection, name) or (None, {}))[1].items():
+                if NO_MODEL in text and not _lacks(text, models):
+                    workers.note_configuration(connection, name, kind, None)
+        for lane in turns:
+            if not _lacks(_turn_trouble(connection, lane) or "", models):
+                row = _read(meta.get_meta(connection, f"{TURN}{lane}"))
+                meta.set_meta(connection, f"{TURN}{lane}", json.dumps({"at": row.get("at"), "trouble": None}))
+
+
+_ASKING = ("judge", "batch")
+
+
+def _turn_trouble(connection: Connection, lane: str) -> str | None:
+    text = _read(meta.get_meta(connection, f"{TURN}{lane}")).get("trouble")
+    return None if text is None else str(text)
+
+
+def _wanted_models(connection: Connection) -> set[str]:
+    """Every model that an open job asks for, second judges included."""
+    specs = [row.key.spec for row in enrol.scorers_with_open_jobs(connection, "judge")]
+    seconds = [spec["escalate"].get("to") for spec in specs if isinstance(spec.get("escalate"), dict)]
+    return {str(model) for model in (*(spec.get("model") for spec in specs), *seconds) if model}
+
+
+def _lacks(trouble: str, models: Collection[str]) -> bool:
+    """Whether a line of trouble says that a server lacks one of these models."""
+    return any(f"{NO_MODEL} {model!r}" in trouble for model in models)
 
 
 def in_short(trouble: str) -> str:

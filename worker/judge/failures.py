@@ -16,6 +16,8 @@ RETRY_AFTER_LIMIT_S = 3600.0
 COMPLAINT_LIMIT = 4000
 """Characters of an error message that are read; only one that echoes the request is longer."""
 
+NO_MODEL = "does not know model"
+"""Before the model's name in a refusal; by it a stored line of trouble is known again."""
 _TOO_LONG = re.compile(
     r"context[ _](length|window|size)|maximum context|(prompt|input|request)[\w ]* too (long|large)|too many tokens"
     r"|reduce the length|string_above_max_length",
@@ -155,7 +157,7 @@ def error_for(
         )
     if status == 404 or (is_rejected and (complaint.param == "model" or _NO_SUCH_MODEL.search(about))):
         refusal = JudgeRefusesUs(
-            f"the judge at {judge} does not know model {model!r}, or is not at this address ({status}): {message};"
+            f"the judge at {judge} {NO_MODEL} {model!r}, or is not at this address ({status}): {message};"
             " check SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL"
         )
         refusal.model = model

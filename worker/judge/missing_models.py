@@ -1,7 +1,7 @@
 """Models that the server of this process does not have: jobs that ask for one are left to other workers."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 LEFT_S = 300.0
 """So long a model that was refused is not asked for again, where others are there to be asked."""
@@ -41,8 +41,16 @@ class MissingModels:
         now = self._clock()
         return any(self._until.get(model, 0.0) > now for model in models)
 
-    def line(self) -> str | None:
-        """The refusals of models that are missing now; None where none is."""
+    def line(self, among: Collection[str] | None = None) -> str | None:
+        """The refusals of models that are missing now; None where none is.
+
+        Args:
+            among: Only of these models; None for all.
+        """
         now = self._clock()
-        told = [self._why[model] for model, until in self._until.items() if until > now]
+        told = [
+            self._why[model]
+            for model, until in self._until.items()
+            if until > now and (among is None or model in among)
+        ]
         return "; ".join(told[:3]) or None

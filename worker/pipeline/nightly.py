@@ -9,6 +9,7 @@ from worker.core.calendar import nights_between
 from worker.jobs.drain_result import DrainResult
 from worker.jobs.processor import JobProcessor
 from worker.jobs.queue import Stop, open_scorers
+from worker.jobs.trouble import workers_without
 from worker.pipeline.draw import draw_night
 from worker.pipeline.reconcile import Wake, finish_nights, wake_due
 from worker.project.project import Project
@@ -129,6 +130,10 @@ def wait_for_scores(
             helpers = len(workers.live_workers(connection, project.store.now(connection)))
         if not helpers or time.monotonic() - moved_at > 2 * _STALLED_S:
             done = processor.drain_all(LANES, stop=stop, on_progress=_advancing(on_wait, total, left))
+            if done.missing_model is not None:  # a worker may have it: nobody is to blame before all were refused
+                processor.missing_models.add(done.missing_model, str(done.refused))
+                done = done._replace(refused=None, missing_model=None)
+            done = done._replace(refused=done.refused or _nobody_has_the_model(project, processor))
             drained += done
             silent_s = processor.judge_silent_s()
             if done.refused or (silent_s is not None and silent_s >= PATIENCE_S):
@@ -149,6 +154,23 @@ def wait_for_scores(
             break
     on_wait(total - left, total)
     return Waited(drained, left, min(left, _postponed(project)))
+
+
+def _nobody_has_the_model(project: Project, processor: JobProcessor) -> str | None:
+    """That this process and every live worker were refused the models of all that is left, by name; else None."""
+    if processor.missing_models.line() is None:
+        return None
+    left = [scorer for kind in SCORER_KINDS for _, scorer in open_scorers(project, kind)[0]]
+    if not all(processor.missing_models.any_of(scorer.calls) for scorer in left):
+        return None
+    wanted = {model for scorer in left for model in scorer.calls}
+    why = processor.missing_models.line(wanted)
+    others, lacking = workers_without(project, wanted)
+    if why is None or len(lacking) < len(others):
+        return None
+    if not lacking:
+        return why
+    return f"{why}; {', '.join(lacking)} {'was' if len(lacking) == 1 else 'were'} refused it too"
 
 
 def _postponed(project: Project) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 import worker
 from worker.errors import ConfigError
 from worker.jobs import reply_cache
+from worker.jobs.trouble import end_missing_models
 from worker.pipeline.activate import Active, adjust, as_stored
 from worker.pipeline.compare import compare_night
 from worker.pipeline.draw import decide_late, retire
@@ -61,6 +62,7 @@ def reconcile(project: Project, now: datetime, wake: Wake, *, may_remove: bool =
         retire(project, night, now, scorers, lost)
     wake_due(project, wake)
     summarised, found = finish_nights(project, now)
+    end_missing_models(project)
     reply_cache.prune(project)
     prune_judgments(project)
     return Reconciled(added, summarised, found, active.number, active.trouble)

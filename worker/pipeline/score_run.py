@@ -147,7 +147,7 @@ def _work(
         if done.settled or done.retried or any(job["state"] == "leased" or job["not_before"] for job in left):
             moved_at = now
         elif now - moved_at > patience_s:
-            return "it cannot be scored here: the judge's server may lack the model"
+            return processor.missing_models.line() or "it cannot be scored here: other processes hold its jobs"
         time.sleep(_REST_S)
     return None
 
