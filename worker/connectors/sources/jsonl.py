@@ -44,8 +44,7 @@ def read(stream: IO[bytes], *, now: datetime, limits: IntakeSection) -> Iterator
         return
     for line in lines(whole, limits.max_line_bytes):
         if line.problem is not None:
-            is_array = line.number == 1 and formats.is_array(line.raw)
-            yield rejected(line.number, formats.ARRAY if is_array else line.problem, line.raw)
+            yield rejected(line.number, formats.of_cut_line(line.raw) or line.problem, line.raw)
             continue
         try:
             value = orjson.loads(line.raw)

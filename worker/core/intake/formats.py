@@ -128,7 +128,7 @@ def _over_lines(first: bytes, rest: bytes, text: bytes) -> str | None:
     )
     if not is_open:
         return None
-    names = {name.decode("ascii", "replace") for name in re.findall(rb'"([\w.]{1,40})"\s*:', text)}
+    names = _names(text)
     known = None if {"run_id", "task_type"} <= names else _named(names)
     if known:
         return known
@@ -139,12 +139,16 @@ def _over_lines(first: bytes, rest: bytes, text: bytes) -> str | None:
     return "this is one JSON document over several lines; jq -c . FILE | spotcheck ingest - makes a line of each run"
 
 
-def is_array(raw: bytes) -> bool:
-    """Whether a line is the beginning of an array, as a file of one line may be."""
-    return raw.lstrip()[:1] == b"["
+def of_cut_line(raw: bytes) -> str | None:
+    """What a line is that is too long to be read, by its beginning: a whole export on one line, or an array of runs."""
+    return ARRAY if raw.lstrip()[:1] == b"[" else _named(_names(raw))
 
 
 ARRAY = "this is one JSON array; jq -c '.[]' FILE | spotcheck ingest - makes a line of each run"
+
+
+def _names(text: bytes) -> set[str]:
+    return {name.decode("ascii", "replace") for name in re.findall(rb'"([\w.]{1,40})"\s*:', text)}
 
 
 def _table(first: bytes) -> str | None:

@@ -181,7 +181,7 @@ KINDS: Mapping[str, str] = {
         (
             *("other", "chain", "span", "event", "embedding", "embeddings", "reranker", "rerank", "guardrail"),
             *("evaluator", "prompt", "parser", "task", "custom", "handoff", "memory", "general", "unknown", "step"),
-            *("create_agent", "plan", "turn", "score"),
+            *("create_agent", "plan", "turn", "score", "user", "human", "system", "message", "log"),
         ),
         "other",
     ),
