@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.core.intake.test_formats import BATCH, LANGFUSE_OBSERVATION, LANGFUSE_TRACE, LANGSMITH, OTLP, RUN
 from tests.support.documents import a_document, lines
+from tests.support.exports import BATCH, LANGFUSE_OBSERVATION, LANGFUSE_TRACE, LANGSMITH, OTLP, RUN
 from tests.support.shared_data import SHARED
 from tests.support.shell import Shell
 

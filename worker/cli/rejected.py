@@ -13,7 +13,7 @@ import orjson
 
 from worker.cli.files import DISK_FULL, is_full
 from worker.cli.output import counted, note
-from worker.connectors.sources.source import Rejected
+from worker.connectors.sources.source import EXCERPT_BYTES, Rejected
 from worker.errors import ExportError, SettingsError
 
 MOST_LINES = 10_000
@@ -119,7 +119,7 @@ class RejectsFile:
             "line": rejected.number,
             "reason": rejected.reason,
             "file": self._source,
-            "excerpt": _text(rejected.raw),
+            "excerpt": _text(rejected.raw[:EXCERPT_BYTES]),
         }
         packed = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
         with self._kept_whole():
