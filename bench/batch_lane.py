@@ -94,7 +94,7 @@ def run(
     kills, kill_at = 0, time.monotonic() + options.kill_every_s
     try:
         while open_jobs(project) and time.monotonic() < began + MOST_S:
-            time.sleep(0.5)
+            time.sleep(0.5)  # looked at again: the workers are processes of their own
             end_batches(office)
             if kills < options.kills and time.monotonic() > kill_at:
                 os.killpg(worker.pid, signal.SIGKILL)

@@ -335,7 +335,7 @@ def until(condition: Any, most_s: float, on_wait: Any = None) -> None:
         if on_wait is not None and time.monotonic() - waked > 30:
             waked = time.monotonic()
             on_wait()
-        time.sleep(0.1)
+        time.sleep(0.1)  # looked at again: the workers are processes of their own
 
 
 def tree(pids: Sequence[int]) -> list[int]:

@@ -160,6 +160,7 @@ def drawn(kind: str, folder: Path, documents: list[dict[str, Any]], judge: str) 
 def score_night(database: str, judge: str, *, keeps: bool) -> dict[str, Any]:
     """Score, summarise and compare the night; what that took, and what it left."""
     if not keeps:
+        # to measure without: nothing is kept of a call
         in_flight.judgment_of = lambda *_: None  # type: ignore[attr-defined]
     project = a_project(database, judge)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -234,7 +235,7 @@ def serve() -> None:
     with JudgeServer(verdict) as server:
         print(server.base_url, flush=True)
         while os.getppid() != 1:
-            time.sleep(1.0)
+            time.sleep(1.0)  # it serves until its parent is gone
 
 
 def verdict(request: dict[str, Any], _: Mapping[str, str]) -> Answer:

@@ -239,7 +239,7 @@ def running(shell: ProcessShell, stack: Stack, project: Project) -> Iterator[Non
             with project.store.read() as connection:
                 if len(workers.live_workers(connection, project.store.now(connection))) == len(started):
                     break
-            time.sleep(0.1)
+            time.sleep(0.1)  # looked at again until all workers are heard
         else:
             raise RuntimeError("the workers did not come up")
         shell.walls["workers up"] = time.monotonic() - began
@@ -254,7 +254,7 @@ def until_done(shell: ProcessShell, project: Project) -> float:
     began = time.monotonic()
     with shell.start("score", "--wait", "--json") as waiting:
         while open_jobs(project) and waiting.poll() is None:
-            time.sleep(0.1)
+            time.sleep(0.1)  # looked at again: the workers are processes of their own
         took = time.monotonic() - began
         answer, _ = waiting.communicate(timeout=DONE_S)
     if waiting.returncode != 0:

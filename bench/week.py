@@ -194,7 +194,7 @@ class _Play:
                 self.feed(self._fed)
             if time.monotonic() > ends:
                 raise TimeoutError(f"not within {PATIENCE_S:g} s: {what}\n{self._log()[-3000:]}")
-            time.sleep(_LOOK_S)
+            time.sleep(_LOOK_S)  # looked at again: the workers are processes of their own
 
     def feed(self, night: date) -> None:
         """Take in the runs of a day, as they ended between six and eleven o'clock."""

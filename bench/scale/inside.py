@@ -126,6 +126,7 @@ def _questions(project: Project) -> dict[str, Any]:
             return runs.find_runs(connection, some_run)
 
     acts = {"trends": trend, "drift": drift, "runs": listed, "show": found}
+    # `trends` gives a list, the other acts whatever they give
     told: dict[str, Any] = {"points": len(trend())}  # type: ignore[arg-type]
     return told | {name: _median(act, REPEATS) for name, act in acts.items()}
 

@@ -55,7 +55,7 @@ class Gate:
     async def __call__(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         self.asked += 1
         while not self.open.is_set():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # held until the test lets it answer
         return simulated_verdict(request, lambda prompt: 1.0)
 
 
@@ -85,7 +85,7 @@ def until(condition: Callable[[], object], running: "subprocess.Popen[bytes]", l
     while not condition():
         assert running.poll() is None, log.read_text()[-9_000:]
         assert time.monotonic() < ends, log.read_text()[-9_000:]
-        time.sleep(0.1)
+        time.sleep(0.1)  # looked at again
 
 
 def test_redis_that_is_killed_in_the_middle_and_back_again_costs_no_job(

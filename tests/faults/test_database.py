@@ -205,7 +205,7 @@ def count(url: str) -> int:
         with suppress(psycopg.OperationalError), psycopg.connect(url) as connection:
             row: Any = connection.execute("SELECT count(*) FROM run").fetchone()
             return int(row[0])
-        time.sleep(0.05)
+        time.sleep(0.05)  # looked at again
 
 
 def _strike(url: str, how: str, locked: threading.Event) -> None:
@@ -219,7 +219,7 @@ def _strike(url: str, how: str, locked: threading.Event) -> None:
         locked.set()
         waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         while not (found := admin.execute(waiting).fetchone()):
-            time.sleep(0.02)
+            time.sleep(0.02)  # until the command waits for the lock
         if how == "hung up on":
             admin.execute("SELECT pg_terminate_backend(%s)", found)
         else:

@@ -196,7 +196,7 @@ def test_a_process_that_is_told_to_stop_says_one_line_and_its_shell_sees_it(
     assert b"stdin:1: not an object" in running.stderr.readline()
     while len(ids(shell)) < 999:
         assert running.poll() is None
-        time.sleep(0.1)
+        time.sleep(0.1)  # looked at again until enough is taken in
     for sign in signs:
         running.send_signal(sign)
     _, said = running.communicate(timeout=60)

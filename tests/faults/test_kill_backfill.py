@@ -48,7 +48,7 @@ NEW = {"version: 1.0.0": "version: 1.1.0", "threshold: 0.7": "threshold: 0.9"}
 
 
 async def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
-    await asyncio.sleep(LATENCY_S)
+    await asyncio.sleep(LATENCY_S)  # so that a kill finds calls under way
     return simulated_verdict(request, lambda prompt: 1.0)
 
 
@@ -79,7 +79,7 @@ def test_a_backfill_survives_kill_nine_at_any_moment(database_url: str, tmp_path
                 "backfill", "--until", str(NIGHTS[2]), "--yes", "--wait", start_new_session=True,
                 stderr=subprocess.DEVNULL,
             ) as doomed:  # fmt: skip
-                time.sleep(rng.uniform(0.3, 2.5))
+                time.sleep(rng.uniform(0.3, 2.5))  # any moment, by the seed
                 os.killpg(doomed.pid, signal.SIGKILL)
                 doomed.wait()
             held = rows(new, select(func.count()).where(job.c.state == "leased", job.c.lease_until > datetime.now(UTC)))

@@ -56,6 +56,14 @@ def assert_stored_as_sent(project: Project, recorder: Recorder, calls: int) -> N
 # Every way of asking
 
 
+def drawn(recorder: Recorder) -> Project:
+    """A project with a drawn night, all of whose runs wait for the judge."""
+    project = recorder.installation.project()
+    ingest(project, [document(case) for case in CASES])
+    draw_nights(project, [MONDAY])
+    return project
+
+
 def test_the_prompt_and_the_answer_come_back_as_they_went(recorder: Recorder) -> None:
     project = judged(recorder.installation.project())
     assert_stored_as_sent(project, recorder, calls=1)
@@ -330,9 +338,7 @@ def test_judgments_are_stored_with_their_scores_or_not_at_all(recorder: Recorder
 def test_an_outcome_that_came_too_late_brings_its_judgment_along(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = recorder.installation.project()
-    ingest(project, [document(case) for case in CASES])
-    draw_nights(project, [MONDAY])
+    project = drawn(recorder)
     real = JobQueue.settle
 
     def late(queue: JobQueue, done: Any) -> int:
@@ -350,9 +356,7 @@ def test_an_outcome_that_came_too_late_brings_its_judgment_along(
 def test_who_lost_a_job_to_another_worker_stores_no_judgment_of_it(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = recorder.installation.project()
-    ingest(project, [document(case) for case in CASES])
-    draw_nights(project, [MONDAY])
+    project = drawn(recorder)
     real = JobQueue.settle
 
     def lost(queue: JobQueue, done: Any) -> int:

@@ -85,7 +85,7 @@ def test_calls_under_way_are_seen_while_they_are(judged: Judged) -> None:
 
     async def slow(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         while not seen:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # until a report was written
             seen.extend(reading for reading in await asyncio.to_thread(judged.said) if reading.in_flight)
         return simulated_verdict(request, lambda prompt: 1.0)
 

@@ -26,13 +26,13 @@ def test_turns_come_in_order_and_one_that_gives_up_is_passed_over() -> None:
         async def call(number: int) -> None:
             await queue.enter()
             order.append(number)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # a call that takes its time
             queue.answered(0.01)
 
         tasks = []
         for number in range(5):
             tasks.append(asyncio.create_task(call(number)))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # it joins the queue
         assert (queue.limiter.in_flight, queue.waiting) == (1, 4)
         tasks[2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -47,10 +47,10 @@ def test_a_turn_that_was_given_to_somebody_who_is_gone_goes_to_the_next() -> Non
         queue = CallQueue(AdaptiveLimiter(1))
         await queue.enter()
         waiting = [asyncio.create_task(queue.enter()) for _ in range(2)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # they join the queue
         queue.answered(0.01)  # the first has its turn, but has not woken up yet
         waiting[0].cancel()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # it is cancelled, and the next wakes up
         assert waiting[0].cancelled()
         assert waiting[1].done()
         assert queue.limiter.in_flight == 1
@@ -74,7 +74,7 @@ def test_those_who_wait_are_sent_away_when_the_server_refuses_us() -> None:
         queue = CallQueue(AdaptiveLimiter(1))
         await queue.enter()
         waiting = [asyncio.create_task(queue.enter()) for _ in range(3)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # they join the queue
         queue.force_open("refused")
         await asyncio.wait(waiting)
         assert all(task.cancelled() for task in waiting)

@@ -447,7 +447,7 @@ def test_a_cancelled_question_frees_its_slot() -> None:
     async def use(judge: ChatJudge, server: JudgeServer) -> Reply:
         slow = asyncio.create_task(judge.ask(a_question()))
         while not server.requests.in_flight:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # until the call is under way
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slow

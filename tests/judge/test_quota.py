@@ -414,7 +414,7 @@ class Told:
 
     async def take(self, tokens: int) -> float:
         self.asked.append(tokens)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # as a quota that others share
         return self.waits.pop(0) if self.waits else 0.0
 
     async def settle(self, tokens: int, requests: int = 0) -> None:
@@ -452,7 +452,7 @@ def test_nothing_is_taken_while_the_pace_lets_nobody_through() -> None:
         queue = CallQueue(AdaptiveLimiter(2), quota=quota)
         queue.limiter.pause(queue.clock(), 60)
         waiting = [asyncio.create_task(queue.enter(5)) for _ in range(3)]
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # long enough to ask, which nobody may
         assert quota.asked == []
         queue.cancel_waiting()
         await asyncio.wait(waiting)
@@ -467,7 +467,7 @@ def test_a_pause_that_ends_lets_those_who_wait_ask_again() -> None:
         queue = CallQueue(AdaptiveLimiter(1), quota=Told())
         await queue.enter(1)
         second = asyncio.create_task(queue.enter(1))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # long enough to be let in, which it may not be
         assert not second.done()
         queue.answered(0.01)
         await second
@@ -482,10 +482,10 @@ def test_what_was_taken_for_somebody_who_is_gone_is_given_back() -> None:
         queue = CallQueue(AdaptiveLimiter(1), quota=quota)
         waiting = asyncio.create_task(queue.enter(7))
         while not quota.asked:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # until it asks the quota
         waiting.cancel()
         for _ in range(20):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # until it was told
         assert quota.back == [(-7, -1)]
         assert queue.limiter.in_flight == 0
 

@@ -179,7 +179,7 @@ def concurrently(script: Script, questions: int) -> tuple[list[bool], list[str]]
 
     async def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         forms.append(form_of(request))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # so that calls overlap
         return script(request)
 
     async def run() -> list[bool]:

@@ -14,10 +14,17 @@ from tests.support.backfills import (
     LATER,
     NIGHTS,
     RUNS,
+    cut,
     drawn_before,
+    enrolment,
+    job,
+    night_table,
     now,
+    run,
     run_it,
+    score,
     scored,
+    scorer,
     summarised,
 )
 from tests.support.project import (
@@ -45,11 +52,6 @@ from worker.records import score_id
 from worker.store.queue import enrol
 from worker.store.results import outbox
 from worker.store.runs import runs
-from worker.store.tables import CutRow, EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow, core
-
-cut, enrolment, job, night_table, run, score, scorer = (
-    core(row) for row in (CutRow, EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow)
-)
 
 
 def test_the_active_version_scores_drawn_nights_only_where_it_is_asked_for(

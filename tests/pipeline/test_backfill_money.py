@@ -12,10 +12,14 @@ from tests.support.backfills import (
     PRICED,
     RUNS,
     account,
+    cut,
     drawn_before,
+    job,
     now,
+    run,
     run_it,
     scored,
+    scorer,
     summarised,
 )
 from tests.support.project import (
@@ -35,12 +39,6 @@ from tests.support.project import (
 from worker.pipeline.backfill import carry_out, left_alone, plan
 from worker.store.budget import accounts
 from worker.store.queue.job import WAITS_FOR_MONEY
-from worker.store.tables import CutRow, EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow, core
-
-cut, enrolment, job, night_table, run, score, scorer = (
-    core(row) for row in (CutRow, EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, ScorerRow)
-)
-
 
 BUDGET = PRICED.replace("concurrency = 8", "concurrency = 8\nanswers_days = 0\nbudget_usd_per_day = {cap}")
 

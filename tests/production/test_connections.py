@@ -59,7 +59,7 @@ def test_calls_that_hang_hold_no_transaction_and_no_more_connections_than_a_pool
         looks = []
         for _ in range(LOOKS):
             looks.append(sessions(url))
-            time.sleep(BETWEEN_S)
+            time.sleep(BETWEEN_S)  # several looks over the time of the calls
         assert judge_workers.judge.waiting == CHILDREN * concurrency, "they hung all the while"
         assert held >= CHILDREN * concurrency
         transactions = [
@@ -84,6 +84,6 @@ def test_on_sqlite_another_process_writes_at_once_while_calls_hang(tmp_path: Pat
             judge_workers.until_all_calls_hang()
             for _ in range(LOOKS):
                 subprocess.run([sys.executable, "-c", WRITE_ONCE, str(path)], check=True, timeout=60)
-                time.sleep(BETWEEN_S)
+                time.sleep(BETWEEN_S)  # several writes over the time of the calls
             assert judge_workers.judge.waiting == CHILDREN * judge_workers.concurrency
             assert judge_workers.states()["leased"] >= CHILDREN * judge_workers.concurrency

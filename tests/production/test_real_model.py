@@ -121,7 +121,7 @@ def running(command: list[str], log: Path, url: str) -> Iterator[None]:
         while not answers(url):
             assert process.poll() is None, log.read_text(encoding="utf-8")[-2000:]
             assert time.monotonic() < ends, "the model does not load"
-            time.sleep(0.2)
+            time.sleep(0.2)  # looked at again until it answers
         yield
     finally:
         process.terminate()

@@ -47,7 +47,7 @@ class Judges:
         self.asked.append(question)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the others come in meanwhile
         self.under_way -= 1
         content = self.says(question, number)
         if isinstance(content, JudgeError):

@@ -402,7 +402,7 @@ def test_a_database_that_hangs_up_again_and_again_costs_no_outcome_and_makes_non
                     failures += 1
                 if not thread.is_alive() and states(other) == {"scored": 120}:
                     break
-                time.sleep(0.2)
+                time.sleep(0.2)  # looked at again until all is scored
             is_over.set()
             thread.join()
             processor.drain("heuristic")

@@ -44,7 +44,7 @@ class CountingJudge:
             for bell in [bell for bell in self._bells if bell[0] <= self.asked.total()]:
                 self._bells.remove(bell)
                 bell[1]()
-        await asyncio.sleep(LATENCY_S)
+        await asyncio.sleep(LATENCY_S)  # so that calls overlap
         return simulated_verdict(request, lambda _: 0.8)
 
     def at_request(self, number: int, do: Callable[[], None]) -> Bell:

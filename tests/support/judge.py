@@ -18,9 +18,9 @@ class PacedJudge:
     async def __call__(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         self._left -= 1
         is_held = self._left < 0
-        await asyncio.sleep(self._latency_s)
+        await asyncio.sleep(self._latency_s)  # the latency that was asked for
         while is_held and not self.open.is_set():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # held until the test lets it answer
         return simulated_verdict(request, lambda prompt: 0.8)
 
 
@@ -35,7 +35,7 @@ class HeldJudge:
         self.waiting += 1
         try:
             while not self.open.is_set():
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # held until the test lets it answer
         finally:
             self.waiting -= 1
         return simulated_verdict(request, lambda prompt: 1.0)

@@ -85,4 +85,4 @@ def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S)
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
+        time.sleep(0.05)  # looked at again, up to its limit

@@ -141,7 +141,7 @@ def _until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
             client.settimeout(0.5)
             if client.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
+        time.sleep(0.05)  # looked at again until it listens
     raise ServerMissing(f"redis-server does not listen after {START_S:g} s")
 
 

@@ -126,7 +126,7 @@ class MetricsServer:
             return _MetricsResponse("404 Not Found", b"only /metrics is here\n")
         try:
             return _MetricsResponse("200 OK", self._answer(), self._content_type)
-        except Exception:
+        except Exception:  # one scrape that fails ends no worker
             log.exception("metrics: the figures could not be made")
             return _MetricsResponse("500 Internal Server Error", b"the figures could not be made; the log says why\n")
 

@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(target)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no part behind; raised again
         with suppress(OSError):
             part.unlink()
         raise

@@ -189,5 +189,6 @@ def _trends(folder: Path) -> str:
     if sys.stdout.isatty():
         environ["COLUMNS"] = str(Console().width)
     command = [sys.executable, "-m", "worker", "trends", "--scorer", RUBRIC]
+    # our own interpreter and our own arguments
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
     return (done.stdout or done.stderr).rstrip()

@@ -112,7 +112,7 @@ class JudgeLoop:
             elif stopped_at is not None or time.monotonic() >= until or not self.goes_on():
                 break
             else:
-                await asyncio.sleep(_IDLE_S)
+                await asyncio.sleep(_IDLE_S)  # nothing is under way, and it is looked again soon
             if self._buffer.is_full:
                 written = await self._buffer.flush(self._total)
                 self._total += written

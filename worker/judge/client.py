@@ -226,7 +226,7 @@ class ChatJudge:
         except JudgeRefusesUs as error:
             queue.force_open(str(error))
             raise
-        except BaseException:
+        except BaseException:  # cancelled too: its place in the queue is free again
             queue.abandoned()
             raise
         match outcome:

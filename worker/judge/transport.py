@@ -35,9 +35,9 @@ class HttpResponse(NamedTuple):
 
 def preload() -> None:
     """Imports what a question needs: 1.5 s of CPU that a worker's parent pays once before it forks."""
-    import aiohttp  # noqa: F401
+    import aiohttp  # noqa: F401 only to be there before the first call
 
-    import worker.judge.http_client  # noqa: F401
+    import worker.judge.http_client  # noqa: F401 as above
 
 
 class JudgeTransport:

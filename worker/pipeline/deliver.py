@@ -238,7 +238,7 @@ def _attempt(sink: Sink, message: OutgoingMessage) -> Delivery:
         return sink.deliver(message)
     except SpotcheckError:
         raise
-    except Exception as error:
+    except Exception as error:  # a sink may be anybody's code, and others are still to be sent to
         log.debug("a sink failed", exc_info=True)
         return Delivery("later", f"the sink failed: {type(error).__name__}")
 

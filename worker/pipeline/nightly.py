@@ -181,7 +181,7 @@ def _postponed(project: Project) -> int:
 def _rest(seconds: float, stop: Stop) -> None:
     until = time.monotonic() + seconds
     while not stop() and (left_s := until - time.monotonic()) > 0:
-        time.sleep(min(left_s, _LOOK_S))
+        time.sleep(min(left_s, _LOOK_S))  # others work, and tell nobody when they are done
 
 
 def _held(project: Project) -> list[backlog.BlockedJobs]:

@@ -148,7 +148,7 @@ def _work(
             moved_at = now
         elif now - moved_at > patience_s:
             return processor.missing_models.line() or "it cannot be scored here: other processes hold its jobs"
-        time.sleep(_REST_S)
+        time.sleep(_REST_S)  # another process has it, and tells nobody
     return None
 
 

@@ -130,6 +130,7 @@ def _paid(row: Any) -> str:  # noqa: ANN401 a row
     return "cost unknown" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
 
 
+# rows
 def _escalation(spec: Any, rows: Sequence[Any], beside: Sequence[Any]) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
     """What two judges said, and why the second was asked; in words and for machines."""
     is_first_beside = _aggregate(beside)["model_requested"] == spec["model"]

@@ -116,7 +116,7 @@ def _copy_prompts(prompts: Path) -> None:
     try:
         shutil.copytree(shipped_prompts(), part)
         part.rename(prompts)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no part behind; raised again
         shutil.rmtree(part, ignore_errors=True)
         raise
 

@@ -97,7 +97,7 @@ class _UpShutdown:
     def wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds  # not an Event: its lock may be held by what the signal interrupts
         while not self.is_asked and time.monotonic() < until:
-            time.sleep(0.1)
+            time.sleep(0.1)  # a signal is seen within this time
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -85,7 +85,7 @@ class _LastScreen:
 
     def look_later(self, interval_s: float) -> None:
         """Wait, and look again; a database that is away is told, and what was seen before stays."""
-        time.sleep(max(interval_s, min(_LOOK_MOST_S, _SHARE * self._look_s)))
+        time.sleep(max(interval_s, min(_LOOK_MOST_S, _SHARE * self._look_s)))  # what --watch is for
         try:
             self.look()
         except StoreError as error:

@@ -215,6 +215,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             loop.iter = counted.set_lineno(loop.lineno)
         return tree
 
+    # as Jinja2 declares it
     def call_binop(self, context: TemplateContext, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
         """Compute an operator within bounds."""
         result = _bounded(operator, left, right)

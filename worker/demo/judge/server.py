@@ -86,7 +86,7 @@ class JudgeServer:
             connection.hang_up()
         await asyncio.gather(*tasks, return_exceptions=True)
         while self.open:  # connection_lost is called in the next iteration of the event loop
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one iteration
         await self._server.wait_closed()
         self._server = None
 
@@ -252,7 +252,7 @@ class _Connection(asyncio.Protocol):
                 answer = await answer
             except Exception as exc:  # noqa: BLE001 a script of a test may raise anything; the client gets a 500
                 answer = self.server.broken(exc)
-        await asyncio.sleep(answer.delay_s)
+        await asyncio.sleep(answer.delay_s)  # the latency that a test asked for
         if answer.endless_every_s is None:
             self._send(answer, keep)
         else:
@@ -274,7 +274,7 @@ class _Connection(asyncio.Protocol):
         while not self._transport.is_closing():
             self._transport.write(chunk)
             await self._writable.wait()
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s)  # a reply that comes slowly, as a test asked for
 
     def _fail(self, status: int) -> None:
         answer = refused(status, responses[status])

@@ -199,7 +199,7 @@ class _QuotaQueue:
                     continue
                 tokens = self._waiters[0].tokens
                 if (wait_s := await self._quota.take(tokens)) > 0:
-                    await asyncio.sleep(min(wait_s, MAX_QUOTA_SLEEP_S))
+                    await asyncio.sleep(min(wait_s, MAX_QUOTA_SLEEP_S))  # until the quota has room again
                 elif not self._queue.admit_next():
                     await self._quota.settle(-tokens, -1)
         except Exception as error:  # noqa: BLE001 told to those who wait: they would wait for ever

@@ -43,7 +43,7 @@ async def ask_all(ask: Ask, questions: Sequence[Question]) -> list[Reply]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine(question)) for question in questions]
-    except BaseExceptionGroup as errors:
+    except BaseExceptionGroup as errors:  # callers know the errors, not groups of them
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
