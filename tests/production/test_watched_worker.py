@@ -53,14 +53,15 @@ class House:
     def __init__(self, folder: Path, url: str, form: str) -> None:
         (folder / "spotcheck.toml").write_text(TOML, encoding="utf-8")
         now = datetime.now(UTC)
+        noon = now.replace(hour=12, minute=0)  # yesterday is due from the first tick on, whatever the hour of the test
         self.port = servers.free_port()
         self.environ = environment(url, {"OPENAI_API_KEY": KEY, "SPOTCHECK_LOG": form})
         # a minute of this clock is a second: beats come every second
-        self.environ["SPOTCHECK_CLOCK"] = f"{now.isoformat()}@{now.isoformat()} x60"
+        self.environ["SPOTCHECK_CLOCK"] = f"{noon.isoformat()}@{now.isoformat()} x60"
         self.environ["SPOTCHECK_METRICS"] = f"127.0.0.1:{self.port}"
         self.folder, self.log = folder, folder / "worker.log"
         self.project = Project(Settings.read({"SPOTCHECK_DATABASE_URL": f"sqlite:///{folder}/spotcheck.db"}, TOML))
-        night = self.project.nights.last_over(now)
+        night = self.project.nights.last_over(noon)
         over = {"input": f"I am {SAID_BY_THE_RUN}. \x1b[2J", "task_type": HOSTILE_TYPE}
         lines = [json.dumps(document(f"case-{number}", night, **over)) for number in range(RUNS)]
         (folder / "runs.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from worker.core.tool_failure import failure
 from worker.records import Reference, Run, Why
 
 if TYPE_CHECKING:  # scorers ask this module for a version, `status` builds scorers, and numpy takes 50 ms to import
@@ -137,7 +138,7 @@ def flags(run: Run, reference: Reference | None) -> tuple[str, ...]:
         "errored": run.status == "errored",
         "aborted": run.status == "aborted",
         "incomplete": run.status == "incomplete",
-        "tool_error": any(step.kind == "tool" and step.error is not None for step in run.steps),
+        "tool_error": any(step.kind == "tool" and failure(step) is not None for step in run.steps),
         "repeated_call": _repeats_a_call(run),
         "cost_outlier": _is_outlier(run.cost_usd, reference.cost_usd, reference.cost_log_mad),
         "steps_outlier": _is_outlier(len(run.steps), reference.steps, reference.steps_log_mad),

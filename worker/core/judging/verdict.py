@@ -109,7 +109,15 @@ class ShownText:
             True
         """
         parts = [part for part in _GAP.split(_fold(quote)) if part]
-        return bool(parts) and (_in_order(parts, self._texts) or _in_order(parts, self._raw))
+        if not parts or _in_order(parts, self._texts) or _in_order(parts, self._raw):
+            return bool(parts)
+        parts = [part for part in _GAP.split(_unescaped(quote)) if part]
+        return bool(parts) and _in_order(parts, self._unescaped)
+
+    @cached_property
+    def _unescaped(self) -> str:
+        """The document's text as a reader takes it who sees through JSON within JSON, however deep."""
+        return _unescaped(self._raw)
 
 
 def _in_order(parts: Iterable[str], text: str) -> bool:
@@ -120,6 +128,19 @@ def _in_order(parts: Iterable[str], text: str) -> bool:
             return False
         start = at + len(part)
     return True
+
+
+def _unescaped(text: str) -> str:
+    r"""A text without the escapes of JSON, of any depth, folded.
+
+    Example:
+        >>> _unescaped(r'[{\"text\": \"Order 4711\\\\ntotal 83.20\"}]')
+        '[{"text": "Order 4711 total 83.20"}]'
+    """
+    return _fold(_ESCAPE.sub(lambda found: " " if found[1] in "nrt" else found[1], text))
+
+
+_ESCAPE = re.compile(r"""\\+([nrt"'/])""")
 
 
 def _fold(text: str) -> str:

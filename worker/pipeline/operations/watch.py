@@ -27,6 +27,7 @@ from worker.store.results import findings
 from worker.store.runs import draws
 from worker.store.runs import operational as stored_figures
 from worker.store.runs.operational import StoredFigure
+from worker.store.runs.runs import tool_failures_since
 
 Floats = NDArray[np.float64]
 SERIES = "1"
@@ -114,13 +115,19 @@ def _look_at_night(project: Project, night: date, now: datetime) -> list[Drift]:
         if not stored_figures.mark_watched(connection, night, now):
             return []
         since = night - timedelta(days=NIGHTS.reach - 1)
-        rows = stored_figures.night_figures(connection, since, night)
+        rows = _comparable(connection, stored_figures.night_figures(connection, since, night))
         first = min((row.night for row in rows), default=night)
         placed = [((row.night - first).days, row) for row in rows]
         lines = _lines(placed, (night - first).days + 1, NIGHTS)
         found = _scan(project, connection, lines, night, now, NIGHTS)
         spend.look_at_night(project, connection, rows, night, now)
         return found
+
+
+def _comparable(connection: Connection, rows: Sequence[StoredFigure]) -> list[StoredFigure]:
+    """Figures without those of tools from before failures were found as they are now."""
+    since = tool_failures_since(connection)
+    return [row for row in rows if row.measure != "tool" or row.night >= since]
 
 
 def _look_at_hour(project: Project, now: datetime) -> list[Drift]:
@@ -136,6 +143,7 @@ def _look_at_hour(project: Project, now: datetime) -> list[Drift]:
             return []
         meta.set_meta(connection, _WATCHED_HOUR, hour.isoformat())
         rows = stored_figures.hour_figures(connection, night - timedelta(days=HOURS.reach // 24 + 1), night)
+        rows = _comparable(connection, rows)
         earliest = hour - timedelta(hours=HOURS.reach - 1)
         rows = [row for row in rows if earliest <= row.at <= hour]
         first = min((row.at for row in rows), default=hour)

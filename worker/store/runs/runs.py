@@ -1,7 +1,7 @@
 """Storing runs with their texts, and reading them back."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, select, text, update
 
 from worker.core.drift.operational import OTHER_TOOLS
+from worker.core.tool_failure import failure
 from worker.records import Run, Step
-from worker.store import bulk
+from worker.store import bulk, meta
 from worker.store.insert import insert_ignore
 from worker.store.payload import pack, unpack
 from worker.store.tables import NightRow, PayloadRow, ReferenceRow, RunRow, core
@@ -62,6 +63,7 @@ def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Co
     Sending a batch twice stores nothing twice, and a replaced revision does not come back. Within one batch the last
     revision of a run is the current one; all are kept. Safe for two batches at once. Uses run_identity.
     """
+    _note_detector(connection)
     stored = _stored(connection, batch)
     first: dict[_Identity, Incoming] = {}
     for item in batch:
@@ -97,6 +99,26 @@ def take(connection: Connection, batch: Sequence[Incoming], now: datetime) -> Co
         rows = [dict(zip(_PAYLOAD, row, strict=True)) for row in payloads]
         connection.execute(insert_ignore(connection, payload), rows)
     return Counts(accepted, revised, len(batch) - accepted - revised)
+
+
+TOOL_FAILURES_SINCE = "tool_failures_since"
+
+
+def _note_detector(connection: Connection) -> None:
+    """Remember once from which night on failed tool calls are counted by results too, and not by steps' errors alone.
+
+    Runs of before were counted otherwise, and their counts stay; nobody may take the difference for a change of tools.
+    """
+    if meta.get_meta(connection, TOOL_FAILURES_SINCE) is None:
+        newest = connection.execute(select(func.max(run.c.night))).scalar_one()
+        since = "" if newest is None else (newest + timedelta(days=1)).isoformat()
+        meta.set_meta_once(connection, TOOL_FAILURES_SINCE, since)
+
+
+def tool_failures_since(connection: Connection) -> date:
+    """The first night whose failed tool calls are all counted by `core.tool_failure`."""
+    since = meta.get_meta(connection, TOOL_FAILURES_SINCE)
+    return date.fromisoformat(since) if since else date.min
 
 
 def _add(
@@ -168,26 +190,26 @@ def _facts(item: Incoming, revision: int, now: datetime) -> dict[str, Any]:
 def _values(item: Incoming, revision: int, now: datetime) -> tuple[Any, ...]:
     """The column values of a run, in the order of `_FACTS`."""
     sent = item.run
-    tools = [step for step in sent.steps if step.kind == "tool"]
+    tools = [(step, failure(step) is not None) for step in sent.steps if step.kind == "tool"]
     return (
         *(revision, item.sha, item.night, item.sample_key, bool(item.flags), ",".join(item.flags), now),
-        *(len(sent.steps), len(tools), sum(1 for step in tools if step.error is not None), _tools(tools)),
+        *(len(sent.steps), len(tools), sum(failed for _, failed in tools), _tools(tools)),
         *_as_sent(sent),
     )
 
 
-def _tools(calls: Sequence[Step]) -> str | None:
+def _tools(calls: Sequence[tuple[Step, bool]]) -> str | None:
     """JSON by tool name: calls, failed calls; None without tool calls. Names come from outside, so both are bounded."""
     if not calls:
         return None
     counts: dict[str, list[int]] = {}
-    for call in calls:
+    for call, is_failed in calls:
         name = call.name[:_TOOL_NAME_CHARS] or "(unnamed)"
         if name not in counts and len(counts) >= _TOOLS_A_RUN:
             name = OTHER_TOOLS
         count = counts.setdefault(name, [0, 0])
         count[0] += 1
-        count[1] += call.error is not None
+        count[1] += is_failed
     return orjson.dumps(counts).decode()
 
 
