@@ -159,7 +159,7 @@ OWN: Mapping[str, dict[str, Any]] = {
         "ended_at": {"$date": "2026-11-20T14:02:41Z"},
         "started_at": {"$date": {"$numberLong": "1795183351000"}},
         "user_input": "Refund?",
-        "final_answer": "Done.",
+        "final_output": "Done.",
         "promptTokens": 100,
         "completionTokens": 20,
         "totalCost": 0.02,

@@ -174,6 +174,7 @@ ENDED = datetime(2026, 11, 20, 14, 2, 41, tzinfo=UTC)
         ({"usage": {"prompt_tokens": 7, "completion_tokens": 2}}, "output_tokens", 2),
         ({"total_cost": 0.5}, "cost_usd", 0.5),
         ({"agentName": "bot"}, "agent", "bot"),
+        ({"agent": {"name": "bot", "id": 7}}, "agent", "bot"),
         ({"conversation_id": 12}, "session_id", "12"),
         ({"question": "Why?"}, "input", "Why?"),
         ({"response": {"text": "So."}}, "output", '{"text":"So."}'),
@@ -424,12 +425,30 @@ def test_of_twenty_thousand_steps_beginning_and_end_are_kept_with_their_places(m
     assert most == 1 or run.steps[-1].seq == 19_999
 
 
-def test_deep_nesting_is_one_line() -> None:
+@pytest.mark.parametrize("depth", [200, 260, 900, 5_000])
+@pytest.mark.parametrize("place", ["input", "tag", "arguments"])
+def test_what_is_nested_too_deeply_costs_its_field_and_not_the_run(depth: int, place: str) -> None:
+    deep: object = "x"
+    for _ in range(depth):
+        deep = [deep]
+    steps = [{"kind": "tool", "name": "a"}, {"kind": "tool", "name": "b"}]
+    one = (
+        taken(steps=[{**steps[0], place: deep}, steps[1]])
+        if place == "arguments"
+        else taken(**{place: deep}, steps=steps)
+    )
+    assert [step.name for step in one.run.steps] == ["a", "b"]
+    dropped = [notice.name for notice in one.notices if notice.what == "dropped"]
+    assert dropped == ([] if depth == 200 else [place])
+    assert len(one.payload) < 1_000
+
+
+def test_deep_nesting_where_the_identity_should_be_is_one_line() -> None:
     deep: object = "x"
     for _ in range(5_000):
         deep = [deep]
     with pytest.raises(IngestError, match="nested too deeply"):
-        read(input=deep)
+        read(run_id=deep)
 
 
 def test_nul_characters_in_texts_are_kept_as_data() -> None:

@@ -58,6 +58,7 @@ def rejected(items: list[Accepted | Rejected]) -> list[tuple[int, str]]:
         (a_line(run_id="@").replace(b"@", b"\xed\xa0\x80"), "run_id holds half a character"),
         (a_line(task_type="@").replace(b"@", b"\xe9"), "task_type holds half a character"),
         (b"{'run_id': 'r-1'}\n", "in single quotes this is Python's repr, and json.dumps writes JSON"),
+        (a_line(5).strip() + a_line(6), "several objects on one line? jq -c . makes a line of each"),
         (b'{"resourceSpans": []}\n', "this is an OTLP export (resourceSpans), no run: Spotcheck reads one run a line"),
         (b"\x89PNG\r\n", "not UTF-8 text: byte 0x89 at position 0"),
         (b"\x00\x01\x02\n", "not JSON: "),
@@ -97,6 +98,11 @@ def test_a_text_that_other_writers_let_pass_is_taken_with_what_can_be_read_of_it
     assert isinstance(item, Accepted)
     assert item.parsed.run.output == output
     assert orjson.loads(item.parsed.payload)["output"] == output
+
+
+def test_lines_of_an_array_with_their_commas_and_marks_of_json_sequences_are_taken() -> None:
+    raw = a_line(1) + a_line(2).strip() + b",\r\n" + b"\x1e" + a_line(3)
+    assert accepted(read(raw)) == ["r-1", "r-2", "r-3"]
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"Infinity", b"1e999", b"-1e999", b"9" * 5_000])

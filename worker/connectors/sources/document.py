@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from worker.connectors.sources.run_fields import REQUIRED, run_fields
-from worker.core.intake.names import meant
+from worker.core.intake.names import field_of, meant
 from worker.core.intake.notices import Notice, Noticed
 from worker.core.intake.stamps import stamp
 from worker.errors import IngestError
@@ -77,10 +77,12 @@ def read(
     for what, became in repairs.items():
         noticed.add("mended", "run", what, became)
     try:
-        sha = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
-        fields = run_fields(document, limits, noticed)
+        packed = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONEncodeError, RecursionError):
-        raise IngestError("nested too deeply") from None
+        document = _shallow(document, noticed)
+        packed = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    sha = hashlib.sha256(packed).hexdigest()[:32]
+    fields = run_fields(document, limits, noticed)
     fields.setdefault("source", source)
     fields["received_at"] = now
     run = _validated(fields, document, noticed)
@@ -89,6 +91,42 @@ def read(
         raise IngestError(f"{spoilt[0]} holds half a character, or bytes that are not UTF-8")
     payload = {"input": run.input, "output": run.output, "tags": run.tags, "vendor_ids": run.vendor_ids}
     return ParsedRun(run, sha, orjson.dumps({**payload, "steps": fields.get("steps", ())}), noticed.of_a_run())
+
+
+def _shallow(document: Mapping[str, Any], noticed: Noticed) -> dict[str, Any]:
+    """The document without what is nested too deeply to be written again, in a step's field or in a field of its own.
+
+    Raises:
+        IngestError: What is left has no identity.
+    """
+    kept = {name: value for name, value in document.items() if name == "steps" or _is_writable(value)}
+    steps = kept.get("steps")
+    if isinstance(steps, list):
+        kept["steps"] = [_shallow_step(step, noticed) for step in steps]
+    if not _is_writable(kept.get("steps")):
+        del kept["steps"]
+    for name in document.keys() - kept.keys():
+        noticed.add("dropped", "run", name, "what is nested too deeply")
+    if not any(field_of("run", name) == "run_id" for name in kept):
+        raise IngestError("nested too deeply")
+    return kept
+
+
+def _shallow_step(step: object, noticed: Noticed) -> object:
+    if not isinstance(step, dict) or _is_writable(step):
+        return step
+    kept = {name: value for name, value in step.items() if _is_writable(value)}
+    for name in step.keys() - kept.keys():
+        noticed.add("dropped", "step", name, "what is nested too deeply")
+    return kept
+
+
+def _is_writable(value: object) -> bool:
+    try:
+        orjson.dumps([[value]])  # as deep as it stands in a step of a payload
+    except (orjson.JSONEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _validated(fields: dict[str, Any], document: Mapping[str, Any], noticed: Noticed) -> Run:

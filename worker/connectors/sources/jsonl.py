@@ -84,4 +84,6 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
     hint = _HINTS.get(raw.lstrip()[:1], "") if "end of data" in error.msg else ""
     if raw.lstrip()[:2] == b"{'":
         hint = "; in single quotes this is Python's repr, and json.dumps writes JSON"
+    elif raw.lstrip()[:1] == b"{" and "after document" in error.msg:
+        hint = "; several objects on one line? jq -c . makes a line of each"
     return f"not JSON: {error.msg} at character {error.pos + 1}{hint}"

@@ -180,6 +180,8 @@ def _id(field: str, _: str, value: object) -> object:
         if field == "run_id" and isinstance(value, float) and abs(value) >= _ROUNDED:
             raise IngestError(f"run_id is the number {value:g}, too large to be read exactly; send it as text")
         return str(value)
+    if field == "agent" and isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return value["name"]
     return value if field == "run_id" else None
 
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 _MOST_DIGITS = 20
 """Digits up to which a whole number is read exactly; orjson reads longer ones as floats, and so does this."""
-_BOM, _RECORD_MARK = "\ufeff", "\x1e"
-"""What stands before an object where files were joined, or as RFC 7464 has it."""
+_BEFORE, _AFTER = " \t\ufeff\x1e", " \t\r\n,"
+"""What stands around an object where files were joined, as RFC 7464 has it, or in the lines of an array."""
 NOT_A_NUMBER = "NaN or Infinity, which JSON does not have"
 HALF_CHARACTER = "half a character (\\ud83d or the like)"
 NOT_UTF8 = "bytes that are not UTF-8"
@@ -62,7 +62,7 @@ def loads(raw: bytes) -> Repaired:
     except UnicodeDecodeError:
         text = raw.decode("utf-8", "replace")
         repairs[NOT_UTF8] = "replaced by U+FFFD"
-    text = text.strip().lstrip(_BOM + _RECORD_MARK)
+    text = text.rstrip(_AFTER).lstrip(_BEFORE)
     value = json.loads(text, parse_constant=not_a_number, parse_float=as_float, parse_int=as_int, strict=False)
     if "\\u" in text:
         whole = _whole(value)

@@ -71,6 +71,8 @@ def _text(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         text = text.strip()
+    if text[-1:] in ("z", "Z"):  # in small, or after a space
+        return datetime.fromisoformat(f"{text[:-1].rstrip()}+00:00")
     if zoned := _ZONED.fullmatch(text):
         time = zoned["time"]
         has_offset = re.search(r"[+-]\d{2}:?\d{2}$", time) is not None and ":" in time
