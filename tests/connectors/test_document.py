@@ -431,12 +431,9 @@ def test_what_is_nested_too_deeply_costs_its_field_and_not_the_run(depth: int, p
     deep: object = "x"
     for _ in range(depth):
         deep = [deep]
-    steps = [{"kind": "tool", "name": "a"}, {"kind": "tool", "name": "b"}]
-    one = (
-        taken(steps=[{**steps[0], place: deep}, steps[1]])
-        if place == "arguments"
-        else taken(**{place: deep}, steps=steps)
-    )
+    steps: list[dict[str, Any]] = [{"kind": "tool", "name": "a"}, {"kind": "tool", "name": "b"}]
+    sent: dict[str, Any] = {"steps": [{**steps[0], place: deep}, steps[1]]} if place == "arguments" else {place: deep}
+    one = taken(**{"steps": steps, **sent})
     assert [step.name for step in one.run.steps] == ["a", "b"]
     dropped = [notice.name for notice in one.notices if notice.what == "dropped"]
     assert dropped == ([] if depth == 200 else [place])
