@@ -269,6 +269,15 @@ STEPS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"type": "llm", "usage": {"input_tokens": 1, "cache_read_input_tokens": 9, "output_tokens": 2}},
         {"kind": "model", "input_tokens": 10, "output_tokens": 2},
     ),
+    "a tool's names and no kind": (
+        {"tool": "get_order", "tool_input": {"order": 1}, "observation": "83.20"},
+        {"kind": "tool", "name": "get_order", "arguments": {"order": 1}, "result": "83.20"},
+    ),
+    "a tool as an object": ({"tool": {"name": "x", "id": 4}}, {"kind": "tool", "name": "x"}),
+    "a function and no kind": (
+        {"function": {"name": "x", "arguments": {}}},
+        {"kind": "tool", "name": "x", "arguments": {}},
+    ),
     "start and end": (
         {"kind": "tool", "start_time": 1795183360, "end_time": "1795183361500"},
         {"kind": "tool", "duration_ms": 1_500},

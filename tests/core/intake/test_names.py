@@ -13,6 +13,7 @@ from worker.core.intake.names import (
     RUN_NAMES,
     STATUSES,
     STEP_NAMES,
+    TOOL_ONLY,
     UNITS,
     Where,
     field_of,
@@ -45,6 +46,7 @@ def test_units_and_names_without_one_are_of_the_tables() -> None:
     assert set(UNITS) <= named
     assert named >= MUST_SAY
     assert not set(UNITS) & MUST_SAY
+    assert {name for names in STEP_NAMES.values() for name in names} >= TOOL_ONLY
 
 
 def test_kinds_and_statuses_are_ours_and_ours_are_among_them() -> None:

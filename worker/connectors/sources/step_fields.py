@@ -16,7 +16,7 @@ from worker.connectors.sources.fields import (
     token_usage,
     unread,
 )
-from worker.core.intake.names import FAILED_FLAGS, STEP_STATUS, kind_of, spelt, status_of
+from worker.core.intake.names import FAILED_FLAGS, STEP_STATUS, TOOL_ONLY, kind_of, spelt, status_of
 from worker.core.intake.notices import Noticed
 from worker.core.intake.stamps import stamp
 from worker.core.intake.values import LARGEST, number, says_no_error, says_nothing, truth
@@ -134,6 +134,8 @@ def _mended_step(step: Mapping[str, Any], noticed: Noticed) -> dict[str, Any]:
     if ended and started and "duration_ms" not in fields and ended >= started:
         fields["duration_ms"] = (ended - started).total_seconds() * 1000
     _called(fields, left, noticed)
+    if "kind" not in fields and any(spelt(name) in TOOL_ONLY for name, _ in own.values()):
+        fields["kind"] = "tool"
     _failed(fields, left)
     token_usage(fields, left, noticed, "step")
     for name in left:
@@ -164,6 +166,7 @@ def _called(fields: dict[str, Any], left: dict[str, Any], noticed: Noticed) -> N
         for name in ("name", "arguments"):
             if name not in fields and call.get(name) is not None:
                 fields[name] = call[name]
+        fields.setdefault("kind", "tool")
 
 
 def _failed(fields: dict[str, Any], left: dict[str, Any]) -> None:

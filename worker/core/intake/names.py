@@ -125,6 +125,15 @@ FAILED_FLAGS: Mapping[str, bool] = {
 }
 """Fields of a step that say by true or false whether it failed: the value that means that it did."""
 
+TOOL_ONLY = frozenset(
+    {
+        *("tool_name", "function_name", "tool", "gen_ai_tool_name", "ai_tool_call_name", "tool_input", "tool_args"),
+        *("tool_arguments", "tool_output", "tool_result", "gen_ai_tool_call_arguments", "gen_ai_tool_call_result"),
+        *("ai_tool_call_args", "ai_tool_call_result"),
+    }
+)
+"""Names that only a tool call has: a step with one of them and without a kind is a tool's."""
+
 STEP_STATUS = ("status", "state", "status_code")
 """Fields of a step that say it in a word; one that means errored is its error where it gives none."""
 
