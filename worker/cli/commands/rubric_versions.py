@@ -76,7 +76,10 @@ def _show_draft(opened: Project, name: str, *, as_json: bool, with_text: bool) -
     _tell([f"{name} {text.version}  {text.hash[:_HASH]}  {'the file holds what is active' if is_active else 'draft'}"])
     _tell([f"  {path}", *([f"  {line}"] if line else [])])
     if active is None:
-        say("nothing is active; the file's text is with the next night that is drawn, if scoring.rubrics names it")
+        wanted = "the file's text becomes so with the next night that is drawn"
+        if name not in opened.settings.scoring.rubrics:
+            wanted = "scoring.rubrics does not name it"
+        _tell([f"  nothing is active: {wanted}"])
     elif not is_active:
         _tell(_lines(active))
         for change in rubric_versions.differences(active.text, text):
