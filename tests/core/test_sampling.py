@@ -208,7 +208,7 @@ def test_steps_outliers() -> None:
 
 
 def test_flags_come_in_one_order() -> None:
-    steps = (Step(seq=0, kind="tool", name="a", arguments={}, error="no"),) * 2
+    steps = (Step(seq=0, kind="tool", name="a", arguments={}, error="no such order"),) * 2
     found = flags(run(steps, status="errored", cost_usd=9.0), Reference(cost_usd=0.1, cost_log_mad=0.1))
     assert found == ("errored", "tool_error", "repeated_call", "cost_outlier")
 

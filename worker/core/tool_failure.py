@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from worker.core.intake.values import says_no_error
 from worker.core.wrapped_text import json_value, plain_text
 from worker.records import Step
 
@@ -27,8 +28,6 @@ _CRASH = re.compile(r"(?:\w{1,40}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt|Ex
 
 _TELLING = ("rror", '"success"', '"ok"', '"text"', '"content"', '"parts"')
 """Words of which JSON that reports a failure holds one; other JSON is not parsed."""
-_NO_ERROR = frozenset({"", "none", "null", "nil", "nan", "undefined", "false", "no", "no error", "ok", "0", "n/a", "-"})
-"""Nothing, written as a word by some exporter."""
 
 
 def failure(step: Step) -> str | None:
@@ -49,38 +48,24 @@ def failure(step: Step) -> str | None:
         >>> failure(Step(seq=0, kind="tool", result='{"value": 3.1, "error": 0.05}')) is None
         True
     """
-    if step.error and not is_nothing(step.error):
+    if step.error and not says_no_error(step.error):
         return step.error
     result = step.result or ""
     if not result:
         return None
     if result[:_HEAD].lstrip()[:1] in ("{", "[") and any(word in result for word in _TELLING):
-        if any(map(_is_failed, _objects(json_value(result)))):
-            return result
-        result = plain_text(result)
-        if any(map(_is_failed, _objects(json_value(result)))):
-            return result
+        words = plain_text(result)
+        if _tells_failure(json_value(result)) or (words is not result and _tells_failure(json_value(words))):
+            return words or result
+        result = words
     return result if _SAYS_ERROR.match(result[:_HEAD]) else _crash(result)
 
 
-def is_nothing(error: str) -> bool:
-    """Whether an error is none: empty, or a word for nothing.
-
-    Example:
-        >>> is_nothing("None"), is_nothing("no such order")
-        (True, False)
-    """
-    return len(error) < 20 and error.strip().casefold() in _NO_ERROR
-
-
-def _objects(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401 any JSON value
-    """The object itself, or the blocks of a list."""
-    found = document if isinstance(document, list) else [document]
-    return [each for each in found[:50] if isinstance(each, dict)]
-
-
-def _is_failed(document: dict[str, Any]) -> bool:
-    return (
+def _tells_failure(document: Any) -> bool:  # noqa: ANN401 any JSON value
+    """Whether JSON reports a failure; of a list only a block that is marked does, since its rows may tell of errors."""
+    if isinstance(document, list):
+        return any(isinstance(each, dict) and each.get("is_error") is True for each in document[:50])
+    return isinstance(document, dict) and (
         document.get("isError") is True
         or document.get("is_error") is True
         or document.get("success") is False
@@ -92,7 +77,7 @@ def _is_failed(document: dict[str, Any]) -> bool:
 
 def _has_content(error: object) -> bool:
     if isinstance(error, str):
-        return not is_nothing(error)
+        return not says_no_error(error)
     return error is True or (isinstance(error, dict | list) and bool(error))
 
 

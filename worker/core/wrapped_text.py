@@ -28,6 +28,7 @@ _WORDLESS = (
     ),
     *("thinking", "redacted_thinking", "reasoning", "step-start", "tool-call", "document", "resource", "resource_link"),
 )
+_CARRIERS = frozenset({"content", "parts", "tool_calls", "function_call"})
 _MESSAGE = frozenset({
     "role", "content", "parts", "type", "id", "name", "status", "tool_calls", "tool_call_id",
     "invalid_tool_calls", "function_call", "refusal", "annotations", "audio", "additional_kwargs",
@@ -102,7 +103,7 @@ def _said(value: Any, depth: int) -> str | None:  # noqa: ANN401 any JSON value
         return _said(value["choices"][0].get("message"), depth - 1)
     if isinstance(value.get("messages"), list) and len(value) == 1 and value["messages"]:
         return _said(value["messages"][-1], depth - 1)
-    is_message = bool(value.keys() & {"role", "content", "parts"}) and value.keys() <= _MESSAGE
+    is_message = bool(value.keys() & _CARRIERS) and value.keys() <= _MESSAGE
     return _content(value, depth) if is_message else None
 
 

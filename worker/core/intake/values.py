@@ -38,7 +38,7 @@ _CLOCK = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.A)
 """`0:00:01.200000`, as Python writes a timedelta."""
 
 _NOTHING = frozenset({"", "none", "null", "nan", "nil", "undefined", "n/a", "<na>", "<null>", "nat"})
-_NO_ERROR = _NOTHING | {"false", "no error", "ok", "0", "-", "{}", "[]", '""'}
+_NO_ERROR = _NOTHING | {"false", "no", "no error", "ok", "0", "-", "{}", "[]", '""'}
 _CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
 """What Anthropic's API counts beside `input_tokens`, which everybody else counts within."""
 USAGE = frozenset({"usage", "token_usage", "usage_metadata", "tokens"})
