@@ -45,12 +45,16 @@ def test_lines_of_any_length_are_refused_in_flat_memory_and_the_rest_is_taken(sh
     with (folder / "broken.jsonl").open("wb") as stream:
         for _ in range(20):
             stream.write(b'{"broken": "' + b"x" * 5_000_000 + b"\n")
-    names = ("fifty", "huge", "broken")
+    (folder / "many.jsonl").write_bytes(
+        b'{"run_id": "r", "x": NaN, "status": "running", "pad": "' + b"y" * 60 + b'"}\n'
+    )
+    (folder / "many.jsonl").write_bytes((folder / "many.jsonl").read_bytes() * 200_000)
+    names = ("fifty", "huge", "broken", "many")
     environ = {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", CHILD, *(f"{name}.jsonl" for name in names)]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2_000:]
-    fifty, huge, broken = orjson.loads(done.stdout.splitlines()[-1])
+    fifty, huge, broken, many = orjson.loads(done.stdout.splitlines()[-1])
     for said in (fifty, huge):
         assert said["rejected"] == 1
         assert "longer than 16,000,000 bytes (setting intake.max_line_bytes)" in said["err"]
@@ -58,9 +62,11 @@ def test_lines_of_any_length_are_refused_in_flat_memory_and_the_rest_is_taken(sh
     assert fifty["grown"] < MOST, fifty
     assert huge["grown"] < 20_000_000, "no more than the fifty megabytes before it"
     assert broken["grown"] < 80_000_000, "five megabytes twenty times are not held at once"
+    assert (many["rejected"], len(many["reasons"])) == (200_000, 1)
+    assert many["grown"] < 10_000_000, "two hundred thousand bad lines are counted, not kept"
     assert ids(shell) == ["after", "before", "first", "small"]
-    side = folder / "huge.jsonl.rejected.jsonl"
-    assert side.stat().st_size < 30_000_000, "of such a line the beginning is kept"
+    assert (folder / "huge.jsonl.rejected.jsonl").stat().st_size < 2_000, "of such a line the beginning is kept"
+    assert (folder / "many.jsonl.rejected.jsonl").stat().st_size < 6_000_000
 
 
 JUDGE_CHILD = """
