@@ -187,7 +187,13 @@ def test_good_is_weighted_back_from_unequal_rates(store: Store) -> None:
     for number in range(1_400):
         is_flagged = number % 5 == 0
         steps: list[dict[str, object]] = [
-            {"kind": "tool", "name": "t", "arguments": {}, "result": "x", "error": "no" if is_flagged else None}
+            {
+                "kind": "tool",
+                "name": "t",
+                "arguments": {},
+                "result": "x",
+                "error": "no such order" if is_flagged else None,
+            }
         ]
         run_id = f"r-{number}"
         documents.append(document(run_id, night(number % 7), steps=steps))
