@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.errors import JudgeError
-from worker.judge.failures import RETRY_AFTER_LIMIT_S, Complaint, error_for, read_complaint, retry_after_s
+from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable
+from worker.judge.failures import Complaint, error_for, read_complaint
+from worker.judge.waits import RETRY_AFTER_LIMIT_S, UNKNOWN_LIMIT_S, retry_after_s, said_wait_s
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
@@ -25,7 +27,19 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-5"}, None),
-        ({"retry-after": "9" * 15}, RETRY_AFTER_LIMIT_S),
+        ({"retry-after": "9" * 8}, RETRY_AFTER_LIMIT_S),
+        ({"retry-after": "9" * 15}, UNKNOWN_LIMIT_S),
+        ({"retry-after": "30s"}, 30),
+        ({"retry-after": "2026-11-23T12:00:07Z"}, 7),
+        ({"retry-after": str(int(NOW.timestamp()) + 8)}, 8),
+        ({"x-ratelimit-reset": "59000"}, UNKNOWN_LIMIT_S),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp() * 1e3) + 3_000)}, 3),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp()) * 10**6 + 4_000_000)}, 4),
+        ({"x-ratelimit-reset": str((int(NOW.timestamp()) + 5) * 10**9)}, 5),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 10**6)}, UNKNOWN_LIMIT_S),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp()) - 5)}, 0),
+        ({"x-ratelimit-reset": "2026-11-23T12:00:09+00:00"}, 9),
+        ({"x-ratelimit-reset": "1m5s"}, 65),
         ({"retry-after": "soon", "x-ratelimit-reset": "30"}, 30),
         ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 42)}, 42),
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
@@ -37,6 +51,62 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 )
 def test_when_to_come_back(headers: dict[str, str], wait_s: float | None) -> None:
     assert retry_after_s(headers, NOW) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("words", "wait_s"),
+    [
+        ("Please retry in 4.2s.", 4.2),
+        ("Rate limit reached for m. Please try again in 1m30.5s. Visit the docs.", 90.5),
+        ("Please try again in 250ms", 0.25),
+        ("Please wait 20 seconds before the next request", 20),
+        ("The limit resets in 2 minutes and 5 seconds", 125),
+        ("retry after 30 seconds", 30),
+        ("available again in 3 hours", RETRY_AFTER_LIMIT_S),
+        ('{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.5s"}', 37.5),
+        ('{"retry_after": 12}', 12),
+        ("try again later", None),
+        ("It was asked 20 seconds ago", None),
+        ("upgrade in 3 steps", None),
+        ("", None),
+    ],
+)
+def test_how_long_words_ask_to_wait(words: str, wait_s: float | None) -> None:
+    assert said_wait_s(words) == wait_s
+
+
+BILL = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_passing"),
+    [
+        (429, {"error": {"message": BILL, "code": "insufficient_quota"}}, False),
+        (429, {"error": {"message": BILL + " Please retry in 4.2s.", "code": "insufficient_quota"}}, False),
+        (429, {"error": {"message": BILL}}, False),
+        (429, {"error": {"message": "Your credit balance is too low to access the API."}}, False),
+        (402, {"error": {"message": "Insufficient credits. Please retry in 5s"}}, False),
+        (
+            429,
+            [{"error": {"code": 429, "message": BILL + "\nPlease retry in 4.2s.", "status": "RESOURCE_EXHAUSTED"}}],
+            True,
+        ),
+        (429, {"error": {"message": BILL, "details": [{"retryDelay": "4s"}]}}, True),
+        (429, {"error": {"message": BILL + " Quota exceeded for metric: requests_per_minute, limit: 10"}}, True),
+        (429, {"error": {"message": "Rate limit reached for requests per min (RPM). See billing to raise it."}}, True),
+        (498, {"error": {"message": "Flex tier capacity exceeded"}}, True),
+        (529, {"error": {"message": "overloaded_error"}}, True),
+        (420, {"error": {"message": "Enhance your calm"}}, True),
+        (499, {"error": {"message": "client closed request"}}, True),
+    ],
+)
+def test_a_limit_that_passes_is_waited_out_and_a_bill_is_told(status: int, body: object, is_passing: bool) -> None:
+    complaint = read_complaint(orjson.dumps(body))
+    error = error_for(status, complaint, judge="j", model="m", message=complaint.message, wait_s=None)
+    assert isinstance(error, JudgeUnavailable if is_passing else JudgeRefusesUs)
+    if is_passing and "retry in" in complaint.message:
+        assert isinstance(error, JudgeUnavailable)
+        assert error.retry_after_s == 4.2
 
 
 HEADER = st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,20} [A-Z][a-z]{2} \d{1,20} \d+:\d+:\d+ [+-]?\w+")

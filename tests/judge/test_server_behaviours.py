@@ -12,10 +12,12 @@ import pytest
 
 from tests.support.judge_forms import form_of
 from tests.support.judge_questions import SCHEMA, a_question
-from worker.core.judging.verdict import is_as_agreed, json_of, reply_problem
+from worker.core.judging.verdict import is_as_agreed, json_of
+from worker.core.judging.verdict_problem import reply_problem
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.client import SILENCES, ChatJudge
+from worker.records import Message
 
 PAGE = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
 GOOD = '{"verdict":"pass"}'
@@ -64,6 +66,8 @@ def knows(*forms: str, otherwise: Answer | None = None) -> Script:
     return answer
 
 
+BILL = "You exceeded your current quota, please check your plan and billing details."
+LONG = "The ledger of the branch lists many small movements of goods and money in this week. " * 300
 BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
     "reasoning in tags before the JSON": (said("<think>\nIt is {so}.\n</think>\n\n" + GOOD), "scored", 1),
     "only the closing tag of the reasoning": (said("It is so.\n</think>\n" + GOOD), "scored", 1),
@@ -116,6 +120,22 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
     ),
     "an answer that ended in an error": (message("error", content=""), "tried again", 1),
     "an error with status 200": (raw(b'{"error": {"message": "upstream timed out", "code": 524}}'), "tried again", 1),
+    "a limit by the minute in the words of a bill": (
+        lambda request: Answer(429, body={"error": {"message": BILL + " Please retry in 4.2s."}}),
+        "tried again",
+        1,
+    ),
+    "a bill": (
+        lambda request: Answer(429, body={"error": {"message": BILL, "code": "insufficient_quota"}}),
+        "stops",
+        1,
+    ),
+    "498, Groq's for a full tier": (lambda request: Answer(498, body={"error": {"message": "full"}}), "tried again", 1),
+    "a count of tokens far below the words of the prompt": (
+        lambda request: Answer(body=json.loads(whole()) | {"usage": {"prompt_tokens": 2_050, "completion_tokens": 9}}),
+        "unscored(prompt_cut)",
+        1,
+    ),
     "a web page": (raw(b"<html>Welcome</html>", content_type="text/html"), "stops", 1),
     "`MAX_TOKENS` as the reason of the end": (said('{"ver', finish_reason="MAX_TOKENS"), "unscored(truncated)", 1),
     "`sensitive` as the reason of the end": (said("", finish_reason="sensitive"), "unscored(content_filter)", 1),
@@ -130,7 +150,7 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
 }
 
 
-def told(script: Script) -> tuple[str, int]:
+def told(script: Script, question: str = "Was it done?") -> tuple[str, int]:
     """What becomes of one question, and how many requests it took."""
     asked = 0
 
@@ -143,7 +163,7 @@ def told(script: Script) -> tuple[str, int]:
         async with JudgeServer(answer) as server:
             judge = ChatJudge(server.base_url, None)
             try:
-                reply = await judge.ask(a_question())
+                reply = await judge.ask(a_question(messages=(Message("user", question),)))
             except JudgeUnavailable:
                 return "tried again"
             except JudgeRefusesUs:
@@ -164,7 +184,7 @@ def told(script: Script) -> tuple[str, int]:
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_what_becomes_of_an_answer(behaviour: str) -> None:
     script, outcome, requests = BEHAVIOURS[behaviour]
-    assert told(script) == (outcome, requests)
+    assert told(script, LONG if "words of the prompt" in behaviour else "Was it done?") == (outcome, requests)
 
 
 def test_the_table_of_the_docs_is_this_one() -> None:

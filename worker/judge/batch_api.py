@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.address import scrubbed, shown_url, split_query, usable_key
-from worker.judge.failures import causes_of, described, error_for, one_line, read_complaint, retry_after_s
+from worker.judge.failures import causes_of, described, error_for, one_line, read_complaint
+from worker.judge.waits import retry_after_s
 
 if TYPE_CHECKING:
     import httpx2

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 from worker.core.judging.answer_text import is_object_text
+from worker.core.judging.verdict_problem import reply_problem
 from worker.judge.failures import Complaint, refuses_probabilities
 from worker.records import Question, Reply
 
@@ -80,11 +81,7 @@ def refuses_form(rung: object, complaint: Complaint) -> bool:
 
 def is_whole(reply: Reply) -> bool:
     """Whether there is an answer of which the server held back and cut nothing."""
-    return (
-        reply.refusal is None
-        and reply.finish_reason not in ("length", "content_filter", "refusal")
-        and bool(reply.content)
-    )
+    return bool(reply.content) and reply_problem(reply) in (None, "empty_answer")
 
 
 def ignores_form(reply: Reply) -> bool:

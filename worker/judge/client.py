@@ -27,16 +27,16 @@ from worker.judge.failures import (
     Complaint,
     error_for,
     read_complaint,
-    retry_after_s,
     says_tier_is_full,
     status_of,
-    used_up_s,
 )
 from worker.judge.limits.adaptive import AdaptiveLimiter
 from worker.judge.limits.call_queue import CallQueue
 from worker.judge.limits.quota import Quota, tokens_of
 from worker.judge.reask import needs_repair
 from worker.judge.transport import HttpResponse, JudgeTransport
+from worker.judge.waits import retry_after_s, used_up_s
+from worker.judge.wire.cut_prompt import without_cut
 from worker.judge.wire.protocol import NoCompletion, Price, Wire
 from worker.judge.wire.registry import WIRES
 from worker.judge.wire.response_body import parsed
@@ -280,9 +280,10 @@ class ChatJudge:
         body = parsed(response.raw)
         wire = WIRES[question.backend]
         try:
-            return wire.read(body, question, effective, latency_ms=response.latency_ms, price=self._price)
+            reply = wire.read(body, question, effective, latency_ms=response.latency_ms, price=self._price)
         except NoCompletion as error:
             self._raise_for_no_completion(question.model, wire, response, body, str(error))
+        return without_cut(reply, question.messages)
 
     def _raise_for_no_completion(
         self, model: str, wire: Wire, response: HttpResponse, body: object, why: str

@@ -1,17 +1,12 @@
 """Reading a server's refusals: what is wrong, which of our errors that is, and when to try again."""
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import orjson
 
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
-
-RETRY_AFTER_LIMIT_S = 3600.0
-"""Longest wait that a server can ask for, seconds."""
+from worker.judge.waits import said_wait_s
 
 COMPLAINT_LIMIT = 4000
 """Characters of an error message that are read; only one that echoes the request is longer."""
@@ -37,7 +32,17 @@ _BAD_KEY = re.compile(
     r"(invalid|incorrect|expired)[\w ]*api[ _]key|api[ _]key[\w ]*(not valid|invalid|expired)", re.IGNORECASE
 )
 _NO_MONEY = re.compile(
-    r"insufficient_quota|insufficient[ _](balance|credit)|billing|exceeded your current quota", re.IGNORECASE
+    r"insufficient[ _](quota|balance|credits?|funds)|credit balance|(no|out of|not enough) (credits?|funds|money)"
+    r"|billing[ _](hard[ _]limit|not[ _]active)|account[\w ]* (suspended|deactivated|not active)|arrears|overdue",
+    re.IGNORECASE,
+)
+"""An account that has to be paid for."""
+_LIMITED = re.compile(r"billing|exceeded your current quota", re.IGNORECASE)
+"""Words of a bill, which some say of a limit by the minute; then they say when it ends, or by what time it counts."""
+_BY_TIME = re.compile(
+    r"per[ _-]?(second|minute|hour|day|min|model)|requests?[ _]?per|tokens?[ _]?per|\b(rpm|tpm|rpd|rps|qps)\b"
+    r"|rate.?limit|PerMinute|PerDay",
+    re.IGNORECASE,
 )
 _BUDGET = re.compile(r"budget_exceeded|budget has been exceeded|billing_hard_limit", re.IGNORECASE)
 """LiteLLM's budgets, with a 400 or a 429; a 400 may echo a run, so one word is not enough."""
@@ -52,6 +57,8 @@ class Complaint(NamedTuple):
     """Code and type, in lower case."""
     param: str = ""
     """The parameter that it names, outermost part only."""
+    wait_s: float | None = None
+    """How long its words ask to wait, seconds."""
 
 
 def read_complaint(raw: bytes) -> Complaint:
@@ -66,7 +73,9 @@ def read_complaint(raw: bytes) -> Complaint:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return Complaint(one_line(raw[:COMPLAINT_LIMIT].decode("utf-8", "replace")))
+        text = one_line(raw[:COMPLAINT_LIMIT].decode("utf-8", "replace"))
+        return Complaint(text, wait_s=said_wait_s(text))
+    said_s = said_wait_s(raw[:COMPLAINT_LIMIT].decode("utf-8", "replace"))
     if isinstance(body, list) and body:
         body = body[0]
     if isinstance(body, dict):
@@ -74,7 +83,7 @@ def read_complaint(raw: bytes) -> Complaint:
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, dict):
-        return Complaint(one_line(str(body)))
+        return Complaint(one_line(str(body)), wait_s=said_s)
     location = body.get("loc")
     param = body.get("param") or (location[-1] if isinstance(location, list) and location else "")
     codes = [str(body[key]) for key in ("code", "type", "status") if body.get(key)]
@@ -83,6 +92,7 @@ def read_complaint(raw: bytes) -> Complaint:
         message=one_line(str(message)),
         code=" ".join(codes).lower()[:COMPLAINT_LIMIT],
         param=re.split(r"[.\[]", str(param), maxsplit=1)[0][:COMPLAINT_LIMIT],
+        wait_s=said_s,
     )
 
 
@@ -130,6 +140,30 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+_TOO_FAST = frozenset({420, 429, 498})
+"""The server takes no more now: 498 is Groq's for its flex tier, 420 an older word for 429."""
+_PASSING = _TOO_FAST | {408, 409, 425, 440, 449, 460, 499}
+"""Nothing is wrong with the question: a time-out, a conflict, or somebody between us and the server hung up."""
+
+
+def is_bill(complaint: Complaint) -> bool:
+    """Whether a 429 means that the account must be paid for, and not that it was asked too fast.
+
+    Some servers use the words of a bill for a limit by the minute; then they say when it is over, or by which time the
+    limit counts. An empty account is named as such, whatever else is said.
+
+    Example:
+        >>> is_bill(Complaint("You exceeded your current quota, please check your plan and billing details."))
+        True
+        >>> is_bill(Complaint("You exceeded your current quota. Please retry in 4.2s.", wait_s=4.2))
+        False
+    """
+    about = f"{complaint.code} {complaint.message}"
+    if _NO_MONEY.search(about):
+        return True
+    return bool(_LIMITED.search(about)) and complaint.wait_s is None and not _BY_TIME.search(about)
+
+
 def error_for(
     status: int, complaint: Complaint, *, judge: str, model: str, message: str, wait_s: float | None
 ) -> JudgeError:
@@ -150,7 +184,8 @@ def error_for(
         return JudgeRefusesUs(
             f"the judge at {judge} refuses the key for model {model!r} ({status}); check OPENAI_API_KEY"
         )
-    is_broke = (status == 429 and _NO_MONEY.search(about)) or ((is_rejected or status == 429) and _BUDGET.search(about))
+    is_broke = (status == 429 and is_bill(complaint)) or ((is_rejected or status == 429) and _BUDGET.search(about))
+    wait_s = complaint.wait_s if wait_s is None else wait_s
     if status == 402 or is_broke:
         return JudgeRefusesUs(
             f"the judge at {judge} says the account has no quota left ({status}): {message}; check its billing"
@@ -168,96 +203,15 @@ def error_for(
     is_too_long = (is_rejected or status == 429) and _TOO_LONG.search(about)
     if status == 413 or is_too_long or (status == 500 and "exceed_context_size" in complaint.code):
         return VerdictUnreadable(f"too long for model {model!r} at {judge}: {message}", reason="too_long")
-    if status in (408, 409, 425, 429) or status >= 500 or status < 300:
+    if status in _PASSING or status >= 500 or status < 300:
         # a 503 that says when to come back is a 429 by another name
-        is_refusal = status == 429 or (status in (503, 529) and wait_s is not None)
+        is_full = status in _TOO_FAST
         return JudgeUnavailable(
             f"the judge at {judge} answers {status}: {message}",
             retry_after_s=wait_s,
-            is_for_all=status == 429,
-            is_refusal=is_refusal,
+            is_for_all=is_full,
+            is_refusal=is_full or (status in (503, 529) and wait_s is not None),
         )
     if _FILTERED.search(about):
         return VerdictUnreadable(f"the judge at {judge} will not read this run: {message}", reason="content_filter")
     return VerdictUnreadable(f"the judge at {judge} answers {status}: {message}", reason="bad_request")
-
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-
-
-def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How long a server asks us to wait.
-
-    `retry-after-ms`, then `Retry-After` (seconds or an HTTP date), then the reset of an OpenAI rate limit that is used
-    up (`6m0s`), then `x-ratelimit-reset` (seconds, or the epoch second).
-
-    Args:
-        headers: Of the answer; looked up in lower case.
-        now: For dates.
-
-    Returns:
-        Seconds, 0 to RETRY_AFTER_LIMIT_S; None when it does not say.
-
-    Example:
-        >>> now = datetime(2026, 11, 23, tzinfo=UTC)
-        >>> retry_after_s({"retry-after": "Mon, 23 Nov 2026 00:00:30 GMT"}, now)
-        30.0
-        >>> retry_after_s({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1m2.5s"}, now)
-        62.5
-
-    Source: RFC 9110 §10.2.3; OpenAI, "Rate limits", headers.
-    """
-    waits = [
-        _scaled(_number(headers.get("retry-after-ms")), 0.001),
-        _seconds_or_date(headers.get("retry-after"), now),
-        used_up_s(headers),
-        _until(_number(headers.get("x-ratelimit-reset")), now),
-    ]
-    wait_s = next((wait for wait in waits if wait is not None), None)
-    return None if wait_s is None else min(max(wait_s, 0.0), RETRY_AFTER_LIMIT_S)
-
-
-def _number(text: str | None) -> float | None:
-    stripped = (text or "").strip()
-    return float(stripped) if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,9})?", stripped) else None
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
-
-
-def _seconds_or_date(text: str | None, now: datetime) -> float | None:
-    seconds = _number(text)
-    if not text or seconds is not None:
-        return seconds
-    try:
-        at = parsedate_to_datetime(text)
-        return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
-    except (
-        ValueError,
-        TypeError,
-        IndexError,
-        OverflowError,
-    ):  # the last three: dates that the email package does not survive
-        return None
-
-
-def used_up_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds until a used-up rate limit resets; None while something of each limit is left."""
-    return max(filter(None, (_used_up(headers, kind) for kind in ("requests", "tokens"))), default=None)
-
-
-def _used_up(headers: Mapping[str, str], kind: str) -> float | None:
-    """Seconds to the reset of one limit; None while something of it is left."""
-    text = headers.get(f"x-ratelimit-reset-{kind}", "")
-    match = _DURATION.fullmatch(text)
-    if not text or match is None or headers.get(f"x-ratelimit-remaining-{kind}", "0") != "0":
-        return None
-    hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds + millis / 1000
-
-
-def _until(value: float | None, now: datetime) -> float | None:
-    """Seconds to a reset that is given in seconds, or as an epoch second."""
-    is_epoch = value is not None and value > 1_000_000_000
-    return value - now.timestamp() if is_epoch and value is not None else value

@@ -22,6 +22,9 @@ Dialect = Literal["sqlite", "postgresql"]
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another process's lock; `?timeout=SECONDS` in the URL overrides it."""
 CONNECT_TIMEOUT_S = 10
+_PSYCOPG = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None}
+"""Nothing is prepared on the server: behind a pooler that gives each transaction another connection (PgBouncer before
+1.21, RDS Proxy, Supabase), a prepared statement is there already, or is not there."""
 """Without it a command would hang for ever on a server that accepts connections and never answers."""
 
 
@@ -185,7 +188,7 @@ def _engine(url: URL, pool_size: int) -> Engine:
             event.listen(engine, "connect", partial(_prepare_sqlite, _busy_timeout_s(url)))
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, **options)
+        return create_engine(url, pool_pre_ping=True, connect_args=_PSYCOPG, **options)
     except NoSuchModuleError:  # pragma: no cover  both dialects ship with SQLAlchemy
         raise SettingsError("this database needs a driver that is not installed") from None
     except ModuleNotFoundError:

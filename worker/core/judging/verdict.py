@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from worker.core.judging import pass_probability
 from worker.core.judging.answer_text import object_text
 from worker.core.judging.injection import leaf_texts
+from worker.core.judging.verdict_problem import PROMPT_CUT, PROMPT_CUT_MEANS, reply_problem
 from worker.core.rubric.parse import Rubric
 from worker.core.rubric.render import document_lines, join_document
 from worker.core.rubric.schema import Criterion
@@ -147,17 +148,6 @@ def _fold(text: str) -> str:
     return " ".join(text.split())
 
 
-def reply_problem(reply: Reply) -> str | None:
-    """Why a reply has no verdict: refusal, content_filter, truncated or empty_answer; None when it may have one."""
-    if reply.refusal or reply.finish_reason == "refusal":
-        return "refusal"
-    if reply.finish_reason == "content_filter":
-        return "content_filter"
-    if reply.finish_reason == "length":
-        return "truncated"
-    return None if reply.content and reply.content.strip() else "empty_answer"
-
-
 def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
     """The answer, checked against `answer_schema`.
 
@@ -268,7 +258,8 @@ def read_reply(
         or unknown. A judge that decides criteria one by one may refuse some.
     """
     if reason := reply_problem(reply):
-        return unscored_all(criteria, reason, suspected=suspected, rationale=storable(reply.refusal or "") or None)
+        why = PROMPT_CUT_MEANS if reason == PROMPT_CUT else storable(reply.refusal or "") or None
+        return unscored_all(criteria, reason, suspected=suspected, rationale=why)
     answered = [criterion for criterion in criteria if criterion.id not in reply.refused]
     try:
         answer = parse_answer(reply.content or "", answered)

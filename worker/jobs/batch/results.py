@@ -12,6 +12,7 @@ from worker.jobs.queue import ClaimedJob
 from worker.jobs.reply_cache import answers_to_keep, can_reuse
 from worker.judge.capabilities import CapabilityPlan
 from worker.judge.failures import error_for, read_complaint
+from worker.judge.wire.cut_prompt import without_cut
 from worker.judge.wire.protocol import NoCompletion, Price, Wire
 from worker.records import JudgeCall, Judging, Question, Reply, Scoring
 from worker.scorers.rubric.scorer import RubricScorer
@@ -126,7 +127,8 @@ def _reader(wire: Wire, plan: CapabilityPlan, price: Price) -> _Reader:
         if row.status == 200:
             _, effective = wire.body(in_batch(question), plan)
             try:
-                return wire.read(row.body, question, effective, latency_ms=None, price=price, tier=TIER)
+                reply = wire.read(row.body, question, effective, latency_ms=None, price=price, tier=TIER)
+                return without_cut(reply, question.messages)
             except NoCompletion:
                 return None
         if row.status == 0:

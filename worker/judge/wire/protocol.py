@@ -76,6 +76,8 @@ class TokenUsage(NamedTuple):
 def tokens(usage: object, read: str, details: str, written: str) -> TokenUsage:
     """Counts from a `usage` object, which may be anything.
 
+    Counts that contradict each other are taken at the most that they can mean.
+
     Args:
         usage: As the answer holds it.
         read: The key of the tokens read, cached ones included.
@@ -88,15 +90,28 @@ def tokens(usage: object, read: str, details: str, written: str) -> TokenUsage:
     """
     if not isinstance(usage, dict):
         return TokenUsage(None, None, None)
-    count_in, about = count(usage.get(read)), usage.get(details)
+    read_count, written_count, about = count(usage.get(read)), count(usage.get(written)), usage.get(details)
+    if not read_count:  # a prompt has tokens: zeros are no count, and the call is charged as what was reserved
+        return TokenUsage(None, None, written_count or None)
     cached = count(about.get("cached_tokens")) if isinstance(about, dict) else None
-    if cached is not None and cached > (count_in or 0):
+    if cached is not None and cached > read_count:
         cached = None
-    return TokenUsage(count_in, cached, count(usage.get(written)))
+    if written_count is not None:
+        # thoughts that are in the total, or beside the answer's tokens, are paid for too
+        thoughts = usage.get(f"{written}_details")
+        thought = count(thoughts.get("reasoning_tokens")) if isinstance(thoughts, dict) else None
+        if thought is not None and thought > written_count:
+            written_count += thought
+        written_count = max(written_count, (count(usage.get("total_tokens")) or 0) - read_count)
+    return TokenUsage(read_count, cached, written_count)
 
 
 def count(value: object) -> int | None:
-    """A number of tokens; None for anything that cannot be one."""
+    """A number of tokens, also where it is written as text or with a fraction of zero; None for anything else."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 12:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 <= value < TOKENS_LIMIT else None

@@ -52,6 +52,8 @@ def parsed(raw: bytes) -> object:
         return None
     if not documents or len(documents) > _MOST_DOCUMENTS:
         return None
+    if len(documents) == 1 and not (isinstance(documents[0], dict) and documents[0].get("choices")):
+        return documents[0]
     is_stream = all(isinstance(each, dict) and _is_chunk(each) for each in documents)
     return _joined(documents) if is_stream else documents[0] if len(documents) == 1 else None
 
