@@ -16,7 +16,9 @@ from worker.core.judging.verdict import is_as_agreed, json_of
 from worker.core.judging.verdict_problem import reply_problem
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
+from worker.judge.capabilities import CapabilityPlan
 from worker.judge.client import SILENCES, ChatJudge
+from worker.judge.probing import PROBES, Probing
 from worker.records import Message
 
 PAGE = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
@@ -142,6 +144,11 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
     "no JSON Schema, but tools": (knows("tool"), "scored", 2),
     "only JSON objects": (knows("json_object"), "scored", 3),
     "only plain prompts": (knows("text"), "scored", 4),
+    "JSON of another shape where it ignores the schema": (
+        knows("json_object", otherwise=completion('{"result": "pass"}', tokens_out=9)),
+        "scored",
+        3,
+    ),
     "prose where it does not know the form": (
         knows("json_object", otherwise=completion("It passes, I think.", tokens_out=9)),
         "scored",
@@ -221,13 +228,75 @@ def test_of_many_questions_answered_in_prose_one_goes_down_the_forms() -> None:
 def test_the_others_are_asked_in_the_form_that_it_finds() -> None:
     read, forms = concurrently(knows("json_object", otherwise=completion("It passes.", tokens_out=9)), 6)
     assert read == [True] * 6
-    assert sorted(forms) == sorted(["json_schema"] * 6 + ["tool"] + ["json_object"] * 6)
+    assert sorted(forms) == sorted(["json_schema"] * PROBES + ["tool"] + ["json_object"] * 6)
 
 
 def test_a_server_that_is_silent_in_a_form_is_asked_in_a_simpler_one() -> None:
     read, forms = concurrently(knows("text", otherwise=completion(None, tokens_out=9)), 6)
     assert read == [False] * (SILENCES - 1) + [True] * (6 - SILENCES + 1)
-    assert sorted(forms) == sorted(["json_schema"] * 6 + ["tool", "json_object"] + ["text"] * (6 - SILENCES + 1))
+    few = PROBES + SILENCES - 1  # each that comes back silent lets another in, until there are enough of them
+    assert sorted(forms) == sorted(["json_schema"] * few + ["tool", "json_object"] + ["text"] * (6 - SILENCES + 1))
+
+
+def test_while_the_form_is_not_known_few_questions_are_paid_for() -> None:
+    read, forms = concurrently(knows("text", otherwise=completion("It passes.", tokens_out=9)), 40)
+    assert read == [True] * 40
+    assert len(forms) == 40 + PROBES + 2  # its form, and what was asked in the other three
+
+
+def test_a_failure_holds_nobody_back() -> None:
+    probing, passed = Probing(), 0
+
+    async def ask() -> None:
+        nonlocal passed
+        async with probing:
+            await asyncio.sleep(0)
+            passed += 1
+            if passed == 1:
+                raise JudgeUnavailable("down")
+            await asyncio.sleep(60)
+
+    async def run() -> None:
+        asking = [asyncio.create_task(ask()) for _ in range(20)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    asyncio.run(run())
+    assert passed == 20
+
+
+def asked_again(script: Script, remembered: dict[str, CapabilityPlan]) -> int:
+    """How many requests one question takes in a process that knows this; what it learns is added."""
+    asked = 0
+
+    def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        nonlocal asked
+        asked += 1
+        return script(request)
+
+    async def run() -> None:
+        async with JudgeServer(answer) as server:
+            told: dict[str, CapabilityPlan] = {}
+            judge = ChatJudge(server.base_url, None, remembered=dict(remembered), on_plan=told.__setitem__)
+            await judge.ask(a_question())
+            await judge.close()
+            await asyncio.get_running_loop().shutdown_default_executor()
+            remembered.update({key: CapabilityPlan.loaded(plan.dumped()) for key, plan in told.items()})
+
+    asyncio.run(run())
+    return asked
+
+
+def test_that_no_form_helps_is_remembered_by_other_processes() -> None:
+    remembered: dict[str, CapabilityPlan] = {}
+    prose = said("It passes, I think.")
+    assert [asked_again(prose, remembered) for _ in range(3)] == [4, 1, 1]
+    assert asked_again(said(GOOD), remembered) == 1
+    assert not remembered["judge"].is_fruitless
+    assert asked_again(knows("json_object", otherwise=completion("It passes.", tokens_out=9)), remembered) == 3
 
 
 def test_a_small_body_that_unpacks_to_gigabytes_is_given_up_early() -> None:

@@ -35,6 +35,8 @@ class CapabilityPlan(NamedTuple):
     """Parameters that the server refused."""
     limits: tuple[str, ...] = LIMITS
     """Names of the output cap, in the order in which to try them."""
+    is_fruitless: bool = False
+    """Whether every simpler form was paid for too, and none led to a verdict."""
 
     def lower(self) -> "CapabilityPlan | None":
         """The plan with the next simpler form; None from the simplest."""
@@ -42,7 +44,8 @@ class CapabilityPlan(NamedTuple):
 
     def dumped(self) -> dict[str, Any]:
         """As JSON, with names instead of indices, so that a later version can read it."""
-        return {"rung": RUNGS[self.rung], "refused": sorted(self.refused), "limits": list(self.limits)}
+        document = {"rung": RUNGS[self.rung], "refused": sorted(self.refused), "limits": list(self.limits)}
+        return document | ({"is_fruitless": True} if self.is_fruitless else {})
 
     @classmethod
     def loaded(cls, document: Mapping[str, Any]) -> "CapabilityPlan":
@@ -52,12 +55,16 @@ class CapabilityPlan(NamedTuple):
             ValueError, KeyError, TypeError: It is none of ours.
         """
         return cls(
-            RUNGS.index(document["rung"]), frozenset(map(str, document["refused"])), tuple(map(str, document["limits"]))
+            RUNGS.index(document["rung"]),
+            frozenset(map(str, document["refused"])),
+            tuple(map(str, document["limits"])),
+            document.get("is_fruitless") is True,
         )
 
     def joined(self, other: Self) -> "CapabilityPlan":
         """The plan that avoids what either of two had to avoid."""
-        return CapabilityPlan(max(self.rung, other.rung), self.refused | other.refused, self.limits)
+        is_fruitless = self.is_fruitless and other.is_fruitless  # one verdict shows that there are some
+        return CapabilityPlan(max(self.rung, other.rung), self.refused | other.refused, self.limits, is_fruitless)
 
 
 def plan_key(question: Question) -> str:
@@ -90,6 +97,18 @@ def ignores_form(reply: Reply) -> bool:
     Half an object is not prose: that server knows the form and made a mistake.
     """
     return is_whole(reply) and bool((reply.content or "").strip()) and not is_object_text(reply.content or "")
+
+
+def misses_form(reply: Reply, schema: Mapping[str, Any]) -> bool:
+    """Whether an answer is JSON of another shape, though the server was to hold it to the schema.
+
+    The schema is then in no prompt, so a server that ignores it leaves the model to guess; the simpler forms say it.
+    """
+    if reply.judging.params_effective.get("response_format") not in ("json_schema", "tool") or not is_whole(reply):
+        return False
+    from worker.core.judging.verdict import is_of_another_shape  # late: importing it takes time
+
+    return is_of_another_shape(reply.content or "", schema)
 
 
 def is_paid_silence(reply: Reply) -> bool:

@@ -20,6 +20,7 @@ from worker.judge.capabilities import (
     easier,
     ignores_form,
     is_paid_silence,
+    misses_form,
     plan_key,
     refuses_form,
 )
@@ -33,6 +34,7 @@ from worker.judge.failures import (
 from worker.judge.limits.adaptive import AdaptiveLimiter
 from worker.judge.limits.call_queue import CallQueue
 from worker.judge.limits.quota import Quota, tokens_of
+from worker.judge.probing import Probing
 from worker.judge.reask import needs_repair
 from worker.judge.transport import HttpResponse, JudgeTransport
 from worker.judge.waits import retry_after_s, used_up_s
@@ -106,6 +108,7 @@ class ChatJudge:
         self._remembered, self._on_plan, self._quota = remembered, on_plan, quota
         self._queues: dict[str, CallQueue] = {}
         self._descents: dict[str, asyncio.Lock] = {}
+        self._probings: dict[str, Probing] = {}
         self._silences: Counter[str] = Counter()
 
     def __repr__(self) -> str:
@@ -138,9 +141,19 @@ class ChatJudge:
         return repaired.model_copy(update={"first_answer": reply.content})
 
     async def _answer_to(self, question: Question) -> Reply:
+        """Asks when the model's form is known, or as one of the few that find it."""
+        key = plan_key(question)
+        if self._is_known(key):
+            return await self._descend(question, key)
+        async with self._probings.setdefault(key, Probing()):
+            return await self._descend(question, key)
+
+    def _is_known(self, key: str) -> bool:
+        return key in self._plans or key in self._remembered
+
+    async def _descend(self, question: Question, key: str) -> Reply:
         """Asks, and in a simpler form as often as the server refuses or ignores one."""
-        queue = self.queue(question.model)
-        key, wire = plan_key(question), WIRES[question.backend]
+        queue, wire = self.queue(question.model), WIRES[question.backend]
         plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
         ignored: list[Reply] = []
         strictest: int | None = None
@@ -154,13 +167,16 @@ class ChatJudge:
                         self._silences[key] += 1
                         if self._silences[key] < SILENCES:
                             return _with_costs_of(outcome, ignored)
-                    elif not ignores_form(outcome):
-                        self._keep(key, plan)
+                    elif not ignores_form(outcome) and (
+                        # of a known model one such answer is a slip; checking every answer would also cost CPU time
+                        self._is_known(key) or not misses_form(outcome, question.answer_schema)
+                    ):
+                        self._keep(key, plan._replace(is_fruitless=False))
                         return _with_costs_of(outcome, ignored)
                     strictest = plan.rung if strictest is None else strictest
                     lower = await self._lower(key, plan, descent, is_first=not ignored)
                     if lower is None:  # prose in every form: no form is to blame, and the strictest is kept
-                        self._keep(key, plan._replace(rung=strictest))
+                        self._keep(key, plan._replace(rung=strictest, is_fruitless=True))
                         return _with_costs_of(outcome, ignored)
                     ignored.append(outcome)
                     plan = lower
@@ -186,6 +202,8 @@ class ChatJudge:
         if is_first and key not in self._plans:
             await descent.enter_async_context(self._descents.setdefault(key, asyncio.Lock()))
         known = self._plans.get(key)
+        if known is None and (before := self._remembered.get(key)) is not None and before.is_fruitless:
+            known = before  # another process has paid for every form this week
         if known is None:
             return plan.lower()
         await descent.aclose()
@@ -193,6 +211,8 @@ class ChatJudge:
 
     def _keep(self, key: str, plan: CapabilityPlan) -> None:
         """Remembers a plan that led to an answer; one that led nowhere says nothing about the server."""
+        if key in self._probings:
+            self._probings[key].end()
         before = self._plans.get(key)
         self._plans[key] = plan if before is None else plan.joined(before)
         if self._plans[key] != before and self._plans[key] != self._remembered.get(key):
@@ -268,6 +288,7 @@ class ChatJudge:
             queue.detach()
             if queue.quota is not None:
                 await queue.quota.close()
+        self._probings.clear()
         await self._transport.close()
 
     def _first_plan(self, question: Question) -> CapabilityPlan:

@@ -206,6 +206,14 @@ def is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
         return False
 
 
+def is_of_another_shape(content: str, schema: Mapping[str, Any]) -> bool:
+    """Whether a text is one JSON object that does not satisfy a schema; False where it is no JSON."""
+    try:
+        return not Draft202012Validator(schema).is_valid(json_of(content))
+    except VerdictUnreadable:
+        return False
+
+
 def _is_as_asked(answer: object, criteria: Sequence[Criterion]) -> bool:
     """Whether the answer satisfies `answer_schema`; by hand, since a validator takes a tenth of a score's CPU time."""
     if not isinstance(answer, dict) or answer.keys() != {criterion.id for criterion in criteria}:
