@@ -1,13 +1,15 @@
 """A judge that cannot work: exit 4, one line that says what to check, and the jobs stay in the ledger."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.documents import a_document, lines
 from tests.support.scored_project import TOML
 from tests.support.shell import Shell
-from worker.demo.judge.server import MODEL, Answer, JudgeServer, simulated_verdict
+from worker.demo.judge.server import MODEL, Answer, JudgeServer, completion, simulated_verdict
 
 NO_SUCH_MODEL = {"error": {"message": "The model `sim` does not exist", "code": "model_not_found"}}
 BAD_KEY = {"error": {"message": "Incorrect API key provided: sk-s3cret", "code": "invalid_api_key"}}
@@ -39,6 +41,29 @@ def test_a_judge_that_refuses_us_is_exit_4_and_the_work_goes_on_later(
         assert shell("score", "--wait").code == 0
     totals = shell("status", "--json").json["totals"]
     assert (totals["ended"], totals["scored"], totals["unscored"]) == (18, 12, 6)  # no run has a tool call
+
+
+def test_a_night_of_which_no_answer_can_be_read_is_told_with_what_to_change(tmp_path: Path) -> None:
+    (tmp_path / "spotcheck.toml").write_text(TOML.replace("0.5", "1.0"))
+
+    def cut(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        return completion('{"task', tokens_out=9, finish_reason="MAX_TOKENS")
+
+    with JudgeServer(cut) as judge:
+        environ = {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": judge.base_url}
+        shell = Shell(tmp_path, environ)
+        shell("ingest", "-", stdin=lines(*(a_document(f"r-{number}") for number in range(14))))
+        night = shell("runs", "--json").json["runs"][0]["night"]
+        tried = shell("nightly", "--date", night, "--wait")
+        line = "task_completion: all 14 runs so far are unscored(truncated), its answers are cut off; raise max_output"
+        assert tried.err.count("task_completion: all ") == 1, tried.err
+        assert "unscored(truncated), its answers are cut off; raise max_output_tokens" in " ".join(tried.err.split())
+        assert line in " ".join(shell("status").out.split())
+        judge.answer = lambda request, headers: simulated_verdict(request, lambda prompt: 1.0)
+        shell("ingest", "-", stdin=lines(a_document("r-15")))
+        again = shell("nightly", "--date", night, "--wait")
+        assert again.code == 0, again
+    assert "task_completion: all " not in again.err + shell("status").out
 
 
 def test_an_address_that_is_none_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from worker.core.judging.unread import unread_advice
 from worker.project.project import Project
 from worker.queries.alerts import DestinationStatus, destination_statuses
 from worker.queries.budgets import BudgetStatus, budgets
@@ -17,7 +18,7 @@ from worker.records import ScorerKey
 from worker.records.job import LANES
 from worker.store.budget import accounts
 from worker.store.budget.accounts import AccountBalance as AccountBalance  # for those who may not see the store
-from worker.store.queue import batches, enrol, progress, workers
+from worker.store.queue import batches, enrol, progress, recent, workers
 from worker.store.queue import rates as paces
 from worker.store.queue.backlog import Backlog as Backlog
 from worker.store.queue.backlog import BlockedJobs as BlockedJobs
@@ -224,6 +225,14 @@ class StatusReader:
         if jobs.oldest_at is None:
             return jobs
         return jobs._replace(oldest_at=self._project.settings.clock.real(jobs.oldest_at))
+
+
+def unread_lines(project: Project) -> list[str]:
+    """What to change, a line for each active rubric of whose newest night no run has a score for one reason."""
+    judged = [row for row in project.scorers.active() if _model(row.key) is not None]
+    with project.store.read() as connection:
+        ended = [(row.key.name, *recent.ended_of_newest_night(connection, row.pk)) for row in judged]
+    return [line for each in ended if (line := unread_advice(*each)) is not None]
 
 
 def count_live_workers(project: Project) -> int:

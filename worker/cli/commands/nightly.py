@@ -1,6 +1,6 @@
 """`spotcheck score` and `spotcheck nightly`: the night's work, waited for or handed to workers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from worker.cli.views.left_alone import tell_left_alone
 from worker.cli.views.run import Source, find_run
 from worker.cli.views.unseen import warn_unseen
 from worker.core.calendar import nights_between
+from worker.core.judging.unread import ENOUGH
 from worker.errors import EXIT_DRIFT, EXIT_JUDGE, SettingsError
 from worker.jobs.processor import JobProcessor
 from worker.judge.limits import redis_quota
@@ -31,7 +32,7 @@ from worker.pipeline.reconcile import reconcile, wake_due
 from worker.pipeline.score_run import score_run
 from worker.project.project import Project
 from worker.queries.runs import undrawn_nights
-from worker.queries.status import BlockedJobs, batch_of, is_batch
+from worker.queries.status import BlockedJobs, batch_of, is_batch, unread_lines
 from worker.records.sample import StratumDraw
 
 Lane = Annotated[
@@ -242,7 +243,7 @@ def wait_here(opened: Project, wake: Waking, account: str | None = None) -> Wait
             wake,
             account=account,
             stop=stopping,
-            on_wait=bar.set,
+            on_wait=_UnreadNotice(opened, bar.set),
             on_trouble=_TroubleNotice(),
             on_held=_Waits(opened),
         )
@@ -258,6 +259,23 @@ class _TroubleNotice:
         if not self._is_told:
             note(f"{trouble}; trying again for {PATIENCE_S:.0f} s")
         self._is_told = True
+
+
+class _UnreadNotice:
+    """Shows the progress, and says once what to change where all of a night comes back without a score."""
+
+    def __init__(self, opened: Project, shown: Callable[[int, int], None]) -> None:
+        self._opened, self._shown = opened, shown
+        self._looked_at, self._told = 0, False
+
+    def __call__(self, done: int, total: int) -> None:
+        self._shown(done, total)
+        if self._told or done < self._looked_at + ENOUGH:
+            return
+        self._looked_at = done
+        for line in unread_lines(self._opened):
+            note(line)
+            self._told = True
 
 
 class _Waits:

@@ -78,8 +78,6 @@ def _bare(text: str) -> str:
 
 
 def _behind_thoughts(text: str) -> str:
-    if (final := _last(_FINAL, text)) is not None and not text.startswith("{"):
-        return text[final.end() :]
     at = 0
     while thoughts := _THOUGHTS.match(text, at):
         at = thoughts.end()
@@ -88,6 +86,8 @@ def _behind_thoughts(text: str) -> str:
     rest = text[at:]
     if rest.startswith(("{", "`", "~")):
         return rest
+    if (final := _last(_FINAL, rest)) is not None:
+        return rest[final.end() :]
     # a tag that is quoted within the answer ends nothing: what is behind it is the rest of a JSON string
     end = _last(_THOUGHTS_END, rest)
     return rest if end is None else rest[end.end() :]

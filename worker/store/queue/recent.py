@@ -1,13 +1,13 @@
-"""Counts of the jobs of recently drawn nights, for the live view of `spotcheck up`."""
+"""Counts of the jobs of recently drawn nights: for the live view, and for what is wrong with all of a night."""
 
 from datetime import date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from worker.store.tables import JobRow, NightRow, core
+from worker.store.tables import EnrolmentRow, JobRow, NightRow, core
 
-job, night_table = core(JobRow), core(NightRow)
+job, night_table, enrolment = core(JobRow), core(NightRow), core(EnrolmentRow)
 
 
 class Today(NamedTuple):
@@ -28,3 +28,21 @@ def today(connection: Connection, since: datetime) -> Today:
     last = connection.execute(select(func.max(night_table.c.night)).where(drawn)).scalar_one_or_none()
     counted = select(job.c.state, func.count()).where(job.c.night.in_(nights)).group_by(job.c.state)
     return Today({row[0]: row[1] for row in connection.execute(counted)} if nights else {}, last)
+
+
+def ended_of_newest_night(connection: Connection, scorer_pk: int) -> tuple[int, dict[str, int]]:
+    """How a scorer's jobs of its newest enrolled night ended. Uses job_counts.
+
+    Returns:
+        Whether any is scored, 0 or 1; and the unscored ones by reason, empty where one is scored.
+    """
+    night = connection.execute(
+        select(func.max(enrolment.c.night)).where(enrolment.c.scorer_pk == scorer_pk)
+    ).scalar_one_or_none()
+    mine = (job.c.night == night, job.c.scorer_pk == scorer_pk)
+    if night is None:
+        return 0, {}
+    if connection.execute(select(job.c.pk).where(*mine, job.c.state == "scored").limit(1)).first() is not None:
+        return 1, {}
+    counted = select(job.c.reason, func.count()).where(*mine, job.c.state == "unscored").group_by(job.c.reason)
+    return 0, {str(row[0]): row[1] for row in connection.execute(counted)}
