@@ -250,16 +250,16 @@ def test_a_failure_holds_nobody_back() -> None:
     async def ask() -> None:
         nonlocal passed
         async with probing:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # lets the others begin
             passed += 1
             if passed == 1:
                 raise JudgeUnavailable("down")
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # until it is cancelled
 
     async def run() -> None:
         asking = [asyncio.create_task(ask()) for _ in range(20)]
         for _ in range(10):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # lets the others begin
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
