@@ -160,7 +160,7 @@ def test_choices_without_a_message_and_without_a_count_are_a_failure_of_the_upst
         ({"prompt_tokens": 12, "completion_tokens": 10**30 % 2**63}, (12, None, None)),
         ({"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": None}, (12, None, 3)),
         ({"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 8}}, (12, 8, 3)),
-        ({"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 80}}, (12, None, 3)),
+        ({"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 80}}, (92, None, 3)),
     ],
 )
 def test_nonsense_in_usage_is_unknown(usage: object, expected: tuple[int | None, ...]) -> None:

@@ -22,10 +22,10 @@ Dialect = Literal["sqlite", "postgresql"]
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another process's lock; `?timeout=SECONDS` in the URL overrides it."""
 CONNECT_TIMEOUT_S = 10
+"""Without it a command would hang for ever on a server that accepts connections and never answers."""
 _PSYCOPG = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None}
 """Nothing is prepared on the server: behind a pooler that gives each transaction another connection (PgBouncer before
 1.21, RDS Proxy, Supabase), a prepared statement is there already, or is not there."""
-"""Without it a command would hang for ever on a server that accepts connections and never answers."""
 
 
 class Store:

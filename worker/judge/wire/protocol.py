@@ -94,8 +94,8 @@ def tokens(usage: object, read: str, details: str, written: str) -> TokenUsage:
     if not read_count:  # a prompt has tokens: zeros are no count, and the call is charged as what was reserved
         return TokenUsage(None, None, written_count or None)
     cached = count(about.get("cached_tokens")) if isinstance(about, dict) else None
-    if cached is not None and cached > read_count:
-        cached = None
+    if cached is not None and cached > read_count:  # some count what was cached beside what was read
+        read_count, cached = read_count + cached, None
     if written_count is not None:
         # thoughts that are in the total, or beside the answer's tokens, are paid for too
         thoughts = usage.get(f"{written}_details")
