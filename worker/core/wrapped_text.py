@@ -5,7 +5,9 @@ Runs hold answers and results as text; one that was no text is JSON: content blo
 the words, not the wrapper.
 """
 
+import ast
 import json
+import re
 from typing import Any
 
 import orjson
@@ -13,6 +15,8 @@ import orjson
 MAX_CHARS = 65_536
 """A longer text is taken as it is: a wrapper of that size holds a document, whose words no rule reads to the end."""
 _DEPTH = 6
+_REPR = re.compile(r"""content=(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\s|$)""", re.DOTALL)
+"""How LangChain writes a message as text: `content='…' name='…'`."""
 _TEXTS = ("text", "output_text", "input_text", "summary_text")
 _WORDLESS = (
     *(
@@ -61,23 +65,39 @@ def plain_text(text: str | None) -> str:
         return ""
     document = json_value(text)
     if document is None:
-        return text
+        return _of_repr(text) if text.startswith("content=") else text
+    if isinstance(document, str):
+        inner = json_value(document)
+        if inner is None or isinstance(inner, str):
+            return document
+        text, document = document, inner
     said = _said(document, _DEPTH)
     return text if said is None else said
 
 
 def json_value(text: str) -> Any:  # noqa: ANN401 any JSON object or list
-    """The object or list that a text is; None where it is none, or longer than MAX_CHARS."""
-    if len(text) > MAX_CHARS or not text[:200].lstrip().startswith(("{", "[")):
+    """The object, list or quoted text that a text is; None where it is none, or longer than MAX_CHARS."""
+    if len(text) > MAX_CHARS or not text[:200].lstrip().startswith(("{", "[", '"')):
         return None
     try:
         return orjson.loads(text)
     except ValueError:
-        pass
+        if text[-200:].rstrip()[-1:] not in ("}", "]", '"'):
+            return None
     try:
         return json.loads(text, strict=False)  # half an emoji, a bare line break
     except (ValueError, RecursionError):
         return None
+
+
+def _of_repr(text: str) -> str:
+    found = _REPR.match(text[:MAX_CHARS])
+    if found is None:
+        return text
+    try:
+        return str(ast.literal_eval(found["text"]))
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _said(value: Any, depth: int) -> str | None:  # noqa: ANN401 any JSON value
@@ -93,18 +113,27 @@ def _said(value: Any, depth: int) -> str | None:  # noqa: ANN401 any JSON value
     kind = value.get("type")
     if kind in _TEXTS or (value.keys() == {"text"}):
         return _text(value.get("text"))
-    if kind in _WORDLESS or (len(value) == 1 and value.keys() <= {"functionCall", "function_call", "inlineData"}):
+    if (kind in _WORDLESS and "content" not in value) or (
+        len(value) == 1 and value.keys() <= {"functionCall", "function_call", "inlineData"}
+    ):
         return ""
     if kind == "constructor" and isinstance(value.get("kwargs"), dict):  # LangChain's dumps
         return _content(value["kwargs"], depth)
     if isinstance(value.get("data"), dict) and value.keys() <= {"type", "data"}:  # LangChain's messages_to_dict
         return _content(value["data"], depth)
+    if kind in ("tool-result", "tool_result") and isinstance(value.get("output"), dict):  # Vercel's AI SDK
+        return _result(value["output"], depth)
     if isinstance(value.get("choices"), list) and value["choices"] and isinstance(value["choices"][0], dict):
         return _said(value["choices"][0].get("message"), depth - 1)
     if isinstance(value.get("messages"), list) and len(value) == 1 and value["messages"]:
         return _said(value["messages"][-1], depth - 1)
     is_message = bool(value.keys() & _CARRIERS) and value.keys() <= _MESSAGE
     return _content(value, depth) if is_message else None
+
+
+def _result(output: dict[str, Any], depth: int) -> str | None:
+    inner = output.get("value")
+    return inner if isinstance(inner, str) else _said(inner, depth - 1)
 
 
 def _text(value: object) -> str | None:

@@ -138,10 +138,19 @@ def _unescaped(text: str) -> str:
         >>> _unescaped(r'[{\"text\": \"Order 4711\\\\ntotal 83.20\"}]')
         '[{"text": "Order 4711 total 83.20"}]'
     """
-    return _fold(_ESCAPE.sub(lambda found: " " if found[1] in "nrt" else found[1], text))
+    plain = _ESCAPE.sub(lambda found: " " if found[1] in "nrt" else found[1], _CODE.sub(_character, text))
+    return _fold(plain)
+
+
+def _character(escape: re.Match[str]) -> str:
+    r"""The character of an escape by its number, or of two that are one emoji."""
+    pair = b"".join(int(code, 16).to_bytes(2, "big") for code in _CODE_POINT.findall(escape[0]))
+    return pair.decode("utf-16-be", "replace")
 
 
 _ESCAPE = re.compile(r"""\\+([nrt"'/])""")
+_CODE = re.compile(r"(?:\\+u[0-9a-fA-F]{4}){1,100}")
+_CODE_POINT = re.compile(r"u([0-9a-fA-F]{4})")
 
 
 def _fold(text: str) -> str:
