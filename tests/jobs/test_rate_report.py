@@ -13,7 +13,9 @@ from tests.support.project import MONDAY, PLAIN, document, ingest, states
 from worker.demo.judge.server import MODEL, Answer, JudgeServer, refused, simulated_verdict
 from worker.errors import StoreError
 from worker.jobs import rate_report
+from worker.jobs.capability_store import plan_writer
 from worker.jobs.processor import JobProcessor
+from worker.judge.capabilities import CapabilityPlan
 from worker.judge.limits import health
 from worker.pipeline.draw import draw_night
 from worker.project.project import Project
@@ -90,6 +92,7 @@ def test_calls_under_way_are_seen_while_they_are(judged: Judged) -> None:
         return simulated_verdict(request, lambda prompt: 1.0)
 
     judged.server.answer = slow
+    plan_writer(judged.project)(MODEL, CapabilityPlan())  # of a model that is not known few are under way at first
     with JobProcessor(judged.project) as processor:
         assert processor.drain("judge").settled == RUNS
     assert seen[0].in_flight == 8

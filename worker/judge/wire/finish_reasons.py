@@ -20,7 +20,7 @@ _NAMES = MappingProxyType(
 )
 """Ours, and what OpenAI, Anthropic, Gemini, Mistral, Cohere, Bedrock, DeepSeek, Zhipu, vLLM, SGLang and TGI call it."""
 _OURS = MappingProxyType({theirs: ours for ours, names in _NAMES.items() for theirs in names.split()})
-_PREFIX = re.compile(r"\A(?:finish_?reason|stop_?reason)_")
+_PREFIX = re.compile(r"\A(?:finish_?reason|stop_?reason)[_.]")
 
 
 def finish_reason(value: object) -> str | None:
