@@ -10,10 +10,11 @@ from typing import Any
 
 from kombu.transport import redis
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
+from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-ROLE_ERRORS = (ReadOnlyError, MasterDownError)
-"""What a server answers that is a replica now: after connecting again the address may lead to the new master."""
+ROLE_ERRORS = (ReadOnlyError, MasterDownError, OutOfMemoryError)
+"""What a server answers that is a replica now, or full: after connecting again the address may lead to the new master,
+and a command that finds it full says so in one line, since the ledger keeps the work."""
 _ROLE_WORDS = ("UNBLOCKED", "READONLY", "MASTERDOWN", "LOADING", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
 
 
