@@ -35,7 +35,8 @@ def find_run(opened: Project, run_id: str, source: str | None) -> FoundRun:
 
 def headline(run: Run) -> str:
     """Id, task type, status, end, steps and cost on one line."""
-    cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}"
+    by = " by its tokens" if run.cost_source == "price_table" else ""
+    cost = "" if run.cost_usd is None else f" · ${run.cost_usd:.4f}{by}"
     at = run.ended_at.strftime("%a %d %b %Y %H:%M UTC")
     name = inline(f"{run.run_id} · {run.task_type}")
     return f"{name} · {run.status} {at} · {counted(len(run.steps), 'step')}{cost}"

@@ -58,7 +58,7 @@ _OTHER_UNITS = (
     *("elapsed_seconds", "duration_us", "latency_us", "duration_ns", "latency_ns", "duration_nano"),
 )
 _SAID = ("latency", "duration", "elapsed", "elapsed_time", "response_time", "execution_time")
-_MODEL = (
+MODEL_NAMES = (
     *("model_name", "model_id", "llm_model", "llm_model_name", "gen_ai_response_model", "gen_ai_request_model"),
     *("response_model", "request_model", "ai_model_id"),
 )
@@ -78,7 +78,7 @@ RUN_NAMES: Mapping[str, tuple[str, ...]] = {
     "user_id": ("end_user_id",),
     "error": ("error_message", "error_msg", "exception"),
     "stop_reason": ("finish_reason",),
-    "model": _MODEL,
+    "model": MODEL_NAMES,
 }
 """Names of a run's fields elsewhere, by our field, in snake case (`spelt`); the first that a document has is taken."""
 
@@ -100,7 +100,7 @@ STEP_NAMES: Mapping[str, tuple[str, ...]] = {
     "started_at": _STARTED,
     "ended_at": _ENDED,
     "duration_ms": ("latency_ms", "ms", *_MS, *_OTHER_UNITS, *_SAID),
-    "model": _MODEL,
+    "model": MODEL_NAMES,
     "input_tokens": _INPUT_TOKENS,
     "output_tokens": _OUTPUT_TOKENS,
     "cost_usd": (*_COST, "cost", "price"),

@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple
 
 from worker.core.intake.names import Where, meant
 
-What = Literal["renamed", "unknown", "unknown_kind", "dropped", "mended"]
-"""Taken under another name; not a field; a kind that counts as other; a field left out; a text or number repaired."""
+What = Literal["renamed", "unknown", "unknown_kind", "dropped", "mended", "priced", "unpriced"]
+"""Taken under another name; not a field; a kind that counts as other; a field left out; a text or number repaired;
+a cost found by tokens; a model without a price."""
 
 _MOST = 500
 """Different notices that are kept of an intake; names come from outside. Further ones are counted together."""
@@ -93,6 +94,16 @@ def sentences(notices: Sequence[Notice]) -> list[str]:
     said = _renamed(by_what.get("renamed", []))
     said += _some(by_what.get("dropped", []), "{count} {a} {field} that cannot be read, like {detail}: left out")
     said += _some(by_what.get("mended", []), "{count} {a} {field}: {detail}")
+    priced = by_what.get("priced", [])
+    if priced:
+        said.append(
+            f"runs without cost_usd, priced by their tokens: {_listed([f'{n.name} ({n.number:,})' for n in priced])}"
+        )
+    if unpriced := by_what.get("unpriced", []):
+        named = _listed([f"{n.name} ({n.number:,})" for n in unpriced])
+        said.append(
+            f"runs whose cost stays unknown, of models without a price: {named}; give it in [judge.prices.MODEL]"
+        )
     kinds = by_what.get("unknown_kind", [])
     said += _some(
         [notice for notice in kinds if notice.name],

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from typing import NamedTuple
 
+import orjson
+
 from worker.connectors.sources.document import ParsedRun
 from worker.connectors.sources.source import Accepted, Rejected
 from worker.core.intake.notices import Noticed
+from worker.core.intake.pricing import model_of, priced
 from worker.core.sampling import flags, sample_key
 from worker.pipeline.activate import active_policy
 from worker.pipeline.alert import alert_costly_runs
@@ -70,7 +73,7 @@ def take(
                 on_rejected(record)
                 counts += IntakeCounts(rejected=1)
             else:
-                accepted.append(_incoming(project, record.parsed, references))
+                accepted.append(_incoming(project, record.parsed, references, noticed))
                 if noticed is not None and record.parsed.notices:
                     noticed.merge(record.parsed.notices)
         if accepted:
@@ -110,16 +113,33 @@ def _references(project: Project) -> dict[str, Reference | None]:
         return {task: reference_of(row) for task, row in references.latest_references(connection).items()}
 
 
-def _incoming(project: Project, parsed: ParsedRun, references: dict[str, Reference | None]) -> Incoming:
-    run = parsed.run
+def _incoming(
+    project: Project, parsed: ParsedRun, references: dict[str, Reference | None], noticed: Noticed | None
+) -> Incoming:
+    run, payload = parsed.run, parsed.payload
+    if run.cost_usd is None:
+        found = priced(run, project.prices.price, model_of(run))
+        run = found.run
+        if found.step_costs:
+            payload = _with_costs(payload, found.step_costs)
+        if noticed is not None and (found.model or found.unpriced):
+            noticed.add("priced" if found.model else "unpriced", "run", found.model or found.unpriced or "")
     return Incoming(
         run=run,
         sha=parsed.sha,
-        payload=parsed.payload,
+        payload=payload,
         night=project.nights.of(run.ended_at),
         sample_key=sample_key(run.run_id),
         flags=flags(run, references.get(run.task_type)),
     )
+
+
+def _with_costs(payload: bytes, costs: dict[int, float]) -> bytes:
+    """A payload with what was found for its steps."""
+    document = orjson.loads(payload)
+    for place, cost in costs.items():
+        document["steps"][place]["cost_usd"] = cost
+    return orjson.dumps(document)
 
 
 def _batches(records: Iterable[Accepted | Rejected]) -> Iterator[list[Accepted | Rejected]]:

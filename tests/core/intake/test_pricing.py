@@ -1,0 +1,104 @@
+"""A run's cost from its tokens: only where all of it is known, never zero for what is not."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.intake.pricing import model_of, priced
+from worker.records import Run, Step
+
+PRICES = {"small": (1.0, 4.0), "large": (10.0, 40.0)}
+"""US dollars for a million tokens, read and written."""
+
+
+def price(model: str, read: int, cached: int, written: int) -> float | None:
+    if model not in PRICES:
+        return None
+    return (read * PRICES[model][0] + written * PRICES[model][1]) / 1e6
+
+
+def step(model: str | None = "small", read: int | None = 1_000, written: int | None = 500, **over: Any) -> Step:
+    given: dict[str, Any] = {"seq": 0, "kind": "model", "model": model, "input_tokens": read, "output_tokens": written}
+    return Step(**given | over)
+
+
+TOOL = Step(seq=0, kind="tool", name="search")
+
+
+def a_run(*steps: Step, **over: Any) -> Run:
+    ended = datetime(2026, 11, 1, tzinfo=UTC)
+    return Run(run_id="r", task_type="t", status="completed", ended_at=ended, steps=steps, **over)
+
+
+def test_steps_are_priced_and_summed() -> None:
+    found = priced(a_run(step(), TOOL, step("large", 2_000, 100)), price)
+    # of small (1,000 * 1 + 500 * 4) / 10^6 = 0.003, of large (2,000 * 10 + 100 * 40) / 10^6 = 0.024
+    assert found.step_costs == {0: 0.003, 2: 0.024}
+    assert found.run.cost_usd == pytest.approx(0.027)
+    assert (found.run.cost_source, found.model, found.unpriced) == ("price_table", "small", None)
+
+
+def test_a_cost_that_is_said_stays_and_counts_in_the_sum() -> None:
+    said = a_run(step(), cost_usd=0.5, cost_source="client")
+    assert priced(said, price) == (said, {}, None, None)
+    free = a_run(step(), cost_usd=0.0, cost_source="client")
+    assert priced(free, price).run.cost_usd == 0.0
+    mixed = priced(a_run(step(cost_usd=0.01), step()), price)
+    assert mixed.run.cost_usd == pytest.approx(0.013)
+    assert mixed.step_costs == {1: 0.003}
+
+
+def test_a_part_is_never_the_whole() -> None:
+    for missing in (step("unheard of"), step(None), step(read=None), step(written=None)):
+        found = priced(a_run(step(), missing), price)
+        assert found.run.cost_usd is None
+        assert found.run.cost_source == "unknown"
+    assert priced(a_run(step(), step("unheard of")), price).unpriced == "unheard of"
+
+
+def test_the_runs_own_tokens_are_priced_by_its_model_or_by_the_only_one_of_its_steps() -> None:
+    by_tag = a_run(TOOL, input_tokens=1_000, output_tokens=500, tags={"modelName": "small"})
+    assert model_of(by_tag) == "small"
+    assert priced(by_tag, price, model_of(by_tag)).run.cost_usd == pytest.approx(0.003)
+    by_step = a_run(step("large", None, None), input_tokens=1_000, output_tokens=500)
+    assert priced(by_step, price).run.cost_usd == pytest.approx(0.03)  # (1,000 * 10 + 500 * 40) / 10^6
+    of_two = a_run(step("large", None, None), step("small", None, None), input_tokens=1_000, output_tokens=500)
+    assert priced(of_two, price).run.cost_usd is None
+    unknown = priced(a_run(input_tokens=1, output_tokens=1), price, "unheard of")
+    assert (unknown.run.cost_usd, unknown.unpriced) == (None, "unheard of")
+
+
+def test_a_run_without_models_has_no_cost() -> None:
+    assert priced(a_run(), price) == (a_run(), {}, None, None)
+    assert priced(a_run(TOOL), price).run.cost_usd is None
+
+
+STEPS = st.builds(
+    step,
+    st.sampled_from([None, "small", "large", "unheard of"]),
+    st.none() | st.integers(0, 10**6),
+    st.none() | st.integers(0, 10**6),
+    kind=st.sampled_from(["model", "tool"]),
+    cost_usd=st.none() | st.floats(0, 10),
+)
+
+
+@given(st.lists(STEPS, max_size=5), st.none() | st.integers(0, 10**6), st.none() | st.integers(0, 10**6))
+def test_unknown_is_never_zero_and_known_is_the_sum(steps: list[Step], read: int | None, written: int | None) -> None:
+    run = a_run(*steps, input_tokens=read, output_tokens=written)
+    assert priced(run, lambda model, *counts: None).run.cost_usd in (
+        None,
+        math.fsum(one.cost_usd for one in steps if one.cost_usd is not None),
+    )
+    found = priced(run, price)
+    if found.run.cost_usd is None:
+        assert found.run == run
+        return
+    assert found.run.cost_source == "price_table"
+    costs = [found.step_costs.get(place, one.cost_usd) for place, one in enumerate(steps)]
+    if read is None or written is None:
+        assert found.run.cost_usd == pytest.approx(math.fsum(cost for cost in costs if cost is not None))
