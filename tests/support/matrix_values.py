@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "rubric preview": READS,
     "rubric show": READS,
     "rubric promote": WRITES,
+    "schema run": READS,
     "db upgrade": WRITES,
     "db check": READS,
 }

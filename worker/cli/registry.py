@@ -44,6 +44,7 @@ COMMANDS = {
     "rubric": CommandEntry(
         "worker.cli.commands.rubric", "The rubrics: list, check, preview, and which version scores.", True
     ),
+    "schema": CommandEntry("worker.cli.commands.schema", "The format of runs, as a JSON Schema.", True),
     "db": CommandEntry("worker.cli.commands.db", "The database's schema.", True),
 }
 
