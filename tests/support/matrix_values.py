@@ -209,6 +209,7 @@ EXPECTED: Sequence[Rule] = (
     _refused("show", lambda given, project: "raw" in given and "judgment" not in given),
     _refused("show", lambda given, project: "judgment" in given and (project, given["run_id"]) not in _JUDGED),
     _refused("health", _one_of("lane", "nosuch")),
+    _refused("schema run", _one_of("form", "nosuch")),
     _ends({1}, "health", lambda given, project: True),  # no worker runs beside the matrix
     _ends({0}, "drift", _decides_on_all_open_ones),
     _ends({10}, "drift, alerts", lambda given, project: project == "large" and "fail_on_drift" in given),

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
+
 from worker.core.report.coverage import not_summarised
 from worker.project.project import Project
 from worker.store.results import cells
@@ -12,10 +14,15 @@ from worker.store.results.cells import Unsummarised as Unsummarised  # for those
 
 def unsummarised(project: Project, first: date, last: date) -> Sequence[Unsummarised]:
     """Nights (bounds included) with scores that no figure holds yet, oldest first; empty where all are summarised."""
+    with project.store.read() as connection:
+        return unsummarised_within(project, connection, first, last)
+
+
+def unsummarised_within(project: Project, connection: Connection, first: date, last: date) -> Sequence[Unsummarised]:
+    """The same in a transaction that reads more."""
     newest = project.nights.last_over(project.settings.clock.now())
     since = newest - timedelta(days=project.settings.sampling.lookback_nights)
-    with project.store.read() as connection:
-        return cells.unsummarised(connection, since, first, last)
+    return cells.unsummarised(connection, since, first, last)
 
 
 def unsummarised_note(found: Sequence[Unsummarised]) -> str:

@@ -21,7 +21,7 @@ _COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0}
 _NUMBER: Mapping[str, Any] = {"type": "number", "minimum": 0}
 
 
-class Field(NamedTuple):
+class FieldFormat(NamedTuple):
     """One field of the format."""
 
     schema: Mapping[str, Any]
@@ -31,80 +31,86 @@ class Field(NamedTuple):
     """What counts where it is missing, in words."""
 
 
-RUN_FIELDS: Mapping[str, Field] = {
-    "run_id": Field(
+RUN_FIELDS: Mapping[str, FieldFormat] = {
+    "run_id": FieldFormat(
         {"type": "string", "minLength": 1, "maxLength": 512},
         "Identity, together with `source`. The same id with other content is a new revision.",
         "required",
     ),
-    "source": Field(
+    "source": FieldFormat(
         {"type": "string", "minLength": 1, "maxLength": 200},
         "Where the run comes from; part of its identity.",
         "`jsonl`",
     ),
-    "task_type": Field(
+    "task_type": FieldFormat(
         {"type": "string", "minLength": 1, "maxLength": 200},
         "What kind of work it was: a dozen or so values. Samples, trends and findings are by task type.",
         "required",
     ),
-    "status": Field(
+    "status": FieldFormat(
         {"enum": ["completed", "aborted", "errored", "incomplete"]},
         "How it ended. A run that has not ended is rejected; send it when it has.",
         "required",
     ),
-    "ended_at": Field(_TIME, "When it ended, with its offset from UTC. Decides its night, for ever.", "required"),
-    "started_at": Field(_TIME, "When it began."),
-    "agent": Field({"type": "string", "maxLength": 300}, "Name of the agent.", "empty"),
-    "agent_version": Field({"type": "string", "maxLength": 200}, "Its version; `trends --by agent_version`.", "empty"),
-    "input": Field({}, "The request: text, or any JSON value, which is kept as JSON text.", "nothing recorded"),
-    "output": Field({}, "The final answer: text, or any JSON value.", "nothing recorded"),
-    "steps": Field({"type": "array", "items": {"$ref": "#/$defs/step"}}, "What it did, in order.", "none"),
-    "error": Field({"type": "string"}, "Why it failed. `None`, `null` and the like count as nothing.", "none"),
-    "stop_reason": Field({"type": "string"}, "Why it stopped, in the agent's own word.", "none"),
-    "latency_ms": Field(_NUMBER, "Wall time, milliseconds.", "`ended_at` − `started_at`"),
-    "input_tokens": Field(_COUNT, "Tokens read by all its models, cached ones included."),
-    "output_tokens": Field(_COUNT, "Tokens written by all its models, reasoning included."),
-    "cost_usd": Field(
+    "ended_at": FieldFormat(_TIME, "When it ended, with its offset from UTC. Decides its night, for ever.", "required"),
+    "started_at": FieldFormat(_TIME, "When it began."),
+    "agent": FieldFormat({"type": "string", "maxLength": 300}, "Name of the agent.", "empty"),
+    "agent_version": FieldFormat(
+        {"type": "string", "maxLength": 200}, "Its version; `trends --by agent_version`.", "empty"
+    ),
+    "input": FieldFormat({}, "The request: text, or any JSON value, which is kept as JSON text.", "nothing recorded"),
+    "output": FieldFormat({}, "The final answer: text, or any JSON value.", "nothing recorded"),
+    "steps": FieldFormat({"type": "array", "items": {"$ref": "#/$defs/step"}}, "What it did, in order.", "none"),
+    "error": FieldFormat(
+        {"type": "string"}, "Why it failed. A word for nothing (`null`, `false`) counts as nothing.", "none"
+    ),
+    "stop_reason": FieldFormat({"type": "string"}, "Why it stopped, in the agent's own word.", "none"),
+    "latency_ms": FieldFormat(_NUMBER, "Wall time, milliseconds.", "`ended_at` − `started_at`"),
+    "input_tokens": FieldFormat(_COUNT, "Tokens read by all its models, cached ones included."),
+    "output_tokens": FieldFormat(_COUNT, "Tokens written by all its models, reasoning included."),
+    "cost_usd": FieldFormat(
         _NUMBER, "What it cost, US dollars; 0 is free.", "by its tokens where they have a price, else unknown"
     ),
-    "cost_source": Field(
+    "cost_source": FieldFormat(
         {"enum": ["client", "price_table", "unknown"]}, "Where `cost_usd` comes from.", "`client` with a cost"
     ),
-    "model": Field(
+    "model": FieldFormat(
         {"type": "string"}, "The model of all its calls, for the price; kept as a tag.", "that of its steps"
     ),
-    "session_id": Field({"type": "string"}, "The conversation it belongs to; never shown to a judge."),
-    "user_id": Field({"type": "string"}, "Who asked; never shown to a judge."),
-    "trace_id": Field({"type": "string"}, "Id of its trace in your tracing tool."),
-    "root_span_id": Field({"type": "string"}, "Id of its root span there."),
-    "vendor_ids": Field(
+    "session_id": FieldFormat({"type": "string"}, "The conversation it belongs to; never shown to a judge."),
+    "user_id": FieldFormat({"type": "string"}, "Who asked; never shown to a judge."),
+    "trace_id": FieldFormat({"type": "string"}, "Id of its trace in your tracing tool."),
+    "root_span_id": FieldFormat({"type": "string"}, "Id of its root span there."),
+    "vendor_ids": FieldFormat(
         {"type": "object", "additionalProperties": {"type": "string"}},
         "Ids by which other tools find it again.",
         "none",
     ),
-    "tags": Field({"type": "object"}, "Anything else; never shown to a judge.", "none"),
-    "content": Field(
+    "tags": FieldFormat({"type": "object"}, "Anything else; never shown to a judge.", "none"),
+    "content": FieldFormat(
         {"enum": ["full", "partial", "none"]},
         "Whether input, output and steps are complete, cut, or were not recorded at all.",
         "by what is there",
     ),
 }
 
-STEP_FIELDS: Mapping[str, Field] = {
-    "kind": Field({"enum": _KINDS}, "A model call, a tool call, a nested agent, or anything else.", "`other`"),
-    "name": Field({"type": "string"}, "The tool's or model's name.", "empty"),
-    "arguments": Field({}, "What the tool was called with: any JSON value.", "not recorded"),
-    "result": Field({}, "What came back: text, or any JSON value, which is kept as JSON text.", "nothing"),
-    "error": Field({"type": "string"}, "Why the step failed; a failure told in `result` is found too.", "none"),
-    "started_at": Field(_TIME, "When it began."),
-    "duration_ms": Field(_NUMBER, "How long it took, milliseconds."),
-    "model": Field({"type": "string"}, "The model that was called, as its server names it; gives the price."),
-    "input_tokens": Field(_COUNT, "Tokens read, cached ones included."),
-    "output_tokens": Field(_COUNT, "Tokens written, reasoning included."),
-    "cost_usd": Field(_NUMBER, "What it cost, US dollars.", "by its tokens where they have a price"),
-    "seq": Field(_COUNT, "Its position, from 0.", "its place in the list"),
-    "result_size": Field(_COUNT, "Characters of the whole result, where you send a part.", "the length of `result`"),
-    "result_sha": Field({"type": "string"}, "First 16 hex of its SHA-256, where you send a part.", "none"),
+STEP_FIELDS: Mapping[str, FieldFormat] = {
+    "kind": FieldFormat({"enum": _KINDS}, "A model call, a tool call, a nested agent, or anything else.", "`other`"),
+    "name": FieldFormat({"type": "string"}, "The tool's or model's name.", "empty"),
+    "arguments": FieldFormat({}, "What the tool was called with: any JSON value.", "not recorded"),
+    "result": FieldFormat({}, "What came back: text, or any JSON value, which is kept as JSON text.", "nothing"),
+    "error": FieldFormat({"type": "string"}, "Why the step failed; a failure told in `result` is found too.", "none"),
+    "started_at": FieldFormat(_TIME, "When it began."),
+    "duration_ms": FieldFormat(_NUMBER, "How long it took, milliseconds."),
+    "model": FieldFormat({"type": "string"}, "The model that was called, as its server names it; gives the price."),
+    "input_tokens": FieldFormat(_COUNT, "Tokens read, cached ones included."),
+    "output_tokens": FieldFormat(_COUNT, "Tokens written, reasoning included."),
+    "cost_usd": FieldFormat(_NUMBER, "What it cost, US dollars.", "by its tokens where they have a price"),
+    "seq": FieldFormat(_COUNT, "Its position, from 0.", "its place in the list"),
+    "result_size": FieldFormat(
+        _COUNT, "Characters of the whole result, where you send a part.", "the length of `result`"
+    ),
+    "result_sha": FieldFormat({"type": "string"}, "First 16 hex of its SHA-256, where you send a part.", "none"),
 }
 
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
@@ -204,7 +210,7 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _property(field: Field, *, is_required: bool) -> dict[str, Any]:
+def _property(field: FieldFormat, *, is_required: bool) -> dict[str, Any]:
     schema = dict(field.schema)
     if schema and not is_required:
         if "enum" in schema:
@@ -223,7 +229,7 @@ def markdown() -> str:
     return _PAGE.format(runs=_table(RUN_FIELDS, RUN_NAMES), steps=_table(STEP_FIELDS, STEP_NAMES), examples=examples)
 
 
-def _table(fields: Mapping[str, Field], names: Mapping[str, tuple[str, ...]]) -> str:
+def _table(fields: Mapping[str, FieldFormat], names: Mapping[str, tuple[str, ...]]) -> str:
     rows = ["| field | type | means | when missing | also read as |", "|---|---|---|---|---|"]
     for name, field in fields.items():
         others = ", ".join(f"`{other}`" for other in names.get(name, ())[:6])

@@ -34,7 +34,7 @@ from worker.queries.report.findings import changes_of, seen, sensitivity_of, unt
 from worker.queries.report.reading import read_runs
 from worker.queries.report.series import series_history
 from worker.queries.report.streams import Scorers, streams_of
-from worker.queries.unsummarised import unsummarised, unsummarised_note
+from worker.queries.unsummarised import unsummarised_note, unsummarised_within
 from worker.records import Alert, Cell, Estimate
 from worker.store.queue.enrol import Registered
 from worker.store.results import alerts, counts
@@ -100,6 +100,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
             is_redacted=project.settings.scoring.redact,
         )
         judged = tuple(JudgeUsage._make(row) for row in stored.judging_costs(connection, window.since, window.until))
+        late = unsummarised_note(unsummarised_within(project, connection, window.since, window.until))
     rows = weekly_operations(figures, window.weeks)
     primary_series = None if scorers.primary_pk is None else scorers.names[scorers.primary_pk][1]
     told = sentences(
@@ -115,7 +116,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         sensitivity=could_have,
         nights=SENSITIVITY_NIGHTS,
     )
-    if late := unsummarised_note(unsummarised(project, window.since, window.until)):
+    if late:
         told += ((f"{late}.",),)
     if not window.runs:
         told += what_there_is(
