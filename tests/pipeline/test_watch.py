@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import delete
 
 from tests.support import stores
 from tests.support.projects import OpenProject
@@ -17,6 +18,10 @@ from worker.project.project import Project
 from worker.records import Drift
 from worker.store.results import alerts, findings
 from worker.store.runs import operational
+from worker.store.runs.runs import TOOL_FAILURES_SINCE, tool_failures_since
+from worker.store.tables import MetaRow, core
+
+meta = core(MetaRow)
 
 CHANGE = 42
 """The night from which the planted change holds."""
@@ -97,6 +102,25 @@ def test_a_change_of_the_traffic_and_of_nothing_else_raises_nothing(
 ) -> None:
     _, found = past.go_on(open_project, tmp_path, 10, _planted("billing", Way(runs=180)))
     assert found == []
+
+
+def test_failures_that_are_counted_otherwise_since_an_upgrade_are_no_change_of_the_tool(
+    open_project: OpenProject, past: Past, tmp_path: Path
+) -> None:
+    """A release that looked at steps' errors alone left no mark; what results say counts from the upgrade on."""
+    store = open_project("", SPOTCHECK_DATABASE_URL=stores.sqlite_copy(past.database, tmp_path)).store
+    with store.write() as connection:
+        connection.execute(delete(meta).where(meta.c.key == TOOL_FAILURES_SINCE))
+    rng = random.Random()
+    rng.setstate(past.state)
+    opened = project(open_project, stores.sqlite_url(tmp_path))
+    counted_now = _planted("billing", Way(tool_fails=0.25))
+    assert live(opened, CHANGE + 12, counted_now, lived=CHANGE, rng=rng) == []
+    with opened.store.read() as connection:
+        assert tool_failures_since(connection) == MONDAY + timedelta(days=CHANGE)
+    worse = _planted("billing", Way(tool_fails=0.6))
+    found = live(opened, CHANGE + 19, worse, lived=CHANGE + 12, rng=rng)
+    assert [finding.stream.scorer for finding in found] == ["tool_failure:issue_refund"], "it has learned anew"
 
 
 @pytest.mark.slow
