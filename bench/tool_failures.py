@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--read", type=int, default=0, metavar="N", help="print N hits and N passes")
     options = parser.parse_args()
-    hits, passes, noted, found = [], [], 0, 0
+    hits: list[str] = []
+    passes: list[str] = []
+    noted = found = 0
     with gzip.open(options.runs, "rb") as file:
         for line in file:
             for step in orjson.loads(line).get("steps") or ():
