@@ -21,10 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from jinja2 import DictLoader, Template, nodes, pass_context
+from jinja2 import DictLoader, Template, Undefined, nodes, pass_context
 from jinja2.exceptions import TemplateError
 from jinja2.runtime import Context as TemplateContext
-from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from worker.core.rubric.problem import LintFinding, RubricProblem
@@ -215,8 +214,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             loop.iter = counted.set_lineno(loop.lineno)
         return tree
 
-    # as Jinja2 declares it
-    def call_binop(self, context: TemplateContext, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
+    def call_binop(self, context: TemplateContext, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 Jinja's
         """Compute an operator within bounds."""
         result = _bounded(operator, left, right)
         _spend(context, result)
