@@ -17,7 +17,7 @@ READERS = (
 )
 WRITERS = ("ingest -", "sample", "score", "nightly", "db upgrade", "rubric promote task_completion --unproved new")
 PROCESSES = ("demo", "up", "worker", "beat")
-WITHOUT = ("init", "settings", "rubric list", "rubric lint", "rubric show", "db check", "health")
+WITHOUT = ("init", "settings", "rubric list", "rubric lint", "rubric show", "db check", "health", "schema run")
 """They need no database, or say how it is."""
 
 
@@ -50,7 +50,7 @@ def test_a_command_that_puts_something_in_makes_it(shell: Shell, command: str) -
 
 
 def test_what_needs_no_database_makes_none(shell: Shell) -> None:
-    for command in ("settings", "rubric list", "db check", "health"):
+    for command in ("settings", "rubric list", "db check", "health", "schema run"):
         shell(*command.split())
     assert list(shell.folder.iterdir()) == []
     assert shell("db", "check").out.startswith("sqlite:///spotcheck.db: empty ")

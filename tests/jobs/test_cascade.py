@@ -93,7 +93,9 @@ def test_the_second_verdict_counts_and_the_first_is_kept_beside_it(judges: TwoJu
 
 
 def test_the_story_of_a_run_and_the_figures_of_the_cascade(judges: TwoJudges) -> None:
-    judges.instead = lambda model, case: completion("prose", model=BIG) if case == "case-3" and model == BIG else None
+    judges.instead = lambda model, case: (
+        completion("prose", prompt="x" * 400, model=BIG) if case == "case-3" and model == BIG else None
+    )
     project = judges.drawn()
     nightly(project, [MONDAY])
     one = told(project, "case-1")

@@ -62,7 +62,7 @@ def test_tools_stand_in_the_order_of_a_column_that_is_shown(fresh: Store) -> Non
                     "name": name,
                     "arguments": {},
                     "result": "x",
-                    "error": "no" if number < failed else None,
+                    "error": "no such order" if number < failed else None,
                 }
                 for name, (used, failed) in failing.items()
                 if number < used

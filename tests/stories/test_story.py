@@ -325,7 +325,7 @@ def test_answers_without_a_verdict_are_unscored_with_their_reason_and_never_a_ze
         "refusal": completion(None, refusal="I cannot judge this."),
         "truncated": completion('{"outcome": {"evid', finish_reason="length"),
         "content_filter": completion("", finish_reason="content_filter"),
-        "empty_answer": completion(""),
+        "empty_answer": completion("", tokens_out=9),
         "parse": completion("I would say that it passes."),
         "too_long": refused(400, "maximum context length is 8192 tokens", code="context_length_exceeded"),
     }

@@ -7,7 +7,7 @@ import typer
 from worker.cli.output import say, show_json
 from worker.core.intake import run_schema
 
-app = typer.Typer(help="The formats of files, for programs.", no_args_is_help=True)
+app = typer.Typer(help="The format of runs, as a JSON Schema.", no_args_is_help=True)
 
 
 @app.command("run", short_help="The JSON Schema of a line of a run file.")
