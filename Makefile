@@ -21,7 +21,7 @@ venv: .venv/ready  ## A virtual environment in .venv with everything
 demo: .venv/ready  ## Eight made-up weeks through the real product: no key, no server
 	$(BIN)/spotcheck demo
 
-test: .venv/ready  ## The fast tests, about eight minutes on two cores; PostgreSQL and Redis come from wheels
+test: .venv/ready  ## The fast tests, about nine minutes on two cores; PostgreSQL and Redis come from wheels
 	$(BIN)/python -m pytest -q $(PYTEST)
 
 test-rest: .venv/ready  ## What `make test` leaves out: simulations, long fault stories, both stores everywhere

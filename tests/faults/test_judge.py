@@ -28,6 +28,8 @@ from worker.jobs import judge_loop
 from worker.judge.limits import health
 from worker.pipeline import nightly
 
+pytestmark = pytest.mark.slow
+
 TOML = """\
 [sampling]
 rate = 1

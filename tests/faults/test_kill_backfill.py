@@ -57,6 +57,7 @@ def states(project: Project, pk: int) -> Counter[str]:
     return Counter(dict(map(tuple, rows(project, statement))))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.long)])
 def test_a_backfill_survives_kill_nine_at_any_moment(database_url: str, tmp_path: Path, kills: int) -> None:
     (tmp_path / "spotcheck.toml").write_text(TOML, encoding="utf-8")

@@ -114,8 +114,11 @@ def url(judge: Judge) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("form", "arguments"),
-    [("json", ("worker", "-c", "2", "--beat")), ("text", ("up",)), ("json", ("up",))],
-    ids=["worker", "up", "up in JSON"],
+    [
+        pytest.param("json", ("worker", "-c", "2", "--beat"), id="worker"),
+        pytest.param("text", ("up",), id="up"),
+        pytest.param("json", ("up",), id="up in JSON", marks=pytest.mark.long),
+    ],
 )
 def test_trouble_is_told_once_at_each_end_and_nothing_that_must_not_be(
     tmp_path: Path, judge: Judge, url: str, form: str, arguments: tuple[str, ...]

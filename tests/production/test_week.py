@@ -16,7 +16,7 @@ SPEED = 20_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stack", ["sqlite", "production"])
+@pytest.mark.parametrize("stack", [pytest.param("sqlite", marks=pytest.mark.long), "production"])
 def test_every_night_of_a_week_is_drawn_once_whatever_becomes_of_beat(
     stack: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
