@@ -143,7 +143,7 @@ def bench(
 def test_every_value_and_pair_of_values(command: str, bench: Bench) -> None:
     """In pairs on the small project; on the others, and where each row needs a database of its own, alone.
 
-    What writes to the large project is run plainly here, with every value and pair in `test_every_other_pair_of_values`.
+    What writes to the large project is run plainly here; `test_every_other_pair_of_values` has the rest of it.
     """
     run_rows(command, bench, [row for row in _rows(command, bench.project) if not _is_rest(row, command, bench)])
 
