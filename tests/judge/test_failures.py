@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable
-from worker.judge.failures import Complaint, error_for, read_complaint
+from worker.judge.failures import Complaint, error_for, read_complaint, status_of
 from worker.judge.waits import RETRY_AFTER_LIMIT_S, UNKNOWN_LIMIT_S, retry_after_s, said_wait_s
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -94,6 +94,13 @@ BILL = "You exceeded your current quota, please check your plan and billing deta
         (429, {"error": {"message": BILL, "details": [{"retryDelay": "4s"}]}}, True),
         (429, {"error": {"message": BILL + " Quota exceeded for metric: requests_per_minute, limit: 10"}}, True),
         (429, {"error": {"message": "Rate limit reached for requests per min (RPM). See billing to raise it."}}, True),
+        (429, {"error": {"message": BILL + " See https://example.org/docs/rate-limits"}}, False),
+        (
+            400,
+            {"error": {"message": "Your credit balance is too low to access the API. Go to Plans & Billing."}},
+            False,
+        ),
+        (429, {"error": {"message": "Too many tokens, please wait before trying again."}}, True),
         (498, {"error": {"message": "Flex tier capacity exceeded"}}, True),
         (529, {"error": {"message": "overloaded_error"}}, True),
         (420, {"error": {"message": "Enhance your calm"}}, True),
@@ -147,3 +154,8 @@ def test_no_body_breaks_the_reading(raw: bytes, status: int) -> None:
     error = error_for(status, complaint, judge="here", model="m", message=complaint.message, wait_s=None)
     assert isinstance(error, JudgeError)
     assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(("code", "status"), [("insufficient_quota", 402), ("invalid_api_key", 401), ("oops", 502)])
+def test_an_error_with_status_200_has_the_status_of_its_code(code: str, status: int) -> None:
+    assert status_of(read_complaint(b'{"error":{"message":"x","code":"%s"}}' % code.encode())) == status

@@ -18,7 +18,6 @@ from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
 from worker.judge.capabilities import CapabilityPlan
 from worker.judge.client import SILENCES, ChatJudge
-from worker.judge.probing import PROBES, Probing
 from worker.records import Message
 
 PAGE = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
@@ -228,44 +227,13 @@ def test_of_many_questions_answered_in_prose_one_goes_down_the_forms() -> None:
 def test_the_others_are_asked_in_the_form_that_it_finds() -> None:
     read, forms = concurrently(knows("json_object", otherwise=completion("It passes.", tokens_out=9)), 6)
     assert read == [True] * 6
-    assert sorted(forms) == sorted(["json_schema"] * PROBES + ["tool"] + ["json_object"] * 6)
+    assert sorted(forms) == sorted(["json_schema"] * 6 + ["tool"] + ["json_object"] * 6)
 
 
 def test_a_server_that_is_silent_in_a_form_is_asked_in_a_simpler_one() -> None:
     read, forms = concurrently(knows("text", otherwise=completion(None, tokens_out=9)), 6)
     assert read == [False] * (SILENCES - 1) + [True] * (6 - SILENCES + 1)
-    few = PROBES + SILENCES - 1  # each that comes back silent lets another in, until there are enough of them
-    assert sorted(forms) == sorted(["json_schema"] * few + ["tool", "json_object"] + ["text"] * (6 - SILENCES + 1))
-
-
-def test_while_the_form_is_not_known_few_questions_are_paid_for() -> None:
-    read, forms = concurrently(knows("text", otherwise=completion("It passes.", tokens_out=9)), 40)
-    assert read == [True] * 40
-    assert len(forms) == 40 + PROBES + 2  # its form, and what was asked in the other three
-
-
-def test_a_failure_holds_nobody_back() -> None:
-    probing, passed = Probing(), 0
-
-    async def ask() -> None:
-        nonlocal passed
-        async with probing:
-            await asyncio.sleep(0)  # lets the others begin
-            passed += 1
-            if passed == 1:
-                raise JudgeUnavailable("down")
-            await asyncio.sleep(60)  # until it is cancelled
-
-    async def run() -> None:
-        asking = [asyncio.create_task(ask()) for _ in range(20)]
-        for _ in range(10):
-            await asyncio.sleep(0)  # lets the others begin
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
-
-    asyncio.run(run())
-    assert passed == 20
+    assert sorted(forms) == sorted(["json_schema"] * 6 + ["tool", "json_object"] + ["text"] * (6 - SILENCES + 1))
 
 
 def asked_again(script: Script, remembered: dict[str, CapabilityPlan]) -> int:

@@ -23,11 +23,12 @@ _SAYS_ERROR = re.compile(
               | traceback \s \(most\ recent\ call\ last\)
               | (?:\w{{1,40}}\.){{0,6}} \w{{0,60}} (?-i:Error|Exception) : \s {_NOTHING}
               | exit \s? code :? \s -? [1-9]
-              | (?: http (?:/\d (?:\.\d)?)? (?:\s (?:error|status))? | (?:status|response) (?:\s code)? )
+              | (?: http (?:/\d (?:\.\d)?)? (?:\s (?:error|status))? | (?:status|response) \s code )
                 :? \s [45]\d\d \b
               | (?:4(?:0[0134589]|10|22|29)|50[0-4]) \s
-                (?:client|server|service|internal|bad|too|not|unauthorized|forbidden|gateway|request|gone|conflict
-                |payment|unprocessable|method) \b
+                (?:client\serror|server\serror|service\sunavailable|internal\sserver|bad\s(?:request|gateway)|too\smany
+                |not\s(?:found|allowed|acceptable|implemented)|unauthorized|forbidden|gateway\stime|request\stime|gone
+                |conflict|payment\srequired|unprocessable|method\snot) \b
               | (?:request|call|query) \s failed \s with \s (?:status|code|http|error)\b
               | (?:mcp|rpc|api|http|network|internal\sserver|server|connection|timeout)
                 \s error \b (?= \s* (?:[-:(\d]|$) )
@@ -40,6 +41,9 @@ _SAYS_ERROR = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """How a result begins that only reports a failure."""
+
+_FINE = frozenset({"ok", "0", "200", "success"})
+"""Codes of an `error` object that says that there was none."""
 
 _CRASH = re.compile(r"(?:\w{1,40}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt|Exit)(?::|$)")
 """The last line of a Python traceback."""
@@ -198,7 +202,10 @@ def _number(value: object) -> int | None:
 def _has_content(error: object) -> bool:
     if isinstance(error, str):
         return not says_no_error(error)
-    return error is True or (isinstance(error, dict | list) and bool(error))
+    if isinstance(error, dict):  # an envelope may have one with every success
+        code = next((error[name] for name in ("code", "status", "type") if name in error), None)
+        return bool(error) and not (str(code).casefold() in _FINE or all(not value for value in error.values()))
+    return error is True or (isinstance(error, list) and bool(error))
 
 
 def _crash(result: str) -> str | None:

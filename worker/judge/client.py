@@ -34,7 +34,6 @@ from worker.judge.failures import (
 from worker.judge.limits.adaptive import AdaptiveLimiter
 from worker.judge.limits.call_queue import CallQueue
 from worker.judge.limits.quota import Quota, tokens_of
-from worker.judge.probing import Probing
 from worker.judge.reask import needs_repair
 from worker.judge.transport import HttpResponse, JudgeTransport
 from worker.judge.waits import retry_after_s, used_up_s
@@ -108,7 +107,6 @@ class ChatJudge:
         self._remembered, self._on_plan, self._quota = remembered, on_plan, quota
         self._queues: dict[str, CallQueue] = {}
         self._descents: dict[str, asyncio.Lock] = {}
-        self._probings: dict[str, Probing] = {}
         self._silences: Counter[str] = Counter()
 
     def __repr__(self) -> str:
@@ -141,19 +139,8 @@ class ChatJudge:
         return repaired.model_copy(update={"first_answer": reply.content})
 
     async def _answer_to(self, question: Question) -> Reply:
-        """Asks when the model's form is known, or as one of the few that find it."""
-        key = plan_key(question)
-        if self._is_known(key):
-            return await self._descend(question, key)
-        async with self._probings.setdefault(key, Probing()):
-            return await self._descend(question, key)
-
-    def _is_known(self, key: str) -> bool:
-        return key in self._plans or key in self._remembered
-
-    async def _descend(self, question: Question, key: str) -> Reply:
         """Asks, and in a simpler form as often as the server refuses or ignores one."""
-        queue, wire = self.queue(question.model), WIRES[question.backend]
+        key, queue, wire = plan_key(question), self.queue(question.model), WIRES[question.backend]
         plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
         ignored: list[Reply] = []
         strictest: int | None = None
@@ -191,6 +178,9 @@ class ChatJudge:
                 plan = next_plan
         raise error
 
+    def _is_known(self, key: str) -> bool:
+        return key in self._plans or key in self._remembered
+
     async def _lower(
         self, key: str, plan: CapabilityPlan, descent: AsyncExitStack, *, is_first: bool
     ) -> CapabilityPlan | None:
@@ -211,8 +201,6 @@ class ChatJudge:
 
     def _keep(self, key: str, plan: CapabilityPlan) -> None:
         """Remembers a plan that led to an answer; one that led nowhere says nothing about the server."""
-        if key in self._probings:
-            self._probings[key].end()
         before = self._plans.get(key)
         self._plans[key] = plan if before is None else plan.joined(before)
         if self._plans[key] != before and self._plans[key] != self._remembered.get(key):
@@ -288,7 +276,6 @@ class ChatJudge:
             queue.detach()
             if queue.quota is not None:
                 await queue.quota.close()
-        self._probings.clear()
         await self._transport.close()
 
     def _first_plan(self, question: Question) -> CapabilityPlan:

@@ -44,6 +44,11 @@ _BY_TIME = re.compile(
     r"|rate.?limit|PerMinute|PerDay",
     re.IGNORECASE,
 )
+_EMPTY_ACCOUNT = re.compile(r"your credit balance is too low|insufficient[ _](balance|credits|funds)\b", re.IGNORECASE)
+"""Anthropic's and DeepSeek's bill, with a 400: a sentence, since a 400 may echo a run."""
+_LATER = re.compile(r"please (wait|retry|try again)|(try|retry) (again )?(later|in|after)|wait before", re.IGNORECASE)
+"""Bedrock throttles with `Too many tokens, please wait before trying again`."""
+_ADDRESS = re.compile(r"https?://\S+")
 _BUDGET = re.compile(r"budget_exceeded|budget has been exceeded|billing_hard_limit", re.IGNORECASE)
 """LiteLLM's budgets, with a 400 or a 429; a 400 may echo a run, so one word is not enough."""
 
@@ -103,6 +108,10 @@ def status_of(complaint: Complaint) -> int:
         return int(named[0])
     if "rate_limit" in complaint.code:
         return 429
+    if re.search(r"insufficient_|billing|payment", complaint.code):
+        return 402
+    if re.search(r"api_key|authentication|permission", complaint.code):
+        return 401
     return 400 if re.search(r"invalid_prompt|_policy", complaint.code) else 502
 
 
@@ -158,7 +167,7 @@ def is_bill(complaint: Complaint) -> bool:
         >>> is_bill(Complaint("You exceeded your current quota. Please retry in 4.2s.", wait_s=4.2))
         False
     """
-    about = f"{complaint.code} {complaint.message}"
+    about = _ADDRESS.sub(" ", f"{complaint.code} {complaint.message}")
     if _NO_MONEY.search(about):
         return True
     return bool(_LIMITED.search(about)) and complaint.wait_s is None and not _BY_TIME.search(about)
@@ -185,6 +194,7 @@ def error_for(
             f"the judge at {judge} refuses the key for model {model!r} ({status}); check OPENAI_API_KEY"
         )
     is_broke = (status == 429 and is_bill(complaint)) or ((is_rejected or status == 429) and _BUDGET.search(about))
+    is_broke = is_broke or (is_rejected and _EMPTY_ACCOUNT.search(about))
     wait_s = complaint.wait_s if wait_s is None else wait_s
     if status == 402 or is_broke:
         return JudgeRefusesUs(
@@ -200,7 +210,7 @@ def error_for(
         return refusal
     if 300 <= status < 400 or status == 405:
         return JudgeRefusesUs(f"the judge is not at {judge} ({status}); check OPENAI_BASE_URL")
-    is_too_long = (is_rejected or status == 429) and _TOO_LONG.search(about)
+    is_too_long = (is_rejected or (status == 429 and not _LATER.search(about))) and _TOO_LONG.search(about)
     if status == 413 or is_too_long or (status == 500 and "exceed_context_size" in complaint.code):
         return VerdictUnreadable(f"too long for model {model!r} at {judge}: {message}", reason="too_long")
     if status in _PASSING or status >= 500 or status < 300:

@@ -161,11 +161,14 @@ def _why_none(
     Raises:
         SettingsError: A name in it is mistyped.
     """
-    if said := unsummarised_note(late):
+    said = unsummarised_note(late)
+    if said and request.scorer is None and request.task_type is None:
         return said, ()
     if waits := _why(missing_scores(opened, request).values()):
         return waits, ()
     _check_names(opened, request)
+    if said:
+        return said, ()
     empty = empty_trend_filters(opened, request)
     return f"no trend matches{why_empty(empty)}" if empty else "", empty
 

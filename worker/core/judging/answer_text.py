@@ -86,11 +86,13 @@ def _behind_thoughts(text: str) -> str:
     rest = text[at:]
     if rest.startswith(("{", "`", "~")):
         return rest
-    if (final := _last(_FINAL, rest)) is not None:
+    if rest.startswith(("<|", "analysis")) and (final := _last(_FINAL, rest)) is not None:
         return rest[final.end() :]
     # a tag that is quoted within the answer ends nothing: what is behind it is the rest of a JSON string
     end = _last(_THOUGHTS_END, rest)
-    return rest if end is None else rest[end.end() :]
+    if end is None or rest[: end.start()].rstrip().endswith((":", '"', "'", "`", "\u201c")):
+        return rest  # quoted: `It ended with: </think>{…}`
+    return rest[end.end() :]
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
