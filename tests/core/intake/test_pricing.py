@@ -72,6 +72,24 @@ def test_the_runs_own_tokens_are_priced_by_its_model_or_by_the_only_one_of_its_s
     assert (unknown.run.cost_usd, unknown.unpriced) == (None, "unheard of")
 
 
+def test_what_was_cut_or_may_be_counted_twice_is_not_summed() -> None:
+    assert priced(a_run(step(), content="partial"), price).run.cost_usd is None
+    tool = Step(seq=0, kind="tool", name="search", cost_usd=0.01)
+    assert priced(a_run(tool), price).run.cost_usd is None, "what the agent itself cost is not known"
+    own = priced(a_run(tool, input_tokens=1_000, output_tokens=500), price, "small")
+    assert own.run.cost_usd == pytest.approx(0.003)  # its own tokens, as it says that they are all
+    agent = Step(seq=0, kind="agent", name="child", cost_usd=0.02)
+    assert priced(a_run(agent, step()), price).run.cost_usd is None, "the call may be the child's"
+    assert priced(a_run(agent), price).run.cost_usd == pytest.approx(0.02)
+    assert priced(a_run(step(), step(None, None, 7)), price).run.cost_usd is None
+
+
+def test_costs_that_the_source_gave_for_all_steps_are_the_sources() -> None:
+    found = priced(a_run(step(cost_usd=0.01), step(cost_usd=0.02)), price)
+    assert found.run.cost_usd == pytest.approx(0.03)
+    assert (found.run.cost_source, found.model) == ("client", None)
+
+
 def test_a_run_without_models_has_no_cost() -> None:
     assert priced(a_run(), price) == (a_run(), {}, None, None)
     assert priced(a_run(TOOL), price).run.cost_usd is None
@@ -90,15 +108,14 @@ STEPS = st.builds(
 @given(st.lists(STEPS, max_size=5), st.none() | st.integers(0, 10**6), st.none() | st.integers(0, 10**6))
 def test_unknown_is_never_zero_and_known_is_the_sum(steps: list[Step], read: int | None, written: int | None) -> None:
     run = a_run(*steps, input_tokens=read, output_tokens=written)
-    assert priced(run, lambda model, *counts: None).run.cost_usd in (
-        None,
-        math.fsum(one.cost_usd for one in steps if one.cost_usd is not None),
-    )
+    said = [one.cost_usd for one in steps if one.cost_usd is not None]
+    without = priced(run, lambda model, *counts: None).run.cost_usd
+    assert without is None or (said and without == math.fsum(said))
     found = priced(run, price)
     if found.run.cost_usd is None:
         assert found.run == run
         return
-    assert found.run.cost_source == "price_table"
+    assert found.run.cost_source in ("client", "price_table")
     costs = [found.step_costs.get(place, one.cost_usd) for place, one in enumerate(steps)]
     if read is None or written is None:
         assert found.run.cost_usd == pytest.approx(math.fsum(cost for cost in costs if cost is not None))

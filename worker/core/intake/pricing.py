@@ -26,9 +26,10 @@ class PricedRun(NamedTuple):
 def priced(run: Run, price: Price, model: str | None = None) -> PricedRun:
     """Price a run that does not say what it cost.
 
-    A step with a model and both counts of tokens is priced by them. The run costs what its steps cost, where each step
-    that used a model has a cost; else what its own tokens cost, where its model is known. A part is never taken for the
-    whole: a run of which one step has no price stays unknown.
+    A step with a model and both counts of tokens is priced by them. The run costs what its steps cost, where some
+    used a model and each of those has a cost; else what its own tokens cost, where its model is known. A part is
+    never taken for the whole: the steps say nothing of a run of which one has no price, which was cut at the intake,
+    or where a nested agent has a cost beside model calls that may be its own.
 
     Args:
         run: As it was sent. One with a cost of its own keeps it.
@@ -51,10 +52,12 @@ def priced(run: Run, price: Price, model: str | None = None) -> PricedRun:
     costs: dict[int, float] = {}
     known: list[float] = []
     models: dict[str, None] = {}
-    is_whole, unpriced = True, None
+    is_whole, unpriced = run.content != "partial", None
+    has_model = False
     for place, step in enumerate(run.steps):
         if step.model:
             models.setdefault(step.model)
+        has_model |= _used_a_model(step)
         if step.cost_usd is not None:
             known.append(step.cost_usd)
             continue
@@ -66,16 +69,21 @@ def priced(run: Run, price: Price, model: str | None = None) -> PricedRun:
             is_whole = False
             if step.model and step.input_tokens is not None and step.output_tokens is not None:
                 unpriced = unpriced or step.model
-    total = math.fsum(known) if known and is_whole else None
+    agents = [step for step in run.steps if step.kind == "agent" and step.cost_usd is not None]
+    if agents and len(known) > len(agents):
+        is_whole = False
+    total = math.fsum(known) if known and is_whole and (has_model or agents) else None
     named = next(iter(models), model)
     if total is None and run.input_tokens is not None and run.output_tokens is not None:
         own = model or (named if len(models) == 1 else None)
         if own:
-            total, named = price(own, run.input_tokens, 0, run.output_tokens), own
+            total, named, known = price(own, run.input_tokens, 0, run.output_tokens), own, []
             unpriced = own if total is None else None
     if total is None:
         return PricedRun(run, costs, unpriced=unpriced)
-    return PricedRun(run.model_copy(update={"cost_usd": total, "cost_source": "price_table"}), costs, named)
+    source = "price_table" if costs or not known else "client"
+    found = run.model_copy(update={"cost_usd": total, "cost_source": source})
+    return PricedRun(found, costs, named if source == "price_table" else None)
 
 
 def model_of(run: Run) -> str | None:
@@ -94,4 +102,5 @@ def _of_step(step: Step, price: Price) -> float | None:
 
 
 def _used_a_model(step: Step) -> bool:
-    return step.kind == "model" or step.model is not None or step.input_tokens is not None
+    has_tokens = step.input_tokens is not None or step.output_tokens is not None
+    return step.kind == "model" or step.model is not None or has_tokens
