@@ -78,8 +78,10 @@ def _drawing(project: Project, facts: Any, current: Any, drawn: Any, *, is_drawn
         return Decision(None, "pending", f"{stratum}: came late; the next reconcile decides", None)
     start = project.nights.start()
     if start is None or facts["night"] < start:
-        how = f"night {facts['night']} is before the project's first night"
-        return Decision(None, "before_start", f"{how} ({start}); spotcheck nightly --date {facts['night']}", None)
+        how = f"night {facts['night']} is before the project's first night ({start})"
+        if start is None:
+            how = f"night {facts['night']} is not drawn, and the project has drawn none so far"
+        return Decision(None, "before_start", f"{how}; spotcheck nightly --date {facts['night']}", None)
     return Decision(None, "pending", f"night {facts['night']} is not drawn yet", None)
 
 

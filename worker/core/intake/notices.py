@@ -110,7 +110,7 @@ def sentences(notices: Sequence[Notice]) -> list[str]:
         f"{{count}} {{a}} kind `{{name}}`, which counts as other; kinds are {_KINDS}",
     )
     said += [
-        f"{_counted(notice)} have no kind, and count as other; kinds are {_KINDS}"
+        f"{_counted(notice)} {'have' if notice.number != 1 else 'has'} no kind, counted as other; kinds are {_KINDS}"
         for notice in kinds
         if not notice.name
     ]
