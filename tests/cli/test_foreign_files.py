@@ -89,8 +89,24 @@ def test_a_foreign_file_among_good_ones_is_named_fails_and_costs_the_others_noth
     (shell.folder / "b.json").write_bytes(_pretty(OTLP))
     (shell.folder / "c.jsonl").write_bytes(lines(a_document("c")))
     said = shell("ingest", "a.jsonl", "b.json", "c.jsonl")
-    assert (said.code, said.out) == (3, "2 accepted, 0 revised, 0 known already, 1 rejected\n")
+    assert (said.code, said.out) == (3, "2 accepted, 0 revised, 0 known already, 0 rejected; 1 file not read\n")
     assert said.err.startswith("b.json: this is an OTLP export (resourceSpans), no run: ")
+
+
+def test_runs_within_a_document_are_told_how_to_be_taken(shell: Shell) -> None:
+    runs = {"runs": [a_document("a"), a_document("b")]}
+    for raw in (lines(runs), _pretty(runs)):
+        said = shell("ingest", "-", stdin=raw)
+        assert (said.code, said.err.count("\n")) == (3, 1 + (raw == lines(runs)))
+        assert "this is one document with its runs in a list; jq -c '.runs[]' FILE | spotcheck ingest -" in said.err
+
+
+def test_a_line_that_was_cut_off_is_said_to_be(shell: Shell) -> None:
+    raw = lines(a_document("a", cost_usd=1)) + lines(a_document("b"))[:40]
+    said = shell("ingest", "-", stdin=raw)
+    assert said.err.startswith(
+        "stdin:2: not JSON: the line ends in the middle, after 40 characters: it was cut off as it was written\n"
+    )
 
 
 def test_runs_after_foreign_lines_are_taken_all_the_same(shell: Shell) -> None:

@@ -76,7 +76,10 @@ def test_the_side_file_has_number_reason_and_an_excerpt(shell: Shell) -> None:
     said = shell("ingest", "runs.jsonl", "--json")
     assert said.json["rejected_files"] == ["runs.jsonl.rejected.jsonl"]
     one, two = side_lines(shell.folder / "runs.jsonl.rejected.jsonl")
-    assert (one["line"], one["reason"]) == (2, "run_id is missing")
+    assert (one["line"], one["reason"]) == (
+        2,
+        "run_id is missing; task_type is missing; status is missing; ended_at is missing",
+    )
     assert one["excerpt"] == '{"bad":"' + "x" * (200 - len('{"bad":"'))
     assert one["file"] == str(shell.folder / "runs.jsonl")
     assert two["excerpt"] == "\ufffd\ufffd\0 not text\n"
@@ -107,23 +110,26 @@ def test_rejected_lines_of_stdin_are_never_overwritten(shell: Shell) -> None:
 def test_one_reason_of_many_lines_is_said_once_with_its_number_and_first_lines(shell: Shell) -> None:
     raw = b"nope\n" * 2 + lines(a_document("good")) + b"nope\n" * 48
     said = shell("ingest", "-", stdin=raw + lines(*(a_document("bad", status=f"done {n}") for n in range(3))))
-    one, two, three = said.err.splitlines()
+    one, two, three, _ = said.err.splitlines()  # the last is about costs
     assert one.startswith("stdin:1: not JSON: ")
     assert one.endswith("; likewise 49 more lines (2, 4, …)")
-    assert two.startswith("stdin:52: status is 'done 0': Input should be ")
+    assert two.startswith("stdin:52: status is 'done 0', which is none of completed, errored, ")
     assert two.endswith("; likewise 2 more lines (53, 54)")
     assert three == "53 rejected lines: places and reasons are in stdin.rejected.jsonl"
     assert len(side_lines(shell.folder / "stdin.rejected.jsonl")) == 53
 
 
-def test_of_many_reasons_the_first_five_are_said_and_json_has_all(shell: Shell) -> None:
+def test_of_many_reasons_the_ten_most_frequent_are_said_and_json_has_all(shell: Shell) -> None:
     wrong = ("status", "run_id", "task_type", "ended_at")
     values: tuple[object, ...] = ([], {}, True)
-    raw = lines(*({**a_document("bad"), name: value} for name in wrong for value in values))
-    said = shell("ingest", "-", "--json", stdin=raw)
+    bad = [{**a_document("bad"), name: value} for name in wrong for value in values]
+    said = shell("ingest", "-", "--json", stdin=lines(*bad, bad[-1]))
     assert len(said.json["reasons"]) == 12
     assert said.json["reasons"][0]["lines"] == [1]
-    assert said.err.splitlines()[5] == "… and 7 more reasons (7 lines)"
+    assert said.err.splitlines()[9] == (
+        "stdin:12: ended_at is True, which is no time; write it like 2026-11-23T14:02:00Z; likewise 1 more line (13)"
+    )
+    assert said.err.splitlines()[10] == "… and 2 more reasons (2 lines); --json has every reason"
 
 
 def test_the_rejects_file_is_bounded_in_lines_and_bytes(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +194,8 @@ def test_what_was_not_understood_is_named_once_an_intake_with_what_was_probably_
         "read under another name: steps' kind LLM as model (1,200), steps' tokens_in as input_tokens (1,200), "
         "steps' type as kind (1,200)",
         "1,200 runs have latency_ms that cannot be read, like 'soon': left out",
-        "1,200 steps have `lattency_ms`, which is not a field and is left out; did you mean duration_ms?",
+        "1,200 steps have `lattency_ms`, which is not a field and is left out; "
+        "did you mean duration_ms (milliseconds)?",
         "kept as tags: csat (1,200)",
     ]
     run = shell("show", "one-1", "--json").json
@@ -197,6 +204,53 @@ def test_what_was_not_understood_is_named_once_an_intake_with_what_was_probably_
     assert {"what": "unknown", "where": "step", "name": "lattency_ms", "detail": "", "count": 600} | {
         "did_you_mean": "duration_ms"
     } in notices
+
+
+def test_what_runs_lack_to_be_judged_or_priced_is_counted(shell: Shell) -> None:
+    """Nothing else would say so: a night of such runs is scored as if nobody had answered."""
+    no_text = {"input": None, "output": None, "cost_usd": 0.01}
+    chat = {**no_text, "messages": [{"role": "user", "content": "hi"}], "choices": [{"message": {"content": "x"}}]}
+    tokens = {"model": "gpt-4o-mini", "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    said = shell(
+        "ingest",
+        "-",
+        stdin=lines(
+            *(a_document(f"chat-{n}", **chat) for n in range(3)),
+            a_document("no answer", **(no_text | {"input": "Refund?"})),
+            a_document("failed", **(no_text | {"input": "Refund?", "status": "errored"})),
+            a_document("tokens", **tokens),
+            a_document("no price", **(tokens | {"model": "nobody-knows-1"})),
+            a_document("no cost", tags=["a"]),
+        ),
+    )
+    assert said.err.splitlines() == [
+        "read under another name: runs' usage as tokens (2)",
+        "1 run has `tags` that is no object: kept as a tag of that name",
+        "3 runs have neither input nor output, and cannot be judged",
+        "1 run has no cost_usd, and no model with both counts of tokens for every call: the cost is unknown",
+        "1 completed run has no output, which counts as no answer",
+        "runs without cost_usd, priced by their tokens: gpt-4o-mini (1)",
+        "runs whose cost stays unknown, of models without a price: nobody-knows-1 (1); give it in [judge.prices.MODEL]",
+        "3 runs have `choices`, which is not a field and is kept as a tag; did you mean output?",
+        "3 runs have `messages`, which is not a field and is kept as a tag; did you mean input?",
+    ]
+
+
+def test_a_unit_is_said_where_a_number_was_brought_to_ours_or_where_it_is_asked_about(shell: Shell) -> None:
+    one = a_document("a", cost_cents=3, latency_s=1.5)
+    two = a_document("b", latency=1.5, cost_usd=1, tokens_in=1, input_tokens=1, id="x")
+    assert shell("ingest", "-", stdin=lines(one, two)).err.splitlines() == [
+        "read under another name: runs' cost_cents × 0.01 as cost_usd (1), runs' latency_s × 1,000 as latency_ms (1)",
+        "1 run has `latency`, which is not a field and is kept as a tag; did you mean latency_ms (milliseconds)?",
+        "kept as tags: id (1), tokens_in (1)",
+    ]
+
+
+def test_an_empty_file_among_several_is_named(shell: Shell) -> None:
+    (shell.folder / "a.jsonl").write_bytes(lines(a_document("a", cost_usd=1)))
+    (shell.folder / "empty.jsonl").write_bytes(b"\n")
+    said = shell("ingest", "a.jsonl", "empty.jsonl")
+    assert (said.code, said.err) == (0, "empty.jsonl: the input is empty\n")
 
 
 def test_a_wrong_name_among_several_is_told_before_anything_is_taken(shell: Shell) -> None:

@@ -48,9 +48,9 @@ BAD = {
     "raw NUL": (b"\0\0\0\0\n", "not JSON: "),
     "NUL in the id": (lines(a_document("b\0d")), "run_id holds a NUL character"),
     "id of 1 MB": (lines(a_document("x" * 1_000_000)), "run_id is 'xxx"),
-    "empty id": (lines(a_document("")), "run_id is ''"),
+    "empty id": (lines(a_document("")), "run_id is empty"),
     "blank id": (lines(a_document(" \t")), "run_id is blank"),
-    "empty task type": (lines(a_document("bad", task_type="")), "task_type is ''"),
+    "empty task type": (lines(a_document("bad", task_type="")), "task_type is empty"),
     "blank task type": (lines(a_document("bad", task_type="  ")), "task_type is blank"),
     "start of an array": (b"[\n", "one array over several lines? jq -c '.[]' makes a line of each run"),
     "start of an object": (b"{\n", "one run over several lines? jq -c . makes one line of it"),
@@ -105,7 +105,7 @@ def test_the_lines_between_bad_ones_are_all_taken_and_strict_exits_3(mixed: tupl
     assert answer.code == 3
     assert answer.json["rejected"] == len(BAD)
     assert ids(shell) == sorted(f"good-{number}" for number in range(len(BAD) + 1))
-    assert len(answer.err.splitlines()) == 7, "five reasons, how many more there are, and where they are named"
+    assert len(answer.err.splitlines()) == 12, "ten reasons, how many more there are, and where they are named"
     assert shell("ingest", "runs.jsonl").code == 0, "without --strict rejected lines are no failure"
 
 

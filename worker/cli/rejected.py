@@ -19,7 +19,7 @@ from worker.errors import ExportError, SettingsError
 MOST_LINES = 10_000
 MOST_BYTES = 5_000_000
 """A rejects file grows no further; what is beyond is counted."""
-_SHOWN = 5
+_SHOWN = 10
 _FIRST_LINES = 3
 _MOST_REASONS = 200
 """Different reasons that are kept; values in them come from outside."""
@@ -43,7 +43,7 @@ class Reasons:
     """Why records of one input were rejected: each reason once, with its number and its first lines."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._found: dict[str, _Reason] = {}
         self.whole: str | None = None
         """Why the whole input is none, where it is plainly something else."""
@@ -63,29 +63,31 @@ class Reasons:
         """A note for each that was not said yet: who writes to a pipe need not wait for its end."""
         for key, reason in list(self._found.items())[:_SHOWN]:
             if not reason.is_told and self.whole is None:
-                note(f"{self._name}:{reason.lines[0]}: {reason.said}")
+                note(f"{self.name}:{reason.lines[0]}: {reason.said}")
                 self._found[key] = reason._replace(is_told=True)
 
     def tell(self) -> None:
-        """A note for each, in the order of the input, the first five."""
+        """A note for each of the ten most frequent, in the order of the input."""
         if self.whole is not None:
-            note(f"{self._name}: {self.whole}")
+            note(f"{self.name}: {self.whole}")
             return
         reasons = list(self._found.values())
-        for reason in reasons[:_SHOWN]:
+        frequent = sorted(reasons, key=lambda reason: -reason.number)
+        shown = set(frequent[:_SHOWN])
+        for reason in (one for one in reasons if one in shown):
             said = [] if reason.is_told else [reason.said]
             if reason.number > 1:
                 said.append(_likewise(reason))
             if said:
-                note(f"{self._name}:{reason.lines[0]}: {'; '.join(said)}")
-        if more := reasons[_SHOWN:]:
+                note(f"{self.name}:{reason.lines[0]}: {'; '.join(said)}")
+        if more := frequent[_SHOWN:]:
             lines = counted(sum(reason.number for reason in more), "line")
-            note(f"… and {counted(len(more), 'more reason')} ({lines})")
+            note(f"… and {counted(len(more), 'more reason')} ({lines}); --json has every reason")
 
     def as_json(self) -> list[dict[str, Any]]:
         """Every reason with its number and first lines, in the order of the input."""
         return [
-            {"file": self._name, "reason": reason.said, "count": reason.number, "lines": reason.lines}
+            {"file": self.name, "reason": reason.said, "count": reason.number, "lines": reason.lines}
             for reason in self._found.values()
         ]
 

@@ -20,7 +20,7 @@ def test_each_thing_is_told_once_with_its_number_and_what_was_probably_meant() -
         "3 runs have cost_usd that cannot be read, like 'free 0': left out",
         "3 steps have kind `teapot`, which counts as other; kinds are model, tool, agent, other",
         "3 steps have no kind, counted as other; kinds are model, tool, agent, other",
-        "12 steps have `lattency_ms`, which is not a field and is left out; did you mean duration_ms?",
+        "12 steps have `lattency_ms`, which is not a field and is left out; did you mean duration_ms (milliseconds)?",
         "3 runs have `answer`, which is not a field and is kept as a tag; did you mean output?",
         "kept as tags: csat (3)",
     ]

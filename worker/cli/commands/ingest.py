@@ -11,7 +11,7 @@ import typer
 
 from worker.cli.context import now, project
 from worker.cli.options import Json
-from worker.cli.output import inline, note, say, show_json
+from worker.cli.output import counted, inline, note, say, show_json
 from worker.cli.progress import progress
 from worker.cli.rejected import Reasons, RejectsFile, each
 from worker.connectors.sources import registry
@@ -49,6 +49,7 @@ def ingest(
     A line is rejected only without id, task type, status or end time, or when it is no JSON: FILE.rejected.jsonl in
     this folder has its number, the reason and an excerpt. An optional field that cannot be read is left out, and
     counted. Taking the same file again replaces that list; those of another file or of stdin are never overwritten.
+    The fields, and what else they may be called: spotcheck schema run --format markdown.
     Exit 3 when every line was rejected or a file is plainly something else; with --strict when one line was.
 
     Examples: spotcheck ingest runs.jsonl.gz · zcat old/*.gz | spotcheck ingest -
@@ -60,11 +61,14 @@ def ingest(
     noticed = of_an_intake()
     files = [_take_file(opened, path, form, noticed) for path in paths]
     total = sum((file.counts for file in files), IntakeCounts())
+    foreign = [file.reasons for file in files if file.reasons.whole]
+    total = total._replace(rejected=total.rejected - len(foreign))  # a file that holds no runs is no line
     if as_json:
         show_json(
             {
                 **total._asdict(),
                 "rejected_files": [str(file.side) for file in files if file.side],
+                "files_not_read": [{"file": reasons.name, "reason": reasons.whole} for reasons in foreign],
                 "reasons": [reason for file in files for reason in file.reasons.as_json()],
                 "notices": notices_as_json(noticed.all()),
             }
@@ -72,20 +76,28 @@ def ingest(
     else:
         for sentence in sentences(noticed.all()):
             note(sentence)
-        say(_summary(total, has_text=any(file.has_text for file in files)))
+        if len(files) > 1:
+            for file in files:
+                if not any(file.counts):
+                    note(f"{inline(file.reasons.name)}: {_nothing(has_text=file.has_text)}")
+        say(_summary(total, len(foreign), has_text=any(file.has_text for file in files)))
     took = total.accepted + total.revised + total.duplicate
-    is_foreign = any(file.reasons.whole for file in files)
-    if total.rejected and (strict or not took or is_foreign):  # nothing was taken: that is a failure, asked for or not
+    if foreign or (total.rejected and (strict or not took)):  # nothing was taken: that is a failure, asked for or not
         raise typer.Exit(EXIT_REJECTED)
 
 
-def _summary(total: IntakeCounts, *, has_text: bool) -> str:
-    if any(total):
+def _summary(total: IntakeCounts, foreign: int, *, has_text: bool) -> str:
+    if any(total) or foreign:
+        not_read = f"; {counted(foreign, 'file')} not read" if foreign else ""
         return (
             f"{total.accepted:,} accepted, {total.revised:,} revised, {total.duplicate:,} known already, "
-            f"{total.rejected:,} rejected"
+            f"{total.rejected:,} rejected{not_read}"
         )
-    return f"nothing to take: {'there is a header, and no run below it' if has_text else 'the input is empty'}"
+    return f"nothing to take: {_nothing(has_text=has_text)}"
+
+
+def _nothing(*, has_text: bool) -> str:
+    return "there is a header, and no run below it" if has_text else "the input is empty"
 
 
 def _take_file(opened: Project, path: str, form: str, noticed: Noticed) -> _Taken:

@@ -32,6 +32,7 @@ FUTURE_SLACK = timedelta(hours=24)
 
 REPLACED = "\ufffd"
 """Stands where half a character or foreign bytes stood; an id that holds one cannot be told from another."""
+_A_TIME = "2026-11-23T14:02:00Z"
 _MENDINGS = 3
 """Times that a run is validated anew without the fields that validation refused."""
 
@@ -140,9 +141,8 @@ def _validated(fields: dict[str, Any], document: Mapping[str, Any], noticed: Not
             return Run.model_validate(fields)
         except ValidationError as error:
             refused = error.errors(include_url=False)
-            for fault in refused:
-                if fault["loc"][0] in REQUIRED:
-                    raise IngestError(_explain(fault, document)) from None
+            if required := [_explain(fault, document) for fault in refused if fault["loc"][0] in REQUIRED]:
+                raise IngestError("; ".join(dict.fromkeys(required))) from None
             _leave_out(refused, fields, noticed)
         except OverflowError:
             if not isinstance(fields["ended_at"], datetime):
@@ -178,10 +178,20 @@ def _explain(fault: "ErrorDetails", document: Mapping[str, Any]) -> str:
         if document.get(where) is not None:
             return f"{where} is {_shown(document[where])}, which is nothing"
         near = [name for name in document if name not in Run.model_fields and meant("run", name) == where]
-        return f"{where} is missing" + (f"; is it {_shown(near[0])}?" if near else "")
-    if fault["type"] == "timezone_aware":
-        return f"{where} {_shown(fault['input'])} has no time zone; write it like 2026-11-23T14:02:00Z"
-    return f"{where} is {_shown(fault['input'])}: {fault['msg']}"
+        return f"{where} is missing" + (f" (is it {_shown(near[0])}?)" if near else "")
+    said = f"{where} is {_shown(fault['input'])}"
+    match fault["type"]:
+        case "timezone_aware":
+            return f"{where} {_shown(fault['input'])} has no time zone; write it like {_A_TIME}"
+        case "string_too_long":
+            return f"{said}, longer than {fault['ctx']['max_length']:,} characters"
+        case "string_too_short":
+            return f"{where} is empty"
+    if where == "status":
+        return f"{said}, which is none of completed, errored, aborted and incomplete, nor a usual word for one"
+    if where == "ended_at":
+        return f"{said}, which is no time; write it like {_A_TIME}"
+    return f"{said}, which is no text"
 
 
 def _shown(value: object) -> str:

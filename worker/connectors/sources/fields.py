@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from worker.core.intake.names import MUST_SAY, Where, field_of, rank, spelt
+from worker.core.intake.names import MUST_SAY, Where, field_of, meant, rank, spelt
 from worker.core.intake.notices import Noticed
 from worker.core.intake.values import USAGE, says_no_error, says_nothing, usage
 
@@ -58,6 +58,12 @@ def unread(where: Where, field: str, name: str, value: object, noticed: Noticed)
         noticed.dropped(where, name, value)
 
 
+def unknown(where: Where, name: str, fields: Mapping[str, Any], noticed: Noticed) -> None:
+    """Count a name that is no field; the field that it may have been meant for is not asked about where it is given."""
+    field = meant(where, name)
+    noticed.add("unknown", where, name, f"beside {field}" if field in fields else "")
+
+
 def is_nothing(key: str, value: object) -> bool:
     """Whether a field's value is nothing, or of an `error`, that there was none."""
     if type(value) is str and (len(value) >= _NO_WORD or (value and value[0] not in _FIRST_OF_NOTHING)):
@@ -65,12 +71,18 @@ def is_nothing(key: str, value: object) -> bool:
     return says_no_error(value) if key == "error" else says_nothing(value)
 
 
-def token_usage(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, where: Where) -> None:
-    """Tokens that stand in an object of their own, where the document has no others."""
+def token_usage(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, where: Where) -> str | None:
+    """Take tokens that stand in an object of their own, where the document has no others.
+
+    Returns:
+        The name of that object; None where nothing was taken.
+    """
     for name in left:
         if name in USAGE and isinstance(left[name], Mapping):
-            for field, count in usage(left[name])._asdict().items():
-                if count is not None and field not in fields:
-                    fields[field] = count
-                    noticed.add("renamed", where, name, "tokens")
-            return
+            counts = usage(left[name])._asdict().items()
+            new = {field: count for field, count in counts if count is not None and field not in fields}
+            if new:
+                noticed.add("renamed", where, name, "tokens")
+                fields |= new
+            return name if new else None
+    return None

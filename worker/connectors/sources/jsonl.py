@@ -19,6 +19,8 @@ _HINTS = {
     b"{": "; one run over several lines? jq -c . makes one line of it",
 }
 """What a line that ends too early probably is the beginning of."""
+_OPEN = (b"{", b"[", b",")
+"""What the first line of a document over several lines ends with; another line was cut off as it was written."""
 
 
 def looks_like(beginning: bytes) -> bool:
@@ -81,7 +83,14 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
         return f"not UTF-8 text: byte 0x{raw[wrong.start]:02x} at position {wrong.start}"
     if _is_deep(error):
         return "nested too deeply"
-    hint = _HINTS.get(raw.lstrip()[:1], "") if "end of data" in error.msg else ""
+    is_cut = "end of data" in error.msg or ("control character" in error.msg and error.pos >= len(raw.rstrip()))
+    hint = ""
+    if is_cut and raw.rstrip().endswith(_OPEN):
+        hint = _HINTS.get(raw.lstrip()[:1], "")
+    elif is_cut and raw.lstrip()[:1] in (b"{", b"["):
+        return (
+            f"not JSON: the line ends in the middle, after {error.pos:,} characters: it was cut off as it was written"
+        )
     if raw.lstrip()[:2] == b"{'":
         hint = "; in single quotes this is Python's repr, and json.dumps writes JSON"
     elif raw.lstrip()[:1] == b"{" and "after document" in error.msg:

@@ -21,6 +21,7 @@ from worker.connectors.sources.fields import (
     other_names,
     text,
     token_usage,
+    unknown,
     unread,
 )
 from worker.connectors.sources.step_fields import step_list
@@ -64,7 +65,7 @@ def run_fields(document: Mapping[str, Any], limits: IntakeSection, noticed: Noti
     """
     fields, left = _given(document, noticed)
     _identify(fields)
-    fields["tags"] = _tags(left, document.get("tags"))
+    fields["tags"] = _tags(left, document.get("tags"), noticed)
     was_cut = False
     for key in ("input", "output"):
         if key in fields:
@@ -104,9 +105,10 @@ def _given(document: Mapping[str, Any], noticed: Noticed) -> tuple[dict[str, Any
                 fields[field] = read
             else:
                 unread[name] = value
-        token_usage(fields, left, noticed, "run")
+        tokens = token_usage(fields, left, noticed, "run")
         for name in left:
-            noticed.add("unknown", "run", name)
+            if name not in (tokens, "model"):  # `model` is of the format: a tag that gives the price
+                unknown("run", name, fields, noticed)
         left |= unread
     return fields, left
 
@@ -208,11 +210,14 @@ def _identify(fields: Mapping[str, Any]) -> None:
             raise IngestError(f"{key} is blank")
 
 
-def _tags(left: Mapping[str, Any], nested: object) -> dict[str, Any]:
+def _tags(left: Mapping[str, Any], nested: object, noticed: Noticed) -> dict[str, Any]:
     """Everything the document says beyond the fields of a run."""
     if isinstance(nested, Mapping):
         return {**left, **nested}
-    return dict(left) if nested is None else {**left, "tags": nested}
+    if nested is None:
+        return dict(left)
+    noticed.add("mended", "run", "`tags` that is no object", "kept as a tag of that name")
+    return {**left, "tags": nested}
 
 
 def _latency(fields: dict[str, Any], noticed: Noticed) -> None:

@@ -14,6 +14,7 @@ from worker.connectors.sources.fields import (
     other_names,
     text,
     token_usage,
+    unknown,
     unread,
 )
 from worker.core.intake.names import FAILED_FLAGS, STEP_STATUS, TOOL_ONLY, kind_of, spelt, status_of
@@ -130,17 +131,23 @@ def _mended_step(step: Mapping[str, Any], noticed: Noticed) -> dict[str, Any]:
             ended = read
         else:
             fields[field] = read
-    started = fields.get("started_at")
-    if ended and started and "duration_ms" not in fields and ended >= started:
-        fields["duration_ms"] = (ended - started).total_seconds() * 1000
+    _last(fields, ended)
     _called(fields, left, noticed)
     if "kind" not in fields and any(spelt(name) in TOOL_ONLY for name, _ in own.values()):
         fields["kind"] = "tool"
     _failed(fields, left)
-    token_usage(fields, left, noticed, "step")
+    if tokens := token_usage(fields, left, noticed, "step"):
+        del left[tokens]
     for name in left:
-        noticed.add("unknown", "step", name)
+        unknown("step", name, fields, noticed)
     return fields
+
+
+def _last(fields: dict[str, Any], ended: Any) -> None:  # noqa: ANN401 a time, or None
+    """How long a step took, by its end, where it does not say so itself."""
+    started = fields.get("started_at")
+    if ended and started and "duration_ms" not in fields and ended >= started:
+        fields["duration_ms"] = (ended - started).total_seconds() * 1000
 
 
 def _step_value(field: str, name: str, value: Any) -> Any:  # noqa: ANN401 any JSON value

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-_RUNS = "Spotcheck reads one run a line (spotcheck.run/1); docs/runs.md has the fields"
+_RUNS = "Spotcheck reads one run a line; write your runs so (the fields: spotcheck schema run --format markdown)"
 _MAGIC: Sequence[tuple[bytes, int, str]] = (
     (b"PAR1", 0, "a Parquet file: write it as JSON lines first (pandas: to_json(orient='records', lines=True))"),
     (b"PK\x03\x04", 0, "a zip archive: unzip -p FILE | spotcheck ingest -"),
@@ -25,6 +25,11 @@ _MAGIC: Sequence[tuple[bytes, int, str]] = (
 """First bytes of binary formats: the bytes, where they stand, and what to do."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _IS_UTF16 = "this looks like UTF-16; run files are UTF-8, and iconv -f UTF-16 -t UTF-8 makes it so"
+_WITHIN = (
+    "this is one document with its runs in a list; jq -c '.{name}[]' FILE | spotcheck ingest - makes a line of each"
+)
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w{0,40}", re.ASCII)
+_LIST_OF_RUNS = re.compile(rb'\{\s*"([A-Za-z_]\w{0,40})"\s*:\s*\[\s*\{', re.ASCII)
 _LOOKED_AT = 64
 _CELL = re.compile(rb'"?[A-Za-z_][\w .:/-]{0,60}"?', re.ASCII)
 _FEWEST_CELLS = 3
@@ -92,7 +97,19 @@ def of_document(document: object) -> str | None:
         >>> of_document({"resourceSpans": []})[:46]
         'this is an OTLP export (resourceSpans), no run'
     """
-    return _named(document) if isinstance(document, Mapping) else None
+    if not isinstance(document, Mapping):
+        return None
+    return _named(document) or _list_within(document)
+
+
+def _list_within(document: Mapping[str, object]) -> str | None:
+    """A document that holds runs in a list, where it is none itself."""
+    if "run_id" in document:
+        return None
+    for name, value in document.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping) and "run_id" in value[0]:
+            return _WITHIN.format(name=name if _PLAIN_NAME.fullmatch(name) else "…")
+    return None
 
 
 def of_beginning(beginning: bytes) -> str | None:
@@ -136,6 +153,8 @@ def _over_lines(first: bytes, rest: bytes, text: bytes) -> str | None:
         return (
             "this is one JSON array over several lines; jq -c '.[]' FILE | spotcheck ingest - makes a line of each run"
         )
+    if within := _LIST_OF_RUNS.match(text):
+        return _WITHIN.format(name=within[1].decode("ascii"))
     return "this is one JSON document over several lines; jq -c . FILE | spotcheck ingest - makes a line of each run"
 
 

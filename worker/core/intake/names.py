@@ -145,7 +145,7 @@ NEAR: Mapping[Where, Mapping[str, str]] = {
         **dict.fromkeys(("timestamp", "time", "date", "ts", "updated_at"), "ended_at"),
         "created_at": "started_at",
         **dict.fromkeys(("request", "inputs", "user_prompt", "messages"), "input"),
-        **dict.fromkeys(("answer", "final_answer", "result", "outputs", "reply", "generation"), "output"),
+        **dict.fromkeys(("answer", "final_answer", "result", "outputs", "reply", "generation", "choices"), "output"),
         **dict.fromkeys(("tool_calls", "spans", "events", "trajectory", "observations", "actions"), "steps"),
         **dict.fromkeys(("version", "app_version", "release"), "agent_version"),
         **dict.fromkeys(("assistant", "bot", "app"), "agent"),

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from worker.core.intake.names import Where, meant
+from worker.core.intake.names import UNITS, Where, meant, spelt
 
-What = Literal["renamed", "unknown", "unknown_kind", "dropped", "mended", "priced", "unpriced"]
+What = Literal["renamed", "unknown", "unknown_kind", "dropped", "mended", "priced", "unpriced", "missing"]
 """Taken under another name; not a field; a kind that counts as other; a field left out; a text or number repaired;
-a cost found by tokens; a model without a price."""
+a cost found by tokens; a model without a price; something that a run does not have, though much depends on it."""
 
 _MOST = 500
 """Different notices that are kept of an intake; names come from outside. Further ones are counted together."""
@@ -17,6 +17,19 @@ _NAMED = 6
 _LINES = 6
 """Lines of one kind of notice that are told one by one, and names within a line."""
 _KINDS = "model, tool, agent, other"
+Gap = Literal["content", "output", "cost"]
+"""What a run may lack though much depends on it."""
+_MISSING: Mapping[str, str] = {
+    "content": "{count} {a} neither input nor output, and cannot be judged",
+    "output": "{count} completed {a} no output, which counts as no answer",
+    "cost": "{count} {a} no cost_usd, and no model with both counts of tokens for every call: the cost is unknown",
+}
+_UNITS: Mapping[str, str] = {
+    "latency_ms": "latency_ms (milliseconds)",
+    "duration_ms": "duration_ms (milliseconds)",
+    "cost_usd": "cost_usd (US dollars)",
+}
+"""Fields whose unit is said where they are only asked about, since a number of another unit would be taken as it is."""
 
 
 class Notice(NamedTuple):
@@ -60,6 +73,10 @@ class Noticed:
         """A value that cannot be read as its field."""
         self.add("dropped", where, field, _shown(value))
 
+    def lacks(self, gap: Gap) -> None:
+        """A run that lacks something on which much depends."""
+        self.add("missing", "run", gap)
+
     def merge(self, notices: Iterable[Notice]) -> None:
         """Add what another has counted."""
         for notice in notices:
@@ -84,7 +101,7 @@ def sentences(notices: Sequence[Notice]) -> list[str]:
 
     Example:
         >>> sentences([Notice("unknown", "step", "lattency_ms", "", 412)])
-        ['412 steps have `lattency_ms`, which is not a field and is left out; did you mean duration_ms?']
+        ['412 steps have `lattency_ms`, which is not a field and is left out; did you mean duration_ms (milliseconds)?']
         >>> sentences([Notice("dropped", "run", "cost_usd", "'free'", 3)])
         ["3 runs have cost_usd that cannot be read, like 'free': left out"]
     """
@@ -94,6 +111,8 @@ def sentences(notices: Sequence[Notice]) -> list[str]:
     said = _renamed(by_what.get("renamed", []))
     said += _some(by_what.get("dropped", []), "{count} {a} {field} that cannot be read, like {detail}: left out")
     said += _some(by_what.get("mended", []), "{count} {a} {field}: {detail}")
+    for notice in by_what.get("missing", []):
+        said += _some([notice], _MISSING[notice.name])
     priced = by_what.get("priced", [])
     if priced:
         said.append(
@@ -144,8 +163,17 @@ def as_json(notices: Sequence[Notice]) -> list[dict[str, object]]:
 
 
 def _renamed(notices: Sequence[Notice]) -> list[str]:
-    named = [f"{notice.where}s' {notice.name} as {notice.detail} ({notice.number:,})" for notice in notices]
+    named = [
+        f"{notice.where}s' {notice.name}{_times(notice.name)} as {notice.detail} ({notice.number:,})"
+        for notice in notices
+    ]
     return [f"read under another name: {_listed(named)}"] if named else []
+
+
+def _times(name: str) -> str:
+    """What a number under this name was multiplied with, where its unit is not ours."""
+    factor = UNITS.get(spelt(name), 1.0)
+    return "" if factor == 1 else f" × {factor:,g}"
 
 
 def _rest(what: str, notices: Sequence[Notice]) -> list[str]:
@@ -166,7 +194,7 @@ def _some(notices: Sequence[Notice], form: str) -> list[str]:
             field=notice.name,
             name=notice.name,
             detail=notice.detail,
-            meant=notice.did_you_mean,
+            meant=_UNITS.get(notice.did_you_mean or "", notice.did_you_mean),
         )
         for notice in notices[:_LINES]
     ]

@@ -5,10 +5,10 @@ as text), so a document that fails it may be taken all the same; one that satisf
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from worker.core.intake.names import RUN_NAMES, STEP_NAMES
+from worker.core.intake.names import KINDS, RUN_NAMES, STATUSES, STEP_NAMES, UNITS
 from worker.records import Run, Step
 
 SCHEMA_ID = "spotcheck.run/1"
@@ -66,7 +66,7 @@ RUN_FIELDS: Mapping[str, FieldFormat] = {
     ),
     "stop_reason": FieldFormat({"type": "string"}, "Why it stopped, in the agent's own word.", "none"),
     "latency_ms": FieldFormat(_NUMBER, "Wall time, milliseconds.", "`ended_at` − `started_at`"),
-    "input_tokens": FieldFormat(_COUNT, "Tokens read by all its models, cached ones included."),
+    "input_tokens": FieldFormat(_COUNT, "Tokens read by all its models, cached ones included; all are priced in full."),
     "output_tokens": FieldFormat(_COUNT, "Tokens written by all its models, reasoning included."),
     "cost_usd": FieldFormat(
         _NUMBER, "What it cost, US dollars; 0 is free.", "by its tokens where they have a price, else unknown"
@@ -149,6 +149,32 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "session_id": "s-99",
         "tags": {"region": "eu", "experiment": "b"},
     },
+    "A run that was stopped, whose steps do not name their model": {
+        "run_id": "chat-88",
+        "source": "web",
+        "agent": "helpdesk",
+        "task_type": "faq",
+        "status": "aborted",
+        "started_at": "2026-11-20T10:00:00Z",
+        "ended_at": "2026-11-20T10:00:30Z",
+        "stop_reason": "max_turns",
+        "input": "Where is my parcel?",
+        "steps": [
+            {
+                "kind": "tool",
+                "name": "track_parcel",
+                "arguments": {"parcel": "PX-1"},
+                "result": "Found 3 events; the first: left the depot",
+                "result_size": 48211,
+                "result_sha": "9f86d081884c7d65",
+            },
+            {"kind": "model", "name": "answer"},
+        ],
+        "model": "gpt-4o-mini",
+        "input_tokens": 2200,
+        "output_tokens": 130,
+        "session_id": "s-100",
+    },
     "A run that failed, with everything that is known of it": {
         "run_id": "research-17",
         "source": "batch",
@@ -189,7 +215,10 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of one line of a run file (draft 2020-12)."""
+    """The JSON Schema of one line of a run file (draft 2020-12).
+
+    `x-other-names` lists the names under which a field is read as well; validators pass over it.
+    """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
@@ -197,27 +226,35 @@ def json_schema() -> dict[str, Any]:
         "description": "One finished run of an agent. Fields that are not named here are kept as tags.",
         "type": "object",
         "required": list(_REQUIRED),
-        "properties": {name: _property(field, is_required=name in _REQUIRED) for name, field in RUN_FIELDS.items()},
+        "properties": {
+            name: _property(field, RUN_NAMES.get(name, ()), is_required=name in _REQUIRED)
+            for name, field in RUN_FIELDS.items()
+        },
         "examples": list(EXAMPLES.values()),
         "$defs": {
             "step": {
                 "title": "Step",
                 "description": "One action within a run. Fields that are not named here are left out and counted.",
                 "type": "object",
-                "properties": {name: _property(field, is_required=False) for name, field in STEP_FIELDS.items()},
+                "properties": {
+                    name: _property(field, STEP_NAMES.get(name, ()), is_required=False)
+                    for name, field in STEP_FIELDS.items()
+                },
             }
         },
     }
 
 
-def _property(field: FieldFormat, *, is_required: bool) -> dict[str, Any]:
+def _property(field: FieldFormat, names: Sequence[str] = (), *, is_required: bool) -> dict[str, Any]:
     schema = dict(field.schema)
     if schema and not is_required:
         if "enum" in schema:
             schema["enum"] = [*schema["enum"], None]
         elif "$ref" not in schema:
             schema["type"] = [schema["type"], "null"]
-    return {**schema, "description": field.meaning}
+    missing = "" if is_required else f" When missing: {field.default}."
+    others = {"x-other-names": list(names)} if names else {}
+    return {**schema, "description": f"{field.meaning}{missing}", **others}
 
 
 def markdown() -> str:
@@ -226,17 +263,42 @@ def markdown() -> str:
         f"{title}:\n\n```json\n{json.dumps(example, indent=2, ensure_ascii=False)}\n```"
         for title, example in EXAMPLES.items()
     )
-    return _PAGE.format(runs=_table(RUN_FIELDS, RUN_NAMES), steps=_table(STEP_FIELDS, STEP_NAMES), examples=examples)
+    words = {"kind": KINDS, "status": STATUSES}
+    return _PAGE.format(
+        runs=_table(RUN_FIELDS),
+        steps=_table(STEP_FIELDS),
+        run_names=_names(RUN_NAMES),
+        step_names=_names(STEP_NAMES),
+        **{f"{name}_words": _names(_by_ours(table)) for name, table in words.items()},
+        examples=examples,
+    )
 
 
-def _table(fields: Mapping[str, FieldFormat], names: Mapping[str, tuple[str, ...]]) -> str:
-    rows = ["| field | type | means | when missing | also read as |", "|---|---|---|---|---|"]
-    for name, field in fields.items():
-        others = ", ".join(f"`{other}`" for other in names.get(name, ())[:6])
-        more = len(names.get(name, ())) - 6
-        others += f" and {more} more" if more > 0 else ""
-        rows.append(f"| `{name}` | {_type(field.schema)} | {field.meaning} | {field.default} | {others} |")
+def _table(fields: Mapping[str, FieldFormat]) -> str:
+    rows = ["| field | type | means | when missing |", "|---|---|---|---|"]
+    rows += [
+        f"| `{name}` | {_type(field.schema)} | {field.meaning} | {field.default} |" for name, field in fields.items()
+    ]
     return "\n".join(rows)
+
+
+def _names(names: Mapping[str, Sequence[str]]) -> str:
+    """What is read as each of ours, a line each."""
+    return "\n".join(
+        f"- `{name}`: {', '.join(f'`{other}`{_factor(other)}' for other in others)}" for name, others in names.items()
+    )
+
+
+def _factor(name: str) -> str:
+    return f" × {UNITS[name]:,g}" if name in UNITS else ""
+
+
+def _by_ours(words: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for word, ours in words.items():
+        if word != ours:
+            found.setdefault(ours, []).append(word)
+    return found
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -274,7 +336,12 @@ type, status and time; everything else is worth having:
 
 Times are ISO 8601 with an offset (`2026-11-20T10:00:00Z`), or epoch stamps in seconds, milli-, micro- or nanoseconds.
 Numbers may be text where they can mean one thing only (`"$0.031"`, `"1.2s"`). A value that cannot be read is left out
-and counted; it never costs the run. Other names are told once an intake. `--json` has every notice.
+and counted; it never costs the run. Other names are told once an intake. `--json` has every notice. Tokens may stand
+in an object `usage`, `token_usage`, `usage_metadata` or `tokens`, as model servers send them.
+
+A run without `cost_usd` is priced by the table of prices (`[judge.prices]`): by its steps, where every call of a model
+has a cost or can be priced, else by its own tokens and `model`. Cached tokens are priced as others, so that such a cost
+is rather too high. What cannot be priced whole has no cost; the intake counts these runs.
 
 A line is rejected only where it is no JSON object, or has no identity, task type, status or time. `[intake]` in
 `spotcheck settings` has the limits: longer texts and longer lists of steps are cut, longer lines are rejected.
@@ -282,6 +349,28 @@ A line is rejected only where it is no JSON object, or has no identity, task typ
 ## Examples
 
 {examples}
+
+## Other names
+
+Names may be written in any case and with any marks (`latencyMs`, `gen_ai.usage.input_tokens`). A field under its own
+name goes before any other; of several others the first here is taken. `latency`, `duration`, `elapsed`, `cost` and the
+like are taken only where the value says its unit (`"1.2s"`, `"$0.031"`).
+
+Of a run:
+
+{run_names}
+
+Of a step:
+
+{step_names}
+
+Words for a `status`; `done` and `stopped` can mean two things and are refused:
+
+{status_words}
+
+Words for a `kind` of step; any other counts as `other`:
+
+{kind_words}
 """
 
 

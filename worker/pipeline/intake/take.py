@@ -16,7 +16,7 @@ from worker.pipeline.alert import alert_costly_runs
 from worker.pipeline.draw import decide_late
 from worker.project.contexts import reference_of
 from worker.project.project import Project
-from worker.records import Reference
+from worker.records import Reference, Run
 from worker.store.runs import draws, operational, references, runs
 from worker.store.runs.runs import Incoming
 
@@ -117,13 +117,17 @@ def _incoming(
     project: Project, parsed: ParsedRun, references: dict[str, Reference | None], noticed: Noticed | None
 ) -> Incoming:
     run, payload = parsed.run, parsed.payload
+    unpriced = None
     if run.cost_usd is None:
         found = priced(run, project.prices.price, model_of(run))
         run = found.run
         if found.step_costs:
             payload = _with_costs(payload, found.step_costs)
+        unpriced = found.unpriced
         if noticed is not None and (found.model or found.unpriced):
             noticed.add("priced" if found.model else "unpriced", "run", found.model or found.unpriced or "")
+    if noticed is not None:
+        _notice_gaps(run, noticed, has_unpriced=unpriced is not None)
     return Incoming(
         run=run,
         sha=parsed.sha,
@@ -132,6 +136,16 @@ def _incoming(
         sample_key=sample_key(run.run_id),
         flags=flags(run, references.get(run.task_type)),
     )
+
+
+def _notice_gaps(run: Run, noticed: Noticed, *, has_unpriced: bool) -> None:
+    """Count what the run lacks for being judged and for its cost; a model without a price is told apart."""
+    if not run.input and not run.output:
+        noticed.lacks("content")
+    elif not run.output and run.status == "completed":
+        noticed.lacks("output")
+    if run.cost_usd is None and not has_unpriced:
+        noticed.lacks("cost")
 
 
 def _with_costs(payload: bytes, costs: dict[int, float]) -> bytes:
