@@ -1,6 +1,7 @@
 """One document to a run: lenient in form, strict in facts, bounded in size, and never another exception."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -146,6 +147,8 @@ def test_an_optional_field_never_costs_a_run_and_what_was_left_out_is_counted(
         *(({"started_at": "2026-11-20T14:02:41"}, "started_at"), ({"started_at": "noon"}, "started_at")),
         *(({"started_at": []}, "started_at"), ({"started_at": 1e30}, "started_at")),
         ({"started_at": "0001-01-01T00:00:00+14:00"}, "started_at"),
+        *(({"started_at": 120}, "started_at"), ({"started_at": "20261120100000"}, "started_at")),
+        *(({"started_at": "0001-01-01T00:00:00Z"}, "started_at"), ({"duration_ms": 1795168801000}, "duration_ms")),
         ({"seq": -4}, "seq"),
         ({"seq": "first"}, "seq"),
         ({"result_sha": 4}, "result_sha"),
@@ -288,6 +291,36 @@ STEPS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "a flag as a word": ({"kind": "tool", "success": "false"}, {"kind": "tool", "error": "success: false"}),
     "a status": ({"kind": "tool", "status": "ERROR"}, {"kind": "tool", "error": "status: ERROR"}),
+    "a status of HTTP": ({"kind": "tool", "status": 503}, {"kind": "tool", "error": "status: 503"}),
+    "a status of OpenTelemetry": (
+        {"kind": "tool", "status": {"code": "STATUS_CODE_ERROR", "message": "no such order"}},
+        {"kind": "tool", "error": "no such order"},
+    ),
+    "a state of the AI SDK": (
+        {"kind": "tool", "state": "output-error", "errorText": "no such order"},
+        {"kind": "tool", "error": "no such order"},
+    ),
+    "a level of Langfuse": (
+        {"type": "TOOL", "level": "ERROR", "statusMessage": "no such order"},
+        {"kind": "tool", "error": "no such order"},
+    ),
+    "an exit code": ({"kind": "tool", "exitCode": "127"}, {"kind": "tool", "error": "exitCode: 127"}),
+    "a signal": ({"kind": "tool", "returncode": -9}, {"kind": "tool", "error": "returncode: -9"}),
+    "a flag as a number": ({"kind": "tool", "success": 0}, {"kind": "tool", "error": "success: 0"}),
+    "a list of errors": ({"kind": "tool", "errors": ["no"]}, {"kind": "tool", "error": "errors: ['no']"}),
+    "nothing that failed": ({"kind": "tool", "exit_code": 0, "errors": [], "status": 200}, {"kind": "tool"}),
+    "gemini": (
+        {"kind": "model", "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 1, "thoughtsTokenCount": 7}},
+        {"kind": "model", "input_tokens": 9, "output_tokens": 8},
+    ),
+    "bedrock": (
+        {"kind": "model", "usage": {"inputTokens": 1, "cacheReadInputTokens": 9, "outputTokens": 2}},
+        {"kind": "model", "input_tokens": 10, "output_tokens": 2},
+    ),
+    "milliseconds since the run began": (
+        {"kind": "tool", "start_ms": 120, "end_ms": 620},
+        {"kind": "tool", "duration_ms": 500},
+    ),
     "a good status": ({"kind": "tool", "status": "ok", "is_error": False}, {"kind": "tool"}),
     "no error": ({"kind": "tool", "error": "null"}, {"kind": "tool"}),
 }
@@ -300,6 +333,13 @@ def test_a_step_in_another_tools_shape_is_understood(shape: str) -> None:
     found = step.model_dump(exclude={"seq", "started_at"}, exclude_defaults=True)
     assert found == expected | {"kind": step.kind}
     assert step.kind == expected["kind"]
+
+
+def test_tokens_in_an_object_are_told_once_and_a_count_that_cannot_be_read_is_told_too() -> None:
+    one = taken(steps=[{"kind": "model", "usage": {"input_tokens": "1,000", "output_tokens": 5}}])
+    found = [(notice.what, notice.where, notice.name, notice.number) for notice in one.notices]
+    assert sorted(found) == [("dropped", "step", "usage.input_tokens", 1), ("renamed", "step", "usage", 1)]
+    assert one.run.steps[0].output_tokens == 5
 
 
 def test_unknown_fields_and_kinds_of_steps_are_counted() -> None:
@@ -447,6 +487,26 @@ def test_what_is_nested_too_deeply_costs_its_field_and_not_the_run(depth: int, p
     dropped = [notice.name for notice in one.notices if notice.what == "dropped"]
     assert dropped == ([] if depth == 200 else [place])
     assert len(one.payload) < 1_000
+
+
+@pytest.mark.parametrize("field", ["tag", "tags", "input", "steps", "as text", "step's"])
+def test_nesting_at_the_very_limit_costs_its_field_and_not_the_run(field: str) -> None:
+    """A field becomes a tag, or a text a list of steps, which stand deeper in what is stored than in what was sent."""
+    deep: object = "x"
+    for depth in range(1, 257):
+        deep = [deep]
+        if depth < 245:
+            continue
+        step = {"kind": "tool", "name": "a", "arguments": deep}
+        sent: dict[str, dict[str, Any]] = {
+            "as text": {"steps": json.dumps([step])},
+            "step's": {"steps": [step]},
+            "steps": {"steps": {"a": deep}},
+        }
+        one = taken(**sent.get(field, {field: deep}))
+        assert [each.name for each in one.run.steps] == (["a"] if field in ("as text", "step's") else [])
+        if depth == 256:
+            assert len(one.payload) < 400, "and it was left out"
 
 
 def test_deep_nesting_where_the_identity_should_be_is_one_line() -> None:

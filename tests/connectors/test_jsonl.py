@@ -65,6 +65,8 @@ def rejected(items: list[Accepted | Rejected]) -> list[tuple[int, str]]:
         (b"[" * 100_000 + b"\n", "nested too deeply"),
         (b'{"a":' * 1_000 + b"1" + b"}" * 1_000 + b"\n", "nested too deeply"),
         (b'{"a":' * 300 + b"1" + b"}" * 300 + b"\n", "nested too deeply"),
+        (b'{"x": NaN, "a":' + b"[" * 5_000 + b"]" * 5_000 + b"}\n", "nested too deeply"),
+        (b'{"x": "\\ud83d", "a":' + b"[" * 700 + b"]" * 700 + b"}\n", "nested too deeply"),
         (b"[1, 2]\n", "not an object but a list; a run is one JSON object a line"),
         (b"null\n", "not an object but null"),
         (b"{}\n", "is missing"),

@@ -80,10 +80,20 @@ def test_a_tar_archive_is_named() -> None:
         b"no json at all\n",
         b"\0" * 8_000,
         json.dumps(RUN).encode() + b"\n" + b"\0" * 7_000,
+        json.dumps(RUN).encode() + b",\n" + json.dumps(RUN).encode() + b",\n",
+        json.dumps(RUN).encode() + b" ,\r\n" + json.dumps(RUN).encode(),
     ],
 )
 def test_what_may_be_runs_is_read_line_by_line(beginning: bytes) -> None:
     assert of_beginning(beginning) is None
+
+
+@pytest.mark.parametrize("name", ["runs", "data", "items"])
+def test_a_document_that_holds_runs_says_how_to_get_at_them(name: str) -> None:
+    said = of_document({"next": None, name: [RUN, RUN]})
+    assert said is not None
+    assert f"jq -c '.{name}[]'" in said
+    assert of_document({name: [{"a": 1}]}) is None
 
 
 @given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.intake.stamps import stamp
+from worker.core.intake.stamps import believable, stamp
 from worker.core.intake.values import LARGEST, number, says_no_error, says_nothing, truth, usage
 
 AT = datetime(2026, 11, 20, 10, 0, 1, tzinfo=UTC)
@@ -82,6 +82,8 @@ def test_any_value_is_a_number_within_bounds_or_none(field: str, name: str, valu
         ),
         *("2026-11-20T10:00:01Z", "2026-11-20 10:00:01+00", "2026-11-20T11:00:01+0100", "2026-11-20 10:00:01 UTC"),
         *("2026-11-20 10:00:01 +0000 UTC", "Fri, 20 Nov 2026 10:00:01 GMT", "2026-11-20T10:00:01.000000000Z"),
+        *("2026-11-20T11:00:01+01:00[Europe/Berlin]", "2026-11-20T10:00:01Z[UTC]", "2026/11/20 10:00:01Z"),
+        *("Fri, 20 Nov 2026 10:00:01 -0000", "2026/11/20T11:00:01+01:00"),
         *("2026-11-20T10:00:01z", "2026-11-20 10:00:01 Z", " 2026-11-20T11:00:01 +01:00 "),
         *({"$date": "2026-11-20T10:00:01Z"}, {"$date": {"$numberLong": "1795168801000"}}),
         *({"seconds": 1795168801, "nanos": 0}, {"_seconds": 1795168801, "_nanoseconds": 0}, {"seconds": "1795168801"}),
@@ -101,6 +103,13 @@ def test_a_moment_is_the_same_however_it_is_written(value: object) -> None:
 )
 def test_what_has_no_zone_or_is_no_moment_is_none(value: object) -> None:
     assert stamp(value) is None
+
+
+@pytest.mark.parametrize("value", [120, 20261120, "20261120100000", "0001-01-01T00:00:00Z", "2612-01-19T16:55:00Z"])
+def test_digits_that_are_no_count_of_seconds_are_not_believed(value: object) -> None:
+    assert stamp(value) is not None
+    assert believable(value) is None
+    assert believable("2026-11-20T10:00:01Z") == AT
 
 
 @given(_anything | st.text("0123456789-:T+Z ", max_size=30))
@@ -137,5 +146,22 @@ def test_truth_is_true_or_false_also_as_a_word() -> None:
 def test_tokens_of_an_object_count_the_cache_once() -> None:
     assert usage({"prompt_tokens": 9, "completion_tokens": 2, "cache_read_input_tokens": 5}) == (9, 2)
     assert usage({"input_tokens": 10, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 85}) == (100, None)
+    assert usage({"inputTokens": 1, "cacheReadInputTokens": 4, "cacheWriteInputTokens": 5, "outputTokens": 2}) == (
+        10,
+        2,
+    )
+    assert usage({"input_tokens": 9, "cache_read_input_tokens": 5, "output_tokens": 1, "total_tokens": 10}) == (9, 1)
     assert usage({"input": 3, "output": "x"}) == (3, None)
+    assert usage({"prompt": 3, "completion": 4}) == (3, 4)
+    assert usage({"input": 300, "output": 40, "unit": "CHARACTERS"}) == (None, None)
+    assert usage({"input": 300, "output": 40, "unit": "TOKENS"}) == (300, 40)
+
+
+def test_what_gemini_counts_beside_its_tokens_counts() -> None:
+    counts = {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 41}
+    assert usage({**counts, "thoughtsTokenCount": 20, "toolUsePromptTokenCount": 10}) == (19, 22)
+    assert usage(counts) == (9, 2)
+
+
+def test_no_tokens_are_unknown_and_not_none_of_them() -> None:
     assert usage({}) == (None, None)

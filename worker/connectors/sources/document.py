@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from worker.connectors.sources.run_fields import REQUIRED, run_fields
+from worker.connectors.sources.run_fields import REQUIRED, listed, run_fields
 from worker.core.intake.names import field_of, meant
 from worker.core.intake.notices import Notice, Noticed
 from worker.core.intake.stamps import stamp
@@ -74,22 +74,39 @@ def read(
     """
     if not isinstance(document, dict):
         raise IngestError(f"not an object but {_kind(document)}; a run is one JSON object a line")
+    given = {"source": source, "received_at": now}
+    try:
+        found = _parsed(document, given, limits, _repaired(repairs))
+    except (orjson.JSONEncodeError, RecursionError):  # it cannot be written again as it is, or not as a payload
+        noticed = _repaired(repairs)
+        found = _parsed(_shallow(document, noticed), given, limits, noticed)
+    _check_time(found.run, now)
+    if repairs and (
+        spoilt := [key for key in ("run_id", "source", "task_type") if REPLACED in getattr(found.run, key)]
+    ):
+        raise IngestError(f"{spoilt[0]} holds half a character, or bytes that are not UTF-8")
+    return found
+
+
+def _repaired(repairs: Mapping[str, str]) -> Noticed:
     noticed = Noticed()
     for what, became in repairs.items():
         noticed.add("mended", "run", what, became)
-    try:
-        packed = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    except (orjson.JSONEncodeError, RecursionError):
-        document = _shallow(document, noticed)
-        packed = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    sha = hashlib.sha256(packed).hexdigest()[:32]
-    fields = run_fields(document, limits, noticed)
-    fields.setdefault("source", source)
-    fields["received_at"] = now
+    return noticed
+
+
+def _parsed(
+    document: Mapping[str, Any], given: Mapping[str, Any], limits: IntakeSection, noticed: Noticed
+) -> ParsedRun:
+    """The run of a document, with the fields that are given where it has none.
+
+    Raises:
+        IngestError: It is no run.
+        JSONEncodeError: Something in it is nested too deeply to be written.
+    """
+    sha = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    fields = {**given, **run_fields(document, limits, noticed)}
     run = _validated(fields, document, noticed)
-    _check_time(run, now)
-    if repairs and (spoilt := [key for key in ("run_id", "source", "task_type") if REPLACED in getattr(run, key)]):
-        raise IngestError(f"{spoilt[0]} holds half a character, or bytes that are not UTF-8")
     payload = {"input": run.input, "output": run.output, "tags": run.tags, "vendor_ids": run.vendor_ids}
     return ParsedRun(run, sha, orjson.dumps({**payload, "steps": fields.get("steps", ())}), noticed.of_a_run())
 
@@ -100,12 +117,12 @@ def _shallow(document: Mapping[str, Any], noticed: Noticed) -> dict[str, Any]:
     Raises:
         IngestError: What is left has no identity.
     """
-    kept = {name: value for name, value in document.items() if name == "steps" or _is_writable(value)}
-    steps = kept.get("steps")
-    if isinstance(steps, list):
-        kept["steps"] = [_shallow_step(step, noticed) for step in steps]
-    if not _is_writable(kept.get("steps")):
-        del kept["steps"]
+    kept = {name: value for name, value in document.items() if name != "steps" and _is_writable(value)}
+    steps = listed(document.get("steps"))
+    if steps is not None:
+        shallow = [_shallow_step(step, noticed) for step in steps]
+        if _is_writable(*shallow):
+            kept["steps"] = shallow
     for name in document.keys() - kept.keys():
         noticed.add("dropped", "run", name, "what is nested too deeply")
     if not any(field_of("run", name) == "run_id" for name in kept):
@@ -116,15 +133,15 @@ def _shallow(document: Mapping[str, Any], noticed: Noticed) -> dict[str, Any]:
 def _shallow_step(step: object, noticed: Noticed) -> object:
     if not isinstance(step, dict) or _is_writable(step):
         return step
-    kept = {name: value for name, value in step.items() if _is_writable(value)}
+    kept = {name: value for name, value in step.items() if _is_writable({name: value})}
     for name in step.keys() - kept.keys():
         noticed.add("dropped", "step", name, "what is nested too deeply")
     return kept
 
 
-def _is_writable(value: object) -> bool:
+def _is_writable(*values: object) -> bool:
     try:
-        orjson.dumps([[value]])  # as deep as it stands in a step of a payload
+        orjson.dumps([values])  # as deep as a tag or a step stands in a payload
     except (orjson.JSONEncodeError, RecursionError):
         return False
     return True

@@ -8,7 +8,7 @@ import orjson
 
 from worker.core.intake.names import MUST_SAY, Where, field_of, meant, rank, spelt
 from worker.core.intake.notices import Noticed
-from worker.core.intake.values import USAGE, says_no_error, says_nothing, usage
+from worker.core.intake.values import USAGE, says_no_error, says_nothing, token_field, usage
 
 OURS = frozenset({"revision", "received_at", "tags"})
 """Fields of a run that a document does not decide, and `tags`, which is read apart."""
@@ -58,7 +58,7 @@ def unread(where: Where, field: str, name: str, value: object, noticed: Noticed)
         noticed.dropped(where, name, value)
 
 
-def unknown(where: Where, name: str, fields: Mapping[str, Any], noticed: Noticed) -> None:
+def _unknown(where: Where, name: str, fields: Mapping[str, Any], noticed: Noticed) -> None:
     """Count a name that is no field; the field that it may have been meant for is not asked about where it is given."""
     field = meant(where, name)
     noticed.add("unknown", where, name, f"beside {field}" if field in fields else "")
@@ -71,18 +71,28 @@ def is_nothing(key: str, value: object) -> bool:
     return says_no_error(value) if key == "error" else says_nothing(value)
 
 
-def token_usage(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, where: Where) -> str | None:
-    """Take tokens that stand in an object of their own, where the document has no others.
-
-    Returns:
-        The name of that object; None where nothing was taken.
-    """
+def rest(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, where: Where) -> None:
+    """What is left of a document: tokens in an object of their own are taken, other fields are not known."""
+    counted = _token_usage(fields, left, noticed, where)
+    known = (counted, "model") if where == "run" else (counted,)  # a run's model is a tag that gives the price
     for name in left:
-        if name in USAGE and isinstance(left[name], Mapping):
-            counts = usage(left[name])._asdict().items()
-            new = {field: count for field, count in counts if count is not None and field not in fields}
-            if new:
-                noticed.add("renamed", where, name, "tokens")
-                fields |= new
-            return name if new else None
-    return None
+        if name not in known:
+            _unknown(where, name, fields, noticed)
+
+
+def _token_usage(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, where: Where) -> str | None:
+    """Tokens that stand in an object of their own, where the document has no others; the name of the object."""
+    name = next((name for name in left if spelt(name) in USAGE and isinstance(left[name], Mapping)), None)
+    if name is None:
+        return None
+    counts = usage(left[name])._asdict()
+    for inner, value in list(left[name].items())[:_MOST_CACHED]:
+        field = token_field(inner)
+        if field is not None and counts[field] is None and not says_nothing(value):
+            noticed.dropped(where, f"{name}.{inner}", value)
+    taken = {field: count for field, count in counts.items() if count is not None and field not in fields}
+    if not taken:
+        return None
+    fields |= taken
+    noticed.add("renamed", where, name, "tokens")
+    return name

@@ -1,7 +1,6 @@
 """Run files: one JSON object a line (`spotcheck.run/1`), plain or gzip."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
 from typing import IO
 
@@ -21,6 +20,7 @@ _HINTS = {
 """What a line that ends too early probably is the beginning of."""
 _OPEN = (b"{", b"[", b",")
 """What the first line of a document over several lines ends with; another line was cut off as it was written."""
+_TOO_DEEP = "nested too deeply"
 
 
 def looks_like(beginning: bytes) -> bool:
@@ -66,8 +66,13 @@ def _is_array_of_objects(value: object) -> bool:
 def _once_more(line: Line, error: orjson.JSONDecodeError, now: datetime, limits: IntakeSection) -> Accepted | Rejected:
     """What the tolerant reader makes of an object that orjson refuses; a line that is no JSON keeps orjson's reason."""
     if not _is_deep(error) and tolerant.may_read(line.raw):
-        with suppress(ValueError, RecursionError):
+        try:
             value, repairs = tolerant.loads(line.raw)
+        except RecursionError:
+            return rejected(line.number, _TOO_DEEP, line.raw)
+        except ValueError:
+            pass
+        else:
             return parsed(line.number, line.raw, value, source=name, now=now, limits=limits, repairs=repairs)
     return rejected(line.number, _not_json(line.raw, error), line.raw)
 
@@ -82,7 +87,7 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
     except UnicodeDecodeError as wrong:
         return f"not UTF-8 text: byte 0x{raw[wrong.start]:02x} at position {wrong.start}"
     if _is_deep(error):
-        return "nested too deeply"
+        return _TOO_DEEP
     is_cut = "end of data" in error.msg or ("control character" in error.msg and error.pos >= len(raw.rstrip()))
     hint = ""
     if is_cut and raw.rstrip().endswith(_OPEN):

@@ -19,15 +19,14 @@ from worker.connectors.sources.fields import (
     USUAL,
     is_nothing,
     other_names,
+    rest,
     text,
-    token_usage,
-    unknown,
     unread,
 )
 from worker.connectors.sources.step_fields import step_list
 from worker.core.intake.names import NOT_ENDED, spelt, status_of
 from worker.core.intake.notices import Noticed
-from worker.core.intake.stamps import stamp
+from worker.core.intake.stamps import BELIEVABLE, believable, stamp
 from worker.core.intake.values import LARGEST, number, says_no_error, says_nothing
 from worker.errors import IngestError
 from worker.records import Run
@@ -47,8 +46,6 @@ _IDS = ("run_id", "agent", "agent_version", "session_id", "user_id", "trace_id",
 """Many sources send these as numbers, and some write nothing as a word: all runs would be of one session."""
 _ROUNDED = 2.0**53
 """From here on a number with a fraction or beyond 64 bits is rounded as it is read: two ids would become one."""
-_ANCIENT_YEAR = 2000
-_YEARS = range(_ANCIENT_YEAR, 9999)
 _RUN_TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("source", "input", "output"), STR),
     **dict.fromkeys(("input_tokens", "output_tokens"), INT),
@@ -105,10 +102,7 @@ def _given(document: Mapping[str, Any], noticed: Noticed) -> tuple[dict[str, Any
                 fields[field] = read
             else:
                 unread[name] = value
-        tokens = token_usage(fields, left, noticed, "run")
-        for name in left:
-            if name not in (tokens, "model"):  # `model` is of the format: a tag that gives the price
-                unknown("run", name, fields, noticed)
+        rest(fields, left, noticed, "run")
         left |= unread
     return fields, left
 
@@ -131,12 +125,12 @@ def _time(field: str, _: str, value: object) -> object:
     if type(value) is str and value[4:5] == "-":  # nearly all; validation brings it to UTC
         with suppress(ValueError):
             at = datetime.fromisoformat(value)
-            if at.tzinfo is not None and at.year in _YEARS:
+            if at.tzinfo is not None and at.year in BELIEVABLE:
                 return at
+    if field == "started_at":
+        return believable(value)
     read = stamp(value)
-    if field == "ended_at":
-        return value if read is None else read  # validation says what is wrong with it
-    return None if read is None or read.year < _ANCIENT_YEAR else read
+    return value if read is None else read  # validation says what is wrong with it
 
 
 def _status(_: str, __: str, value: object) -> object:
@@ -165,7 +159,7 @@ def _vendor_ids(_: str, __: str, value: object) -> object:
     return {key: text(one, ERROR_CHARS)[0] for key, one in value.items() if one is not None}
 
 
-def _listed(_: str, __: str, value: object) -> list[Any] | None:
+def listed(value: object) -> list[Any] | None:
     """A list, also one that was written as JSON text; None where there is none."""
     if isinstance(value, str) and value.lstrip()[:1] == "[":
         try:
@@ -196,7 +190,7 @@ _READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "status": _status,
     "task_type": _task_type,
     "vendor_ids": _vendor_ids,
-    "steps": _listed,
+    "steps": lambda _, __, value: listed(value),
 }
 """How a field of a run is read where its type alone does not say that it is plain; the others are taken as they are."""
 

@@ -1,6 +1,7 @@
 """The fields of a step from its document: plain ones at once, others by the tables of `core.intake`."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,20 +13,21 @@ from worker.connectors.sources.fields import (
     USUAL,
     is_nothing,
     other_names,
+    rest,
     text,
-    token_usage,
-    unknown,
     unread,
 )
-from worker.core.intake.names import FAILED_FLAGS, STEP_STATUS, TOOL_ONLY, kind_of, spelt, status_of
+from worker.core.intake.names import EXIT_CODES, FAILED_FLAGS, STEP_STATUS, TOOL_ONLY, has_failed, kind_of, spelt
 from worker.core.intake.notices import Noticed
-from worker.core.intake.stamps import stamp
+from worker.core.intake.stamps import believable
 from worker.core.intake.values import LARGEST, number, says_no_error, says_nothing, truth
 from worker.records import Step
 from worker.settings.sections_sampling import IntakeSection
 
 _STEP_FIELDS = frozenset(Step.model_fields)
 _STEP_KINDS = frozenset({"model", "tool", "agent", "other"})
+_DATED = re.compile(r"2[01]\d\d-")
+"""How a plain time of a step begins; others are looked at."""
 _STEP_TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(_STEP_FIELDS, ANY),
     **dict.fromkeys(("seq", "input_tokens", "output_tokens", "result_size"), INT),
@@ -60,7 +62,7 @@ def _step(step: Mapping[str, Any], index: int, limits: IntakeSection, noticed: N
             fields = _mended_step(step, noticed)
             break
     else:
-        if "started_at" in fields and fields["started_at"][4:5] != "-":
+        if "started_at" in fields and not _DATED.match(fields["started_at"]):
             fields = _mended_step(step, noticed)
     if "seq" not in fields:
         fields["seq"] = index
@@ -119,6 +121,7 @@ def _mended_step(step: Mapping[str, Any], noticed: Noticed) -> dict[str, Any]:
     own |= other_names("step", own, left)
     fields: dict[str, Any] = {}
     ended = None
+    _offsets(own, noticed)
     for field, (name, value) in own.items():
         read = _step_value(field, name, value)
         if read is None:
@@ -136,11 +139,21 @@ def _mended_step(step: Mapping[str, Any], noticed: Noticed) -> dict[str, Any]:
     if "kind" not in fields and any(spelt(name) in TOOL_ONLY for name, _ in own.values()):
         fields["kind"] = "tool"
     _failed(fields, left)
-    if tokens := token_usage(fields, left, noticed, "step"):
-        del left[tokens]
-    for name in left:
-        unknown("step", name, fields, noticed)
+    rest(fields, left, noticed, "step")
     return fields
+
+
+def _offsets(own: dict[str, tuple[str, Any]], noticed: Noticed) -> None:
+    """Milliseconds since the run began, where the names say so, as what they give: how long the step took."""
+    names, ends = zip(*(own.get(field, ("", None)) for field in ("started_at", "ended_at")), strict=True)
+    if not all(spelt(name).endswith("_ms") and type(at) in NUMBER for name, at in zip(names, ends, strict=True)):
+        return
+    if any(believable(at) is not None for at in ends) or not 0 <= ends[0] <= ends[1]:
+        return
+    for field, name in zip(("started_at", "ended_at"), names, strict=True):
+        del own[field]
+        noticed.add("renamed", "step", name, "duration_ms")
+    own.setdefault("duration_ms", ("duration_ms", ends[1] - ends[0]))
 
 
 def _last(fields: dict[str, Any], ended: Any) -> None:  # noqa: ANN401 a time, or None
@@ -154,7 +167,7 @@ def _step_value(field: str, name: str, value: Any) -> Any:  # noqa: ANN401 any J
     if field in LARGEST:
         return number(field, name, value)
     if field in ("started_at", "ended_at"):
-        return stamp(value)
+        return believable(value)
     if field in ("kind", "result_sha"):
         return value if isinstance(value, str) else None
     if field == "name" and isinstance(value, Mapping):
@@ -177,15 +190,28 @@ def _called(fields: dict[str, Any], left: dict[str, Any], noticed: Noticed) -> N
 
 
 def _failed(fields: dict[str, Any], left: dict[str, Any]) -> None:
-    """A step that says by a flag or a status that it failed has an error, if it names none."""
-    for name in list(left):
-        plain, value = spelt(name), left[name]
-        if plain in FAILED_FLAGS and truth(value) is not None:
-            failed = truth(value) is FAILED_FLAGS[plain]
-        elif plain in STEP_STATUS and isinstance(value, str) and (status_of(value) or spelt(value) == "unset"):
-            failed = status_of(value) == "errored" or spelt(value) in ("timeout", "timed_out")
-        else:
+    """A step that says by a flag, a status or an exit code that it failed has an error, if it names none."""
+    for name, value in list(left.items()):
+        failed = _says_failed(spelt(name), value)
+        if failed is None:
             continue
         del left[name]
         if failed and says_no_error(fields.get("error")):
-            fields["error"] = f"{name[:100]}: {str(value)[:100]}"
+            inner = value.get("message", value.get("description")) if isinstance(value, Mapping) else None
+            beside = next((key for key in left if spelt(key) == "status_message"), None)
+            told = inner or (left.pop(beside) if beside else None)
+            fields["error"] = told if isinstance(told, str) and told else f"{name[:100]}: {str(value)[:100]}"
+
+
+def _says_failed(name: str, value: object) -> bool | None:
+    if name in STEP_STATUS:
+        return has_failed(value)
+    if name in FAILED_FLAGS:
+        said = bool(value) if type(value) is int and value in (0, 1) else truth(value)
+        return None if said is None else said is FAILED_FLAGS[name]
+    if name in EXIT_CODES:
+        code = number("seq", name, value.removeprefix("-") if isinstance(value, str) else value)
+        return True if type(value) is int and value < 0 else None if code is None else code != 0
+    if name == "errors" and isinstance(value, list):
+        return bool(value)
+    return None

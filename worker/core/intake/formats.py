@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
+
 _RUNS = "Spotcheck reads one run a line; write your runs so (the fields: spotcheck schema run --format markdown)"
 _MAGIC: Sequence[tuple[bytes, int, str]] = (
     (b"PAR1", 0, "a Parquet file: write it as JSON lines first (pandas: to_json(orient='records', lines=True))"),
@@ -140,6 +142,8 @@ def of_beginning(beginning: bytes) -> str | None:
 def _over_lines(first: bytes, rest: bytes, text: bytes) -> str | None:
     """One document, or an array of them, over several lines."""
     second = rest.partition(b"\n")[0]
+    if first.endswith(b",") and _is_object(first[:-1]):
+        return None  # the lines of an array, each whole
     is_open = first in (b"{", b"[", b"[{") or (
         first.endswith((b",", b"{", b"[")) and (second[:1] in b" \t" or second[:1] in (b'"', b"{")) and second.strip()
     )
@@ -156,6 +160,13 @@ def _over_lines(first: bytes, rest: bytes, text: bytes) -> str | None:
     if within := _LIST_OF_RUNS.match(text):
         return _WITHIN.format(name=within[1].decode("ascii"))
     return "this is one JSON document over several lines; jq -c . FILE | spotcheck ingest - makes a line of each run"
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def of_cut_line(raw: bytes) -> str | None:

@@ -76,7 +76,7 @@ RUN_NAMES: Mapping[str, tuple[str, ...]] = {
     "agent_version": ("gen_ai_agent_version",),
     "session_id": ("conversation_id", "thread_id", "chat_id", "gen_ai_conversation_id"),
     "user_id": ("end_user_id",),
-    "error": ("error_message", "error_msg", "exception"),
+    "error": ("error_message", "error_msg", "exception", "error_text"),
     "stop_reason": ("finish_reason",),
     "model": MODEL_NAMES,
 }
@@ -96,7 +96,7 @@ STEP_NAMES: Mapping[str, tuple[str, ...]] = {
         *("output", "outputs", "response", "observation", "tool_output", "tool_result", "return_value", "content"),
         *("gen_ai_tool_call_result", "ai_tool_call_result", "output_value"),
     ),
-    "error": ("error_message", "error_msg", "exception", "err", "error_type"),
+    "error": ("error_message", "error_msg", "exception", "err", "error_text", "error_type"),
     "started_at": _STARTED,
     "ended_at": _ENDED,
     "duration_ms": ("latency_ms", "ms", *_MS, *_OTHER_UNITS, *_SAID),
@@ -134,8 +134,11 @@ TOOL_ONLY = frozenset(
 )
 """Names that only a tool call has: a step with one of them and without a kind is a tool's."""
 
-STEP_STATUS = ("status", "state", "status_code")
-"""Fields of a step that say it in a word; one that means errored is its error where it gives none."""
+STEP_STATUS = ("status", "state", "status_code", "outcome", "level")
+"""Fields of a step that say it in a word, or as HTTP does; one that means errored is its error where it gives none."""
+
+EXIT_CODES = ("exit_code", "return_code", "returncode", "exit_status")
+"""Fields of a step that say it by a number, of which 0 is fine."""
 
 NEAR: Mapping[Where, Mapping[str, str]] = {
     "run": {
@@ -292,6 +295,39 @@ def kind_of(value: str) -> str | None:
     """
     whole = KINDS.get(spelt(value))
     return KINDS.get(spelt(value.rpartition(".")[2])) if whole is None else whole
+
+
+def has_failed(value: object) -> bool | None:
+    """Whether a status of a step means that it failed; None where that is not known.
+
+    Args:
+        value: A word, the number of an HTTP status, or an object with one of these as `code`, as OpenTelemetry has it.
+
+    Example:
+        >>> has_failed("failed"), has_failed("STATUS_CODE_OK"), has_failed(503), has_failed({"code": "ERROR"})
+        (True, False, True, True)
+        >>> has_failed("done"), has_failed(3)
+        (None, None)
+    """
+    if isinstance(value, Mapping):
+        value = value.get("code", value.get("status_code"))
+    if isinstance(value, str):
+        word = spelt(value).removeprefix("status_code_")
+        if word in _STEP_WORDS:
+            return _STEP_WORDS[word]
+        if not (word.isascii() and word.isdecimal() and len(word) == 3):
+            status = status_of(word)
+            return None if status is None else status == "errored"
+        value = int(word)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return True if 400 <= value <= 599 else False if 200 <= value <= 299 else None
+
+
+_STEP_WORDS: Mapping[str, bool] = {
+    **dict.fromkeys(("timeout", "timed_out", "output_error"), True),
+    **dict.fromkeys(("unset", "output_available"), False),
+}
 
 
 @lru_cache(maxsize=4_096)

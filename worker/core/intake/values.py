@@ -9,10 +9,10 @@ from worker.core.intake.names import MUST_SAY, UNITS, field_of, spelt
 
 LARGEST: Mapping[str, float] = {
     **dict.fromkeys(("input_tokens", "output_tokens", "seq", "result_size"), 1e15),
-    **dict.fromkeys(("duration_ms", "latency_ms"), 1e13),
+    **dict.fromkeys(("duration_ms", "latency_ms"), 1e11),
     "cost_usd": 1e9,
 }
-"""Beyond this a number is a mistake of the source, and too large for a column or a sum."""
+"""Beyond this a number is a mistake of the source: three years are no duration, but milliseconds since 1970 may be."""
 
 _COUNTS = frozenset({"input_tokens", "output_tokens", "seq", "result_size"})
 _LONGEST = 64
@@ -39,8 +39,17 @@ _CLOCK = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.A)
 
 _NOTHING = frozenset({"", "none", "null", "nan", "nil", "undefined", "n/a", "<na>", "<null>", "nat"})
 _NO_ERROR = _NOTHING | {"false", "no", "no error", "ok", "0", "-", "{}", "[]", '""'}
-_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
-"""What Anthropic's API counts beside `input_tokens`, which everybody else counts within."""
+_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_write_input_tokens")
+"""What Anthropic's API and Bedrock count beside `input_tokens`, which everybody else counts within."""
+_APART = {
+    "candidates_token_count": ("thoughts_token_count", "output_tokens"),
+    "prompt_token_count": ("tool_use_prompt_token_count", "input_tokens"),
+}
+"""What Gemini counts beside its tokens, and the field that it belongs to."""
+_SHORT = {
+    **dict.fromkeys(("input", "prompt"), "input_tokens"),
+    **dict.fromkeys(("output", "completion"), "output_tokens"),
+}
 USAGE = frozenset({"usage", "token_usage", "usage_metadata", "tokens"})
 """Fields that hold the tokens as an object."""
 
@@ -150,14 +159,38 @@ def usage(value: Mapping[str, object]) -> RunTokens:
         >>> usage({"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 5})
         RunTokens(input_tokens=100, output_tokens=5)
     """
-    found: dict[str, int | float] = {}
-    for name, said in list(value.items())[:_LONGEST]:
-        field = {"input": "input_tokens", "output": "output_tokens"}.get(name) or field_of("step", name)
-        if field in ("input_tokens", "output_tokens") and field not in found:
-            count = number(field, name, said)
-            if count is not None:
-                found[field] = count
-    if "input_tokens" in found and "prompt_tokens" not in value:
-        found["input_tokens"] += sum(number("input_tokens", name, value.get(name)) or 0 for name in _CACHED)
-    tokens = (found.get(field) for field in RunTokens._fields)
-    return RunTokens(*(None if count is None else int(count) for count in tokens))
+    said = {spelt(name): count for name, count in list(value.items())[:_LONGEST]}
+    if isinstance(unit := said.get("unit"), str) and spelt(unit) not in ("token", "tokens"):
+        return RunTokens(None, None)
+    found: dict[str, int] = {}
+    for name, count in said.items():
+        field = token_field(name)
+        if field is not None and field not in found and (read := _count(count)) is not None:
+            found[field] = read
+    for beside, (apart, field) in _APART.items():
+        if beside in said and field in found:
+            found[field] += _count(said.get(apart)) or 0
+    cached = sum(_count(said.get(name)) or 0 for name in _CACHED)
+    if (
+        "input_tokens" in found
+        and "prompt_tokens" not in said
+        and _count(said.get("total_tokens")) != sum(found.values())
+    ):
+        found["input_tokens"] += cached
+    return RunTokens(found.get("input_tokens"), found.get("output_tokens"))
+
+
+def token_field(name: str) -> str | None:
+    """Which of the two counts a name within such an object stands for; None for another.
+
+    Example:
+        >>> token_field("completion"), token_field("promptTokens"), token_field("total_tokens")
+        ('output_tokens', 'input_tokens', None)
+    """
+    field = _SHORT.get(name) or field_of("step", name)
+    return field if field in RunTokens._fields else None
+
+
+def _count(value: object) -> int | None:
+    found = number("input_tokens", "input_tokens", value)
+    return None if found is None else int(found)
