@@ -95,6 +95,53 @@ def test_a_run_without_models_has_no_cost() -> None:
     assert priced(a_run(TOOL), price).run.cost_usd is None
 
 
+def test_a_run_is_many_calls_and_pays_no_surcharge_for_a_long_one() -> None:
+    """Gemini and Claude charge double for prompts beyond 200,000 tokens; a sum over calls is no such prompt."""
+
+    def tiered(model: str, read: int, cached: int, written: int) -> float:
+        return 0.002 + (read * (2.0 if read > 200_000 else 1.0) + written * 4.0) / 1e6
+
+    for read, written in ((150_000, 10), (900_000, 20_000), (10**12, 10**9)):
+        found = priced(a_run(input_tokens=read, output_tokens=written), tiered, "m")
+        assert found.run.cost_usd == pytest.approx(0.002 + (read + 4 * written) / 1e6, rel=1e-9)
+    assert priced(a_run(step("m", 300_000, 0)), tiered).run.cost_usd == pytest.approx(0.602), "one call, one prompt"
+
+
+def test_zeros_for_tokens_are_unknown_and_not_free() -> None:
+    """Clients that stream without asking for usage write 0 and 0; among other calls it may be one from a cache."""
+    nothing = step(read=0, written=0)
+    for run in (a_run(nothing), a_run(nothing, nothing), a_run(input_tokens=0, output_tokens=0)):
+        found = priced(run, price, "small")
+        assert found.run.cost_usd is None
+        assert found.unpriced is None, "its model has a price"
+        assert found.step_costs == {}
+    assert priced(a_run(step(), nothing), price).run.cost_usd == pytest.approx(0.003)
+    failed = a_run(nothing).model_copy(update={"status": "errored"})
+    assert priced(failed, price).run.cost_usd == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "listed"),
+    [
+        ("us.anthropic.claude-3-haiku-20240307-v1:0", "bedrock/us.anthropic.claude-3-haiku-20240307-v1:0"),
+        ("amazon.nova-lite-v1:0", "bedrock/amazon.nova-lite-v1:0"),
+        ("openai:gpt-4o", "openai/gpt-4o"),
+        (" gpt-4o\n", "gpt-4o"),
+    ],
+)
+def test_a_models_name_is_tried_as_tables_write_it(written: str, listed: str) -> None:
+    found = priced(a_run(step(written)), lambda model, *counts: 0.25 if model == listed else None)
+    assert found.run.cost_usd == 0.25
+    assert found.model == written
+
+
+@pytest.mark.parametrize("model", ["a/" * 30_000, "x" * 201, "ollama:small", "ft:small:acme"])
+def test_what_is_no_name_of_a_table_is_not_looked_for(model: str) -> None:
+    asked: list[str] = []
+    priced(a_run(step(model)), lambda model, *counts: asked.append(model))
+    assert asked == ([] if len(model) > 200 else [model])
+
+
 STEPS = st.builds(
     step,
     st.sampled_from([None, "small", "large", "unheard of"]),

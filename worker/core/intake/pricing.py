@@ -1,7 +1,8 @@
 """What a run cost, from its tokens, where it does not say so itself; an unknown price is None, never zero."""
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from worker.core.intake.names import MODEL_NAMES, spelt
@@ -9,6 +10,18 @@ from worker.records import Run, Step
 
 Price = Callable[[str, int, int, int], float | None]
 """US dollars for (model, input tokens, cached among them, output tokens); None when unknown."""
+
+
+_LONGEST_NAME = 200
+"""Characters of a model's name; a longer one has no price, and is not looked for."""
+_FULL_CONTEXT = 100_000
+"""Input tokens that every model's price of a short prompt holds for; some charge double from 128,000 or 200,000 on."""
+_BEDROCK = re.compile(r"(?:[a-z-]{2,8}\.)?(?:ai21|amazon|anthropic|cohere|deepseek|meta|mistral)\.[\w.:-]+", re.ASCII)
+_SELLERS = frozenset({
+    "anthropic", "azure", "bedrock", "cohere", "deepseek", "fireworks", "google-gla", "google-vertex", "google_genai",
+    "google_vertexai", "groq", "mistral", "mistralai", "openai", "openrouter", "together", "xai",
+})  # fmt: skip
+"""What stands before a colon and a model's name in frameworks, where it sells tokens."""
 
 
 class PricedRun(NamedTuple):
@@ -49,6 +62,7 @@ def priced(run: Run, price: Price, model: str | None = None) -> PricedRun:
     """
     if run.cost_usd is not None:
         return PricedRun(run, {})
+    price = _no_price if _says_no_tokens(run) else price
     costs: dict[int, float] = {}
     known: list[float] = []
     models: dict[str, None] = {}
@@ -67,7 +81,7 @@ def priced(run: Run, price: Price, model: str | None = None) -> PricedRun:
             known.append(cost)
         elif _used_a_model(step):
             is_whole = False
-            if step.model and step.input_tokens is not None and step.output_tokens is not None:
+            if step.model and None not in (step.input_tokens, step.output_tokens) and _has_tokens(step):
                 unpriced = unpriced or step.model
     agents = [step for step in run.steps if step.kind == "agent" and step.cost_usd is not None]
     if agents and len(known) > len(agents):
@@ -77,8 +91,8 @@ def priced(run: Run, price: Price, model: str | None = None) -> PricedRun:
     if total is None and run.input_tokens is not None and run.output_tokens is not None:
         own = model or (named if len(models) == 1 else None)
         if own:
-            total, named, known = price(own, run.input_tokens, 0, run.output_tokens), own, []
-            unpriced = own if total is None else None
+            total, named, known = _of_total(own, run, price), own, []
+            unpriced = own if total is None and _has_tokens(run) else None
     if total is None:
         return PricedRun(run, costs, unpriced=unpriced)
     source = "price_table" if costs or not known else "client"
@@ -98,7 +112,54 @@ _NAMES = frozenset({"model", *MODEL_NAMES})
 def _of_step(step: Step, price: Price) -> float | None:
     if not step.model or step.input_tokens is None or step.output_tokens is None:
         return None
-    return price(step.model, step.input_tokens, 0, step.output_tokens)
+    return _of_call(step.model, step.input_tokens, step.output_tokens, price)
+
+
+def _of_total(model: str, run: Run, price: Price) -> float | None:
+    """The price of a run's own tokens: a sum over its calls, of which none need be as long as all together."""
+    read, written = run.input_tokens or 0, run.output_tokens or 0
+    if read <= _FULL_CONTEXT:
+        return _of_call(model, read, written, price)
+    a_call, some_read, some_written = (
+        _of_call(model, *counts, price) for counts in ((0, 0), (_FULL_CONTEXT, 0), (0, _FULL_CONTEXT))
+    )
+    if a_call is None or some_read is None or some_written is None:
+        return None
+    return a_call + ((some_read - a_call) * read + (some_written - a_call) * written) / _FULL_CONTEXT
+
+
+def _of_call(model: str, read: int, written: int, price: Price) -> float | None:
+    """The price of one call, by the model's name as it is, or as frameworks and clouds write it."""
+    if len(model) > _LONGEST_NAME:
+        return None
+    costs = (price(name, read, 0, written) for name in _spellings(model))
+    return next((cost for cost in costs if cost is not None), None)
+
+
+def _spellings(model: str) -> Iterator[str]:
+    """A model's name, and what it is called in a table: `openai:gpt-4o`, `us.anthropic.claude-…-v1:0`, ` gpt-4o`."""
+    yield model
+    name = model.strip()
+    if name != model:
+        yield name
+    seller, _, rest = name.partition(":")
+    if rest and seller in _SELLERS:
+        yield f"{seller}/{rest}"
+    elif _BEDROCK.fullmatch(name):
+        yield f"bedrock/{name}"
+
+
+def _says_no_tokens(run: Run) -> bool:
+    """Whether no count is above zero: no call reads and writes nothing, but who streams without usage sends zeros."""
+    return not (run.status == "errored" or _has_tokens(run) or any(map(_has_tokens, run.steps)))
+
+
+def _no_price(*_: object) -> None:
+    return None
+
+
+def _has_tokens(used: Run | Step) -> bool:
+    return bool(used.input_tokens or used.output_tokens)
 
 
 def _used_a_model(step: Step) -> bool:
