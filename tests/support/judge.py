@@ -39,3 +39,17 @@ class HeldJudge:
         finally:
             self.waiting -= 1
         return simulated_verdict(request, lambda prompt: 1.0)
+
+
+class PatientJudge(HeldJudge):
+    """Answers each call after a while, and counts what it has answered: each of them is paid."""
+
+    def __init__(self, latency_s: float) -> None:
+        super().__init__()
+        self.answered = 0
+        self._latency_s = latency_s
+
+    async def __call__(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        await asyncio.sleep(self._latency_s)  # the latency that was asked for
+        self.answered += 1
+        return simulated_verdict(request, lambda prompt: 0.8)

@@ -29,10 +29,19 @@ job, score = core(JobRow), core(ScoreRow)
 class JudgeWorkers:
     """A project whose judge jobs wait, and `spotcheck worker -Q judge -c 2` for them."""
 
-    def __init__(self, folder: Path, urls: Mapping[str, str], *, runs: int, concurrency: int, policy: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        urls: Mapping[str, str],
+        *,
+        runs: int,
+        concurrency: int,
+        policy: str = "",
+        judge: HeldJudge | None = None,
+    ) -> None:
         self.policy = policy
         self.runs, self.concurrency = runs, concurrency
-        self.judge = HeldJudge()
+        self.judge = judge or HeldJudge()
         self.server = JudgeServer(self.judge)
         self.folder, self.log = folder, folder / "worker.log"
         self._urls = urls

@@ -1,6 +1,6 @@
 """The Celery app. `celery -A worker worker` works; importing it connects every signal and registers every task."""
 
-from worker.celery import heartbeat, lifecycle  # noqa: F401 for their signals
+from worker.celery import deadline, heartbeat, lifecycle  # noqa: F401 for their signals
 from worker.celery.beat import Ticker as Ticker
 from worker.celery.config import QUEUES as QUEUES
 from worker.celery.config import app as app
