@@ -109,5 +109,6 @@ def _folder(settings: Settings) -> Path:
 
 
 # kombu keeps what it finds at its first look; by name, so that the client of another broker is not imported
+TRANSPORT_ALIASES["memory"] = "worker.celery.memory_transport:MemoryTransport"
 TRANSPORT_ALIASES["filesystem"] = "worker.celery.folder_transport:FolderTransport"
 TRANSPORT_ALIASES |= dict.fromkeys(("redis", "rediss"), "worker.celery.redis_transport:RedisTransport")

@@ -28,6 +28,7 @@ def configure(celery: Celery, settings: Settings) -> None:
         task_acks_late=True,  # a wake-up that comes twice finds nothing to do
         task_reject_on_worker_lost=False,  # no crash loops: the job queue counts attempts
         worker_prefetch_multiplier=1,
+        worker_consumer="worker.celery.consumer:CheckedConsumer",
         worker_max_tasks_per_child=500,
         task_soft_time_limit=600,
         task_time_limit=660,

@@ -7,6 +7,7 @@ one: the jobs are in the database. A folder that is deleted under running worker
 
 import logging
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,17 +20,25 @@ from kombu.transport import filesystem
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps, loads
 
+from worker.celery.messages import MAX_BYTES, UNREADABLE, CheckedTransport
+
 log = logging.getLogger("spotcheck")
 PART = ".part"
 """How the name of a message ends that is still being written."""
 _LOOK_S = 0.5
 """Longest wait for a message before the worker looks whether it was told to stop; kombu's own is 2 s."""
+_MAX_FILE = 2 * MAX_BYTES
+"""A larger file is not read into memory: it is no message."""
 _TRIES = 5
 """Times that a write makes its folder again, which somebody may be deleting."""
 
 
 class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no types
     """Queues as files, each put and taken in one step of the file system."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 as kombu's own
+        super().__init__(*args, **options)
+        self._logged: set[str] = set()
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # noqa: ANN401 as kombu's own
         name = f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
@@ -41,15 +50,25 @@ class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no
             if name.partition(".")[2] != f"{queue}.msg":
                 continue
             try:
-                body = (folder / name).read_bytes()
+                found = (folder / name).stat()
+                is_small_file = stat.S_ISREG(found.st_mode) and found.st_size <= _MAX_FILE
+                body = (folder / name).read_bytes() if is_small_file else b""
                 (folder / name).unlink()  # of two that read it, one succeeds
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                self._log_once(f"broker: {name} cannot be taken: {error.strerror}; remove it by hand")
+                continue
             try:
                 return loads(bytes_to_str(body))
-            except ValueError:
-                log.warning("broker: %s is no message and was dropped; the ledger keeps the work", name)
+            except UNREADABLE:
+                log.warning("broker: %.200s is no message and was dropped; the ledger keeps the work", name)
         raise Empty
+
+    def _log_once(self, line: str) -> None:
+        if line not in self._logged:
+            log.warning("%s", line)
+        self._logged.add(line)
 
     def get_table(self, exchange: str) -> list[Any]:
         """Queues of an exchange; none when its file is half a one, and then they are bound anew."""
@@ -68,7 +87,7 @@ class FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu ships no
                 _write_whole(file, dumps([binding, *bindings]))
 
 
-class FolderTransport(filesystem.Transport):  # type: ignore[misc]  # kombu ships no types
+class FolderTransport(CheckedTransport, filesystem.Transport):  # type: ignore[misc]  # kombu ships no types
     """kombu's, with our channel, and a shorter wait."""
 
     Channel = FolderChannel

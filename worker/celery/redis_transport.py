@@ -3,14 +3,18 @@
 When Redis goes away while a message is not acknowledged yet, Celery closes the connection and goes on; closing the
 channel puts the message back, for which kombu 5.7 wants a new connection from a parent that it has just let go of. That
 AttributeError ends the worker. As a lost connection it is passed over, and the worker connects again. So it is where
-a server becomes a replica, as in a failover: kombu takes that for an error of ours.
+a server becomes a replica, as in a failover: kombu takes that for an error of ours. What stands in a queue and is no
+message is dropped.
 """
 
+from queue import Empty
 from typing import Any
 
 from kombu.transport import redis
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from worker.celery.messages import UNREADABLE, CheckedTransport, dropped
 
 ROLE_ERRORS = (ReadOnlyError, MasterDownError, OutOfMemoryError)
 """What a server answers that is a replica now, or full: after connecting again the address may lead to the new master,
@@ -35,9 +39,14 @@ class RedisChannel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
                 self.client.connection.disconnect()
                 raise ConnectionLost(f"Redis changes its role: {error}") from error
             raise
+        except UNREADABLE as error:
+            if self.connection.is_delivering:
+                raise  # a fault of whoever was given the message
+            dropped("a queue", f"it is not JSON ({type(error).__name__})")
+            raise Empty from error
 
 
-class RedisTransport(redis.Transport):  # type: ignore[misc]  # kombu ships no types
+class RedisTransport(CheckedTransport, redis.Transport):  # type: ignore[misc]  # kombu ships no types
     """kombu's, with our channel."""
 
     Channel = RedisChannel
