@@ -1,8 +1,9 @@
 """No room to write: one line, the right exit code; once there is room, the same command loses and doubles nothing."""
 
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -10,6 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.documents import a_document, lines
+from tests.support.judge import PatientJudge
+from tests.support.judge_workers import JudgeWorkers
 from tests.support.restricted_files import disk_of
 from tests.support.shell import Said, Shell
 from tests.support.stocked_project import RUNS, ids, totals
@@ -165,3 +168,35 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost_and_nothing_twice(small_d
     assert len(ids(shell)) == len(set(ids(shell))) == MANY
     kept = (small_disk / "many.jsonl.rejected.jsonl").read_bytes().splitlines()
     assert [orjson.loads(line)["line"] for line in kept] == list(range(MANY + 1, MANY + 51))
+
+
+@pytest.mark.slow
+def test_a_worker_on_a_disk_that_is_full_asks_nobody_says_it_once_and_goes_on_when_there_is_room(
+    small_disk: Path,
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=6m", small_disk], check=True)
+    judge = PatientJudge(0.3)
+    workers = JudgeWorkers(small_disk, {}, runs=300, concurrency=8, judge=judge)
+    workers.log = small_disk.parent / "worker.log"
+    ballast = small_disk / "ballast"
+    with workers, workers.worker() as process:
+        workers.until(lambda: judge.answered > 20, "the judge is asked")
+        with suppress(OSError), ballast.open("wb") as file:
+            while True:
+                file.write(bytes(4_096))
+                file.flush()
+        workers.until(lambda: "disk is full" in workers.said(), "a write fails")
+        workers.until(lambda: workers.server.requests.in_flight == 0, "what was asked is answered")
+        asked = judge.answered
+        time.sleep(5.0)  # in which nobody may be asked
+        assert judge.answered == asked < workers.runs
+        ballast.unlink()
+        workers.wake()
+        workers.until(lambda: workers.states() == {"scored": workers.runs}, "the night is scored")
+        process.terminate()
+        assert process.wait(30) == 0
+    assert judge.answered == workers.runs, "each is paid once"
+    said = workers.said()
+    assert "Traceback" not in said
+    assert said.count("free some space") == 1
+    assert said.count("the database takes writes again") == 1

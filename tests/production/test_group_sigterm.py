@@ -73,6 +73,7 @@ def test_a_group_stops_in_order(workers_of: Made) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_group_stops_in_order_fifty_times(workers_of: Made) -> None:
     stopped_in_order(workers_of, 50)
 

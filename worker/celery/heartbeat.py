@@ -12,7 +12,8 @@ import worker
 from worker.celery.config import QUEUES
 from worker.celery.metrics_server import MetricsServer
 from worker.celery.process import this_process
-from worker.errors import SpotcheckError
+from worker.celery.store_trouble import store_trouble
+from worker.errors import SpotcheckError, StoreError
 from worker.project.project import Project
 from worker.queries.metrics import CONTENT_TYPE, MetricsCollector
 from worker.settings import Settings
@@ -75,8 +76,12 @@ class Heartbeat:
                         workers.record_heartbeat(
                             connection, name, lanes, os.getpid(), store.now(connection), release=worker.__version__
                         )
+                except StoreError as error:
+                    store_trouble.say("heartbeat", error)
                 except SpotcheckError as error:
                     log.warning("heartbeat: %s", error)
+                else:
+                    store_trouble.over("heartbeat")
                 finally:
                     store.close()
             if self._is_over.wait(INTERVAL_S):

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 
 from worker.celery.config import TASKS, app
 from worker.celery.process import this_process
+from worker.celery.store_trouble import store_trouble
 from worker.celery.waking import wake
-from worker.errors import SchemaOutdated, SpotcheckError
+from worker.errors import SchemaOutdated, SpotcheckError, StoreError
 from worker.jobs.processor import BATCH_S
 from worker.jobs.trouble import TroubleChange, in_short
 from worker.logs import fields
@@ -69,9 +70,13 @@ def _take_a_turn(lane: str) -> None:
     except SchemaOutdated as error:
         _say_outdated(lane, error)
         return
+    except StoreError as error:
+        store_trouble.say(lane, error)
+        return
     except SpotcheckError as error:
         log.error("%s: %s", lane, error, extra=fields(lane=lane))  # the jobs stay queued
         return
+    store_trouble.over(lane)
     if done.settled or done.shed or done.retried:
         shown = fields(
             lane=lane,
@@ -129,10 +134,16 @@ def _from_beat(what: str) -> Iterator[Project | None]:
                 project = opened
         except SchemaOutdated as error:
             _say_outdated("control", error)
+        except StoreError as error:
+            store_trouble.say(what, error)
         except SpotcheckError as error:
             log.error("%s: %s", what, error)
         try:
             yield project
+            if project is not None:
+                store_trouble.over(what)
+        except StoreError as error:
+            store_trouble.say(what, error)
         except SpotcheckError as error:
             log.error("%s: %s", what, error)
 

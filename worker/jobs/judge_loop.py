@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
+from worker.errors import JudgeRefusesUs, JudgeUnavailable, StoreError, VerdictUnreadable
 from worker.jobs.drain_result import LEFT_ALONE, DrainResult, OnProgress, ignore_progress, pruned
 from worker.jobs.in_flight import Attempt, Finished, InFlight
 from worker.jobs.outage import Unanswered, UndecidedCalls
@@ -25,6 +25,8 @@ from worker.store.queue.settling import Settled
 
 _GRACE_S = 2.0
 """How long calls in flight may still answer after a stop; their jobs are then given back."""
+_HOLD_S = 60.0
+"""How long calls in flight may still answer after a write that failed."""
 _BACKOFF_S, _MAX_BACKOFF_S = 0.5, 300.0
 """A job whose call got no answer is tried again within 0.5 s, doubled with each attempt, 300 s at most."""
 _LINGER_S = 10.0
@@ -47,6 +49,7 @@ async def drain_judge(
     on_progress: OnProgress = ignore_progress,
     answers: ReplyCache | None = None,
     missing: MissingModels | None = None,
+    unwritten: list[OutcomeBuffer] | None = None,
 ) -> DrainResult:
     """Score with the judge until nothing is due, time is up, or a stop is asked for.
 
@@ -64,10 +67,22 @@ async def drain_judge(
         answers: What was answered before, and need not be paid again; None keeps nothing.
         missing: Models that the server is known not to have; what is learned is added.
 
+        unwritten: What the turn before could not store; it is written before anybody is asked. What this turn cannot
+            store is added.
+
     Raises:
-        StoreError: The database does not answer; leases run out and others take over.
+        StoreError: The database does not answer. Nobody was asked after the first write that failed.
     """
-    return await JudgeLoop(queue, judge, concurrency, on_progress, answers, missing).run(budget_s, stop)
+    while unwritten:
+        await unwritten[0].flush(DrainResult())
+        unwritten.pop(0)
+    loop = JudgeLoop(queue, judge, concurrency, on_progress, answers, missing)
+    try:
+        return await loop.run(budget_s, stop)
+    except StoreError:
+        if unwritten is not None and loop.unwritten is not None:
+            unwritten.append(loop.unwritten)
+        raise
 
 
 class JudgeLoop:
@@ -96,8 +111,27 @@ class JudgeLoop:
         """Whether due jobs wait for money that others have reserved."""
         self._total = DrainResult()
 
+    @property
+    def unwritten(self) -> OutcomeBuffer | None:
+        """What became of jobs and could not be stored; None where all is."""
+        return None if self._buffer.is_empty else self._buffer
+
     async def run(self, budget_s: float, stop: Stop) -> DrainResult:
-        """Work until nothing is due, time is up, the judge is down, or a stop is asked for."""
+        """Work until nothing is due, time is up, the judge is down, or a stop is asked for.
+
+        Raises:
+            StoreError: The database does not answer. Nobody was asked after the first write that failed; what was
+                answered until then is `unwritten`.
+        """
+        try:
+            await self._work(budget_s, stop)
+            await self._end()
+        except StoreError:
+            await self._let_calls_end(stop)
+            raise
+        return self._total
+
+    async def _work(self, budget_s: float, stop: Stop) -> None:
         until = time.monotonic() + budget_s
         stopped_at: float | None = None
         while True:
@@ -121,8 +155,6 @@ class JudgeLoop:
                 await self._buffer.keep_leases(self._in_flight.jobs + self._undecided.jobs)
             if stopped_at is not None and time.monotonic() > stopped_at + _GRACE_S:
                 break
-        await self._end()
-        return self._total
 
     def goes_on(self) -> bool:
         """Whether there is something to wait for, with nothing under way."""
@@ -279,6 +311,21 @@ class JudgeLoop:
         for model in self._undecided.models:
             self._open_if_down(model, is_idle=True)
             self._answered(model)
+
+    async def _let_calls_end(self, stop: Stop) -> None:
+        """Nothing can be stored: what is under way is paid for and may end, but nobody else is asked.
+
+        Raises:
+            StoreError: It cannot be stored yet.
+        """
+        self._cancel_waiting()
+        until = time.monotonic() + _HOLD_S
+        while self._in_flight and time.monotonic() < until:
+            if stop():
+                until = min(until, time.monotonic() + _GRACE_S)
+            await self._in_flight.wait()
+            self._read(self._in_flight.take_finished())
+        await self._end()
 
     async def _end(self) -> None:
         """Store what was answered, give back what was not."""

@@ -75,6 +75,16 @@ class OutcomeBuffer:
         self._retries_due = [at for at in self._retries_due if at > now - 1.0]
         return bool(self._retries) or any(at < now + within_s for at in self._retries_due)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is written."""
+        return not (self._settled or self._retries or self._released or self._costs)
+
+    @property
+    def answered(self) -> int:
+        """Jobs whose outcome is not written yet."""
+        return len(self._settled)
+
     async def flush(self, total: DrainResult) -> DrainResult:
         """Write everything.
 
@@ -85,25 +95,27 @@ class OutcomeBuffer:
             What this write adds to it.
 
         Raises:
-            StoreError: The database does not answer; what was not written is lost, and its leases run out.
+            StoreError: The database does not answer; what was not written is still here, and may be written later.
         """
-        done, retries, released, costs = self._settled, self._retries, self._released, self._costs
-        self._settled, self._retries, self._released, self._costs = [], [], [], []
         self._flushed_at = time.monotonic()
         result = DrainResult()
-        if costs:
+        if costs := tuple(self._costs):
             await asyncio.to_thread(self._queue.book, costs)
-        if done:
+            del self._costs[: len(costs)]
+        if done := tuple(self._settled):
             count = await asyncio.to_thread(self._queue.settle, done)
+            del self._settled[: len(done)]
             result += DrainResult(settled=count)
             self._on_progress(count)
-        if retries:
+        if retries := tuple(self._retries):
             await self._queue_again(retries)
+            del self._retries[: len(retries)]
             result += DrainResult(retried=len(retries))
-        if released:
+        if released := tuple(self._released):
             reason = total.refused or total.outage
             wait_s = total.pause_s if total.outage else 0.0
             await asyncio.to_thread(self._queue.release_untried, released, reason, wait_s=wait_s)
+            del self._released[: len(released)]
         return result
 
     async def _queue_again(self, retries: Sequence[Unanswered]) -> None:

@@ -20,11 +20,12 @@ A judge client belongs to one event loop, and neither survives a fork: make a pr
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 
-from worker.errors import JudgeError
+from worker.errors import JudgeError, StoreError
 from worker.jobs.batch.lane import BatchLane
 from worker.jobs.capability_store import load_plans, plan_writer
 from worker.jobs.drain_result import DrainResult, OnProgress, ignore_progress
@@ -32,6 +33,7 @@ from worker.jobs.heuristic_loop import drain_heuristics
 from worker.jobs.in_flight import score_one
 from worker.jobs.judge_loop import drain_judge
 from worker.jobs.metered_ask import MeteredAsk
+from worker.jobs.outcome_buffer import OutcomeBuffer
 from worker.jobs.queue import ClaimedJob, JobQueue, Stop
 from worker.jobs.quota_share import Share, quota_of
 from worker.jobs.rate_report import RateReporter
@@ -45,6 +47,7 @@ from worker.records.job import ASKED, SCORER_KINDS
 from worker.scorers.protocol import Scorer
 from worker.store.queue.enrol import Registered
 
+log = logging.getLogger("spotcheck")
 BATCH_S = 60.0
 """Length of a turn at a lane: its fixed costs are small beside it, and a process that is told to stop ends soon."""
 
@@ -74,6 +77,8 @@ class JobProcessor:
         self._runner: asyncio.Runner | None = None
         self._judge: PacedJudge | None = None
         self._batches: BatchLane | None = None
+        self._unwritten: list[OutcomeBuffer] = []
+        """What the last turn at the judge's lane could not store: it was paid for."""
         self._reporter = RateReporter(project)
         self._answers = ReplyCache(project) if project.settings.judge.answers_days else None
 
@@ -137,6 +142,7 @@ class JobProcessor:
             on_progress=on_progress,
             answers=self._answers,
             missing=self.missing_models,
+            unwritten=self._unwritten,
         )
         if judge is not None:
             turn = self._reporter.report_while(turn, judge.queue, queue.scorers.models)
@@ -210,7 +216,8 @@ class JobProcessor:
         return self._judge
 
     def close(self) -> None:
-        """Close the judge's connections and the loop."""
+        """Close the judge's connections and the loop; what could not be stored is tried once more."""
+        self._store_last()
         if self._batches is not None:
             self._batches.close()
             self._batches = None
@@ -220,6 +227,16 @@ class JobProcessor:
             self._runner.close()
             self._reporter.end()
         self._runner = self._judge = None
+
+    def _store_last(self) -> None:
+        try:
+            while self._unwritten:
+                self._loop().run(self._unwritten[0].flush(DrainResult()))
+                self._unwritten.pop(0)
+        except StoreError as error:
+            lost = sum(buffer.answered for buffer in self._unwritten)
+            log.error("%d verdicts could not be stored, and will be asked for again: %s", lost, error)
+            self._unwritten.clear()
 
     def __enter__(self) -> "JobProcessor":
         """Use it in a with statement."""

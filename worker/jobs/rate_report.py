@@ -47,6 +47,9 @@ class RateReporter:
         """Monotonic second and calls until then, of the last seconds; the oldest first."""
         self._written: dict[str, tuple[object, ...]] = {}
         self._has_failed = False
+        self._unsaid: str | None = None
+        """Why the last report was not written, until the work that it is about has ended well: what fails with it says
+        more about the store."""
 
     async def report_while(self, work: Awaitable[DrainResult], queues: Queues, models: Iterable[str]) -> DrainResult:
         """Do some work, and write meanwhile and at its end how fast it goes.
@@ -67,6 +70,9 @@ class RateReporter:
             is_over.set()
             await reporting
         await self._report(watched)
+        if self._unsaid is not None:
+            log.warning("how fast the judge is asked was not noted: %s", self._unsaid)
+            self._unsaid = None
         return done
 
     def end(self) -> None:
@@ -104,7 +110,7 @@ class RateReporter:
             await asyncio.to_thread(self._store, drafts, fresh)
         except Exception as error:  # noqa: BLE001 a report that fails must not end the work
             if not self._has_failed:
-                log.warning("how fast the judge is asked was not noted: %s", error)
+                self._unsaid = str(error)
             self._has_failed = True
             return
         self._has_failed = False
