@@ -116,8 +116,9 @@ def test_what_holds_no_verdict_is_unscored_with_its_reason(over: dict[str, Any],
 @pytest.mark.parametrize(
     "content",
     [
-        GOOD.replace('"pass"', '"PASS"', 1),
         GOOD.replace('"pass"', '"maybe"', 1),
+        GOOD.replace('"pass"', '"passed"', 1),
+        GOOD.replace('"pass"', '"pass or fail"', 1),
         GOOD.replace('"pass"', "true", 1),
         GOOD.replace('"verdict": "pass"', '"verdict": "fail", "verdict": "pass"', 1),
         GOOD.replace('"one"', '"three"'),
@@ -126,12 +127,51 @@ def test_what_holds_no_verdict_is_unscored_with_its_reason(over: dict[str, Any],
         "Sure! " + GOOD,
         "```json\n" + GOOD + "\n```\n```json\n" + GOOD + "\n```",
         GOOD.replace('"because"', "NaN"),
-        GOOD[:-1] + ', "extra": 1}',
+        GOOD[:-1] + ', "One": {"evidence": [], "reason": "because", "verdict": "fail"}}',
+        json.dumps({"one": say("pass")}),
+        json.dumps([json.loads(GOOD), json.loads(GOOD)]),
+        json.dumps(json.dumps("one: pass, two: pass")),
         " " * 10 + GOOD + "x" * 300_000,
     ],
 )
 def test_an_answer_that_is_not_the_agreed_one_is_not_read(content: str) -> None:
     assert {outcome.reason for outcome in outcomes(content)} == {"parse"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD[:-1] + ', "overall": "fail"}',
+        GOOD.replace('"verdict"', '"confidence": 0.9, "verdict"'),
+        GOOD.replace('"pass"', '"PASS"'),
+        GOOD.replace('"one"', '"One"').replace('"verdict"', '"Verdict"'),
+        json.dumps({"criteria": json.loads(GOOD)}),
+        json.dumps({"name": "demo", "arguments": {"result": json.loads(GOOD)}}),
+        json.dumps([json.loads(GOOD)]),
+        json.dumps(GOOD),
+        GOOD.replace("[]", "null"),
+        GOOD.replace('"evidence": [], ', ""),
+    ],
+)
+def test_the_same_in_a_slightly_other_shape_is_read(content: str) -> None:
+    assert [outcome.value for outcome in outcomes(content)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "step"),
+    [
+        (["The refund was"], None),
+        ("The refund was", None),
+        ([{"quote": "The refund was"}], None),
+        ([{"step": "5", "quote": "The refund was"}], 5),
+        ([{"step": "the final answer", "quote": "The refund was"}], None),
+        ({"step": 5, "quote": "The refund was", "why": "it says so"}, 5),
+    ],
+)
+def test_evidence_in_a_slightly_other_shape_is_looked_up(evidence: object, step: int | None) -> None:
+    one, _ = outcomes({"one": say("fail") | {"evidence": evidence}, "two": say("pass")})
+    assert (one.value, one.evidence_ok) == (0.0, True)
+    assert one.evidence == ({"step": step, "quote": "The refund was", "found": True},)
 
 
 @pytest.mark.parametrize("content", [GOOD, f"```json\n{GOOD}\n```", f"\n```\n{GOOD}\n```  \n"])

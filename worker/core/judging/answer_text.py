@@ -1,13 +1,16 @@
 r"""The JSON text of a judge's answer, without what servers and models put around it.
 
-What is taken off, in this order: reasoning before the answer, one label such as `Here is the JSON:`, one Markdown
-fence, and end tokens. What remains must be one JSON object and nothing else. An answer is never searched for an object:
-a judge quotes what an agent wrote, and an agent may have written a verdict. So words before the object are read only
-where they are one of a few labels, words behind it only behind the end of a fence, and never a second object.
+What is taken off, in this order: quotes around the whole (JSON that was written as JSON once more), reasoning before
+the answer, one label such as `Here is the JSON:`, one Markdown fence, and end tokens. What remains must be one JSON
+object and nothing else. An answer is never searched for an object: a judge quotes what an agent wrote, and an agent may
+have written a verdict. So words before the object are read only where they are one of a few labels, words behind it
+only behind the end of a fence, and never a second object.
 """
 
+import json
 import re
 
+_OBJECT = re.compile(r"\[?\s*\{")
 _TAG = r"think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|seed:think"
 _THOUGHTS = re.compile(
     rf"<(?P<tag>{_TAG})>.*?</(?P=tag)>|\[think\].*?\[/think\]|◁think▷.*?◁/think▷"
@@ -58,6 +61,8 @@ def object_text(answer: str) -> str:
         'The agent wrote: {"done": 1}'
     """
     text = _bare(answer)
+    if text.startswith('"') and text.endswith('}"'):
+        text = _bare(_unquoted(text))
     if text.startswith("{") and text.endswith("}"):
         return text
     text = _bare(_without_tokens(_behind_thoughts(text)))
@@ -69,8 +74,17 @@ def object_text(answer: str) -> str:
 
 
 def is_object_text(answer: str) -> bool:
-    """Whether an answer begins as an object does, whatever stands around it: half an object is no prose."""
-    return object_text(answer).startswith("{")
+    """Whether an answer begins as an object or a list of some does, whatever stands around it: half one is no prose."""
+    return _OBJECT.match(object_text(answer)) is not None
+
+
+def _unquoted(text: str) -> str:
+    """What a JSON text says, where an answer is one as a whole: some servers write their JSON as JSON once more."""
+    try:
+        said = json.loads(text, strict=False)
+    except ValueError:
+        return text
+    return said if isinstance(said, str) and _bare(said).startswith("{") else text
 
 
 def _bare(text: str) -> str:

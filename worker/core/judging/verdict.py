@@ -1,7 +1,8 @@
 """From a judge's reply to outcomes: the JSON schema of the answer, strict parsing, and the aggregate.
 
 A reply that is truncated, refused, filtered, empty or not the agreed JSON is unscored with that reason, never zero. The
-verdict must be one of the words that the schema offers; prose is not searched for one.
+verdict must be one of the words that the schema offers; prose is not searched for one. Where no server enforces the
+schema, a slightly other shape is read too: see `fitting`.
 """
 
 import json
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 from worker.core.judging import pass_probability
 from worker.core.judging.answer_text import object_text
+from worker.core.judging.fitting import fitted
 from worker.core.judging.injection import leaf_texts
 from worker.core.judging.verdict_problem import PROMPT_CUT, PROMPT_CUT_MEANS, reply_problem
 from worker.core.rubric.parse import Rubric
@@ -157,8 +159,13 @@ def _fold(text: str) -> str:
     return " ".join(text.split())
 
 
-def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
+def parse_answer(content: str, criteria: Sequence[Criterion], *, is_exact: bool = False) -> dict[str, Any]:
     """The answer, checked against `answer_schema`.
+
+    Args:
+        content: As the judge gave it.
+        criteria: That it must decide.
+        is_exact: Whether another shape is not read either; see `fitting`.
 
     Raises:
         VerdictUnreadable: Not JSON, a doubled key, or not as the schema says; reason `parse`.
@@ -167,7 +174,9 @@ def parse_answer(content: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
     if _is_as_asked(answer, criteria):
         assert isinstance(answer, dict)
         return answer
-    fault = next(Draft202012Validator(answer_schema(criteria)).iter_errors(answer), None)
+    schema = answer_schema(criteria)
+    answer = answer if is_exact else fitted(answer, schema)
+    fault = next(Draft202012Validator(schema).iter_errors(answer), None)
     if fault is not None:
         raise VerdictUnreadable(f"the answer is not what was asked for, at {fault.json_path}: {fault.message:.200}")
     assert isinstance(answer, dict)
@@ -193,6 +202,11 @@ def json_of(content: str) -> object:
             answer = _loaded(object_text(text))
         except (ValueError, RecursionError) as error:
             raise VerdictUnreadable(f"the answer is not JSON: {error}") from None
+    if isinstance(answer, str) and (inner := object_text(text)) != text:  # JSON that was written as JSON once more
+        try:
+            answer = _loaded(inner)
+        except (ValueError, RecursionError) as error:
+            raise VerdictUnreadable(f"the answer is JSON within a text, and that is not JSON: {error}") from None
     return _called_with(answer)
 
 
@@ -210,7 +224,7 @@ def _called_with(answer: object) -> object:
 def is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
     """Whether a text is an answer that satisfies a schema, by itself or in what is put around answers."""
     try:
-        return bool(Draft202012Validator(schema).is_valid(json_of(content)))
+        return _satisfies(json_of(content), schema)
     except VerdictUnreadable:
         return False
 
@@ -218,9 +232,14 @@ def is_as_agreed(content: str, schema: Mapping[str, Any]) -> bool:
 def is_of_another_shape(content: str, schema: Mapping[str, Any]) -> bool:
     """Whether a text is one JSON object that does not satisfy a schema; False where it is no JSON."""
     try:
-        return not Draft202012Validator(schema).is_valid(json_of(content))
+        return not _satisfies(json_of(content), schema)
     except VerdictUnreadable:
         return False
+
+
+def _satisfies(answer: object, schema: Mapping[str, Any]) -> bool:
+    validator = Draft202012Validator(schema)
+    return bool(validator.is_valid(answer) or validator.is_valid(fitted(answer, schema)))
 
 
 def _is_as_asked(answer: object, criteria: Sequence[Criterion]) -> bool:
@@ -279,7 +298,8 @@ def read_reply(
         return unscored_all(criteria, reason, suspected=suspected, rationale=why)
     answered = [criterion for criterion in criteria if criterion.id not in reply.refused]
     try:
-        answer = parse_answer(reply.content or "", answered)
+        # what a judge refused and decided all the same is no extra key
+        answer = parse_answer(reply.content or "", answered, is_exact=bool(reply.refused))
     except VerdictUnreadable as error:
         return unscored_all(criteria, error.reason, suspected=suspected, rationale=storable(str(error)))
     return tuple(
