@@ -64,6 +64,8 @@ class JudgeError(SpotcheckError):
     """What another judge had said before (a `records.Scoring`); None where nobody had."""
     model: str | None = None
     """Which model was asked; None where it is not known."""
+    paid_usd: float = 0.0
+    """What was paid on the way to it, US dollars, as far as that is known."""
 
 
 class JudgeUnavailable(JudgeError):

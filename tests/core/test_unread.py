@@ -2,14 +2,20 @@
 
 import pytest
 
-from worker.core.judging.unread import ADVICE, ENOUGH, unread_advice
+from worker.core.judging.unread import ADVICE, ENOUGH, unread
 
 
 @pytest.mark.parametrize("reason", ADVICE)
 def test_from_the_first_dozen_on_it_is_said_what_to_change(reason: str) -> None:
-    told = unread_advice("tone", 0, {reason: ENOUGH})
+    told = unread("tone", 0, {reason: ENOUGH})
     assert told is not None
-    assert f"tone: all 12 runs so far are unscored({reason})" in told
+    assert told.line == f"tone: all 12 runs so far are unscored({reason}), {ADVICE[reason]}"
+
+
+def test_a_few_that_ended_for_another_reason_hide_it_not() -> None:
+    told = unread("tone", 0, {"refusal": 1, "parse": 500, "truncated": 20})
+    assert told is not None
+    assert told.line == (f"tone: all 521 runs so far have no score, 500 of them are unscored(parse), {ADVICE['parse']}")
 
 
 @pytest.mark.parametrize(
@@ -17,10 +23,11 @@ def test_from_the_first_dozen_on_it_is_said_what_to_change(reason: str) -> None:
     [
         (0, {}),
         (0, {"parse": ENOUGH - 1}),
+        (0, {"parse": ENOUGH - 1, "refusal": 1}),
         (1, {"parse": 500}),
-        (0, {"parse": 500, "refusal": 1}),
+        (0, {"parse": 500, "refusal": 500}),
         (0, {"missing:run.steps": 500}),
     ],
 )
 def test_what_may_be_chance_or_a_runs_own_is_not_told(scored: int, unscored: dict[str, int]) -> None:
-    assert unread_advice("tone", scored, unscored) is None
+    assert unread("tone", scored, unscored) is None

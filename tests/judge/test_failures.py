@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable
-from worker.judge.failures import Complaint, error_for, read_complaint, status_of
+from worker.errors import JudgeError, JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable
+from worker.judge.failures import Complaint, error_for, error_in, read_complaint, status_of
 from worker.judge.waits import RETRY_AFTER_LIMIT_S, UNKNOWN_LIMIT_S, retry_after_s, said_wait_s
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -101,6 +101,17 @@ BILL = "You exceeded your current quota, please check your plan and billing deta
             False,
         ),
         (429, {"error": {"message": "Too many tokens, please wait before trying again."}}, True),
+        (429, [{"error": {"message": BILL + "\n* limit: 0, model: m\nPlease retry in 24.3s."}}], False),
+        (
+            429,
+            {"error": {"message": "Rate limit reached for requests per day: Limit 0, Used 0. Try again in 1s"}},
+            False,
+        ),
+        (429, {"error": {"message": "Rate limit reached: Limit 0.5, Used 1. Try again in 1s"}}, True),
+        (429, {"error": {"message": "Rate limit reached: Limit 1000, Used 0. Try again in 1s"}}, True),
+        (400, {"__type": "ThrottlingException", "message": "Too many tokens, please wait before trying again."}, True),
+        (400, {"error": {"message": "An error occurred (ThrottlingException) when calling the InvokeModel"}}, True),
+        (403, {"error": {"message": "Country, region, or territory not supported"}}, False),
         (498, {"error": {"message": "Flex tier capacity exceeded"}}, True),
         (529, {"error": {"message": "overloaded_error"}}, True),
         (420, {"error": {"message": "Enhance your calm"}}, True),
@@ -114,6 +125,50 @@ def test_a_limit_that_passes_is_waited_out_and_a_bill_is_told(status: int, body:
     if is_passing and "retry in" in complaint.message:
         assert isinstance(error, JudgeUnavailable)
         assert error.retry_after_s == 4.2
+
+
+def test_a_403_says_what_the_server_says_since_it_may_not_be_about_the_key() -> None:
+    error = error_for(403, Complaint("Country not supported"), judge="j", model="m", message="Country…", wait_s=None)
+    assert str(error) == "the judge at j refuses the key for model 'm' (403): Country…; check OPENAI_API_KEY"
+
+
+def test_a_run_that_a_moderation_flags_stops_nobody() -> None:
+    complaint = Complaint("The requested model requires moderation. Your input was flagged", "403")
+    error = error_for(403, complaint, judge="j", model="m", message="flagged", wait_s=None)
+    assert isinstance(error, VerdictUnreadable)
+    assert error.reason == "content_filter"
+
+
+def test_a_400_that_echoes_a_run_is_no_throttling() -> None:
+    complaint = Complaint(
+        "messages.0: 'an error occurred (ThrottlingException)' is not allowed", "invalid_request_error"
+    )
+    error = error_for(400, complaint, judge="j", model="m", message="x", wait_s=None)
+    assert isinstance(error, VerdictUnreadable)
+
+
+def test_a_limit_of_nothing_says_that_another_model_is_needed() -> None:
+    error = error_for(429, Complaint("limit: 0, model: m", wait_s=24.0), judge="j", model="m", message="…", wait_s=24.0)
+    assert str(error) == (
+        "the judge at j gives this account no quota for model 'm' (a limit of 0, 429): …;"
+        " take another model, or a plan that has this one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"code": 1}, "choices": []}, {"code": 1}),
+        ({"error": None, "choices": [{"error": {"code": 2}}]}, {"code": 2}),
+        ({"object": "error", "message": "x"}, {"object": "error", "message": "x"}),
+        ({"object": "chat.completion", "choices": [{"error": None}]}, None),
+        ({"choices": "x"}, None),
+        ({"choices": [3]}, None),
+        ([], None),
+    ],
+)
+def test_an_error_is_found_wherever_it_stands_in_a_body(body: object, said: object) -> None:
+    assert error_in(body) == said
 
 
 HEADER = st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,20} [A-Z][a-z]{2} \d{1,20} \d+:\d+:\d+ [+-]?\w+")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.judge_forms import form_of
 from tests.support.judge_questions import SCHEMA, a_question
+from worker.core.judging.fitting import fitted
 from worker.core.judging.verdict import is_as_agreed, json_of
 from worker.core.judging.verdict_problem import reply_problem
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
@@ -27,7 +28,7 @@ Script = Callable[[dict[str, Any]], Answer]
 
 def said(content: object, **over: Any) -> Script:
     """A server that always answers with this content."""
-    return lambda request: completion(content, tokens_out=9, **over)
+    return lambda request: completion(content, **({"tokens_out": 9} | over))
 
 
 def message(finish_reason: str = "stop", /, **fields: Any) -> Script:
@@ -67,6 +68,25 @@ def knows(*forms: str, otherwise: Answer | None = None) -> Script:
     return answer
 
 
+BROKEN = (
+    b"data: "
+    + json.dumps(
+        {
+            "error": {"code": 502, "message": "Provider disconnected"},
+            "choices": [{"delta": {}, "finish_reason": "error"}],
+        }
+    ).encode()
+)
+TWO = json.dumps(
+    {
+        "choices": [
+            {"index": 1, "message": {"content": ""}, "finish_reason": "stop"},
+            {"index": 0, "message": {"content": GOOD}, "finish_reason": "stop"},
+        ],
+        "usage": {"prompt_tokens": 90, "completion_tokens": 9},
+    }
+).encode()
+NOTHING = "\n* Quota exceeded for metric: generate_content_free_tier_requests, limit: 0, model: m\nPlease retry in 24s."
 BILL = "You exceeded your current quota, please check your plan and billing details."
 LONG = "The ledger of the branch lists many small movements of goods and money in this week. " * 300
 BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
@@ -89,6 +109,13 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
     "two JSON objects": (said(GOOD + "\n" + GOOD), "unscored(parse)", 1),
     "a key that stands twice": (said('{"verdict":"fail","verdict":"pass"}'), "unscored(parse)", 1),
     "a bare line break in a string": (said('{"verdict":"pass","why":"a\nb"}'), "scored", 1),
+    "keys and verdict in another case": (said('{"Verdict":"PASS"}'), "scored", 1),
+    "one more object around the JSON": (said('{"result":' + GOOD + "}"), "scored", 1),
+    "a list of the one object": (said(f"[{GOOD}]"), "scored", 1),
+    "the JSON as a text within JSON": (said(json.dumps(GOOD)), "scored", 1),
+    "the whole body as a text within JSON": (raw(json.dumps(whole().decode()).encode()), "scored", 1),
+    "another choice before the first": (raw(TWO), "scored", 1),
+    "0 tokens written": (said(GOOD, tokens_out=0), "scored", 1),
     "content in parts": (
         message(content=[{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": GOOD}]),
         "scored",
@@ -120,10 +147,33 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
         1,
     ),
     "an answer that ended in an error": (message("error", content=""), "tried again", 1),
+    "a part of an answer that ended in an error": (message("error", content=GOOD[:-3]), "tried again", 1),
+    "a whole answer that ended in an error": (message("error", content=GOOD), "scored", 1),
+    "a stream with an error in its middle": (raw(chunk({"content": GOOD[:7]}) + BROKEN), "tried again", 1),
     "an error with status 200": (raw(b'{"error": {"message": "upstream timed out", "code": 524}}'), "tried again", 1),
     "a limit by the minute in the words of a bill": (
         lambda request: Answer(429, body={"error": {"message": BILL + " Please retry in 4.2s."}}),
         "tried again",
+        1,
+    ),
+    "a limit of 0, though it says when to try again": (
+        lambda request: Answer(429, body=json.dumps([{"error": {"message": BILL + NOTHING}}]).encode()),
+        "stops",
+        1,
+    ),
+    "Bedrock's throttling with a 400": (
+        lambda request: Answer(400, body={"__type": "ThrottlingException", "message": "Too many tokens, please wait."}),
+        "tried again",
+        1,
+    ),
+    "a 403 about what the run says": (
+        lambda request: Answer(403, body={"error": {"message": "Your input was flagged", "code": 403}}),
+        "unscored(content_filter)",
+        1,
+    ),
+    "vLLM's error of too long a prompt with status 200": (
+        raw(b'{"object": "error", "message": "This model\'s maximum context length is 9 tokens", "code": 400}'),
+        "unscored(too_long)",
         1,
     ),
     "a bill": (
@@ -139,8 +189,14 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
     ),
     "a web page": (raw(b"<html>Welcome</html>", content_type="text/html"), "stops", 1),
     "`MAX_TOKENS` as the reason of the end": (said('{"ver', finish_reason="MAX_TOKENS"), "unscored(truncated)", 1),
+    "`length` as the reason of the end of a whole object": (said(GOOD + " \n", finish_reason="length"), "scored", 1),
     "`sensitive` as the reason of the end": (said("", finish_reason="sensitive"), "unscored(content_filter)", 1),
     "no JSON Schema, but tools": (knows("tool"), "scored", 2),
+    "a 400 for an answer that is no JSON (Groq)": (
+        knows("tool", otherwise=refused(400, "Failed to validate JSON. Please adjust your prompt.")),
+        "scored",
+        2,
+    ),
     "only JSON objects": (knows("json_object"), "scored", 3),
     "only plain prompts": (knows("text"), "scored", 4),
     "JSON of another shape where it ignores the schema": (
@@ -174,12 +230,14 @@ def told(script: Script, question: str = "Was it done?") -> tuple[str, int]:
                 return "tried again"
             except JudgeRefusesUs:
                 return "stops"
+            except VerdictUnreadable as error:
+                return f"unscored({error.reason})"
             finally:
                 await judge.close()
             if problem := reply_problem(reply):
                 return f"unscored({problem})"
             try:
-                read = json_of(reply.content or "")
+                read = fitted(json_of(reply.content or ""), SCHEMA)
             except VerdictUnreadable as error:
                 return f"unscored({error.reason})"
             return "scored" if isinstance(read, dict) and read.get("verdict") == "pass" else "unscored(parse)"

@@ -48,6 +48,7 @@ def test_a_row_is_read_completely_without_a_judge() -> None:
         "input_tokens": 90,
         "cached_tokens": 40,
         "output_tokens": 10,
+        "counts": None,
         "cost_usd": 70.0,
         "latency_ms": None,
     }

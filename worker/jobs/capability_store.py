@@ -4,7 +4,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
 
 from worker.errors import StoreError
 from worker.judge.capabilities import CapabilityPlan
@@ -17,10 +20,16 @@ VALID_DAYS = 7
 _KEY = "judge_plan"
 
 
-def load_plans(project: Project, now: datetime) -> dict[str, CapabilityPlan]:
-    """Plans by `plan_key` for the server that is configured; none that is older than a week."""
-    with project.store.read() as connection:
-        text = meta.get_meta(connection, _key(project))
+def load_plans(project: Project, now: datetime, connection: Connection | None = None) -> dict[str, CapabilityPlan]:
+    """Plans by `plan_key` for the server that is configured; none that is older than a week.
+
+    Args:
+        project: Whose server.
+        now: By the store's clock.
+        connection: Of a read transaction; None opens one.
+    """
+    with nullcontext(connection) if connection is not None else project.store.read() as reading:
+        text = meta.get_meta(reading, _key(project))
     plans = {}
     for key, fields in _read(text).items():
         try:

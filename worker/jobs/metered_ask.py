@@ -56,6 +56,7 @@ class MeteredAsk:
             reply = await self._judge.ask(question)
         except JudgeError as error:
             error.model = question.model
+            self.spent_usd += error.paid_usd
             raise
         self.spent_usd += reply.judging.cost_usd or 0.0
         return reply

@@ -6,12 +6,13 @@ first questions to a model find the plan: what the server refuses or ignores is 
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from worker.core.judging.answer_text import is_object_text
 from worker.core.judging.verdict_problem import reply_problem
 from worker.judge.failures import Complaint, refuses_probabilities
 from worker.records import Question, Reply
+from worker.records.judging import Backend
 
 Rung = Literal["json_schema", "tool", "json_object", "prompt"]
 RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "json_object", "prompt")
@@ -24,6 +25,11 @@ _FORMAT = re.compile(
 )
 _TOOLS = re.compile(r"\btools?\b|tool_choice|function.?call|jinja", re.IGNORECASE)
 """llama.cpp without its chat templates answers 500 `tools param requires --jinja flag`."""
+_UNMADE = re.compile(
+    r"json_validate_failed|tool_use_failed|\Afailed to (?:validate|generate) json|\Afailed to call a function",
+    re.IGNORECASE,
+)
+"""Groq's 400 where a model did not keep to the form: the server knows it, so it is a slip."""
 
 
 class CapabilityPlan(NamedTuple):
@@ -37,6 +43,8 @@ class CapabilityPlan(NamedTuple):
     """Names of the output cap, in the order in which to try them."""
     is_fruitless: bool = False
     """Whether every simpler form was paid for too, and none led to a verdict."""
+    counts: str | None = None
+    """What is wrong with its counts of tokens, as in `Judging`; None where nothing is."""
 
     def lower(self) -> "CapabilityPlan | None":
         """The plan with the next simpler form; None from the simplest."""
@@ -44,8 +52,13 @@ class CapabilityPlan(NamedTuple):
 
     def dumped(self) -> dict[str, Any]:
         """As JSON, with names instead of indices, so that a later version can read it."""
-        document = {"rung": RUNGS[self.rung], "refused": sorted(self.refused), "limits": list(self.limits)}
-        return document | ({"is_fruitless": True} if self.is_fruitless else {})
+        document: dict[str, Any] = {
+            "rung": RUNGS[self.rung],
+            "refused": sorted(self.refused),
+            "limits": list(self.limits),
+        }
+        document |= {"is_fruitless": True} if self.is_fruitless else {}
+        return document | ({"counts": self.counts} if self.counts else {})
 
     @classmethod
     def loaded(cls, document: Mapping[str, Any]) -> "CapabilityPlan":
@@ -59,12 +72,14 @@ class CapabilityPlan(NamedTuple):
             frozenset(map(str, document["refused"])),
             tuple(map(str, document["limits"])),
             document.get("is_fruitless") is True,
+            str(document["counts"]) if document.get("counts") else None,
         )
 
     def joined(self, other: Self) -> "CapabilityPlan":
         """The plan that avoids what either of two had to avoid."""
         is_fruitless = self.is_fruitless and other.is_fruitless  # one verdict shows that there are some
-        return CapabilityPlan(max(self.rung, other.rung), self.refused | other.refused, self.limits, is_fruitless)
+        refused, counts = self.refused | other.refused, self.counts or other.counts
+        return CapabilityPlan(max(self.rung, other.rung), refused, self.limits, is_fruitless, counts)
 
 
 def plan_key(question: Question) -> str:
@@ -78,12 +93,22 @@ def plan_key(question: Question) -> str:
     return question.model if question.backend == "chat" else f"{question.backend}:{question.model}"
 
 
+def plan_keys(model: str) -> tuple[str, ...]:
+    """All that plans of a model are remembered under."""
+    return tuple(model if backend == "chat" else f"{backend}:{model}" for backend in get_args(Backend))
+
+
 def refuses_form(rung: object, complaint: Complaint) -> bool:
     """Whether the server says, with whatever status, that it cannot be asked in this form."""
     about = f"{complaint.message} {complaint.code} {complaint.param}"
     if rung == "tool" and _TOOLS.search(about):
         return True
     return rung in RUNGS[:-1] and _FORMAT.search(about) is not None
+
+
+def fails_form(complaint: Complaint) -> bool:
+    """Whether the server says that the model did not keep to the form: the next one is easier for it."""
+    return _UNMADE.search(complaint.code) is not None or _UNMADE.search(complaint.message) is not None
 
 
 def is_whole(reply: Reply) -> bool:
@@ -131,7 +156,7 @@ def easier(plan: CapabilityPlan, complaint: Complaint, sent: Collection[str]) ->
     named = complaint.param
     if named in sent and named != "response_format":
         return plan._replace(refused=plan.refused | {named})
-    is_about_form = named == "text" or refuses_form(RUNGS[plan.rung], complaint)
+    is_about_form = named == "text" or refuses_form(RUNGS[plan.rung], complaint) or fails_form(complaint)
     if is_about_form and (lower := plan.lower()) is not None:
         return lower
     for name in sent:

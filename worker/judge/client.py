@@ -1,6 +1,7 @@
 """The judge client: one question, one answer, from any OpenAI-compatible server."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from worker.judge.capabilities import (
     RUNGS,
     CapabilityPlan,
     easier,
+    fails_form,
     ignores_form,
     is_paid_silence,
     misses_form,
@@ -27,6 +29,7 @@ from worker.judge.capabilities import (
 from worker.judge.failures import (
     Complaint,
     error_for,
+    error_in,
     read_complaint,
     says_tier_is_full,
     status_of,
@@ -38,7 +41,7 @@ from worker.judge.reask import needs_repair
 from worker.judge.transport import HttpResponse, JudgeTransport
 from worker.judge.waits import retry_after_s, used_up_s
 from worker.judge.wire.cut_prompt import without_cut
-from worker.judge.wire.protocol import NoCompletion, Price, Wire
+from worker.judge.wire.protocol import NoCompletion, Price, Wire, paid_usd
 from worker.judge.wire.registry import WIRES
 from worker.judge.wire.response_body import parsed
 from worker.records import Question, Reply
@@ -139,12 +142,22 @@ class ChatJudge:
         return repaired.model_copy(update={"first_answer": reply.content})
 
     async def _answer_to(self, question: Question) -> Reply:
-        """Asks, and in a simpler form as often as the server refuses or ignores one."""
+        """Asks, and counts what answers cost that led to none."""
+        ignored: list[Reply] = []
+        try:
+            return await self._asked(question, ignored)
+        except JudgeError as error:
+            error.paid_usd += sum(reply.judging.cost_usd or 0.0 for reply in ignored)
+            raise
+
+    async def _asked(self, question: Question, ignored: list[Reply]) -> Reply:
+        """Asks, and in a simpler form as often as the server refuses or ignores one; answers in vain are added."""
         key, queue, wire = plan_key(question), self.queue(question.model), WIRES[question.backend]
         plan = self._plans.get(key) or self._remembered.get(key) or self._first_plan(question)
-        ignored: list[Reply] = []
         strictest: int | None = None
         """The form of the first answer in prose."""
+        is_slip = False
+        """The model did not keep to a form that the server knows."""
         async with AsyncExitStack() as descent:
             for _ in range(MAX_REQUESTS):
                 body, effective = wire.body(question, plan)
@@ -158,7 +171,8 @@ class ChatJudge:
                         # of a known model one such answer is a slip; checking every answer would also cost CPU time
                         self._is_known(key) or not misses_form(outcome, question.answer_schema)
                     ):
-                        self._keep(key, plan._replace(is_fruitless=False))
+                        if not (is_slip and self._is_known(key)):
+                            self._keep(key, plan._replace(is_fruitless=False, counts=outcome.judging.counts))
                         return _with_costs_of(outcome, ignored)
                     strictest = plan.rung if strictest is None else strictest
                     lower = await self._lower(key, plan, descent, is_first=not ignored)
@@ -175,6 +189,7 @@ class ChatJudge:
                 next_plan = easier(plan, outcome.complaint, effective) if _is_bad_request(error) else None
                 if next_plan is None:
                     break
+                is_slip |= fails_form(outcome.complaint)
                 plan = next_plan
         raise error
 
@@ -290,14 +305,18 @@ class ChatJudge:
         try:
             reply = wire.read(body, question, effective, latency_ms=response.latency_ms, price=self._price)
         except NoCompletion as error:
-            self._raise_for_no_completion(question.model, wire, response, body, str(error))
+            try:
+                self._raise_for_no_completion(question.model, wire, response, body, str(error))
+            except JudgeError as raised:
+                raised.paid_usd += paid_usd(body, question, self._price)
+                raise
         return without_cut(reply, question.messages)
 
     def _raise_for_no_completion(
         self, model: str, wire: Wire, response: HttpResponse, body: object, why: str
     ) -> NoReturn:
-        complaint = read_complaint(response.raw)
-        if isinstance(body, dict) and body.get("error"):  # some gateways report their own upstream's error with a 200
+        if (wrong := error_in(body)) is not None:
+            complaint = read_complaint(json.dumps({"error": wrong}).encode())
             raise self._error(model, response._replace(status=status_of(complaint)), complaint)
         if why:  # a gateway tells its upstream's failure so: this question may be answered at the next try
             raise JudgeUnavailable(f"the judge at {self._transport.shown} gave {why}")
@@ -332,6 +351,7 @@ def _with_costs_of(reply: Reply, others: Sequence[Reply]) -> Reply:
     for field in ("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms"):
         values = [getattr(judging, field) for judging in judgings]
         sums[field] = None if None in values else sum(values)
+    sums["counts"] = next(filter(None, (judging.counts for judging in judgings)), None)
     return reply.model_copy(update={"judging": reply.judging.model_copy(update=sums)})
 
 

@@ -48,6 +48,16 @@ _EMPTY_ACCOUNT = re.compile(r"your credit balance is too low|insufficient[ _](ba
 """Anthropic's and DeepSeek's bill, with a 400: a sentence, since a 400 may echo a run."""
 _LATER = re.compile(r"please (wait|retry|try again)|(try|retry) (again )?(later|in|after)|wait before", re.IGNORECASE)
 """Bedrock throttles with `Too many tokens, please wait before trying again`."""
+_THROTTLED = re.compile(
+    r"\A(?:an error occurred \(throttling|throttlingexception|too many tokens, please wait|too many requests\b"
+    r"|rate exceeded)",
+    re.IGNORECASE,
+)
+"""AWS's JSON protocol throttles with a 400; at the beginning, since the rest of a 400 may echo a run."""
+_FLAGGED = re.compile(r"\b(?:input|prompt|message|content|request)s?\b.{0,40}\bflagged\b", re.IGNORECASE)
+"""OpenRouter's 403 where a run's texts are held back, and not the key."""
+_NO_QUOTA = re.compile(r"\blimit['\"]?\s{0,2}[:=]?\s{0,2}0(?![\d.,]\d|\d)", re.IGNORECASE)
+"""A limit of nothing, as Gemini has for models that a plan does not include; it also says `retry in 24s`."""
 _ADDRESS = re.compile(r"https?://\S+")
 _BUDGET = re.compile(r"budget_exceeded|budget has been exceeded|billing_hard_limit", re.IGNORECASE)
 """LiteLLM's budgets, with a 400 or a 429; a 400 may echo a run, so one word is not enough."""
@@ -91,7 +101,7 @@ def read_complaint(raw: bytes) -> Complaint:
         return Complaint(one_line(str(body)), wait_s=said_s)
     location = body.get("loc")
     param = body.get("param") or (location[-1] if isinstance(location, list) and location else "")
-    codes = [str(body[key]) for key in ("code", "type", "status") if body.get(key)]
+    codes = [str(body[key]) for key in ("code", "type", "status", "__type") if body.get(key)]
     message = body.get("message") or body.get("msg") or ""
     return Complaint(
         message=one_line(str(message)),
@@ -155,6 +165,34 @@ _PASSING = _TOO_FAST | {408, 409, 425, 440, 449, 460, 499}
 """Nothing is wrong with the question: a time-out, a conflict, or somebody between us and the server hung up."""
 
 
+def error_in(body: object) -> object:
+    """What is said to have gone wrong in a body that came with a 200: of the whole, or of the answer; None without it.
+
+    Some gateways report their own upstream's error so, and OpenRouter one that came when half of the answer was there.
+    """
+    if not isinstance(body, dict):
+        return None
+    if body.get("error"):
+        return body["error"]
+    if body.get("object") == "error":  # vLLM's older form
+        return body
+    choices = body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first.get("error") or None if isinstance(first, dict) else None
+
+
+def has_no_quota(complaint: Complaint) -> bool:
+    """Whether a limit is nought, so that no wait helps.
+
+    Example:
+        >>> has_no_quota(Complaint("Quota exceeded for metric: requests, limit: 0, model: m. Please retry in 24s."))
+        True
+        >>> has_no_quota(Complaint("Limit: 0.5 requests per second")), has_no_quota(Complaint("limit: 05"))
+        (False, False)
+    """
+    return _NO_QUOTA.search(complaint.message) is not None
+
+
 def is_bill(complaint: Complaint) -> bool:
     """Whether a 429 means that the account must be paid for, and not that it was asked too fast.
 
@@ -168,7 +206,7 @@ def is_bill(complaint: Complaint) -> bool:
         False
     """
     about = _ADDRESS.sub(" ", f"{complaint.code} {complaint.message}")
-    if _NO_MONEY.search(about):
+    if _NO_MONEY.search(about) or has_no_quota(complaint):
         return True
     return bool(_LIMITED.search(about)) and complaint.wait_s is None and not _BY_TIME.search(about)
 
@@ -189,13 +227,23 @@ def error_for(
     about = f"{complaint.code} {complaint.message}"
     # OpenAI says 403 where a model may not be asked for logprobs, with the very key that may ask it anything else
     is_rejected = status in (400, 422) or (status == 403 and refuses_probabilities(complaint))
+    if status == 403 and _FLAGGED.search(complaint.message):
+        return VerdictUnreadable(f"the judge at {judge} will not read this run: {message}", reason="content_filter")
     if (status in (401, 403) and not is_rejected) or (is_rejected and _BAD_KEY.search(about)):
+        said = f": {message}" if status == 403 else ""  # which may be about something else than the key
         return JudgeRefusesUs(
-            f"the judge at {judge} refuses the key for model {model!r} ({status}); check OPENAI_API_KEY"
+            f"the judge at {judge} refuses the key for model {model!r} ({status}){said}; check OPENAI_API_KEY"
         )
+    if is_rejected and ("throttl" in complaint.code or _THROTTLED.search(complaint.message)):
+        status, is_rejected = 429, False
     is_broke = (status == 429 and is_bill(complaint)) or ((is_rejected or status == 429) and _BUDGET.search(about))
     is_broke = is_broke or (is_rejected and _EMPTY_ACCOUNT.search(about))
     wait_s = complaint.wait_s if wait_s is None else wait_s
+    if status == 429 and has_no_quota(complaint):
+        return JudgeRefusesUs(
+            f"the judge at {judge} gives this account no quota for model {model!r} (a limit of 0, {status}): {message};"
+            " take another model, or a plan that has this one"
+        )
     if status == 402 or is_broke:
         return JudgeRefusesUs(
             f"the judge at {judge} says the account has no quota left ({status}): {message}; check its billing"

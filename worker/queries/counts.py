@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from worker.project.project import Project
 from worker.queries.empty import EmptyFilter, nights_option
+from worker.queries.unread import Unread, unread_rubrics
 from worker.records import ScorerKey
 from worker.store.queue import enrol
 from worker.store.results import counts, trends
@@ -35,6 +36,8 @@ class CountWindow(NamedTuple):
     """Scorer name, series and night where a backfill enrolled it; the night's draw had not."""
     span: tuple[date, date] | None = None
     """The first and the last night with runs, of all; None where there are none."""
+    unread: Sequence[Unread] = ()
+    """Active rubrics of whose newest night, in the window or not, no run has a score."""
 
     @property
     def reconciles(self) -> bool:
@@ -83,4 +86,5 @@ def read_counts(project: Project, first: date | None, last: date | None, now: da
         keys = {(entry.key.name, entry.key.series): entry.key for entry in [*active, *enrol.registered(connection)]}
         backfilled = set(trends.backfilled_nights(connection, first, last))
         drawn = set(draws.drawn_nights(connection, first, last))
-        return CountWindow(first, last, rows, keys, drawn, backfilled, span)
+        window = CountWindow(first, last, rows, keys, drawn, backfilled, span)
+    return window._replace(unread=unread_rubrics(project))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from worker.project.project import Project
 from worker.records import CACHED
@@ -11,6 +11,8 @@ from worker.scorers.rubric.judgment import StoredCall, StoredJudgment, unpack
 from worker.store.queue import judgments
 from worker.store.results import scores
 from worker.store.rubrics import revisions
+
+_TROUBLES: tuple[Literal["missing"], Literal["contradictory"]] = ("missing", "contradictory")
 
 
 class Arithmetic(NamedTuple):
@@ -95,6 +97,12 @@ class RunJudgment(NamedTuple):
         """Whether no call was paid, since all answers had been given before."""
         replies = [call.reply for call in self.deciding]
         return bool(replies) and all(reply and reply.get("service_tier") == CACHED for reply in replies)
+
+    @property
+    def counts(self) -> Literal["missing", "contradictory"] | None:
+        """What is wrong with the server's counts of tokens, as in `Judging`; None also where nothing was paid."""
+        said = [] if self.is_from_cache else [(call.reply or {}).get("counts") for call in self.deciding]
+        return next((each for each in _TROUBLES if each in said), None)
 
     @property
     def arithmetic(self) -> Arithmetic | None:

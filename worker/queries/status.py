@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from worker.core.judging.unread import unread_advice
+from worker.jobs.capability_store import load_plans
+from worker.judge.capabilities import plan_keys
 from worker.project.project import Project
 from worker.queries.alerts import DestinationStatus, destination_statuses
 from worker.queries.budgets import BudgetStatus, budgets
@@ -18,7 +19,7 @@ from worker.records import ScorerKey
 from worker.records.job import LANES
 from worker.store.budget import accounts
 from worker.store.budget.accounts import AccountBalance as AccountBalance  # for those who may not see the store
-from worker.store.queue import batches, enrol, progress, recent, workers
+from worker.store.queue import batches, enrol, progress, workers
 from worker.store.queue import rates as paces
 from worker.store.queue.backlog import Backlog as Backlog
 from worker.store.queue.backlog import BlockedJobs as BlockedJobs
@@ -32,7 +33,7 @@ RECENT_S = 12.0
 _TROUBLE_KEPT = timedelta(hours=1)
 """Trouble is told so long where nothing waits for the model; where something does, for as long as it is known."""
 _UNPRICED_KEPT = timedelta(seconds=10)
-"""Whether answers have a price is looked up no more often."""
+"""Whether answers have a price, and whether counts of tokens are right, is looked up no more often."""
 NOTHING = AccountBalance(0.0, 0.0, 0.0)
 _DUST_USD = 1e-9
 
@@ -69,6 +70,8 @@ class ModelStatus(NamedTuple):
     """When it was last met."""
     resumes_at: datetime | None
     """When the next call may start, where the server is left alone."""
+    counts: str | None = None
+    """What is wrong with its counts of tokens, as in `records.Judging`; None where nothing is."""
 
 
 class ScorerSpent(NamedTuple):
@@ -152,6 +155,7 @@ class StatusReader:
         self._keys: dict[int, ScorerKey] = {}
         self._in_force: dict[int, str] | None = None
         self._unpriced: tuple[datetime, Sequence[str]] | None = None
+        self._counts: tuple[datetime, Mapping[str, str]] | None = None
 
     def read(self) -> EngineStatus:
         """The status: a dozen small queries in one transaction.
@@ -190,7 +194,10 @@ class StatusReader:
             at=at,
             lanes=lanes,
             by_scorer=by_scorer,
-            models=_models(at, in_force, said, by_scorer, spent_by),
+            models=[
+                model._replace(counts=_counts(model.model, self._counting(connection, at)))
+                for model in _models(at, in_force, said, by_scorer, spent_by)
+            ],
             batches=open_batches,
             workers=alive,
             day=day,
@@ -216,6 +223,13 @@ class StatusReader:
             self._unpriced = at, list(dict.fromkeys(named))
         return self._unpriced[1]
 
+    def _counting(self, connection: Connection, at: datetime) -> Mapping[str, str]:
+        """What is wrong with counts of tokens, by `plan_key`; not asked at each look."""
+        if self._counts is None or at - self._counts[0] > _UNPRICED_KEPT:
+            plans = load_plans(self._project, at, connection)
+            self._counts = at, {key: plan.counts for key, plan in plans.items() if plan.counts}
+        return self._counts[1]
+
     def _know(self, connection: Connection, pks: set[int]) -> None:
         if new := pks - set(self._keys):
             self._keys |= {entry.pk: entry.key for entry in enrol.registered(connection, sorted(new))}
@@ -225,14 +239,6 @@ class StatusReader:
         if jobs.oldest_at is None:
             return jobs
         return jobs._replace(oldest_at=self._project.settings.clock.real(jobs.oldest_at))
-
-
-def unread_lines(project: Project) -> list[str]:
-    """What to change, a line for each active rubric of whose newest night no run has a score for one reason."""
-    judged = [row for row in project.scorers.active() if _model(row.key) is not None]
-    with project.store.read() as connection:
-        ended = [(row.key.name, *recent.ended_of_newest_night(connection, row.pk)) for row in judged]
-    return [line for each in ended if (line := unread_advice(*each)) is not None]
 
 
 def count_live_workers(project: Project) -> int:
@@ -249,8 +255,8 @@ def is_batch(owner: str) -> bool:
 def batch_of(project: Project, owner: str) -> Batch | None:
     """The batch that holds jobs as this owner; None where it ended some days ago."""
     with project.store.read() as connection:
-        recent = batches.recent_batches(connection, project.store.now(connection))
-    return next((batch for batch in recent if batch.owner == owner), None)
+        known = batches.recent_batches(connection, project.store.now(connection))
+    return next((batch for batch in known if batch.owner == owner), None)
 
 
 def _lanes(open_jobs: Sequence[OpenJobs]) -> list[str]:
@@ -261,6 +267,11 @@ def _lanes(open_jobs: Sequence[OpenJobs]) -> list[str]:
 def _model(key: ScorerKey | None) -> str | None:
     model = None if key is None else key.spec.get("model")
     return None if model is None else str(model)
+
+
+def _counts(model: str, counting: Mapping[str, str]) -> str | None:
+    """What is wrong with a model's counts of tokens, over whichever backend it was asked."""
+    return next((counting[key] for key in plan_keys(model) if key in counting), None)
 
 
 def _rest(total: AccountBalance, part: AccountBalance) -> AccountBalance:

@@ -30,6 +30,9 @@ class Judging(Record):
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
+    counts: Literal["missing", "contradictory"] | None = None
+    """What is wrong with the server's counts, of tokens read or written: without one the call is charged what was
+    reserved for it; counts that contradict each other are taken at the most they can mean. None where nothing is."""
     cost_usd: float | None = None
     """US dollars; None where the price is unknown, never 0."""
     latency_ms: float | None = None

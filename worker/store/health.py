@@ -58,6 +58,16 @@ class LaneHealth(NamedTuple):
     """Why the judge could not be used in that turn; None when it could."""
 
 
+class Ended(NamedTuple):
+    """How a rubric's jobs of the newest night ended."""
+
+    scorer: str
+    scored: int
+    """1 where any has a score, else 0."""
+    unscored: dict[str, int]
+    """By reason; empty where one has a score."""
+
+
 class StoreHealth(NamedTuple):
     """The state of workers, lanes and scheduler, as the database has it."""
 
@@ -66,6 +76,8 @@ class StoreHealth(NamedTuple):
     lanes: dict[str, LaneHealth]
     last_tick: datetime | None
     """When the scheduler (beat) ticked last; None before its first tick."""
+    ended: list[Ended]
+    """A row for each rubric of the newest night; empty where the judge's lane is not asked about."""
 
 
 def read(url: str, lanes: Sequence[str]) -> StoreHealth:
@@ -89,7 +101,21 @@ def read(url: str, lanes: Sequence[str]) -> StoreHealth:
             [LiveWorker(tuple(str(served).split(",")), _moment(at), name, told) for served, at, name, told in alive],
             {lane: _lane(query, lane, now, facts.get(f"{TURN}{lane}")) for lane in lanes},
             _time(facts.get(LAST_TICK)),
+            list(_ended(query)) if "judge" in lanes else [],
         )
+
+
+def _ended(query: Query) -> Iterator[Ended]:
+    """As `store.queue.recent.ended_of_newest_night`, of the night that was enrolled last, whatever is active now."""
+    rubrics = query(
+        "SELECT s.pk, s.name, e.night FROM enrolment e JOIN scorer s ON s.pk = e.scorer_pk "
+        "WHERE s.kind = 'judge' AND e.night = (SELECT max(night) FROM enrolment) ORDER BY s.name, s.pk"
+    )
+    mine = "FROM job WHERE night = ? AND scorer_pk = ? AND state ="
+    for pk, name, night in rubrics:
+        is_scored = bool(query(f"SELECT 1 {mine} 'scored' LIMIT 1", night, pk))
+        counted = [] if is_scored else query(f"SELECT reason, count(*) {mine} 'unscored' GROUP BY reason", night, pk)
+        yield Ended(name, int(is_scored), {str(reason): count for reason, count in counted})
 
 
 def _lane(query: Query, lane: str, now: datetime, turn: str | None) -> LaneHealth:

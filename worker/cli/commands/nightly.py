@@ -32,7 +32,8 @@ from worker.pipeline.reconcile import reconcile, wake_due
 from worker.pipeline.score_run import score_run
 from worker.project.project import Project
 from worker.queries.runs import undrawn_nights
-from worker.queries.status import BlockedJobs, batch_of, is_batch, unread_lines
+from worker.queries.status import BlockedJobs, batch_of, is_batch
+from worker.queries.unread import unread_rubrics
 from worker.records.sample import StratumDraw
 
 Lane = Annotated[
@@ -273,8 +274,8 @@ class _UnreadNotice:
         if self._told or done < self._looked_at + ENOUGH:
             return
         self._looked_at = done
-        for line in unread_lines(self._opened):
-            note(line)
+        for one in unread_rubrics(self._opened):
+            note(one.line)
             self._told = True
 
 

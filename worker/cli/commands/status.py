@@ -12,7 +12,7 @@ from worker.cli.views import status_engine
 from worker.cli.views.status_counts import answer, count_parts
 from worker.errors import SettingsError
 from worker.queries.counts import read_counts
-from worker.queries.status import StatusReader, unread_lines
+from worker.queries.status import StatusReader
 
 _INTERVAL_S = 2.0
 
@@ -53,5 +53,3 @@ def status(
             say(part)
         else:
             show_table(part)
-    for line in unread_lines(opened):
-        say(line)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from worker.clock import VARIABLE, Clock, read_clock
+from worker.core.judging.unread import unread
 from worker.errors import SettingsError, SpotcheckError, StoreError
 from worker.store import health
 from worker.store.health import StoreHealth
@@ -77,8 +78,9 @@ def _beat(found: StoreHealth, clock: Clock) -> LaneVerdict:
 
 def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> LaneVerdict:
     serving = [worker for worker in found.workers if LANES[lane] in worker.lanes]
+    lines = [told.line for ended in found.ended if lane == "judge" and (told := unread(*ended)) is not None]
     if not serving:
-        return LaneVerdict(lane, _BAD, f"no live worker was seen for {health.ALIVE_S:.0f} s")
+        return LaneVerdict(lane, _BAD, "; ".join([f"no live worker was seen for {health.ALIVE_S:.0f} s", *lines]))
     workers = f"{len(serving)} worker{'' if len(serving) == 1 else 's'}"
     for one in serving:
         if text := _trouble_of(one.trouble, lane):
@@ -100,6 +102,8 @@ def _worker(found: StoreHealth, lane: str, clock: Clock, minutes: float) -> Lane
             return LaneVerdict(lane, _BAD, f"{said} ({workers} alive): it hears no wake-up, or hangs")
     if work.trouble:
         return LaneVerdict(lane, _FAIR, f"the judge's trouble, not ours: {work.trouble} ({workers}, {turn})")
+    if lines:
+        return LaneVerdict(lane, _FAIR, f"{'; '.join(lines)} ({workers}, {due}, {turn})")
     return LaneVerdict(lane, _GOOD, f"{workers}, {due}, {turn}")
 
 

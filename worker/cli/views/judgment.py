@@ -10,6 +10,10 @@ from worker.queries.judgments import Arithmetic, RunJudgment
 from worker.scorers.rubric.judgment import MAX_ANSWER_CHARS, StoredCall
 
 _FORMS = {"json_schema": "a JSON schema", "tool": "a tool call", "json_object": "a JSON object", "prompt": "the prompt"}
+_COUNTS = {
+    "missing": "the server counted no tokens, so the cost is not known and what was reserved is charged",
+    "contradictory": "the server's counts contradict each other, and this is the most they can mean",
+}
 _IN_PROMPT = ("json_object", "prompt")
 """Forms in which the schema is written behind the last user message."""
 _JUDGE = (
@@ -69,11 +73,14 @@ def _prompt_line(one: RunJudgment) -> str:
     total = one.aggregate
     if total is not None and total["input_tokens"] is not None:
         cached = f" ({total['cached_tokens']:,} cached)" if total["cached_tokens"] else ""
-        parts.append(f"{total['input_tokens']:,} tokens in{cached}, {total['output_tokens'] or 0:,} out")
+        out = "an unknown number" if total["output_tokens"] is None else f"{total['output_tokens']:,}"
+        parts.append(f"{total['input_tokens']:,} tokens in{cached}, {out} out")
     if one.is_from_cache:
         parts.append("answered before, not paid again")
     elif total is not None and total["cost_usd"] is not None:
         parts.append(f"${total['cost_usd']:.4f}")
+    if one.counts is not None:
+        parts.append(_COUNTS[one.counts])
     return " · ".join(parts)
 
 
@@ -168,7 +175,11 @@ def as_document(one: RunJudgment, others: Sequence[RunJudgment]) -> dict[str, An
         "arithmetic": None if one.arithmetic is None else one.arithmetic._asdict(),
         "suspicions": [] if one.stored is None else list(one.stored.suspicions),
         "judge": {name: total.get(name) for name in _JUDGE}
-        | {"params": (last or {}).get("params_effective", {}), "from_cache": one.is_from_cache},
+        | {
+            "counts": one.counts,
+            "params": (last or {}).get("params_effective", {}),
+            "from_cache": one.is_from_cache,
+        },
         "overruled": [_criterion_document(row) for row in one.overruled],
         "missing": one.missing,
         "others": [{"series": each.series, "purpose": each.purpose, "at": each.at} for each in others],

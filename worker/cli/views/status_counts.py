@@ -26,6 +26,7 @@ def answer(opened: Project, counted: CountWindow, engine: EngineStatus) -> dict[
         "scorers": [_json(row, counted) for row in counted.rows],
         "totals": counted.totals,
         "reconciles": counted.reconciles,
+        "unread": [one._asdict() for one in counted.unread],
         **status_engine.answer(engine, opened.settings),
         **as_field(counted.empty),
     }
@@ -45,6 +46,7 @@ def count_parts(counted: CountWindow, room: int | None) -> Iterator[ScreenPart]:
         yield f"by backfill: {inline(name)} {series} on {nights:,} of these nights"
     if undrawn := counted.pending_undrawn:
         yield f"pending: {undrawn:,} of nights that are not drawn yet"
+    yield from (inline(one.line) for one in counted.unread)
 
 
 def _json(row: NightCounts, counted: CountWindow) -> dict[str, Any]:

@@ -23,6 +23,10 @@ _BATCH = (
     *("model", "state", "jobs", "completed", "collected", "cost_usd", "server_state", "trouble"),
     *("created_at", "submitted_at", "deadline_at"),
 )
+_COUNTS = {
+    "missing": "does not count the tokens of its answers: each is charged what was reserved, the most it can cost",
+    "contradictory": "counts tokens so that the counts contradict each other: charged is the most that they can mean",
+}
 _LONG_LABEL, _LONG_TROUBLE = 40, 200
 
 
@@ -37,6 +41,8 @@ def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[S
             yield from _trouble_lines(model, now)
         elif model.resumes_at is not None:
             yield f"judge {inline(model.model)} asked (429) to be left alone until {_clock(model.resumes_at, settings)}"
+        if model.counts is not None and model.spent.spent_usd:
+            yield f"judge {inline(model.model)} {_COUNTS.get(model.counts, model.counts)}"
     for batch in now.batches:
         yield _batch_line(batch, now.at)
     names = ", ".join(f"{worker.name} ({_lanes(worker.lanes)})" for worker in now.workers)

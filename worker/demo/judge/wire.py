@@ -45,11 +45,11 @@ def completion(
 ) -> Answer:
     """A chat completion with this content, or with a call of `tool` that has the content as its arguments.
 
-    Tokens are estimated as characters / 4; those of the answer may be given.
+    Tokens are estimated as characters / 4, of an answer at least one; those of the answer may be given.
     """
     tokens_in = len(prompt) // CHARS_PER_TOKEN
     if tokens_out is None:
-        tokens_out = len(content) // CHARS_PER_TOKEN if isinstance(content, str) else 0
+        tokens_out = max(1, len(content) // CHARS_PER_TOKEN) if isinstance(content, str) and content else 0
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
     if tool is not None:
         call = {"id": "call-1", "type": "function", "function": {"name": tool, "arguments": content}}

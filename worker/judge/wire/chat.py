@@ -11,6 +11,7 @@ from worker.judge.wire.protocol import (
     Price,
     as_text,
     dumped,
+    is_whole_answer,
     judging,
     tokens,
     upstream_problem,
@@ -72,7 +73,8 @@ class ChatWire:
         """The answer to a question; see `Wire.read`."""
         if not isinstance(body, dict) or not isinstance(body.get("choices", ""), list | None):
             raise NoCompletion
-        choice = next((choice for choice in body["choices"] or () if isinstance(choice, dict)), None)
+        choices = [choice for choice in body["choices"] or () if isinstance(choice, dict)]
+        choice = next((choice for choice in choices if choice.get("index") == 0), choices[0] if choices else None)
         if choice is None:
             raise NoCompletion("no choice")
         message = choice.get("message")
@@ -85,8 +87,10 @@ class ChatWire:
         listed = logprobs.get("content") if isinstance(logprobs, dict) else None
         used = tokens(body.get("usage"), "prompt_tokens", "prompt_tokens_details", "completion_tokens")
         refusal = refusal if isinstance(refusal, str) and refusal else None
-        if problem := upstream_problem(content, reason, refusal, used):
+        if problem := upstream_problem(content, reason, refusal, used, question.answer_schema):
             raise NoCompletion(problem)
+        if reason == "length" and is_whole_answer(content, question.answer_schema):
+            reason = "stop"  # llama.cpp's grammar lets a model write blanks behind the object up to the limit
         return Reply(
             content=content,
             finish_reason=reason,

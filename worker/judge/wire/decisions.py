@@ -65,7 +65,7 @@ class DecisionsWire:
             for name, answer in answers.items()
             if name not in declined
         }
-        used = tokens(body.get("usage"), "input_tokens", "input_tokens_details", "output_tokens")
+        used = tokens(body.get("usage"), "input_tokens", "input_tokens_details", "output_tokens", writes=False)
         return Reply(
             content=orjson.dumps(verdicts).decode(),
             finish_reason="stop",

@@ -4,8 +4,9 @@ A form only translates, so the same one serves a single call and a line of a bat
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -17,6 +18,7 @@ Price = Callable[[str, int, int, int, str | None], float | None]
 """US dollars for (model, input tokens, cached among them, output tokens, service tier); None when unknown."""
 
 TOKENS_LIMIT = 1_000_000_000
+_COUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 LABEL_LIMIT = 200
 
 SCHEMA_REQUEST = "Answer with one JSON object that satisfies this JSON Schema, and with nothing else:\n"
@@ -71,28 +73,41 @@ class TokenUsage(NamedTuple):
     input: int | None
     cached: int | None
     output: int | None
+    is_contradictory: bool = False
+    """Whether the counts contradict each other, and these are the most that they can mean."""
+
+    @property
+    def trouble(self) -> Literal["missing", "contradictory"] | None:
+        """As in `Judging.counts`."""
+        if self.input is None or self.output is None:
+            return "missing"
+        return "contradictory" if self.is_contradictory else None
 
 
-def tokens(usage: object, read: str, details: str, written: str) -> TokenUsage:
+def tokens(usage: object, read: str, details: str, written: str, *, writes: bool = True) -> TokenUsage:
     """Counts from a `usage` object, which may be anything.
 
-    Counts that contradict each other are taken at the most that they can mean.
+    Counts that contradict each other are taken at the most that they can mean. Names of another backend are understood.
 
     Args:
         usage: As the answer holds it.
         read: The key of the tokens read, cached ones included.
         details: The key of the object that holds `cached_tokens`.
         written: The key of the tokens written.
+        writes: Whether an answer has tokens, so that 0 written is no count; then the call is charged what was reserved.
 
     Example:
         >>> tokens({"in": 9, "out": 2, "more": {"cached_tokens": 8}}, "in", "more", "out")
-        TokenUsage(input=9, cached=8, output=2)
+        TokenUsage(input=9, cached=8, output=2, is_contradictory=False)
     """
     if not isinstance(usage, dict):
         return TokenUsage(None, None, None)
+    if read not in usage and "input_tokens" in usage:
+        read, details, written = "input_tokens", "input_tokens_details", "output_tokens"
     read_count, written_count, about = count(usage.get(read)), count(usage.get(written)), usage.get(details)
     if not read_count:  # a prompt has tokens: zeros are no count, and the call is charged as what was reserved
         return TokenUsage(None, None, written_count or None)
+    before = read_count, written_count
     cached = count(about.get("cached_tokens")) if isinstance(about, dict) else None
     if cached is not None and cached > read_count:  # some count what was cached beside what was read
         read_count, cached = read_count + cached, None
@@ -103,13 +118,14 @@ def tokens(usage: object, read: str, details: str, written: str) -> TokenUsage:
         if thought is not None and thought > written_count:
             written_count += thought
         written_count = max(written_count, (count(usage.get("total_tokens")) or 0) - read_count)
-    return TokenUsage(read_count, cached, written_count)
+    is_contradictory = (read_count, written_count) != before
+    return TokenUsage(read_count, cached, (written_count or None) if writes else written_count, is_contradictory)
 
 
 def count(value: object) -> int | None:
     """A number of tokens, also where it is written as text or with a fraction of zero; None for anything else."""
-    if isinstance(value, str) and value.isdecimal() and len(value) <= 12:
-        value = int(value)
+    if isinstance(value, str) and _COUNT.fullmatch(value.strip()):
+        value = float(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -129,22 +145,43 @@ def as_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def upstream_problem(content: str | None, reason: str | None, refusal: str | None, used: TokenUsage) -> str | None:
+def upstream_problem(
+    content: str | None, reason: str | None, refusal: str | None, used: TokenUsage, schema: Mapping[str, Any]
+) -> str | None:
     """Why an answer is a failure of what stands behind the server; None where it is an answer.
 
     Args:
-        content: Its text.
+        content: Its text; of one that ended in an error it may be a part, and counts where it is whole.
         reason: As `finish_reason` gives it.
         refusal: The judge's own words where it declined.
         used: What the server counted.
+        schema: The agreed one.
     """
-    if refusal or (content or "").strip():
+    if refusal:
         return None
     if reason == "error":
-        return "an answer that ended in an error"
+        return None if is_whole_answer(content, schema) else "an answer that ended in an error"
+    if (content or "").strip():
+        return None
     if reason in (None, "stop", "tool_calls") and not used.output:
         return "an empty answer for which no token was counted"
     return None
+
+
+def is_whole_answer(content: str | None, schema: Mapping[str, Any]) -> bool:
+    """Whether a text is the agreed JSON, however it is said to have ended: a closed object lacks nothing."""
+    from worker.core.judging.verdict import is_as_agreed  # late: importing it takes time, and few answers need it
+
+    return bool(content) and is_as_agreed(content or "", schema)
+
+
+def paid_usd(body: object, question: Question, price: Price | None) -> float:
+    """What a body without an answer cost, US dollars; 0 where it counts nothing, or the price is unknown."""
+    if not isinstance(body, dict):
+        return 0.0
+    used = tokens(body.get("usage"), "prompt_tokens", "prompt_tokens_details", "completion_tokens")
+    served, tier = label(body.get("model")), label(body.get("service_tier"))
+    return _cost(question.model, served, used._replace(output=used.output or 0), tier, price) or 0.0
 
 
 def judging(
@@ -170,6 +207,7 @@ def judging(
         input_tokens=used.input,
         cached_tokens=used.cached,
         output_tokens=used.output,
+        counts=used.trouble,
         cost_usd=_cost(question.model, served, used, tier, price),
         latency_ms=latency_ms,
     )

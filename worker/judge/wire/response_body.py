@@ -22,7 +22,8 @@ def parsed(raw: bytes) -> object:
     r"""The JSON value of a body; None where it has none.
 
     Half an emoji becomes U+FFFD, NaN becomes null, a byte order mark is skipped, comments and `[DONE]` of an event
-    stream are left out, and the pieces of one streamed completion are put together where its end is there.
+    stream are left out, the pieces of one streamed completion are put together where its end is there, and of a JSON
+    text that holds JSON the inner one is taken.
 
     Args:
         raw: The body, of bounded size.
@@ -38,6 +39,8 @@ def parsed(raw: bytes) -> object:
     except orjson.JSONDecodeError:
         pass
     else:
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            return parsed(value.encode())
         return value
     text = raw.decode("utf-8", "replace").lstrip("\ufeff").strip()
     if text.startswith("<"):

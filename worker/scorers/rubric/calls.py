@@ -68,6 +68,7 @@ def sum_judgings(judgings: Sequence[Judging]) -> Judging:
         update={field: total(field) for field in fields}
         | {
             "model_served": ", ".join(served) or None,
+            "counts": next(filter(None, (judging.counts for judging in judgings)), None),
             "service_tier": CACHED if tiers == {CACHED} else ", ".join(bought) or None,
             "prompt_hash": joined_hash([judging.prompt_hash for judging in judgings]),
         }

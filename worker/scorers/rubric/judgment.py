@@ -29,7 +29,7 @@ _OF_QUESTION = ("model", "backend", "prompt_hash", "max_output_tokens", "service
 _OF_REPLY = ("content", "finish_reason", "refusal", "refused", "probabilities", "first_answer")
 _OF_JUDGING = (
     *("model_served", "fingerprint", "params_effective", "service_tier"),
-    *("input_tokens", "cached_tokens", "output_tokens", "cost_usd", "latency_ms"),
+    *("input_tokens", "cached_tokens", "output_tokens", "counts", "cost_usd", "latency_ms"),
 )
 _ANSWERS = ("content", "refusal", "first_answer")
 """Texts of a judge; each is cut where it is too long."""
