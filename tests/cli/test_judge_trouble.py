@@ -59,11 +59,57 @@ def test_a_night_of_which_no_answer_can_be_read_is_told_with_what_to_change(tmp_
         assert tried.err.count("task_completion: all ") == 1, tried.err
         assert "unscored(truncated), its answers are cut off; raise max_output_tokens" in " ".join(tried.err.split())
         assert line in " ".join(shell("status").out.split())
+        (unread,) = shell("status", "--json").json["unread"]
+        assert {**unread, "advice": None} == {
+            "scorer": "task_completion",
+            "runs": 14,
+            "reason": "truncated",
+            "of_reason": 14,
+            "advice": None,
+        }
+        assert unread["advice"].startswith("its answers are cut off; raise max_output_tokens")
+        assert line in shell("health", "--lane", "judge").out
         judge.answer = lambda request, headers: simulated_verdict(request, lambda prompt: 1.0)
         shell("ingest", "-", stdin=lines(a_document("r-15")))
         again = shell("nightly", "--date", night, "--wait")
         assert again.code == 0, again
     assert "task_completion: all " not in again.err + shell("status").out
+
+
+@pytest.mark.parametrize(
+    ("usage", "in_show", "in_status"),
+    [
+        (
+            {"prompt_tokens": 4_000, "completion_tokens": 20, "total_tokens": 9_000},
+            "4,000 tokens in, 5,000 out · $0.0024 · the server's counts contradict each other, and this is the most",
+            "counts tokens so that the counts contradict each other: charged is the most that they can mean",
+        ),
+        (
+            {"prompt_tokens": 4_000, "completion_tokens": 0},
+            "4,000 tokens in, an unknown number out · the server did not count all tokens, so the cost is not known",
+            "does not count the tokens of its answers: what they cost is not known",
+        ),
+    ],
+)
+def test_counts_that_cannot_be_right_are_told_with_what_is_charged(
+    tmp_path: Path, usage: dict[str, int], in_show: str, in_status: str
+) -> None:
+    (tmp_path / "spotcheck.toml").write_text(TOML.replace("0.5", "1.0"))
+
+    def miscounting(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        answer = simulated_verdict(request, lambda prompt: 1.0)
+        assert isinstance(answer.body, Mapping)
+        return Answer(body={**answer.body, "usage": usage})
+
+    with JudgeServer(miscounting) as judge:
+        shell = Shell(tmp_path, {"SPOTCHECK_JUDGE_MODEL": MODEL, "OPENAI_BASE_URL": judge.base_url})
+        shell("ingest", "-", stdin=lines(a_document("r-1")))
+        night = shell("runs", "--json").json["runs"][0]["night"]
+        assert shell("nightly", "--date", night, "--wait").code == 0
+        assert in_show in shell("show", "r-1", "--judgment", "task_completion").out
+        said = shell("show", "r-1", "--judgment", "task_completion", "--json").json
+        assert said["judge"]["counts"] == shell("status", "--json").json["judge"]["models"][0]["counts"]
+        assert f"judge {MODEL} {in_status}" in shell("status").out
 
 
 def test_an_address_that_is_none_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -92,6 +92,31 @@ def test_two_models_of_one_short_name_are_told_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ("missing", "judge gpt-x-mini does not count the tokens of its answers: what they cost is not known"),
+        (
+            "contradictory",
+            "judge gpt-x-mini counts tokens so that the counts contradict each other: charged is the most",
+        ),
+    ],
+)
+def test_counts_that_cannot_be_right_are_told_where_they_cost_money(counts: str, said: str) -> None:
+    assert said in shown(now(a_model(counts=counts)), None)
+    free = a_model(counts=counts, spent=AccountBalance(0, 0, 0))
+    assert said in shown(now(free, unpriced=["gpt-x-mini"]), None)
+    assert said not in shown(now(free), None)
+    assert said not in shown(now(a_model()), None)
+
+
+def test_of_a_long_message_what_to_do_is_kept() -> None:
+    long = f"the judge at j says no: {'so many words ' * 30}; check its billing"
+    (line,) = (line for line in shown(now(a_model(trouble=long, trouble_at=AT)), None).splitlines() if "PAUSED" in line)
+    assert line.endswith("…; check its billing")
+    assert len(line) < 230
+
+
+@pytest.mark.parametrize(
     ("over", "alive", "then"),
     [
         ({"resumes_at": AT + timedelta(seconds=4)}, ALIVE, "tried again in 4 s"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url, update
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from tests.support.ledger import Ledger, judge
+from tests.support.ledger import Ledger, judge, outcome
 from tests.support.shell import Shell
 from worker.cli.process.health import LANES, LaneVerdict, check, quickly, wanted
 from worker.errors import SettingsError
@@ -143,6 +143,29 @@ def test_a_judge_that_is_down_is_not_the_workers_ill_health(ward: Ward) -> None:
     assert "connection refused" in told.why
     ward.turn(30 * MINUTE, "connection refused")  # it does not even try any more
     assert ward.ask().state == "unhealthy"
+
+
+def test_a_night_of_which_nothing_is_scored_is_told_though_all_works(ward: Ward) -> None:
+    ward.worker("judge")
+    ward.jobs(14, made=MINUTE)
+    jobs = ward.lease(14, ago=timedelta(0))
+    ward.ledger.settle([outcome(one, None) for one in jobs[:11]], now=ward.now)
+    assert ward.ask().state == "healthy"
+    ward.ledger.settle([outcome(one, None) for one in jobs[11:13]], now=ward.now)
+    told = ward.ask()
+    assert told.state == "degraded"
+    assert told.why.startswith(
+        "task_completion: all 13 runs so far are unscored(refusal), it refuses to judge; change the "
+    )
+    assert told.why.endswith(" (1 worker, 0 due, no turn yet)")
+    assert ward.ask("heuristics").why == "no live worker was seen for 45 s"
+    ward.worker("judge", seen=MINUTE)
+    assert ward.ask().why.startswith(
+        "no live worker was seen for 45 s; task_completion: all 13 runs so far are unscored("
+    )
+    ward.worker("judge")
+    ward.ledger.settle([outcome(jobs[13])], now=ward.now)
+    assert ward.ask().state == "healthy"
 
 
 def test_jobs_that_wait_out_a_back_off_are_not_due(ward: Ward) -> None:

@@ -26,7 +26,7 @@ from worker.jobs.processor import JobProcessor
 from worker.judge.limits import redis_quota
 from worker.pipeline.deliver import deliver
 from worker.pipeline.draw import draw_night
-from worker.pipeline.nightly import PATIENCE_S, Waited, finish, open_jobs, wait_for_scores
+from worker.pipeline.nightly import Waited, finish, open_jobs, wait_for_scores
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile, wake_due
 from worker.pipeline.score_run import score_run
@@ -258,7 +258,7 @@ class _TroubleNotice:
 
     def __call__(self, trouble: str) -> None:
         if not self._is_told:
-            note(f"{trouble}; trying again for {PATIENCE_S:.0f} s")
+            note(f"{trouble}; trying again for about a minute, or as long as it asks to wait")
         self._is_told = True
 
 

@@ -11,7 +11,7 @@ from worker.scorers.rubric.judgment import MAX_ANSWER_CHARS, StoredCall
 
 _FORMS = {"json_schema": "a JSON schema", "tool": "a tool call", "json_object": "a JSON object", "prompt": "the prompt"}
 _COUNTS = {
-    "missing": "the server counted no tokens, so the cost is not known and what was reserved is charged",
+    "missing": "the server did not count all tokens, so the cost is not known, and what a budget reserved is charged",
     "contradictory": "the server's counts contradict each other, and this is the most they can mean",
 }
 _IN_PROMPT = ("json_object", "prompt")

@@ -24,7 +24,8 @@ _BATCH = (
     *("created_at", "submitted_at", "deadline_at"),
 )
 _COUNTS = {
-    "missing": "does not count the tokens of its answers: each is charged what was reserved, the most it can cost",
+    "missing": "does not count the tokens of its answers: what they cost is not known, and what a budget reserved for "
+    "each is charged",
     "contradictory": "counts tokens so that the counts contradict each other: charged is the most that they can mean",
 }
 _LONG_LABEL, _LONG_TROUBLE = 40, 200
@@ -41,7 +42,7 @@ def parts(now: EngineStatus, settings: Settings, room: int | None) -> Iterator[S
             yield from _trouble_lines(model, now)
         elif model.resumes_at is not None:
             yield f"judge {inline(model.model)} asked (429) to be left alone until {_clock(model.resumes_at, settings)}"
-        if model.counts is not None and model.spent.spent_usd:
+        if model.counts is not None and (model.spent.spent_usd or model.model in now.unpriced):
             yield f"judge {inline(model.model)} {_COUNTS.get(model.counts, model.counts)}"
     for batch in now.batches:
         yield _batch_line(batch, now.at)
@@ -127,8 +128,12 @@ def _trouble_lines(model: ModelStatus, now: EngineStatus) -> Iterator[str]:
 
 
 def _cut(said: str) -> str:
-    """A server may say a whole page; `--json` has more of it."""
-    return said if len(said) <= _LONG_TROUBLE else f"{said[:_LONG_TROUBLE]}…"
+    """A server may say a whole page, with what to do behind it, which is kept; `--json` has more of it."""
+    if len(said) <= _LONG_TROUBLE:
+        return said
+    _, semicolon, do = said.rpartition("; ")
+    kept = f"; {do}" if semicolon and len(do) < _LONG_TROUBLE // 2 else ""
+    return f"{said[: _LONG_TROUBLE - len(kept)]}…{kept}"
 
 
 def _batch_line(batch: Batch, at: datetime) -> str:
