@@ -59,14 +59,15 @@ def test_a_night_of_which_no_answer_can_be_read_is_told_with_what_to_change(tmp_
         assert tried.err.count("task_completion: all ") == 1, tried.err
         assert "unscored(truncated), its answers are cut off; raise max_output_tokens" in " ".join(tried.err.split())
         assert line in " ".join(shell("status").out.split())
-        (unread,) = shell("status", "--json").json["unread"]
-        assert {**unread, "advice": None} == {
-            "scorer": "task_completion",
-            "runs": 14,
-            "reason": "truncated",
-            "of_reason": 14,
-            "advice": None,
-        }
+        told = shell("status", "--json").json
+        (unread,) = told["unread"]
+        assert (unread["scorer"], unread["reason"]) == ("task_completion", "truncated")
+        assert (unread["runs"], unread["of_reason"]) == (14, 14)
+        assert f"spotcheck show {unread['example']} --judgment task_completion --raw shows one" in tried.err
+        (without,) = told["without_score"]
+        assert (without["scorer"], without["state"], without["reason"]) == ("task_completion", "unscored", "truncated")
+        assert without["jobs"] == 14
+        assert "without a score: task_completion 14 truncated\n" in shell("status").out
         assert unread["advice"].startswith("its answers are cut off; raise max_output_tokens")
         assert line in shell("health", "--lane", "judge").out
         judge.answer = lambda request, headers: simulated_verdict(request, lambda prompt: 1.0)

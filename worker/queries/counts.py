@@ -5,11 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from sqlalchemy import Connection
+
 from worker.project.project import Project
 from worker.queries.empty import EmptyFilter, nights_option
 from worker.queries.unread import Unread, unread_rubrics
 from worker.records import ScorerKey
-from worker.store.queue import enrol
+from worker.store.queue import enrol, progress
 from worker.store.results import counts, trends
 from worker.store.results.counts import (
     NightCounts as NightCounts,  # for those who show counts and may not see the store
@@ -19,6 +21,18 @@ from worker.store.runs import draws, runs
 TERMS = ("ended", "filtered", "before_start", "sampled_out", "scored", "unscored", "failed", "shed", "pending")
 """The terms of the reconciliation: the first is the sum of the others."""
 _NIGHTS = 14
+
+
+class WithoutScore(NamedTuple):
+    """Jobs of one scorer that ended without a score for one reason."""
+
+    scorer: str
+    scorer_version: str
+    state: str
+    """unscored · failed · shed."""
+    reason: str
+    """Up to its first colon."""
+    jobs: int
 
 
 class CountWindow(NamedTuple):
@@ -36,6 +50,8 @@ class CountWindow(NamedTuple):
     """Scorer name, series and night where a backfill enrolled it; the night's draw had not."""
     span: tuple[date, date] | None = None
     """The first and the last night with runs, of all; None where there are none."""
+    without: Sequence[WithoutScore] = ()
+    """Why jobs of judges ended without a score, by scorer, the most frequent reason first."""
     unread: Sequence[Unread] = ()
     """Active rubrics of whose newest night, in the window or not, no run has a score."""
 
@@ -86,5 +102,15 @@ def read_counts(project: Project, first: date | None, last: date | None, now: da
         keys = {(entry.key.name, entry.key.series): entry.key for entry in [*active, *enrol.registered(connection)]}
         backfilled = set(trends.backfilled_nights(connection, first, last))
         drawn = set(draws.drawn_nights(connection, first, last))
-        window = CountWindow(first, last, rows, keys, drawn, backfilled, span)
+        window = CountWindow(first, last, rows, keys, drawn, backfilled, span, _without(connection, first, last))
     return window._replace(unread=unread_rubrics(project))
+
+
+def _without(connection: Connection, first: date, last: date) -> list[WithoutScore]:
+    known = {entry.pk: entry.key for entry in enrol.registered(connection)}
+    jobs: Counter[tuple[str, str, str, str]] = Counter()
+    for one in progress.outcomes(connection, first, last):
+        key = known.get(one.scorer_pk)
+        if key is not None and key.kind == "judge" and one.reason is not None:
+            jobs[key.name, key.series, one.state, one.reason] += one.jobs
+    return sorted((WithoutScore(*of, n) for of, n in jobs.items()), key=lambda one: (one[:2], -one.jobs, one.reason))

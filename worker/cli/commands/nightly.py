@@ -10,7 +10,7 @@ from worker.cli.commands.drift import describe, finding_json, none_found
 from worker.cli.commands.sample import nights_asked
 from worker.cli.context import now, project
 from worker.cli.options import Json, Since, Until, night, window
-from worker.cli.output import counted, note, say, show_json, wrapped
+from worker.cli.output import counted, inline, note, say, show_json, wrapped
 from worker.cli.process.wake import Waking
 from worker.cli.progress import progress
 from worker.cli.stopping import StopRequest
@@ -275,7 +275,7 @@ class _UnreadNotice:
             return
         self._looked_at = done
         for one in unread_rubrics(self._opened):
-            note(one.line)
+            note(inline(one.line))
             self._told = True
 
 

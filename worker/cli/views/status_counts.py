@@ -26,6 +26,7 @@ def answer(opened: Project, counted: CountWindow, engine: EngineStatus) -> dict[
         "scorers": [_json(row, counted) for row in counted.rows],
         "totals": counted.totals,
         "reconciles": counted.reconciles,
+        "without_score": [one._asdict() for one in counted.without],
         "unread": [one._asdict() for one in counted.unread],
         **status_engine.answer(engine, opened.settings),
         **as_field(counted.empty),
@@ -46,7 +47,16 @@ def count_parts(counted: CountWindow, room: int | None) -> Iterator[ScreenPart]:
         yield f"by backfill: {inline(name)} {series} on {nights:,} of these nights"
     if undrawn := counted.pending_undrawn:
         yield f"pending: {undrawn:,} of nights that are not drawn yet"
+    yield from _without_lines(counted)
     yield from (inline(one.line) for one in counted.unread)
+
+
+def _without_lines(counted: CountWindow) -> Iterator[str]:
+    """Why judges gave no score, a line for each scorer of which some are not told below as a whole."""
+    names = _told_apart(sorted({(row.scorer, row.scorer_version) for row in counted.rows}), counted.keys)
+    for key, group in itertools.groupby(counted.without, key=lambda one: (one.scorer, one.scorer_version)):
+        told = [f"{one.jobs:,} {one.reason}{'' if one.state == 'unscored' else f' ({one.state})'}" for one in group]
+        yield inline(f"without a score: {names.get(key, ' '.join(key))} {', '.join(told)}")
 
 
 def _json(row: NightCounts, counted: CountWindow) -> dict[str, Any]:

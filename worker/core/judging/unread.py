@@ -12,10 +12,11 @@ ENOUGH = 12
 """Runs that must have ended without a score for one reason: fewer may be chance."""
 _MOST = 0.75
 """Share of the runs that must have ended for it."""
+_SAID_CHARS = 200
 ADVICE = MappingProxyType(
     {
         "parse": "its answers are not the JSON that was asked for; take a model or server that knows JSON schemas, or "
-        "set [judge] repair = true; spotcheck show RUN --judgment NAME --raw shows an answer",
+        "set [judge] repair = true",
         "empty_answer": "its answers are empty; switch its reasoning off in the rubric's judge params, or raise "
         "max_output_tokens, since reasoning may use it up",
         "truncated": "its answers are cut off; raise max_output_tokens in the rubric's judge section",
@@ -42,21 +43,23 @@ class Unread(NamedTuple):
     of_reason: int
     """How many did for it."""
     advice: str
+    example: str | None = None
+    """The id of such a run."""
+    said: str | None = None
+    """What is known of that run's answer; may hold anything that a judge wrote."""
 
     @property
     def line(self) -> str:
         """For a person.
 
         Example:
-            >>> Unread("tone", 20, "truncated", 18, "its answers are cut off").line
-            'tone: all 20 runs so far have no score, 18 of them are unscored(truncated), its answers are cut off'
+            >>> Unread("tone", 20, "truncated", 18, "it is cut").line.partition(";")[0]
+            'tone: all 20 runs so far have no score, 18 of them are unscored(truncated), it is cut'
         """
-        if self.of_reason == self.runs:
-            return f"{self.scorer}: all {self.runs:,} runs so far are unscored({self.reason}), {self.advice}"
-        return (
-            f"{self.scorer}: all {self.runs:,} runs so far have no score, "
-            f"{self.of_reason:,} of them are unscored({self.reason}), {self.advice}"
-        )
+        of = "" if self.of_reason == self.runs else f"have no score, {self.of_reason:,} of them "
+        said = "" if self.said is None else f" ({self.said[:_SAID_CHARS]})"
+        show = f"; spotcheck show {self.example or 'RUN'} --judgment {self.scorer} --raw shows one{said}"
+        return f"{self.scorer}: all {self.runs:,} runs so far {of}are unscored({self.reason}), {self.advice}{show}"
 
 
 def unread(scorer: str, scored: int, unscored: Mapping[str, int]) -> Unread | None:

@@ -86,12 +86,19 @@ class Outcomes(NamedTuple):
     jobs: int
 
 
-def outcomes(connection: Connection, since: date) -> list[Outcomes]:
-    """Jobs of the nights from one on, by scorer, lane, state and reason. Uses job_counts."""
+def outcomes(connection: Connection, since: date, until: date | None = None) -> list[Outcomes]:
+    """Jobs of some nights, by scorer, lane, state and reason. Uses job_counts.
+
+    Args:
+        connection: A read transaction.
+        since: First night.
+        until: Last night, included; None for the newest.
+    """
+    nights = (job.c.night >= since,) if until is None else (job.c.night.between(since, until),)
     keys = (job.c.scorer_pk, job.c.lane, job.c.state)
     resolved = job.c.state.in_(("unscored", "failed", "shed"))
     reason = case((resolved, _before_colon(connection)))
-    statement = select(*keys, reason, func.count()).where(job.c.night >= since).group_by(*keys, reason)
+    statement = select(*keys, reason, func.count()).where(*nights).group_by(*keys, reason)
     return [Outcomes(*row) for row in connection.execute(statement)]
 
 

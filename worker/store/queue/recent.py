@@ -3,11 +3,12 @@
 from datetime import date, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select
 
-from worker.store.tables import EnrolmentRow, JobRow, NightRow, core
+from worker.store.tables import EnrolmentRow, JobRow, NightRow, RunRow, ScoreRow, core
 
 job, night_table, enrolment = core(JobRow), core(NightRow), core(EnrolmentRow)
+run, score = core(RunRow), core(ScoreRow)
 
 
 class Today(NamedTuple):
@@ -28,6 +29,27 @@ def today(connection: Connection, since: datetime) -> Today:
     last = connection.execute(select(func.max(night_table.c.night)).where(drawn)).scalar_one_or_none()
     counted = select(job.c.state, func.count()).where(job.c.night.in_(nights)).group_by(job.c.state)
     return Today({row[0]: row[1] for row in connection.execute(counted)} if nights else {}, last)
+
+
+def an_unscored_run(connection: Connection, scorer_pk: int, reason: str) -> tuple[str | None, str | None]:
+    """A run of a scorer's newest enrolled night that is unscored for a reason. Uses job_counts.
+
+    Returns:
+        Its id, and what is stored of the answer; None where there is none.
+    """
+    night = select(func.max(enrolment.c.night)).where(enrolment.c.scorer_pk == scorer_pk).scalar_subquery()
+    mine = (job.c.night == night, job.c.scorer_pk == scorer_pk, job.c.state == "unscored", job.c.reason == reason)
+    of_job = and_(score.c.run_pk == job.c.run_pk, score.c.scorer_pk == scorer_pk, score.c.criterion.is_(None))
+    found = connection.execute(
+        select(run.c.run_id, score.c.rationale)
+        .select_from(job)
+        .join(run, run.c.pk == job.c.run_pk)
+        .outerjoin(score, and_(of_job, score.c.purpose == job.c.purpose))
+        .where(*mine)
+        .order_by(job.c.pk)
+        .limit(1)
+    ).first()
+    return (None, None) if found is None else (found.run_id, found.rationale)
 
 
 def ended_of_newest_night(connection: Connection, scorer_pk: int) -> tuple[int, dict[str, int]]:
