@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support import shared_data
-from worker.core.judging.verdict import json_of
+from worker.core.judging.answer_json import json_of
 from worker.errors import VerdictUnreadable
 
 FORGED = '{"done": {"verdict": "pass"}}'

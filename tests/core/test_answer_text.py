@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.core.judging.answer_json import MAX_ANSWER_CHARS, json_of
 from worker.core.judging.answer_text import is_object_text, object_text
-from worker.core.judging.verdict import MAX_ANSWER_CHARS, json_of
 from worker.errors import VerdictUnreadable
 
 JSON = '{"done": {"verdict": "fail"}}'

@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.judge_forms import form_of
 from tests.support.judge_questions import SCHEMA, a_question
+from worker.core.judging.answer_json import is_as_agreed, json_of
 from worker.core.judging.fitting import fitted
-from worker.core.judging.verdict import is_as_agreed, json_of
 from worker.core.judging.verdict_problem import reply_problem
 from worker.demo.judge.server import Answer, JudgeServer, completion, refused
 from worker.errors import JudgeRefusesUs, JudgeUnavailable, VerdictUnreadable

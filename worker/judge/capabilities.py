@@ -131,7 +131,7 @@ def misses_form(reply: Reply, schema: Mapping[str, Any]) -> bool:
     """
     if reply.judging.params_effective.get("response_format") not in ("json_schema", "tool") or not is_whole(reply):
         return False
-    from worker.core.judging.verdict import is_of_another_shape  # late: importing it takes time
+    from worker.core.judging.answer_json import is_of_another_shape  # late: importing it takes time
 
     return is_of_another_shape(reply.content or "", schema)
 

@@ -12,7 +12,7 @@ def needs_repair(reply: Reply, schema: Mapping[str, Any]) -> bool:
 
     A cut, refused or filtered answer would come back the same.
     """
-    from worker.core.judging.verdict import is_as_agreed  # late: importing it takes time, and few answers need it
+    from worker.core.judging.answer_json import is_as_agreed  # late: importing it takes time, and few answers need it
 
     is_plain = reply.judging.params_effective.get("response_format") == "prompt"
     return is_plain and is_whole(reply) and not is_as_agreed(reply.content or "", schema)

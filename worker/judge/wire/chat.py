@@ -126,7 +126,9 @@ def _content(message: Mapping[str, Any], schema: Mapping[str, Any]) -> str | Non
         return as_text(parsed)
     texts = [str(message[name]) for name in _REASONING if isinstance(message.get(name), str)]
     if texts:
-        from worker.core.judging.verdict import is_as_agreed  # late: importing it takes time, and few answers need it
+        from worker.core.judging.answer_json import (
+            is_as_agreed,  # late: importing it takes time, and few answers need it
+        )
 
         return next((text for text in texts if is_as_agreed(text, schema)), content)
     return content

@@ -170,7 +170,7 @@ def upstream_problem(
 
 def is_whole_answer(content: str | None, schema: Mapping[str, Any]) -> bool:
     """Whether a text is the agreed JSON, however it is said to have ended: a closed object lacks nothing."""
-    from worker.core.judging.verdict import is_as_agreed  # late: importing it takes time, and few answers need it
+    from worker.core.judging.answer_json import is_as_agreed  # late: importing it takes time, and few answers need it
 
     return bool(content) and is_as_agreed(content or "", schema)
 
