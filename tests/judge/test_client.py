@@ -134,7 +134,7 @@ def test_content_of_any_type_is_read_or_none(content: object, expected: str | No
     assert reply_to(completion(content, tokens_out=9)).content == expected
 
 
-@pytest.mark.parametrize("choices", [[], [None], [{}], [{"message": None}], [{"message": "hi", "finish_reason": 3}]])
+@pytest.mark.parametrize("choices", [[], [None], [{}], [{"message": None}], [{"message": 7, "finish_reason": 3}]])
 def test_choices_without_a_message_and_without_a_count_are_a_failure_of_the_upstream(choices: list[Any]) -> None:
     error = error_of(Answer(body={"choices": choices}))
     assert isinstance(error, JudgeUnavailable)

@@ -77,6 +77,7 @@ BROKEN = (
         }
     ).encode()
 )
+USAGE = {"prompt_tokens": 90, "completion_tokens": 9}
 TWO = json.dumps(
     {
         "choices": [
@@ -116,6 +117,26 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
     "the whole body as a text within JSON": (raw(json.dumps(whole().decode()).encode()), "scored", 1),
     "another choice before the first": (raw(TWO), "scored", 1),
     "0 tokens written": (said(GOOD, tokens_out=0), "scored", 1),
+    "content in parts whose text holds a value": (
+        message(content=[{"type": "text", "text": {"value": GOOD, "annotations": []}}]),
+        "scored",
+        1,
+    ),
+    "a text for a message": (
+        raw(json.dumps({"choices": [{"message": GOOD, "finish_reason": "stop"}], "usage": USAGE}).encode()),
+        "scored",
+        1,
+    ),
+    "a piece of a stream for a message": (
+        raw(json.dumps({"choices": [{"delta": {"content": GOOD}, "finish_reason": "stop"}], "usage": USAGE}).encode()),
+        "scored",
+        1,
+    ),
+    "an empty tool call beside the JSON": (
+        message(content=GOOD, tool_calls=[{"type": "function", "function": {"name": "x", "arguments": "{}"}}]),
+        "scored",
+        1,
+    ),
     "content in parts": (
         message(content=[{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": GOOD}]),
         "scored",
@@ -174,6 +195,31 @@ BEHAVIOURS: dict[str, tuple[Script, str, int]] = {
     "vLLM's error of too long a prompt with status 200": (
         raw(b'{"object": "error", "message": "This model\'s maximum context length is 9 tokens", "code": 400}'),
         "unscored(too_long)",
+        1,
+    ),
+    "a limit by the minute with a 403": (
+        lambda request: Answer(403, body={"code": 50603, "message": "RPM limit exceeded. Complete verification."}),
+        "tried again",
+        1,
+    ),
+    "a failure in words of its own with status 200": (
+        raw(b'{"code": 50505, "msg": "model service overloaded", "data": null}'),
+        "tried again",
+        1,
+    ),
+    "a bill in words of its own with status 200": (
+        raw(b'{"choices": null, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}'),
+        "stops",
+        1,
+    ),
+    "a bill in Chinese": (
+        lambda request: Answer(429, body={"error": {"code": "1113", "message": "您的账户已欠费，请充值后重试。"}}),
+        "stops",
+        1,
+    ),
+    "a bill with a 400": (
+        lambda request: Answer(400, body={"error": {"code": "Arrearage", "message": "Access denied"}}),
+        "stops",
         1,
     ),
     "a bill": (

@@ -137,8 +137,10 @@ class ChatJudge:
         again = question.model_copy(update={"messages": reask_messages(question.messages, reply.content or "")})
         try:
             repaired = _with_costs_of(await self._answer_to(again), [reply])
-        except JudgeError:
-            return reply  # it is paid for, and from the start it would be paid for twice
+        except JudgeError as error:  # the first one is paid for, and from the start it would be paid for twice
+            cost_usd = reply.judging.cost_usd
+            paid = {"cost_usd": None if cost_usd is None else cost_usd + error.paid_usd}
+            return reply.model_copy(update={"judging": reply.judging.model_copy(update=paid)})
         return repaired.model_copy(update={"first_answer": reply.content})
 
     async def _answer_to(self, question: Question) -> Reply:

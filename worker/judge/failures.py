@@ -33,10 +33,11 @@ _BAD_KEY = re.compile(
 )
 _NO_MONEY = re.compile(
     r"insufficient[ _](quota|balance|credits?|funds)|credit balance|(no|out of|not enough) (credits?|funds|money)"
-    r"|billing[ _](hard[ _]limit|not[ _]active)|account[\w ]* (suspended|deactivated|not active)|arrears|overdue",
+    r"|billing[ _](hard[ _]limit|not[ _]active)|account[\w ]* (suspended|deactivated|not active)"
+    r"|arrear(?:s|age)|overdue|欠费|余额不足",
     re.IGNORECASE,
 )
-"""An account that has to be paid for."""
+"""An account that has to be paid for; in Chinese as Zhipu and others say it."""
 _LIMITED = re.compile(r"billing|exceeded your current quota", re.IGNORECASE)
 """Words of a bill, which some say of a limit by the minute; then they say when it ends, or by what time it counts."""
 _BY_TIME = re.compile(
@@ -44,8 +45,14 @@ _BY_TIME = re.compile(
     r"|rate.?limit|PerMinute|PerDay",
     re.IGNORECASE,
 )
-_EMPTY_ACCOUNT = re.compile(r"your credit balance is too low|insufficient[ _](balance|credits|funds)\b", re.IGNORECASE)
-"""Anthropic's and DeepSeek's bill, with a 400: a sentence, since a 400 may echo a run."""
+_EMPTY_ACCOUNT = re.compile(
+    r"your credit balance is too low|insufficient[ _](balance|credits|funds)\b|\Aarrearage\b", re.IGNORECASE
+)
+"""Anthropic's, DeepSeek's and Alibaba's bill, with a 400: a sentence or the code, since a 400 may echo a run."""
+_LIMITED_RATE = re.compile(
+    r"\b[rt]p[ms]\b.{0,20}\b(?:limit|exceeded)|rate limit (?:exceeded|reached)|too many requests", re.IGNORECASE
+)
+"""SiliconFlow says so with a 403."""
 _LATER = re.compile(r"please (wait|retry|try again)|(try|retry) (again )?(later|in|after)|wait before", re.IGNORECASE)
 """Bedrock throttles with `Too many tokens, please wait before trying again`."""
 _THROTTLED = re.compile(
@@ -116,8 +123,10 @@ def status_of(complaint: Complaint) -> int:
     named = re.search(r"\b[45]\d\d\b", complaint.code)
     if named:
         return int(named[0])
-    if "rate_limit" in complaint.code:
+    if "rate_limit" in complaint.code or _LIMITED_RATE.search(complaint.message):
         return 429
+    if _NO_MONEY.search(complaint.message):
+        return 402
     if re.search(r"insufficient_|billing|payment", complaint.code):
         return 402
     if re.search(r"api_key|authentication|permission", complaint.code):
@@ -177,8 +186,12 @@ def error_in(body: object) -> object:
     if body.get("object") == "error":  # vLLM's older form
         return body
     choices = body.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first.get("error") or None if isinstance(first, dict) else None
+    if isinstance(choices, list) and choices:
+        return choices[0].get("error") or None if isinstance(choices[0], dict) else None
+    if isinstance(status := body.get("base_resp"), dict) and status.get("status_code"):  # MiniMax
+        return {"code": status["status_code"], "message": status.get("status_msg")}
+    is_told = bool(body.get("msg") or body.get("message")) and body.get("code") not in (None, 0, 200, "0", "200")
+    return body if is_told or (body.get("detail") and "output" not in body) else None
 
 
 def has_no_quota(complaint: Complaint) -> bool:
@@ -229,6 +242,8 @@ def error_for(
     is_rejected = status in (400, 422) or (status == 403 and refuses_probabilities(complaint))
     if status == 403 and _FLAGGED.search(complaint.message):
         return VerdictUnreadable(f"the judge at {judge} will not read this run: {message}", reason="content_filter")
+    if status == 403 and _LIMITED_RATE.search(complaint.message):
+        status = 429
     if (status in (401, 403) and not is_rejected) or (is_rejected and _BAD_KEY.search(about)):
         said = f": {message}" if status == 403 else ""  # which may be about something else than the key
         return JudgeRefusesUs(

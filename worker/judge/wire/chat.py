@@ -77,11 +77,10 @@ class ChatWire:
         choice = next((choice for choice in choices if choice.get("index") == 0), choices[0] if choices else None)
         if choice is None:
             raise NoCompletion("no choice")
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            message = {"content": choice.get("text")}
+        message = _message(choice)
         refusal, called_with = message.get("refusal"), _called_with(message)
-        content = called_with or _content(message, question.answer_schema)
+        content = _content(message, question.answer_schema) if called_with in (None, "{}") else None
+        content, called_with = content or called_with, None if content else called_with
         reason = finish_reason(choice.get("finish_reason"))
         logprobs = choice.get("logprobs") if question.wants_probabilities and content and not called_with else None
         listed = logprobs.get("content") if isinstance(logprobs, dict) else None
@@ -100,6 +99,17 @@ class ChatWire:
         )
 
 
+def _message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message of a choice; of servers that give its text, or the piece of a stream, one with the text."""
+    message = choice.get("message")
+    if isinstance(message, dict):
+        return message
+    if isinstance(message, str):
+        return {"content": message}
+    delta = choice.get("delta")
+    return delta if isinstance(delta, dict) else {"content": choice.get("text")}
+
+
 def _called_with(message: Mapping[str, Any]) -> str | None:
     """The arguments of the first tool call, as text; None without one."""
     calls = message.get("tool_calls")
@@ -116,8 +126,7 @@ def _content(message: Mapping[str, Any], schema: Mapping[str, Any]) -> str | Non
     """
     content = message.get("content")
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") not in _THOUGHTS]
-        content = "".join(text for text in parts if isinstance(text, str))
+        content = "".join(_part(part) for part in content)
     content = as_text(content)
     if content is not None and content.strip():
         return content
@@ -132,6 +141,15 @@ def _content(message: Mapping[str, Any], schema: Mapping[str, Any]) -> str | Non
 
         return next((text for text in texts if is_as_agreed(text, schema)), content)
     return content
+
+
+def _part(part: object) -> str:
+    """The text of a part of a content; empty for a thought, and for what is no text."""
+    if not isinstance(part, dict) or part.get("type") in _THOUGHTS:
+        return ""
+    text = part.get("text")
+    text = text.get("value") if isinstance(text, dict) else text
+    return text if isinstance(text, str) else ""
 
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
