@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.support.documents import a_document, lines
@@ -120,3 +121,38 @@ def test_a_wrong_address_hides_nothing_of_the_night(capped: Shell) -> None:
     assert said.code == 0
     assert "runs drawn" in said.out or "no night is due" in said.out
     assert "alerts wait, since SPOTCHECK_WEBHOOK_URL is not an address; write https://HOST/PATH" in said.err
+
+
+def test_a_test_message_goes_everywhere_and_shows_the_answer(shell: Shell, database_url: str) -> None:
+    shell.environ["SPOTCHECK_DATABASE_URL"] = database_url
+    assert "nothing is sent anywhere: set SPOTCHECK_WEBHOOK_URL" in shell.refused("alerts", "--test")
+    with receiving() as hook, receiving() as slack:
+        slack.always, slack.text = 403, b"invalid_token"
+        hook.answers = [204, 204]
+        both = {"SPOTCHECK_WEBHOOK_URL": hook.url, "SPOTCHECK_SLACK_URL": slack.url}
+        said = shell("alerts", "--test", **both)
+        assert said.code == 6
+        assert said.out.splitlines()[0].startswith("webhook took the test message: HTTP 204")
+        assert said.out.splitlines()[1].startswith("slack did not take it (misconfigured): HTTP 403")
+        assert orjson.loads(hook.got[0].body)["type"] == "spotcheck.test"
+        assert "nothing is wrong" in orjson.loads(slack.got[0].body)["text"]
+        slack.always = 200
+        assert shell("alerts", "--test", "--json", **both).json["test"]["slack"]["outcome"] == "taken"
+        assert shell("alerts", "--all", "--json").json["alerts"] == [], "it is no alert"
+
+
+def test_what_was_rehearsed_never_leaves_also_when_the_database_is_used_for_real(
+    shell: Shell, database_url: str
+) -> None:
+    shell.environ["SPOTCHECK_DATABASE_URL"] = database_url
+    (shell.folder / "spotcheck.toml").write_text("[alerts]\nrun_cost_usd = 1.0\n", encoding="utf-8")
+    now = datetime.now(UTC)
+    run = lines(a_document("dear", cost_usd=9.0, ended_at=(now - timedelta(hours=3)).isoformat()))
+    clock = f"{now:%Y-%m-%dT%H:%M:%SZ}@{now:%Y-%m-%dT%H:%M:%SZ} x10"
+    with receiving() as hook:
+        sent = {"SPOTCHECK_WEBHOOK_URL": hook.url}
+        assert shell("ingest", "-", stdin=run, SPOTCHECK_CLOCK=clock, **sent).code == 0
+        assert shell("alerts", "--send", SPOTCHECK_CLOCK=clock, **sent).code == 0
+        said = shell("alerts", "--send", "--json", **sent).json
+        assert [one["kind"] for one in said["alerts"]] == ["run_cost"]
+        assert (said["outbox"], hook.got) == ({}, [])

@@ -1,6 +1,7 @@
 """`spotcheck report` as people and machines call it: what goes where, 80 columns, one-line errors, files whole."""
 
 import webbrowser
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,40 @@ def test_a_pipe_gets_run_ids_and_names_whole(tmp_path: Path) -> None:
     out = alone("report").out
     assert "t" * 60 in out
     assert max(len(line) for line in alone("report", COLUMNS="80").out.splitlines() if long not in line) <= 80
+
+
+def test_costs_and_the_last_line_are_of_the_nights_and_the_task_type_that_were_asked_for(
+    database_url: str, tmp_path: Path
+) -> None:
+    """They were of the newest week, which had begun a day ago, and of all task types."""
+    shell = Shell(tmp_path, {"SPOTCHECK_DATABASE_URL": database_url})
+    toml = "[sampling]\nrate = 1.0\nflagged_rate = 1.0\n[scoring]\nheuristics = ['answer_present']\nrubrics = []\n"
+    (tmp_path / "spotcheck.toml").write_text(toml, encoding="utf-8")
+    monday = date(2026, 11, 16)
+    runs = [
+        a_document(
+            f"{task}-{night}-{number}",
+            task_type=task,
+            ended_at=f"{monday + timedelta(days=night)}T10:00:00Z",
+            cost_usd=(0.01 if night < 7 else 0.5) * (1 if task == "refund" else 100),
+            status="errored" if night == 4 else "completed",
+        )
+        for night in range(8)
+        for task in ("refund", "faq")
+        for number in range(3)
+    ]
+    assert shell("ingest", "-", stdin=lines(*runs)).code == 0
+    window = ("--since", monday + timedelta(days=3), "--until", monday + timedelta(days=7))
+    assert shell("nightly", "--since", monday, "--until", monday + timedelta(days=7), "--wait").code == 0
+    found = shell("report", *window, "--task-type", "refund", "--json").json
+    (refund,) = found["cost"]
+    assert refund["window"]["runs"] == 15
+    assert refund["window"]["cost_usd"]["value"] == pytest.approx((4 * 0.01 + 0.5) / 5)
+    assert refund["window"]["errors"]["value"] == pytest.approx(1 / 5)
+    assert found["sampled"]["scorers"][0]["ended"] == 15, "not the 30 of both task types"
+    shown = shell("report", *window).out
+    assert "$0.11\n" in shown
+    assert shell("report", *window, "--html", "r.html", "--markdown", "r.md").code == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "The nights 2026-11-19 to 2026-11-23: $163.62 in all" in page
+    assert "$0.11" in (tmp_path / "r.md").read_text(encoding="utf-8")

@@ -132,7 +132,7 @@ def test_a_picture_of_trends_is_a_png(world: ScoredProject) -> None:
         ("runs", "no runs; take some in with spotcheck ingest"),
         ("score", "no job is open"),
         ("nightly", "1 night, 0 of 0 runs drawn; no job is open"),
-        ("nightly --wait", "1 night, 0 of 0 runs drawn; no job is open"),
+        ("nightly --wait", "nothing tested yet: no run was ever taken in (spotcheck ingest)"),
     ],
 )
 def test_an_empty_project_says_what_to_do_and_is_no_error(empty: Shell, command: str, first: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.support.receivers import receiving
 from tests.support.shell import Shell
 from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
 
@@ -52,7 +53,9 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         for command in first_steps():
             said = shell(*shlex.split(command)[1:])
             assert said.code == 0, (command, said)
-        yield shell
+        with receiving() as receiver:
+            shell.environ["SPOTCHECK_WEBHOOK_URL"] = receiver.url
+            yield shell
 
 
 def test_there_are_commands_to_follow() -> None:

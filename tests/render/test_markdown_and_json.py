@@ -125,6 +125,7 @@ SHAPE: dict[str, Any] = {
     "cost": [
         {
             "task_type": None,
+            "window": {"runs": None, "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE, "steps": FIGURE},
             "weeks": [{"week": None, "cost_usd": FIGURE, "errors": FIGURE, "aborts": FIGURE, "steps": FIGURE}],
             "tools": [{"tool": None, "weeks": [FIGURE | {"week": None}]}],
         }

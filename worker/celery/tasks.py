@@ -21,6 +21,7 @@ from worker.logs import fields
 from worker.pipeline.deliver import deliver
 from worker.pipeline.draw import draw_night
 from worker.pipeline.nightly import due_nights
+from worker.pipeline.operations.standing import look_at_standing
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile, wake_due
 from worker.project.project import Project
@@ -181,6 +182,7 @@ def tick() -> None:
             _note_tick(project)
         for drift in watch(project, now).found:
             _log_drift(drift)
+        look_at_standing(project, now)
         _note_tick(project)
 
 

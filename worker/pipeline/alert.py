@@ -23,7 +23,9 @@ _NOW_KINDS = ("errors", "tool", "cost", "steps")
 def raise_alert(
     project: Project, connection: Connection, alert: Alert, *, run_pk: int | None = None, is_quiet: bool = False
 ) -> bool:
-    """Store an alert, once, log it, and queue it for every destination; nothing leaves for a night that is long over.
+    """Store an alert, once, log it, and queue it for every destination.
+
+    Nothing leaves for a night that is long over, nor of a rehearsal, also later, when the database is used for real.
 
     Args:
         project: Whose.
@@ -41,7 +43,7 @@ def raise_alert(
     if alerts.is_muted(connection, number):
         return True
     log.warning("alert %d (%s): %s", number, alert.urgency, alert.text)
-    if project.settings.sinks and not is_quiet and _leaves(project, alert):
+    if project.settings.sinks and not is_quiet and project.settings.clock.is_real and _leaves(project, alert):
         body = orjson.dumps(message(alert, number), default=str).decode()
         for destination in project.settings.sinks:
             outbox.post(connection, number, destination, body, alert.raised_at)

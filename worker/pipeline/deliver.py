@@ -16,10 +16,13 @@ import logging
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+import orjson
 
 from worker.connectors.http import HttpClient
 from worker.connectors.sinks import registry
@@ -106,6 +109,29 @@ def deliver(
             raise
     done = [Delivered(failed=given_up), *(future.result() for future in running)]
     return Delivered(*(sum(counts) for counts in zip(*done, strict=True)))
+
+
+def send_test(project: Project, now: datetime) -> dict[str, Delivery]:
+    """Send one message that is no alert to every destination that has an address, now and once.
+
+    Args:
+        project: Whose destinations.
+        now: The real time, for signatures.
+
+    Returns:
+        What each answered, by its name; empty where none is set.
+
+    Raises:
+        SettingsError: A destination's address or secret cannot be used.
+    """
+    data = {"text": "a test of where alerts go: nothing is wrong", "urgency": "now", "kind": "test"}
+    body = orjson.dumps({"type": "spotcheck.test", "timestamp": now, "data": data}).decode()
+    message = OutgoingMessage(f"msg_test_{uuid.uuid4().hex}", body, now)
+    answers = {}
+    with HttpClient() as http:
+        for name, build in registry.in_use(project.settings).items():
+            answers[name] = _attempt(build(http), message)
+    return answers
 
 
 def _give_up_unconfigured(store: Store, now: datetime, names: Collection[str]) -> int:

@@ -13,6 +13,7 @@ from worker.jobs.trouble import end_missing_models
 from worker.pipeline.activate import Active, adjust, as_stored
 from worker.pipeline.compare import compare_night
 from worker.pipeline.draw import decide_late, retire
+from worker.pipeline.operations.outcomes import look_at_outcomes
 from worker.pipeline.summarise import Stale, summarise
 from worker.project.project import Project
 from worker.records import Drift
@@ -159,7 +160,9 @@ def finish_nights(project: Project, now: datetime, *, is_far_back: bool = False)
         if not waits.get(each[0]):
             ready.append(Stale(*each))
     summarise(project, ready, now)
-    return [one.night for one in ready], _compare_new(project, now)
+    found = _compare_new(project, now)
+    look_at_outcomes(project, [one.night for one in ready], now)
+    return [one.night for one in ready], found
 
 
 def _waits_for_backfill(connection: Connection, night: date, now: datetime) -> bool:

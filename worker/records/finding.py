@@ -10,7 +10,7 @@ from worker.records.record import Record, Utc
 from worker.records.score import Stream
 
 DriftKind = Literal["agent", "judge", "mix", "errors", "cost", "tool", "steps"]
-AlertKind = Literal["drift", "run_cost", "cost_tail", "daily_spend", "spend_jump"]
+AlertKind = Literal["drift", "run_cost", "cost_tail", "daily_spend", "spend_jump", "pipeline"]
 
 
 class Drift(Record):

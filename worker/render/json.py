@@ -188,7 +188,15 @@ def _operations(operations: OperationalWeeks) -> dict[str, Any]:
         {"tool": tool, "weeks": [{"week": figure.week} | _figure(figure) for figure in figures]}
         for tool, figures in operations.tools
     ]
-    return {"task_type": operations.task_type, "weeks": weeks, "tools": tools}
+    within = operations.within
+    window = {
+        "runs": within.runs,
+        "cost_usd": _figure(within.cost),
+        "errors": _figure(within.errors),
+        "aborts": _figure(within.aborts),
+        "steps": _figure(within.steps),
+    }
+    return {"task_type": operations.task_type, "window": window, "weeks": weeks, "tools": tools}
 
 
 def _group(group: TaskTypeOutcome) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _table(groups: Sequence[TaskTypeOutcome], operations: Sequence[OperationalWe
         is_judged = group.good.mean is not None
         good, poor = (percent(shares[part], digits=0) if is_judged else "not judged" for part in ("good", "poor"))
         weeks_of_task = by_task.get(group.task_type) if group.task_type is not None else None
-        cost = weeks_of_task.cost[-1].value if weeks_of_task is not None and weeks_of_task.cost else None
+        cost = None if weeks_of_task is None else weeks_of_task.within.cost.value
         cells = (
             *(name, f"{group.runs:,}", good, poor, percent(shares["aborted"]), percent(shares["errored"])),
             *(f"{group.good.n:,}", "–" if cost is None else dollars(cost)),

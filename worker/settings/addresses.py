@@ -46,5 +46,7 @@ class Addresses(Section):
     """Where alerts are sent, signed, as JSON; its path may be a secret. Env: SPOTCHECK_WEBHOOK_URL."""
     webhook_secret: Annotated[SecretStr | None, Variable("SPOTCHECK_WEBHOOK_SECRET", "secret")] = None
     """Signs what is sent, as Standard Webhooks has it. Env: SPOTCHECK_WEBHOOK_SECRET."""
+    slack_url: Annotated[SecretStr | None, Variable("SPOTCHECK_SLACK_URL", "secret", sink="slack")] = None
+    """A Slack channel's incoming webhook, which gets each alert as a line. Env: SPOTCHECK_SLACK_URL."""
     openai_api_key: Annotated[SecretStr | None, Variable("OPENAI_API_KEY", "secret")] = None
     """The judge's key. Env: OPENAI_API_KEY only, never a file."""

@@ -17,6 +17,8 @@ from worker.cli.stopping import StopRequest
 from worker.cli.views import verdicts
 from worker.cli.views.empty import no_runs
 from worker.cli.views.left_alone import tell_left_alone
+from worker.cli.views.night_line import as_json as night_json
+from worker.cli.views.night_line import night_line
 from worker.cli.views.run import Source, find_run
 from worker.cli.views.unseen import warn_unseen
 from worker.core.calendar import nights_between
@@ -27,13 +29,16 @@ from worker.judge.limits import redis_quota
 from worker.pipeline.deliver import deliver
 from worker.pipeline.draw import draw_night
 from worker.pipeline.nightly import Waited, finish, open_jobs, wait_for_scores
+from worker.pipeline.operations.standing import look_at_standing
 from worker.pipeline.operations.watch import watch
 from worker.pipeline.reconcile import reconcile, wake_due
 from worker.pipeline.score_run import score_run
 from worker.project.project import Project
+from worker.queries.night_summary import NightSummary, night_summary
 from worker.queries.runs import undrawn_nights
 from worker.queries.status import BlockedJobs, batch_of, is_batch
 from worker.queries.unread import unread_rubrics
+from worker.records import Drift
 from worker.records.sample import StratumDraw
 
 Lane = Annotated[
@@ -125,7 +130,9 @@ def nightly(
     until: Until = None,
     wait: Wait = False,
     lane: Lane = None,
-    fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit 10 when drift is found.")] = False,
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="Exit 10 when a finding or an alert about the pipeline is open.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Draw, score, summarise and compare: what runs every night.
@@ -161,31 +168,45 @@ def nightly(
     if is_named and not population and (why := no_runs(opened, first, last)):
         words = why
     with progress("look at every run"):
-        seen = watch(opened, now()).found
+        seen = watch(opened, now(), (nights[0], nights[-1]) if is_named and nights else None).found
     if not wait:
         wake_due(opened, wake)
+        look_at_standing(opened, now(), is_asked=True)
         _send_alerts(opened)
         answer["open"] = open_jobs(opened)
-        _answer(answer, f"{words}; {wake.told(answer['open'])}", as_json=as_json)
+        summary = night_summary(opened, [])
+        answer |= night_json(summary)
+        _answer(answer, night_line(words, wake.told(answer["open"]), summary), as_json=as_json)
         tell_left_alone(opened, looked_at, with_older=not is_named)
+        _exit_found(summary, found=seen, is_asked=fail_on_drift)
         return
     # all nights: what earlier ones left open would hold their summaries back; a backfill holds back none
     waited = wait_here(opened, wake, "nightly")
     with progress("summarise and compare"):
         found = seen + finish(opened, now())
+        look_at_standing(opened, now(), is_asked=True)
     _send_alerts(opened)
     answer |= {"open": waited.still_open, "findings": [finding_json(finding) for finding in found]}
-    rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
-    _answer(answer, f"{words}; {rest}", as_json=as_json)
+    summary = night_summary(opened, nights)
+    answer |= night_json(summary)
     if not as_json:
         for finding in found:
             for line in describe(finding):
                 say(line)
-        if not found and nights and not waited.still_open:
+        if not found and nights and not waited.still_open and not (summary.open_findings or summary.pipeline):
             say(none_found(opened))
+    rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
+    _answer(answer, night_line(words, rest, summary), as_json=as_json)
+    for text in summary.pipeline:
+        note(text)
     tell_left_alone(opened, looked_at, with_older=not is_named)
     exit_waited(opened, waited, "nightly")
-    if found and fail_on_drift:
+    _exit_found(summary, found=found, is_asked=fail_on_drift)
+
+
+def _exit_found(summary: NightSummary, *, found: Sequence[Drift], is_asked: bool) -> None:
+    """Exit 10, where it is asked for, for what was found now and for what is open from before."""
+    if is_asked and (found or summary.open_findings or summary.pipeline):
         raise typer.Exit(EXIT_DRIFT)
 
 

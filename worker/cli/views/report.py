@@ -105,7 +105,7 @@ def _outcomes(report: Report, width: int | None) -> Iterator[str]:
         return
     longest = max(len(group.task_type or "") for group in report.groups)
     name_width = max(_NAME[0], min(longest, _NAME[1], _WIDTH if width is None else width - 60))
-    cost = {task.task_type: task.cost[-1].value for task in report.operations if task.cost}
+    cost = {task.task_type: task.within.cost.value for task in report.operations}
     yield ""
     yield (
         f"{'task type':<{name_width}} {'runs':>8} {'good':>15} {'poor':>5} {'aborted':>7} {'errored':>7} {'n':>5} a run"

@@ -249,12 +249,24 @@ class WeekFigure(NamedTuple):
     """Sum, in US dollars or steps."""
 
 
+class WindowFigures(NamedTuple):
+    """Figures of one task type over all nights that a report is about; a figure without runs has n = 0 and None."""
+
+    runs: int
+    cost: WeekFigure
+    errors: WeekFigure
+    aborts: WeekFigure
+    steps: WeekFigure
+
+
 class OperationalWeeks(NamedTuple):
     """Cost, errors, aborts, steps and tool failures of one task type, by week, oldest first."""
 
     task_type: str
     runs: int
     """Ended runs of the newest week shown."""
+    within: WindowFigures
+    """Of the nights that the report is about, which may be more or less than a week."""
     cost: tuple[WeekFigure, ...]
     errors: tuple[WeekFigure, ...]
     aborts: tuple[WeekFigure, ...]

@@ -3,10 +3,11 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from worker.core.drift.operational import ZERO_BUCKET, Histogram
 from worker.core.drift.operational import OperationalFigure as Nightly
-from worker.core.report.model import OperationalWeeks, WeekFigure
+from worker.core.report.model import OperationalWeeks, WeekFigure, WindowFigures
 from worker.core.stats.intervals import interval
 
 _WIDTH = math.log(1.05)
@@ -14,16 +15,27 @@ _WIDTH = math.log(1.05)
 _FEWEST = 10
 """With fewer runs a mean of dollars or steps is shown without an interval."""
 _Z95 = 1.959964
+_WINDOW = "window"
+"""Stands beside the weeks for the nights that the report is about."""
 
 
-def weekly_operations(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[str]) -> tuple[OperationalWeeks, ...]:
-    """Sum nightly figures by week.
+class NightFigure(NamedTuple):
+    """A figure and where its night belongs."""
+
+    week: str
+    is_within: bool
+    """Whether the night is one of those that the report is about."""
+    figure: Nightly
+
+
+def weekly_operations(figures: Iterable[NightFigure], weeks: Sequence[str]) -> tuple[OperationalWeeks, ...]:
+    """Sum nightly figures by week, and those that the report is about together.
 
     They count all ended runs, not a sample; the interval is of the underlying rate, of which one week is an
     observation.
 
     Args:
-        figures: Each with the ISO week of its night, in any order.
+        figures: In any order.
         weeks: The weeks to return, oldest first.
 
     Returns:
@@ -31,8 +43,11 @@ def weekly_operations(figures: Iterable[tuple[str, Nightly]], weeks: Sequence[st
         runs has n = 0 and None.
     """
     sums: dict[str, dict[tuple[str, str], dict[str, list[Nightly]]]] = defaultdict(lambda: defaultdict(dict))
-    for week, figure in figures:
-        sums[figure.task_type][figure.measure, figure.subject].setdefault(week, []).append(figure)
+    for week, is_within, figure in figures:
+        by_week = sums[figure.task_type][figure.measure, figure.subject]
+        by_week.setdefault(week, []).append(figure)
+        if is_within:
+            by_week.setdefault(_WINDOW, []).append(figure)
     result = [_of_task(task_type, measures, weeks) for task_type, measures in sums.items()]
     return tuple(sorted(result, key=lambda weeks_of_task: (-weeks_of_task.runs, weeks_of_task.task_type)))
 
@@ -53,7 +68,19 @@ def _of_task(
     by_tool = [(tool, rates("tool", tool)) for tool in tools]
     by_tool.sort(key=lambda item: -item[1][-1].n if item[1] else 0)
     runs = errors[-1].n if errors else 0
-    return OperationalWeeks(task_type, runs, means("cost"), errors, rates("aborts"), means("steps"), tuple(by_tool))
+    own = {
+        measure: measures.get((measure, ""), {}).get(_WINDOW, ()) for measure in ("cost", "errors", "aborts", "steps")
+    }
+    within = WindowFigures(
+        sum(figure.n for figure in own["errors"]),
+        _mean(_WINDOW, own["cost"]),
+        _rate(_WINDOW, own["errors"]),
+        _rate(_WINDOW, own["aborts"]),
+        _mean(_WINDOW, own["steps"]),
+    )
+    return OperationalWeeks(
+        task_type, runs, within, means("cost"), errors, rates("aborts"), means("steps"), tuple(by_tool)
+    )
 
 
 def _rate(week: str, nights: Sequence[Nightly]) -> WeekFigure:

@@ -20,6 +20,7 @@ from worker.pipeline.alert import alert_findings
 from worker.pipeline.follow import MUTE_NIGHTS, follow
 from worker.pipeline.operations import spend
 from worker.pipeline.operations.figures import take_pulse
+from worker.pipeline.operations.silence import look_for_silence
 from worker.project.project import Project
 from worker.records import Drift, DriftKind, Stream
 from worker.store import meta
@@ -91,12 +92,13 @@ class _WatchedSeries(NamedTuple):
         return self.mean(max(0, len(self.n) - steps), len(self.n))
 
 
-def watch(project: Project, now: datetime) -> WatchRound:
+def watch(project: Project, now: datetime, replayed: tuple[date, date] | None = None) -> WatchRound:
     """Sum what changed, look at each drawn night once, at each hour once, and at the day's spend. Repeating it is free.
 
     Args:
         project: Whose runs. Before its first tick nothing is watched: imported history is no news.
         now: The time.
+        replayed: Nights, first and last, that somebody asked for by name; None for those that are new.
     """
     summed = take_pulse(project, now)
     if project.nights.start() is None:
@@ -106,6 +108,7 @@ def watch(project: Project, now: datetime) -> WatchRound:
     found = [one for night in nights for one in _look_at_night(project, night, now)]
     found += _look_at_hour(project, now)
     spend.look_at_today(project, now)
+    look_for_silence(project, now, replayed)
     return WatchRound(summed, found)
 
 

@@ -23,7 +23,7 @@ from worker.core.report.model import (
     Window,
 )
 from worker.core.report.nothing import what_there_is
-from worker.core.report.operational import weekly_operations
+from worker.core.report.operational import NightFigure, weekly_operations
 from worker.core.report.reading import ReadingList
 from worker.core.report.story import sentences
 from worker.core.stats.contrast import NO_CONTRASTS, Contrasts, contrasts
@@ -82,7 +82,7 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
         changes = changes_of(connection, window, asked.task_type, scorers.names, history)
         told_now = _alerts(connection, window, asked.task_type)
         streams = streams_of(connection, window, asked.task_type, scorers, known, changes)
-        tallies = _tallies(connection, window, current, start, scorers)
+        tallies = _tallies(connection, window, current, start, scorers, asked.task_type)
         figures = _figures(connection, window, asked.task_type)
         could_have = sensitivity_of(
             connection, window, streams, changes, scorers.primary_pks, project.settings.alerts.false_alarms_per_year
@@ -99,7 +99,8 @@ def gather(project: Project, asked: ReportRequest, now: datetime) -> Report:
             history.over,
             is_redacted=project.settings.scoring.redact,
         )
-        judged = tuple(JudgeUsage._make(row) for row in stored.judging_costs(connection, window.since, window.until))
+        costs = stored.judging_costs(connection, window.since, window.until, asked.task_type)
+        judged = tuple(JudgeUsage._make(row) for row in costs)
         late = unsummarised_note(unsummarised_within(project, connection, window.since, window.until))
     rows = weekly_operations(figures, window.weeks)
     primary_series = None if scorers.primary_pk is None else scorers.names[scorers.primary_pk][1]
@@ -205,10 +206,15 @@ def _empty(project: Project, asked: ReportRequest, now: datetime) -> Report:
 
 
 def _tallies(
-    connection: Connection, window: Window, current: Sequence[Registered], start: date | None, scorers: Scorers
+    connection: Connection,
+    window: Window,
+    current: Sequence[Registered],
+    start: date | None,
+    scorers: Scorers,
+    task_type: str | None,
 ) -> SampleSummary:
-    """The counts of the window by scorer, and why there is no score where there is none."""
-    rows = counts.night_counts(connection, window.since, window.until, current, start)
+    """The counts of the window by scorer, and why there is no score where there is none; of one task type or all."""
+    rows = counts.night_counts(connection, window.since, window.until, current, start, task_type)
     terms = counts.NightCounts._fields[3:]
     sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(terms))
     for row in rows:
@@ -216,7 +222,7 @@ def _tallies(
         for place, term in enumerate(terms):
             of_series[place] += getattr(row, term)
     why: dict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
-    for pk, state, reason, count in stored.missing_reasons(connection, window.since, window.until):
+    for pk, state, reason, count in stored.missing_reasons(connection, window.since, window.until, task_type):
         name, series, _ = scorers.names[pk]
         why[name, series].append((state, reason, count))
     tallies = [
@@ -232,11 +238,17 @@ def _tallies(
         (),
         SENSITIVITY_NIGHTS,
         0.0,
-        _judged(connection, window, [row for row in rows if row.scorer == scorers.primary], scorers),
+        _judged(connection, window, [row for row in rows if row.scorer == scorers.primary], scorers, task_type),
     )
 
 
-def _judged(connection: Connection, window: Window, rows: Sequence[counts.NightCounts], scorers: Scorers) -> JudgedRuns:
+def _judged(
+    connection: Connection,
+    window: Window,
+    rows: Sequence[counts.NightCounts],
+    scorers: Scorers,
+    task_type: str | None,
+) -> JudgedRuns:
     """The sampled runs of the window and how many have a score of the primary rubric, whichever series it is of.
 
     A night that several series score, as in a backfill, has one sample.
@@ -252,7 +264,7 @@ def _judged(connection: Connection, window: Window, rows: Sequence[counts.NightC
     ordered = sorted(by.items(), key=lambda item: series.get(item[0], 0))
     judged = sum(by.values())
     if len(by) > 1:
-        judged = stored.judged_runs(connection, window.since, window.until, list(series.values()))
+        judged = stored.judged_runs(connection, window.since, window.until, list(series.values()), task_type)
     return JudgedRuns(judged, sum(drawn.values()), tuple(ordered))
 
 
@@ -267,12 +279,13 @@ def _alerts(connection: Connection, window: Window, task_type: str | None) -> tu
     return tuple(own[:MOST_ALERTS])
 
 
-def _figures(connection: Connection, window: Window, task_type: str | None) -> list[tuple[str, Nightly]]:
-    """Operational figures of the weeks shown, each with its week."""
-    since = calendar.nights_of_week(window.weeks[0])[0]
+def _figures(connection: Connection, window: Window, task_type: str | None) -> list[NightFigure]:
+    """Operational figures of the weeks shown, and of the window where it begins before them."""
+    since = min(window.since, calendar.nights_of_week(window.weeks[0])[0])
     return [
-        (
+        NightFigure(
             calendar.week_of(figure.night),
+            window.since <= figure.night <= window.until,
             Nightly._make(
                 (
                     figure.task_type,
@@ -291,10 +304,10 @@ def _figures(connection: Connection, window: Window, task_type: str | None) -> l
     ]
 
 
-def _tested_figures(figures: Sequence[tuple[str, Nightly]]) -> int:
+def _tested_figures(figures: Sequence[NightFigure]) -> int:
     """How many of their streams have been looked at: enough runs, over enough nights."""
     seen_in: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for _, figure in figures:
+    for _, _, figure in figures:
         own = seen_in[figure.task_type, figure.measure, figure.subject]
         own[0] += 1
         own[1] += figure.n

@@ -11,7 +11,7 @@ from worker.core.drift.operational import Measure
 from worker.core.drift.operational import OperationalFigure as Nightly
 from worker.core.drift.thresholds import MIX_NIGHTS
 from worker.core.report.model import Change, LevelSince
-from worker.core.report.operational import weekly_operations
+from worker.core.report.operational import NightFigure, weekly_operations
 from worker.core.stats.intervals import interval
 from worker.core.stats.nightly import nightly
 from worker.core.stats.weekly import weekly
@@ -118,7 +118,10 @@ def _figure(rows: Sequence[StoredFigure]) -> Estimate:
     measure = rows[0].measure if rows else "errors"
     # every rate is estimated alike
     name: Measure = "cost" if measure == "cost" else "steps" if measure == "steps" else "errors"
-    nights = [("", Nightly(row.task_type, name, "", row.n, row.s, row.ss, row.total, row.histogram)) for row in rows]
+    nights = [
+        NightFigure("", False, Nightly(row.task_type, name, "", row.n, row.s, row.ss, row.total, row.histogram))
+        for row in rows
+    ]
     for week in weekly_operations(nights, ("",)):
         (figure,) = {"cost": week.cost, "steps": week.steps}.get(name, week.errors)
         return Estimate(figure.value, figure.low, figure.high, figure.n, float(figure.n))

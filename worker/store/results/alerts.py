@@ -1,9 +1,10 @@
 """The alert table: alerts as they were raised, and what people decided about them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select, update
 
 from worker.records import Alert
 from worker.store.insert import insert_ignore
@@ -22,13 +23,13 @@ def add(connection: Connection, new: Alert, *, run_pk: int | None = None) -> int
         Its number; None when an alert with this key exists.
     """
     until = _muted_until(connection, new)
-    is_muted = until is not None and new.night <= until
+    is_muted = until is not None and new.night <= until and new.state == "open"
     values = {
         **{name: getattr(new, name) for name in _PLAIN},
         "details": dict(new.details),
         "finding_pk": new.finding_id,
         "run_pk": run_pk,
-        "state": "muted" if is_muted else "open",
+        "state": "muted" if is_muted else new.state,
         "state_at": new.raised_at,
         "muted_until": until if is_muted else None,
     }
@@ -125,3 +126,48 @@ def was_raised(connection: Connection, kind: str, task_type: str | None, since: 
     )
     count: int = connection.execute(statement).scalar_one()
     return count > 0
+
+
+class TroubleAlert(NamedTuple):
+    """An alert of the pipeline itself."""
+
+    pk: int
+    subject: str
+    task_type: str | None
+    text: str
+    night: date
+    raised_at: datetime
+    state: str
+    details: Mapping[str, Any]
+    """At least `since`: the night on which it began, in ISO form."""
+
+
+def open_troubles(connection: Connection, check: str) -> list[TroubleAlert]:
+    """Open alerts of kind `pipeline` that one check raised, oldest first.
+
+    Args:
+        connection: Any transaction.
+        check: The subject, or what stands before its colon.
+    """
+    return _troubles(connection, check, alert.c.state.in_(OPEN_STATES))
+
+
+def told_troubles(connection: Connection, check: str) -> list[TroubleAlert]:
+    """Every alert of kind `pipeline` that one check ever raised, oldest first; without those that tell a recovery."""
+    return [one for one in _troubles(connection, check) if "recovers" not in one.details]
+
+
+def _troubles(connection: Connection, check: str, *which: ColumnElement[bool]) -> list[TroubleAlert]:
+    mine = or_(alert.c.subject == check, alert.c.subject.startswith(f"{check}:", autoescape=True))
+    statement = (
+        select(*(alert.c[name] for name in TroubleAlert._fields))
+        .where(alert.c.kind == "pipeline", mine, *which)
+        .order_by(alert.c.pk)
+    )
+    return [TroubleAlert(*row) for row in connection.execute(statement)]
+
+
+def recover(connection: Connection, pk: int, now: datetime) -> bool:
+    """Close an alert whose trouble is over. Returns False where another process, or a person, did so first."""
+    statement = update(alert).where(alert.c.pk == pk, alert.c.state.in_(OPEN_STATES))
+    return connection.execute(statement.values(state="resolved", state_at=now, muted_until=None)).rowcount == 1

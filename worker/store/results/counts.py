@@ -51,7 +51,12 @@ class NightCounts(NamedTuple):
 
 
 def night_counts(
-    connection: Connection, since: date, until: date, current: Sequence[Registered], start: date | None
+    connection: Connection,
+    since: date,
+    until: date,
+    current: Sequence[Registered],
+    start: date | None,
+    task_type: str | None = None,
 ) -> list[NightCounts]:
     """The counts of each night that has runs, for each scorer enrolled for it; oldest night first.
 
@@ -62,6 +67,7 @@ def night_counts(
         current: The active scorers; they will score the nights that are not drawn yet.
         start: The project's first night; None before its first tick. Earlier nights that were never drawn are
             `before_start`.
+        task_type: Only runs of this one; None for all.
     """
     ended = _by_facts(connection, since, until)
     drawn = set(
@@ -72,7 +78,9 @@ def night_counts(
         ).scalars()
     )
     sampled, late = _sampled(connection, since, until), _late(connection, since, until)
-    jobs, scores = _jobs(connection, since, until), _scores(connection, since, until)
+    if task_type is not None:
+        ended, sampled, late = (_only(each, task_type) for each in (ended, sampled, late))
+    jobs, scores = _jobs(connection, since, until, task_type), _scores(connection, since, until, task_type)
     enrolled_pks = enrolled(connection, sorted(drawn))
     by_pk = {entry.pk: entry for entry in registered(connection)}
     result = []
@@ -166,6 +174,14 @@ def _admitted(by_facts: Mapping[FilterFacts, int], applies_to: RunFilter) -> int
     return sum(count for facts, count in by_facts.items() if applies_to.admits(*facts))
 
 
+def _only(by_night: dict[date, dict[FilterFacts, int]], task_type: str) -> dict[date, dict[FilterFacts, int]]:
+    kept = {
+        night: {facts: count for facts, count in by_facts.items() if facts.task_type == task_type}
+        for night, by_facts in by_night.items()
+    }
+    return {night: by_facts for night, by_facts in kept.items() if by_facts}
+
+
 def _by_facts(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
     facts = (run.c.night, run.c.task_type, run.c.status, run.c.agent)
     statement = select(*facts, func.count()).where(run.c.night.between(since, until)).group_by(*facts)
@@ -217,20 +233,26 @@ def _nested(rows: Iterable[Any]) -> dict[date, dict[FilterFacts, int]]:
     return by_night
 
 
-def _jobs(connection: Connection, since: date, until: date) -> dict[tuple[date, int], dict[str, int]]:
+def _jobs(
+    connection: Connection, since: date, until: date, task_type: str | None
+) -> dict[tuple[date, int], dict[str, int]]:
     keys = (job.c.night, job.c.scorer_pk, job.c.state)
     statement = (
         select(*keys, func.count())
         .where(job.c.night.between(since, until), job.c.purpose == "production")
         .group_by(*keys)
     )
+    if task_type is not None:
+        statement = statement.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
     by_key: dict[tuple[date, int], dict[str, int]] = defaultdict(dict)
     for night, scorer_pk, state, count in connection.execute(statement):
         by_key[night, scorer_pk][state] = count
     return by_key
 
 
-def _scores(connection: Connection, since: date, until: date) -> dict[tuple[date, int], tuple[int, int]]:
+def _scores(
+    connection: Connection, since: date, until: date, task_type: str | None
+) -> dict[tuple[date, int], tuple[int, int]]:
     """Runs with and without a value by night and scorer, counted in the score table."""
     keys = (score.c.night, score.c.scorer_pk)
     statement = (
@@ -242,4 +264,81 @@ def _scores(connection: Connection, since: date, until: date) -> dict[tuple[date
         .where(score.c.night.between(since, until), score.c.criterion.is_(None), score.c.purpose == "production")
         .group_by(*keys)
     )
+    if task_type is not None:
+        statement = statement.join(run, run.c.pk == score.c.run_pk).where(run.c.task_type == task_type)
     return {(night, pk): (scored, unscored) for night, pk, scored, unscored in connection.execute(statement)}
+
+
+class NightOutcome(NamedTuple):
+    """What became of one scorer's jobs of a night."""
+
+    scorer: str
+    kind: str
+    """`heuristic` or `judge`."""
+    scored: int
+    unscored: int
+    failed: int
+    open: int
+    """Jobs that are queued or in work."""
+    shed: Mapping[str, int]
+    """Jobs that were skipped, by reason; empty where none were."""
+
+    @property
+    def asked(self) -> int:
+        """Jobs that ended with or without a score."""
+        return self.scored + self.unscored + self.failed
+
+
+def night_outcomes(connection: Connection, nights: Sequence[date]) -> list[NightOutcome]:
+    """What became of the jobs of some nights together, by scorer; judges first, then by name. Uses job_counts.
+
+    Several versions of a scorer are one here. A scorer without jobs is absent.
+    """
+    reason = func.coalesce(job.c.reason, "unknown")
+    by = (scorer.c.name, scorer.c.kind, job.c.state)
+    within = (job.c.night.in_(list(nights)), job.c.purpose == "production")
+    counted = select(*by, func.count()).join(scorer, scorer.c.pk == job.c.scorer_pk).where(*within).group_by(*by)
+    skipped = (
+        select(scorer.c.name, reason, func.count())
+        .join(scorer, scorer.c.pk == job.c.scorer_pk)
+        .where(*within, job.c.state == "shed")
+        .group_by(scorer.c.name, reason)
+    )
+    states: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for name, kind, state, count in connection.execute(counted):
+        states[kind, name][state] += count
+    shed: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, why, count in connection.execute(skipped):
+        shed[name][why] = count
+    return [
+        NightOutcome(
+            name,
+            kind,
+            found["scored"],
+            found["unscored"],
+            found["failed"],
+            found["queued"] + found["leased"],
+            shed.get(name, {}),
+        )
+        for (kind, name), found in sorted(states.items(), key=lambda item: (item[0][0] != "judge", item[0][1]))
+    ]
+
+
+def unscored_reasons(connection: Connection, nights: Sequence[date]) -> dict[str, dict[str, int]]:
+    """Runs of some nights without a score, by scorer and reason; a scorer without any is absent."""
+    reason = func.coalesce(score.c.reason, "unknown")
+    statement = (
+        select(scorer.c.name, reason, func.count(score.c.run_pk.distinct()))
+        .join(scorer, scorer.c.pk == score.c.scorer_pk)
+        .where(
+            score.c.night.in_(list(nights)),
+            score.c.criterion.is_(None),
+            score.c.purpose == "production",
+            score.c.outcome == "unscored",
+        )
+        .group_by(scorer.c.name, reason)
+    )
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, why, count in connection.execute(statement):
+        found[name][why] = count
+    return dict(found)

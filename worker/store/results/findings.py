@@ -4,7 +4,7 @@ from collections import defaultdict
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from worker.records import Drift, Stream
 from worker.store.tables import FindingRow, core
@@ -72,3 +72,8 @@ def set_state(connection: Connection, pk: int, state: str, now: datetime, *, mut
     """
     values: dict[str, Any] = {"state": state, "state_at": now, "muted_until": muted_until}
     return connection.execute(update(finding).where(finding.c.pk == pk).values(**values)).rowcount == 1
+
+
+def count_undecided(connection: Connection) -> int:
+    """How many findings are open, without those that somebody has acknowledged or muted."""
+    return connection.execute(select(func.count()).where(finding.c.state == "open")).scalar_one()

@@ -265,7 +265,9 @@ def highest(
     return [(pk, float(value)) for pk, value in connection.execute(statement)]
 
 
-def missing_reasons(connection: Connection, since: date, until: date) -> list[tuple[int, str, str, int]]:
+def missing_reasons(
+    connection: Connection, since: date, until: date, task_type: str | None = None
+) -> list[tuple[int, str, str, int]]:
     """Why jobs ended without a score: scorer key, state, reason, jobs; by scorer, most jobs first."""
     keys = (job.c.scorer_pk, job.c.state, job.c.reason)
     ended_so = (
@@ -277,11 +279,15 @@ def missing_reasons(connection: Connection, since: date, until: date) -> list[tu
         )
         .group_by(*keys)
     )
+    if task_type is not None:
+        ended_so = ended_so.join(run, run.c.pk == job.c.run_pk).where(run.c.task_type == task_type)
     rows = [(pk, state, reason or "", count) for pk, state, reason, count in connection.execute(ended_so)]
     return sorted(rows, key=lambda row: (row[0], -row[3], row[1], row[2]))
 
 
-def judged_runs(connection: Connection, since: date, until: date, scorer_pks: Collection[int]) -> int:
+def judged_runs(
+    connection: Connection, since: date, until: date, scorer_pks: Collection[int], task_type: str | None = None
+) -> int:
     """Runs of these nights that any of these scorers has scored, each counted once. Uses score_by_night."""
     statement = select(func.count(score.c.run_pk.distinct())).where(
         score.c.night.between(since, until),
@@ -290,10 +296,12 @@ def judged_runs(connection: Connection, since: date, until: date, scorer_pks: Co
         score.c.purpose == "production",
         score.c.outcome == "scored",
     )
+    if task_type is not None:
+        statement = statement.join(run, run.c.pk == score.c.run_pk).where(run.c.task_type == task_type)
     return int(connection.execute(statement).scalar_one())
 
 
-def judging_costs(connection: Connection, since: date, until: date) -> Sequence[Row[Any]]:
+def judging_costs(connection: Connection, since: date, until: date, task_type: str | None = None) -> Sequence[Row[Any]]:
     """Cost of judging these nights' runs by model: verdicts, verdicts of known cost, US dollars, tokens; most first."""
     model = func.coalesce(score.c.model_served, score.c.model_requested)
     statement = (
@@ -308,6 +316,8 @@ def judging_costs(connection: Connection, since: date, until: date) -> Sequence[
         .where(score.c.night.between(since, until), score.c.criterion.is_(None), model.is_not(None))
         .group_by(model)
     )
+    if task_type is not None:
+        statement = statement.join(run, run.c.pk == score.c.run_pk).where(run.c.task_type == task_type)
     return sorted(connection.execute(statement).all(), key=lambda row: (-row.verdicts, row.model))
 
 

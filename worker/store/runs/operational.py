@@ -215,3 +215,14 @@ def mark_watched(connection: Connection, night: date, now: datetime) -> bool:
         .values(watched_at=now)
     )
     return connection.execute(statement).rowcount == 1
+
+
+def ended_by_night(connection: Connection, since: date, until: date) -> dict[str, dict[date, int]]:
+    """Ended runs by task type and night, bounds included, as they were summed; a night without any is absent."""
+    statement = select(pulse.c.task_type, pulse.c.night, pulse.c.n).where(
+        pulse.c.grain == "night", pulse.c.measure == "errors", pulse.c.night.between(since, until)
+    )
+    counts: dict[str, dict[date, int]] = defaultdict(dict)
+    for task_type, night, runs in connection.execute(statement):
+        counts[task_type][night] = runs
+    return dict(counts)
