@@ -17,6 +17,12 @@ MAX_CHARS = 65_536
 _DEPTH = 6
 _REPR = re.compile(r"""content=(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\s|$)""", re.DOTALL)
 """How LangChain writes a message as text: `content='…' name='…'`."""
+_PYTHON = re.compile(r"\s*(?:\[\s*)?\{'")
+"""How Python writes an object as text, which frameworks do that call `str` on a result."""
+_MAX_PYTHON = 16_384
+"""Characters of such a text that are read: it takes ten times as long as JSON."""
+_ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])|0[xXoObB][\da-fA-F_]{1000}")
+"""What `repr` never writes: escapes that Python warns of, and numbers too long to be written again."""
 _TEXTS = ("text", "output_text", "input_text", "summary_text")
 _WORDLESS = (
     *(
@@ -71,12 +77,20 @@ def plain_text(text: str | None) -> str:
         if inner is None or isinstance(inner, str):
             return document
         text, document = document, inner
+    return words_of(document, text)
+
+
+def words_of(document: Any, text: str) -> str:  # noqa: ANN401 any JSON value
+    """The words of an object or a list; the text that it was read from where it is no known wrapper."""
     said = _said(document, _DEPTH)
     return text if said is None else said
 
 
 def json_value(text: str) -> Any:  # noqa: ANN401 any JSON object or list
-    """The object, list or quoted text that a text is; None where it is none, or longer than MAX_CHARS."""
+    """The object, list or quoted text that a text is, as JSON or as Python writes it.
+
+    None where it is none, or longer than MAX_CHARS.
+    """
     if len(text) > MAX_CHARS or not text[:200].lstrip().startswith(("{", "[", '"')):
         return None
     try:
@@ -84,15 +98,27 @@ def json_value(text: str) -> Any:  # noqa: ANN401 any JSON object or list
     except ValueError:
         if text[-200:].rstrip()[-1:] not in ("}", "]", '"'):
             return None
+    if _PYTHON.match(text):
+        return _of_python(text)
     try:
         return json.loads(text, strict=False)  # half an emoji, a bare line break
     except (ValueError, RecursionError):
         return None
 
 
+def _of_python(text: str) -> Any:  # noqa: ANN401 any value
+    """The object or list that a text is in Python's own notation; None where it is none."""
+    if len(text) > _MAX_PYTHON or _ESCAPES.search(text.replace(r"\\", "")):
+        return None
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
 def _of_repr(text: str) -> str:
     found = _REPR.match(text[:MAX_CHARS])
-    if found is None:
+    if found is None or _ESCAPES.search(found["text"].replace(r"\\", "")):
         return text
     try:
         return str(ast.literal_eval(found["text"]))

@@ -17,8 +17,8 @@ INT, NUMBER, STR, ANY = (int,), (int, float), (str,), ()
 USUAL = 1e9
 """A number between 0 and this is within the bounds of every field."""
 _NO_WORD = 10
-"""Characters from which a text is not looked at for being nothing."""
-_FIRST_OF_NOTHING = frozenset("nNuU<fF0oO-{[\"' \t\r\n")
+"""Characters from which a text is not looked at for being nothing; an `error` may say so in a few words."""
+_FIRST_OF_NOTHING = frozenset("nNuU<fF0oO-{[\"' \t\r\nsS")
 """What the words for nothing begin with."""
 _MOST_CACHED = 50
 
@@ -66,7 +66,8 @@ def _unknown(where: Where, name: str, fields: Mapping[str, Any], noticed: Notice
 
 def is_nothing(key: str, value: object) -> bool:
     """Whether a field's value is nothing, or of an `error`, that there was none."""
-    if type(value) is str and (len(value) >= _NO_WORD or (value and value[0] not in _FIRST_OF_NOTHING)):
+    longest = _NO_WORD if key != "error" else 4 * _NO_WORD
+    if type(value) is str and (len(value) >= longest or (value and value[0] not in _FIRST_OF_NOTHING)):
         return False
     return says_no_error(value) if key == "error" else says_nothing(value)
 

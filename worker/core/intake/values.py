@@ -38,7 +38,10 @@ _CLOCK = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.A)
 """`0:00:01.200000`, as Python writes a timedelta."""
 
 _NOTHING = frozenset({"", "none", "null", "nan", "nil", "undefined", "n/a", "<na>", "<null>", "nat"})
-_NO_ERROR = _NOTHING | {"false", "no", "no error", "ok", "0", "-", "{}", "[]", '""'}
+_NO_ERROR = _NOTHING | {"false", "no", "ok", "okay", "success", "successful", "0", "-", "{}", "[]", '""'}
+_NONE_FOUND = re.compile(
+    r"no(?:ne)?(?: (?:errors?|problems?|issues?))?(?: (?:was|were))?(?: (?:found|detected|occurred|reported|raised))?"
+)
 _CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_write_input_tokens")
 """What Anthropic's API and Bedrock count beside `input_tokens`, which everybody else counts within."""
 _APART = {
@@ -81,7 +84,8 @@ def says_no_error(value: object) -> bool:
         (True, True, True, False)
     """
     if isinstance(value, str):
-        return len(value) <= _LONGEST and value.strip().casefold() in _NO_ERROR
+        word = value.strip().rstrip(".!").casefold() if len(value) <= _LONGEST else value
+        return word in _NO_ERROR or (word[:2] == "no" and _NONE_FOUND.fullmatch(word) is not None)
     return not value or says_nothing(value)
 
 

@@ -9,19 +9,23 @@ from worker.scorers.protocol import Context
 class ToolSuccess(Heuristic):
     """1 − failed tool calls ÷ tool calls; unscored where there were none.
 
-    A call failed when its step carries an error that is not `None`, `null`, `nan` or another word for nothing, or
-    when its result plainly says so: it begins with `Error:`, `SomeError: …`, `Traceback …`, `HTTP 503`, `503 Service
-    Unavailable` or a non-zero exit code; it holds an IPython traceback, or ends in Python's; or it is a JSON object
-    with `isError`/`is_error` true, `success` or `ok` false, a status code of 400 to 599, an exit code other than 0, a
-    non-empty text, list or object under `error`, or `status: error` beside a `message`. A number under `error` is
-    taken for a measurement, a list under `errors` for a finding, an object in a list for a row. Content blocks,
-    parts, messages, JSON text and a wrapper's one field for the result are read by their words. The same decision
-    stands behind the flag `tool_error`, the counts of runs and the alerts on tools.
+    A call failed when its step carries an error that is not `None`, `null`, `nan` or another word for nothing, or when
+    its result plainly says so: it begins as shells, languages, HTTP, databases and agent frameworks report a failure
+    (`Error:`, `SomeError: …`, `Traceback …`, `HTTP 503`, `503 Service Unavailable`, `bash: …: command not found`,
+    `Permission denied`, `Failed to …`); it begins or ends with an exit code other than 0; it holds an IPython
+    traceback, or ends in Python's; or it is an object, as JSON or as Python writes it, with `isError`/`is_error` true,
+    `success` or `ok` false, a status code of 400 to 599, an exit code other than 0, a text, list or object under
+    `error` or `errorMessage`, or one that is an error and nothing else: `errors`, `detail`, a `status` of failed beside
+    a `message`. An object with other fields of its own is a record that was asked for; a number under `error` is taken
+    for a measurement, an object in a list for a row. Content blocks, parts, messages, JSON text and a wrapper's one
+    field for the result are read by their words. The same decision stands behind the flag `tool_error`, the counts of
+    runs and the alerts on tools.
 
-    Cannot see: whether the right tool was called, or whether it returned what was wanted (an empty search succeeds). A
-    log file that begins with `Error:` looks like a failure, a failure told in a friendly sentence does not. A failed
-    call that the agent recovers from may be good work: in some task types runs with tool errors do better than those
-    without.
+    Cannot see: whether the right tool was called, or whether it returned what was wanted (an empty search
+    succeeds). What a tool has read (its name says read, view, cat, grep, search, fetch, log …) is looked at up to
+    eight lines; a log that another tool prints and that begins with `Error:` looks like a failure, a failure told
+    in a friendly sentence does not. A failed call that the agent recovers from may be good work: in some task types
+    runs with tool errors do better than those without.
     """
 
     name = "tool_success"
