@@ -109,6 +109,8 @@ BILL = "You exceeded your current quota, please check your plan and billing deta
         ),
         (429, {"error": {"message": "Rate limit reached: Limit 0.5, Used 1. Try again in 1s"}}, True),
         (429, {"error": {"message": "Rate limit reached: Limit 1000, Used 0. Try again in 1s"}}, True),
+        (429, {"error": {"message": "Rate limit: 0 requests remaining, try again in 1s"}}, True),
+        (429, {"error": {"message": "Rate limit: 0 of 500 left"}}, True),
         (400, {"__type": "ThrottlingException", "message": "Too many tokens, please wait before trying again."}, True),
         (400, {"error": {"message": "An error occurred (ThrottlingException) when calling the InvokeModel"}}, True),
         (403, {"error": {"message": "Country, region, or territory not supported"}}, False),

@@ -63,7 +63,10 @@ _THROTTLED = re.compile(
 """AWS's JSON protocol throttles with a 400; at the beginning, since the rest of a 400 may echo a run."""
 _FLAGGED = re.compile(r"\b(?:input|prompt|message|content|request)s?\b.{0,40}\bflagged\b", re.IGNORECASE)
 """OpenRouter's 403 where a run's texts are held back, and not the key."""
-_NO_QUOTA = re.compile(r"\blimit['\"]?\s{0,2}[:=]?\s{0,2}0(?![\d.,]\d|\d)", re.IGNORECASE)
+_NO_QUOTA = re.compile(
+    r"\blimit['\"]?\s{0,2}[:=]?\s{0,2}0(?![\d.,]\d|\d|\s{0,2}(?:requests?\s|tokens?\s)?(?:remaining|left|of\b))",
+    re.IGNORECASE,
+)
 """A limit of nothing, as Gemini has for models that a plan does not include; it also says `retry in 24s`."""
 _ADDRESS = re.compile(r"https?://\S+")
 _BUDGET = re.compile(r"budget_exceeded|budget has been exceeded|billing_hard_limit", re.IGNORECASE)
