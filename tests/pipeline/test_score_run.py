@@ -1,5 +1,6 @@
 """One run scored because somebody asks for it: what is stored is shown, what is not drawn enters no estimate."""
 
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.support.project import (
     wait,
 )
 from tests.support.rubrics import changed
-from worker.demo.judge.server import MODEL, refused
+from worker.demo.judge.server import MODEL, Answer, completion, refused
 from worker.errors import SettingsError
 from worker.jobs.processor import JobProcessor
 from worker.pipeline.backfill import plan
@@ -44,6 +45,34 @@ def ask(project: Project, run_id: str, names: tuple[str, ...] = (), source: str 
         return score_run(
             project, processor, pk, found, datetime.now(UTC), names=names, stop=lambda: False, patience_s=1.0
         )
+
+
+def test_a_job_that_waits_to_be_tried_again_is_told_while_it_waits(installation: Installation) -> None:
+    project = installation.project()
+    ingest(project, [document("case-1")])
+    half, answers = completion('{"out', tokens_out=9, finish_reason="error"), installation.judge.answer
+    told: list[str] = []
+
+    def answer(request: dict[str, Any], headers: Mapping[str, str]) -> Answer | Awaitable[Answer]:
+        return answers(request, headers) if told else half
+
+    installation.judge.answer = answer
+    ((pk, found),) = find_runs(project, "case-1", None)
+    with JobProcessor(project) as processor:
+        got = score_run(
+            project,
+            processor,
+            pk,
+            found,
+            datetime.now(UTC),
+            stop=lambda: False,
+            on_trouble=told.append,
+            patience_s=20.0,
+        )
+    assert got.trouble is None
+    assert got.verdicts[0].state == "scored"
+    assert "gave an answer that ended in an error" in told[0]
+    assert "judge_unavailable" not in told[0]
 
 
 def purposes(project: Project) -> set[str]:

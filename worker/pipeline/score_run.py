@@ -141,8 +141,8 @@ def _work(
         silent_s = processor.judge_silent_s()
         if done.refused or stop() or (silent_s is not None and silent_s >= patience_s):
             return done.refused or done.outage or "interrupted"
-        if done.outage:
-            on_trouble(done.outage)
+        if trouble := done.outage or next((job["reason"] for job in left if job["not_before"] is not None), None):
+            on_trouble(str(trouble).removeprefix("judge_unavailable: "))
         now = time.monotonic()
         if done.settled or done.retried or any(job["state"] == "leased" or job["not_before"] for job in left):
             moved_at = now
