@@ -21,6 +21,8 @@ from worker.store.queue.job import WAITS_FOR_MONEY
 from worker.store.results import scores
 
 _REST_S = 0.2
+_TURN_S = 2.0
+"""A turn waits for jobs that are tried again; after so long whoever asked is told what it waits for."""
 _OPEN = ("queued", "leased")
 
 
@@ -131,7 +133,7 @@ def _work(
     mine = [entry for entry in entries if entry[0].pk in wanted]
     moved_at = time.monotonic()
     while wanted:
-        done = processor.score_run(run_pk, mine, stop=stop) if mine else DrainResult()
+        done = processor.score_run(run_pk, mine, budget_s=_TURN_S, stop=stop) if mine else DrainResult()
         with project.store.read() as connection:
             left = [job for job in scores.jobs_of(connection, run_pk) if _is_open(job) and job["scorer_pk"] in wanted]
         if not left:
