@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from worker.connectors.sources import document
 from worker.connectors.sources.document import ParsedRun
+from worker.core.intake.names import meant
 from worker.errors import IngestError
 from worker.records import Run, Step
 from worker.settings.sections_sampling import IntakeSection
@@ -351,6 +352,15 @@ def test_unknown_fields_and_kinds_of_steps_are_counted() -> None:
         ("unknown_kind", "teapot", None): 1,
         ("unknown_kind", "", None): 1,
     }
+
+
+def test_what_a_name_was_meant_for_is_not_asked_of_thousands() -> None:
+    """It takes 0.1 ms a name, and a line of 16 MB holds a million."""
+    before = meant.cache_info().misses
+    metrics: dict[str, Any] = {f"metric {number}": 1 for number in range(2_000)}
+    one = taken(**metrics)
+    assert meant.cache_info().misses == before
+    assert sum(notice.number for notice in one.notices if notice.what == "unknown") == 2_000
 
 
 def test_an_end_before_the_start_has_no_latency_and_is_told() -> None:

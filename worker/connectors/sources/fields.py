@@ -77,8 +77,12 @@ def rest(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, wher
     counted = _token_usage(fields, left, noticed, where)
     known = (counted, "model") if where == "run" else (counted,)  # a run's model is a tag that gives the price
     for name in left:
-        if name not in known:
+        if name in known:
+            continue
+        if len(left) <= _MOST_CACHED:
             _unknown(where, name, fields, noticed)
+        else:  # what each of so many may have been meant for would take longer than all else
+            noticed.add("unknown", where, name)
 
 
 def _token_usage(fields: dict[str, Any], left: Mapping[str, Any], noticed: Noticed, where: Where) -> str | None:

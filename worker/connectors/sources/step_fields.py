@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.connectors.sources.fields import (
@@ -39,14 +39,14 @@ _STEP_TYPES: Mapping[str, tuple[type, ...]] = {
 
 def step_list(steps: list[Any], limits: IntakeSection, noticed: Noticed) -> tuple[list[dict[str, Any]], bool]:
     """The steps that are objects, beginning and end where there are too many, and whether any was left out."""
-    kept = list(enumerate(steps))
+    places: Sequence[int] = range(len(steps))
     if len(steps) > limits.max_steps:
         half = limits.max_steps // 2
-        kept = [*kept[: limits.max_steps - half], *kept[len(kept) - half :]]
-    read = [_step(step, index, limits, noticed) for index, step in kept if isinstance(step, dict)]
-    for _, step in kept:
-        if not isinstance(step, dict):
-            noticed.dropped("run", "steps", step)
+        places = [*places[: limits.max_steps - half], *places[len(steps) - half :]]
+    read = [_step(steps[place], place, limits, noticed) for place in places if isinstance(steps[place], dict)]
+    for place in places:
+        if not isinstance(steps[place], dict):
+            noticed.dropped("run", "steps", steps[place])
     return read, len(read) < len(steps)
 
 
