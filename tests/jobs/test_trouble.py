@@ -122,6 +122,16 @@ def test_the_store_keeps_a_servers_words_and_the_log_gets_none(project: Project)
             "the judge at http://h/v1 answers 500",
         ),
         ("the judge at http://h/v1 answers 500: AnnError\nAnn", "the judge at http://h/v1 answers 500"),
+        (
+            "the judge at http://h/v1 refuses the key for model 'm' (403): Ann is in no region; check OPENAI_API_KEY",
+            "the judge at http://h/v1 refuses the key for model 'm' (403); check OPENAI_API_KEY",
+        ),
+        (
+            "the judge gives this account no quota for model 'm' (a limit of 0, 429): Ann, limit: 0; take another model,"
+            " or a plan that has this one",
+            "the judge gives this account no quota for model 'm' (a limit of 0, 429); take another model, or a plan that"
+            " has this one",
+        ),
     ],
 )
 def test_a_trouble_in_short_holds_only_our_own_words(said: str, short: str) -> None:

@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from worker.jobs.drain_result import LEFT_ALONE, DrainResult
-from worker.judge.failures import NO_MODEL
+from worker.judge.failures import ANOTHER_MODEL, NO_MODEL
 from worker.project.project import Project
 from worker.store import meta
 from worker.store.health import TURN
 from worker.store.queue import backlog, enrol, workers
 
 _WRITE_S = 5.0
-_ADVICE = r"; check (?:OPENAI_API_KEY|OPENAI_BASE_URL|its billing|SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL)"
+_ADVICE = (
+    r"; (?:check (?:OPENAI_API_KEY|OPENAI_BASE_URL|its billing|SPOTCHECK_JUDGE_MODEL and OPENAI_BASE_URL)"
+    rf"|{ANOTHER_MODEL})"
+)
 _THEIR_WORDS = re.compile(
     rf"(?P<ours>.*?): (?:(?<=gave no usable answer: )(?P<kind>\w+))?.*?(?P<advice>{_ADVICE})?", re.DOTALL
 )

@@ -13,6 +13,8 @@ COMPLAINT_LIMIT = 4000
 
 NO_MODEL = "does not know model"
 """Before the model's name in a refusal; by it a stored line of trouble is known again."""
+ANOTHER_MODEL = "take another model, or a plan that has this one"
+"""What to do where a plan does not include a model."""
 _TOO_LONG = re.compile(
     r"context[ _](length|window|size)|maximum context|(prompt|input|request)[\w ]* too (long|large)|too many tokens"
     r"|reduce the length|string_above_max_length",
@@ -260,7 +262,7 @@ def error_for(
     if status == 429 and has_no_quota(complaint):
         return JudgeRefusesUs(
             f"the judge at {judge} gives this account no quota for model {model!r} (a limit of 0, {status}): {message};"
-            " take another model, or a plan that has this one"
+            f" {ANOTHER_MODEL}"
         )
     if status == 402 or is_broke:
         return JudgeRefusesUs(
