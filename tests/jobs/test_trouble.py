@@ -127,9 +127,9 @@ def test_the_store_keeps_a_servers_words_and_the_log_gets_none(project: Project)
             "the judge at http://h/v1 refuses the key for model 'm' (403); check OPENAI_API_KEY",
         ),
         (
-            "the judge gives this account no quota for model 'm' (a limit of 0, 429): Ann, limit: 0; take another model,"
+            "the judge gives us no quota for model 'm' (a limit of 0, 429): Ann, limit: 0; take another model,"
             " or a plan that has this one",
-            "the judge gives this account no quota for model 'm' (a limit of 0, 429); take another model, or a plan that"
+            "the judge gives us no quota for model 'm' (a limit of 0, 429); take another model, or a plan that"
             " has this one",
         ),
     ],
