@@ -27,7 +27,7 @@ def test_a_summary_has_every_column_of_a_run_but_its_keys() -> None:
 def test_an_empty_store_has_nothing_of_anything(tmp_path: Path) -> None:
     project = a_project(tmp_path)
     now = project.settings.clock.now()
-    assert list_runs(project, limit=5) == []
+    assert list_runs(project, limit=5).runs == []
     assert night_span(project) is None
     assert empty_run_filters(project, RunFilters(task_type="refund")) == []
     assert read_points(project, TrendsRequest()) == []
@@ -45,7 +45,7 @@ def test_an_empty_store_has_nothing_of_anything(tmp_path: Path) -> None:
 def test_runs_are_records_and_not_rows_of_the_database(shell: Shell) -> None:
     assert shell("ingest", "-", stdin=lines(a_document("r-1"))).code == 0
     project = a_project(shell.folder)
-    (run,) = list_runs(project, limit=5)
+    (run,) = list_runs(project, limit=5).runs
     assert type(run) is RunSummary
     assert run.run_id == "r-1"
     assert night_span(project) == (run.night, run.night)

@@ -79,6 +79,10 @@ SAMPLES: Mapping[str, Sequence[str]] = {
     "report.markdown": ("-", "page.md"),
     "report.week": ("2026-W43", "1998-W01", "W99"),
     "runs.status": ("completed", "errored", "done"),
+    "runs.agent_version": ("1.1", "=2+2", "nosuch"),
+    "runs.tag": ("region=eu", "no mark"),
+    "runs.below": ("0", "0.5", "2"),
+    "runs.scorer": ("task_completion", "answer_present", "nosuch"),
     "show.run_id": ("r-1", "r-5", "twice", "nosuch"),
     "show.judgment": ("task_completion", "answer_present", "nosuch"),
     "drift.acknowledge": ("1", "2", "999"),
@@ -187,6 +191,10 @@ EXPECTED: Sequence[Rule] = (
     _refused("trends", _unknown_in(True, "scorer", "nosuch")),
     _refused("trends, report", _unknown_in(True, "task_type", "nosuch")),
     _refused("runs", _one_of("status", "done")),
+    _refused("runs", _one_of("tag", "no mark")),
+    _refused("runs", _one_of("below", "2")),
+    _refused("runs", _unknown_in(False, "scorer", "nosuch")),
+    _refused("alerts", lambda given, project: "test" in given),  # no destination is set
     _refused("drift, alerts", lambda given, project: "999" in (given.get(each) for each in CHANGES["drift"])),
     _refused("alerts", _one_of("resolve", "999")),
     _refused(

@@ -7,7 +7,11 @@ from typing import NamedTuple
 from worker.project.project import Project
 from worker.store.runs import facets
 
-_OPTIONS = {"task_type": ("--task-type", "task types"), "status": ("--status", "statuses")}
+_OPTIONS = {
+    "task_type": ("--task-type", "task types"),
+    "status": ("--status", "statuses"),
+    "agent_version": ("--agent-version", "agent versions"),
+}
 
 
 class EmptyFilter(NamedTuple):
@@ -29,9 +33,10 @@ class RunFilters(NamedTuple):
     status: str | None = None
     since: date | None = None
     until: date | None = None
+    agent_version: str | None = None
 
     def only(self, names: Collection[str]) -> "RunFilters":
-        """These filters alone, of `task_type`, `status` and `nights`."""
+        """These filters alone, of `task_type`, `status`, `agent_version` and `nights`."""
         kept = [*names, *(("since", "until") if "nights" in names else ())]
         return RunFilters(**{name: getattr(self, name) for name in self._fields if name in kept})
 

@@ -1,11 +1,17 @@
 """Stored runs: a list, one to read, and which nights and task types there are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
+import orjson
+from sqlalchemy import Connection, RowMapping
+
 from worker.project.project import Project
+from worker.queries.empty import RunFilters
 from worker.records import Run
+from worker.store.queue import enrol
+from worker.store.results import scores
 from worker.store.runs import runs
 
 
@@ -52,19 +58,135 @@ class FoundRun(NamedTuple):
     run: Run
 
 
-def list_runs(
-    project: Project,
-    *,
-    task_type: str | None = None,
-    status: str | None = None,
-    since: date | None = None,
-    until: date | None = None,
-    limit: int,
-) -> list[RunSummary]:
-    """At most `limit` runs, newest first; None for no filter, bounds included."""
+class ScoredRun(NamedTuple):
+    """A run with a score of one scorer."""
+
+    run: RunSummary
+    scorer: str
+    scorer_version: str
+    """The series id."""
+    value: float
+    """0..1."""
+    reason: str
+    """The criterion with the lowest score and why, or what the scorer said; empty where it said nothing."""
+
+
+class ListedRuns(NamedTuple):
+    """Runs that match, as far as they were looked at."""
+
+    runs: list[RunSummary]
+    scored: list[ScoredRun]
+    """The same with their scores, where these were asked for."""
+    looked_at: int | None = None
+    """How many runs were looked at for a tag, where that was the bound; None where all that match were found."""
+
+
+_LOOKED_AT = 20_000
+"""Runs whose tags are read: they stand with the texts, which are unpacked one by one."""
+_CHUNK = 500
+Tag = tuple[str, str]
+EVERY_RUN = RunFilters()
+
+
+def list_runs(project: Project, filters: RunFilters = EVERY_RUN, *, tag: Tag | None = None, limit: int) -> ListedRuns:
+    """At most `limit` runs, newest first; None for no filter, bounds included.
+
+    Args:
+        project: Whose.
+        filters: Which.
+        tag: A tag and its value, as text.
+        limit: The most to return.
+    """
     with project.store.read() as connection:
-        rows = runs.list_runs(connection, task_type=task_type, status=status, since=since, until=until, limit=limit)
-    return [RunSummary._make(row[field] for field in RunSummary._fields) for row in rows]
+
+        def chunk(offset: int, size: int) -> Sequence[RowMapping]:
+            return runs.list_runs(connection, **filters._asdict(), limit=size, offset=offset)
+
+        rows, looked_at = _matching(connection, chunk, tag, limit)
+    return ListedRuns([_summary(row) for row in rows], [], looked_at)
+
+
+def worst_runs(
+    project: Project,
+    filters: RunFilters = EVERY_RUN,
+    *,
+    scorer: str,
+    below: float | None = None,
+    tag: Tag | None = None,
+    limit: int,
+) -> ListedRuns:
+    """At most `limit` scored runs, the lowest score first; each once, by the newest series that has scored it.
+
+    Args:
+        project: Whose.
+        filters: Which.
+        scorer: By whose score.
+        below: Only scores below this, 0..1.
+        tag: A tag and its value, as text.
+        limit: The most to return.
+    """
+    with project.store.read() as connection:
+        series = {one.pk: one.key.series for one in enrol.registered(connection) if one.key.name == scorer}
+
+        def chunk(offset: int, size: int) -> Sequence[RowMapping]:
+            return scores.worst_runs(
+                connection, list(series), **filters._asdict(), below=below, limit=size, offset=offset
+            )
+
+        rows, looked_at = _matching(connection, chunk, tag, limit * len(series) if series else limit)
+        newest: dict[int, RowMapping] = {}
+        for row in rows:
+            if row["pk"] not in newest or row["scorer_pk"] > newest[row["pk"]]["scorer_pk"]:
+                newest[row["pk"]] = row
+        kept = sorted(newest.values(), key=lambda row: (row["value"], -row["night"].toordinal(), row["pk"]))[:limit]
+        found = [
+            ScoredRun(_summary(row), scorer, series[row["scorer_pk"]], row["value"], _reason(connection, row))
+            for row in kept
+        ]
+    return ListedRuns([one.run for one in found], found, looked_at)
+
+
+def _matching(
+    connection: Connection, chunk: Callable[[int, int], Sequence[RowMapping]], tag: Tag | None, limit: int
+) -> tuple[list[RowMapping], int | None]:
+    """The first rows that have a tag, and how many were looked at where that ended the search."""
+    if tag is None:
+        return list(chunk(0, limit)), None
+    found: list[RowMapping] = []
+    for offset in range(0, _LOOKED_AT, _CHUNK):
+        rows = chunk(offset, _CHUNK)
+        tags = runs.tags_of(connection, [row["pk"] for row in rows])
+        found += [row for row in rows if _has(tags.get(row["pk"], {}), tag)]
+        if len(found) >= limit or len(rows) < _CHUNK:
+            return found[:limit], None
+    return found, _LOOKED_AT
+
+
+def _has(tags: Mapping[str, object], tag: Tag) -> bool:
+    """Whether a run has a tag with a value, which may be a number or a truth value there."""
+    if tag[0] not in tags:
+        return False
+    value = tags[tag[0]]
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text == tag[1]
+
+
+def _reason(connection: Connection, row: RowMapping) -> str:
+    lowest = scores.lowest_criterion(connection, row["pk"], row["scorer_pk"])
+    if lowest is None:
+        return scores.rationale_of(connection, row["pk"], row["scorer_pk"]) or ""
+    return f"{lowest['criterion']}: {lowest['rationale'] or ''}".rstrip(": ")
+
+
+def _summary(row: RowMapping) -> RunSummary:
+    return RunSummary._make(row[field] for field in RunSummary._fields)
+
+
+def scorers_with_scores(project: Project) -> list[str]:
+    """Names of all scorers that are stored, rubrics first."""
+    with project.store.read() as connection:
+        stored = {(one.key.kind != "judge", one.key.name) for one in enrol.registered(connection)}
+    return [name for _, name in sorted(stored)]
 
 
 def find_runs(project: Project, run_id: str, source: str | None = None) -> Sequence[FoundRun]:

@@ -104,3 +104,78 @@ def scores_of(connection: Connection, run_pk: int) -> Sequence[RowMapping]:
     )
     rows = connection.execute(statement).mappings().all()
     return sorted(rows, key=lambda row: (row["kind"], row["name"], row["scorer_pk"], row["criterion"] or ""))
+
+
+def worst_runs(
+    connection: Connection,
+    scorer_pks: Sequence[int],
+    *,
+    task_type: str | None,
+    status: str | None,
+    since: date | None,
+    until: date | None,
+    agent_version: str | None,
+    below: float | None,
+    limit: int,
+    offset: int = 0,
+) -> Sequence[RowMapping]:
+    """Scored runs without their texts, the lowest score first, then the newest; with `value` and `scorer_pk`.
+
+    Args:
+        connection: A read transaction.
+        scorer_pks: Versions of one scorer. A run that several have scored is there several times.
+        task_type: Only this one; None for all. So are the others.
+        status: Only runs that ended so.
+        since: First night.
+        until: Last night, included.
+        agent_version: Only runs of this one.
+        below: Only scores below this, 0..1.
+        limit: The most to return.
+        offset: How many to pass over.
+    """
+    columns = [column for column in run.columns if column.name not in ("content_sha", "sample_key")]
+    wanted = [
+        score.c.scorer_pk.in_(list(scorer_pks)),
+        score.c.criterion.is_(None),
+        score.c.purpose.in_(("production", "backfill")),
+        score.c.outcome == "scored",
+    ]
+    for column, value in ((run.c.task_type, task_type), (run.c.status, status), (run.c.agent_version, agent_version)):
+        wanted += [] if value is None else [column == value]
+    wanted += [] if since is None else [score.c.night >= since]
+    wanted += [] if until is None else [score.c.night <= until]
+    wanted += [] if below is None else [score.c.value < below]
+    statement = (
+        select(*columns, score.c.value, score.c.scorer_pk)
+        .join(run, run.c.pk == score.c.run_pk)
+        .where(*wanted)
+        .order_by(score.c.value, score.c.night.desc(), score.c.scorer_pk.desc(), score.c.pk)
+        .limit(limit)
+        .offset(offset)
+    )
+    return connection.execute(statement).mappings().all()
+
+
+def lowest_criterion(connection: Connection, run_pk: int, scorer_pk: int) -> RowMapping | None:
+    """The criterion of a run with the lowest score, with its rationale; None where the scorer has no criteria."""
+    statement = (
+        select(score.c.criterion, score.c.value, score.c.rationale)
+        .where(
+            score.c.run_pk == run_pk,
+            score.c.scorer_pk == scorer_pk,
+            score.c.criterion.is_not(None),
+            score.c.purpose.in_(("production", "backfill")),
+            score.c.value.is_not(None),
+        )
+        .order_by(score.c.value, score.c.pk)
+        .limit(1)
+    )
+    return connection.execute(statement).mappings().first()
+
+
+def rationale_of(connection: Connection, run_pk: int, scorer_pk: int) -> str | None:
+    """What a scorer without criteria said of a run."""
+    statement = select(score.c.rationale).where(
+        score.c.run_pk == run_pk, score.c.scorer_pk == scorer_pk, score.c.criterion.is_(None)
+    )
+    return connection.execute(statement.limit(1)).scalar_one_or_none()

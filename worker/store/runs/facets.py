@@ -18,20 +18,23 @@ def values_of(
     status: str | None = None,
     since: date | None = None,
     until: date | None = None,
+    agent_version: str | None = None,
 ) -> Sequence[str]:
     """The values of a field, those with most runs first; none without such runs. Reads every one of them.
 
     Args:
         connection: A read transaction.
-        field: `task_type` or `status`; or `nights`, which has one value, from the first night to the last.
+        field: `task_type`, `status` or `agent_version`; or `nights`, with one value, from the first night to the last.
         task_type: Of runs of this one; None for all.
         status: Of runs that ended so; None for all.
         since: First night; None for all.
         until: Last night, included; None for all.
+        agent_version: Of runs of this one; None for all.
     """
     wanted = [
         *([run.c.task_type == task_type] if task_type is not None else []),
         *([run.c.status == status] if status is not None else []),
+        *([run.c.agent_version == agent_version] if agent_version is not None else []),
         *([run.c.night >= since] if since is not None else []),
         *([run.c.night <= until] if until is not None else []),
     ]

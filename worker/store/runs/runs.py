@@ -288,11 +288,14 @@ def list_runs(
     since: date | None,
     until: date | None,
     limit: int,
+    agent_version: str | None = None,
+    offset: int = 0,
 ) -> Sequence[RowMapping]:
     """At most `limit` runs without their texts, newest first; None for no filter, bounds included."""
     columns = [column for column in run.columns if column.name not in ("content_sha", "sample_key")]
-    statement = select(*columns).order_by(run.c.night.desc(), run.c.ended_at.desc(), run.c.pk).limit(limit)
-    for column, value in ((run.c.task_type, task_type), (run.c.status, status)):
+    statement = select(*columns).order_by(run.c.night.desc(), run.c.ended_at.desc(), run.c.pk)
+    statement = statement.limit(limit).offset(offset)
+    for column, value in ((run.c.task_type, task_type), (run.c.status, status), (run.c.agent_version, agent_version)):
         if value is not None:
             statement = statement.where(column == value)
     if since is not None:
@@ -332,3 +335,14 @@ def undrawn_nights(connection: Connection, before: date) -> list[date]:
 def task_types(connection: Connection) -> set[str]:
     """Every task type of the stored runs. Reads the whole index run_by_key: about 0.1 s for a million runs."""
     return set(connection.execute(select(run.c.task_type).distinct()).scalars())
+
+
+def tags_of(connection: Connection, pks: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The tags of runs by key; a run whose texts were pruned is absent. Unpacks each run's texts."""
+    found = {}
+    joined = run.join(payload, (payload.c.run_pk == run.c.pk) & (payload.c.revision == run.c.revision))
+    for start in range(0, len(pks), _IN_CHUNK):
+        statement = select(run.c.pk, payload.c.body).select_from(joined)
+        for pk, body in connection.execute(statement.where(run.c.pk.in_(list(pks[start : start + _IN_CHUNK])))):
+            found[pk] = orjson.loads(unpack(body))["tags"]
+    return found
