@@ -75,6 +75,8 @@ def trends(
     opened = project()
     request = TrendsRequest(by, scorer, task_type, weeks)
     points = read_points(opened, request)
+    if not criteria:
+        points = [point for point in points if point.criterion is None]
     late = _late(opened, request)
     waits, empty = (unsummarised_note(late), ()) if points else _why_none(opened, request, late)
     if form == "json":
@@ -88,8 +90,6 @@ def trends(
             }
         )
         return
-    if not criteria:
-        points = [point for point in points if point.criterion is None]
     try:
         if points or form == "csv":
             _show(opened, points, form, output, request, waits)
@@ -128,7 +128,14 @@ def _show(
     elif form == "png":
         path = output or _PNG
         with replacing(path) as part:
-            chart.draw(fields, part, partial_week(opened, points, now()), changes)
+            chart.draw(
+                fields,
+                part,
+                partial_week(opened, points, now()),
+                changes,
+                first=opened.settings.scoring.rubrics,
+                findings=[finding for finding in list_findings(opened) if finding.kind == "agent"],
+            )
         say(str(path))
         if waits:
             note(waits)

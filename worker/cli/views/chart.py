@@ -14,10 +14,14 @@ from worker.core import calendar
 from worker.core.report.series import SeriesChange, announcement
 from worker.errors import SettingsError
 from worker.queries.trends import PartialWeek
+from worker.records import Drift
 
 _MOST_PANELS = 24
 _COLUMNS = 3
 _INK, _BAND, _MUTED, _OVER = "#1f4e79", "#9dc3e6", "#8a8a8a", "#d0d0d0"
+_RED = "#b3261e"
+_LEAST_TOP = 0.7
+"""The axis of scores begins here at the highest: a tenth of a point must not fill a picture."""
 _FIELDS = ("low", "mean", "high")
 _MOST_ANNOUNCED = 4
 _LINE_CHARS = 70
@@ -29,8 +33,13 @@ def draw(
     path: Path,
     so_far: PartialWeek | None = None,
     changes: Sequence[SeriesChange] = (),
+    *,
+    first: Sequence[str] = (),
+    findings: Sequence[Drift] = (),
 ) -> None:
-    """Draw every line that has scores; low coverage is hatched.
+    """Draw every line that has scores; low coverage is hatched, a finding is a red mark at its night.
+
+    Rubrics come first, then the overall lines of other scorers, then task types, those with most runs first.
 
     All series of a scorer share a panel, each with a line of its own: where another takes over there is a vertical
     line, and nothing joins the two. The figure in words is of the newest alone.
@@ -41,6 +50,8 @@ def draw(
         so_far: The newest week, where it is not whole; its points are hollow. Weeks with nights that a backfill had
             scored are squares.
         changes: Where another series of a scorer took over, oldest first.
+        first: Names of the rubrics, in their order.
+        findings: Those to be marked.
 
     Raises:
         SettingsError: matplotlib is not installed, or nothing was scored.
@@ -60,16 +71,17 @@ def draw(
     shown = [(key, rows) for key, rows in lines.items() if any(row["mean"] is not None for row in rows)]
     if not shown:
         raise SettingsError("nothing to draw: no week has a score yet")
+    shown.sort(key=lambda item: _rank(item[0], item[1], first))
     left_out, shown = max(0, len(shown) - _MOST_PANELS), shown[:_MOST_PANELS]
     columns = 2 if len(shown) == 4 else min(_COLUMNS, len(shown))
     height = -(-len(shown) // columns)
-    figure, axes = plt.subplots(
-        height, columns, figsize=(4.2 * columns, 2.5 * height + 0.6), squeeze=False, sharey=True
-    )
+    figure, axes = plt.subplots(height, columns, figsize=(4.2 * columns, 2.5 * height + 0.6), squeeze=False)
     weeks = sorted({point["week"] for point in points})
     for axis, (key, rows) in zip(axes.flat, shown, strict=False):
         own = [change for change in changes if change.scorer == key[0]]
         _panel(axis, key, rows, weeks, so_far, own)
+        _marks(axis, key, findings, weeks)
+        axis.set_ylim(*_span([row for other, rows in shown if other[0] == key[0] for row in rows]))
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_visible(False)
     more = f"; {left_out} more lines: name one with --scorer" if left_out else ""
@@ -81,7 +93,7 @@ def draw(
     figure.text(0.01, 0.005, "\n".join(said), fontsize=7.5, va="bottom", color=_INK)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from font")  # a name in a script it has not
-        figure.tight_layout(rect=(0, room, 1, 1))
+        figure.tight_layout(rect=(0, room, 1, 1 - 0.3 / figure.get_figheight()))
         figure.savefig(path, dpi=130, format="png")  # whatever the file is called
     plt.close(figure)
 
@@ -122,14 +134,46 @@ def _panel(
     if len(by_series) > 1:
         label += f"\nonly of {inline(plain(newest_series))}"
     axis.text(0.02, 0.05, label, transform=axis.transAxes, fontsize=8, color=_INK)
-    axis.set_ylim(0, 1.05)
     axis.set_xlim(-0.5, len(weeks) - 0.5)
     step = max(1, len(weeks) // 6)
-    axis.set_xticks(range(0, len(weeks), step), [weeks[at][5:] for at in range(0, len(weeks), step)], fontsize=7)
+    axis.set_xticks(range(0, len(weeks), step), [_dated(weeks[at]) for at in range(0, len(weeks), step)], fontsize=7)
     axis.tick_params(axis="y", labelsize=7)
     axis.grid(axis="y", color="#e6e6e6", lw=0.7)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
+
+
+def _rank(key: tuple[str, ...], rows: Sequence[Mapping[str, Any]], first: Sequence[str]) -> tuple[Any, ...]:
+    """Where a panel stands."""
+    scorer, criterion, name = key
+    is_rubric = scorer in first
+    is_overall = rows[0]["task_type"] is None and not rows[0]["segment"]
+    runs = max(row["population"] for row in rows)
+    place = first.index(scorer) if is_rubric else 0
+    return (not is_rubric, place, bool(criterion) and is_rubric, not is_overall, -runs, scorer, criterion, name)
+
+
+def _span(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The ends of the axis of scores, the same for all panels of a scorer: what is shown, and a third at least."""
+    low = min(row["low"] for row in rows if row["low"] is not None)
+    return max(0.0, min(_LEAST_TOP, math.floor(10 * low - 0.5) / 10)), 1.03
+
+
+def _marks(axis: Any, key: tuple[str, ...], findings: Sequence[Drift], weeks: Sequence[str]) -> None:  # noqa: ANN401 matplotlib's
+    """A red mark at the night of each finding of this line."""
+    scorer, criterion, name = key
+    for finding in findings:
+        own = inline(plain(finding.stream.task_type or "overall, same mix"))
+        at = _place(finding.found_night, weeks)
+        if (finding.stream.scorer, own) == (scorer, name) and not criterion and at >= -0.5:
+            axis.axvline(at, color=_RED, lw=1.0)
+            text = f" {finding.before:.2f} → {finding.after:.2f}, {finding.found_night:%d %b}"
+            axis.annotate(text, (at, 0.98), xycoords=("data", "axes fraction"), fontsize=7, color=_RED, va="top")
+
+
+def _dated(week: str) -> str:
+    """A week with the date of its Monday below it."""
+    return f"{week[5:]}\n{calendar.nights_of_week(week)[0]:%d %b}"
 
 
 def _newest(by_series: Mapping[str, Sequence[dict[str, Any]]], changes: Sequence[SeriesChange]) -> str:
