@@ -193,7 +193,7 @@ EXPECTED: Sequence[Rule] = (
     _refused("runs", _one_of("status", "done")),
     _refused("runs", _one_of("tag", "no mark")),
     _refused("runs", _one_of("below", "2")),
-    _refused("runs", _unknown_in(False, "scorer", "nosuch")),
+    _refused("runs", _unknown_in(True, "scorer", "nosuch")),
     _refused("alerts", lambda given, project: "test" in given),  # no destination is set
     _refused("drift, alerts", lambda given, project: "999" in (given.get(each) for each in CHANGES["drift"])),
     _refused("alerts", _one_of("resolve", "999")),
