@@ -73,6 +73,7 @@ SAMPLES: Mapping[str, Sequence[str]] = {
     "trends.by": ("task_type", "agent", "agent_version", "agents"),
     "trends.scorer": ("task_completion", "answer_present", "nosuch"),
     "trends.weeks": ("1", "520"),
+    "trends.criterion": ("answered", "nosuch"),
     "trends.form": ("table", "json", "csv", "png", "svg"),
     "trends.output": ("out.file", "nosuch/out.file"),
     "report.html": ("page.html", "nosuch/page.html"),

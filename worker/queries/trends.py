@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -35,9 +35,18 @@ class TrendsRequest(NamedTuple):
     task_type: str | None = None
     weeks: int = 8
     """So many ISO weeks, ending with the newest that has runs."""
+    since: date | None = None
+    """From the week of this night on, instead of `weeks`."""
+    until: date | None = None
+    """To the week of this night."""
+    by_day: bool = False
+    """Points of single nights; the bounds are nights then."""
 
     def oldest_week(self, newest: date) -> str:
         """The first week, by the newest night with runs."""
+        if self.since is not None:
+            return calendar.week_of(self.since)
+        newest = self.until or newest
         return calendar.week_of(calendar.weeks_before(newest, self.weeks - 1))
 
 
@@ -66,6 +75,8 @@ def read_points(project: Project, request: TrendsRequest) -> list[TrendPoint]:
         span = runs.night_span(connection)
         if span is None:
             return []
+        if request.by_day:
+            return _nights(connection, request, span[1])
         week = request.oldest_week(span[1])
         if request.by != "task_type" and request.task_type is not None:
             from worker.queries.segments import segment_points  # with numpy, which other requests do without
@@ -75,14 +86,26 @@ def read_points(project: Project, request: TrendsRequest) -> list[TrendPoint]:
                 connection, monday, span[1], by=request.by, task_type=request.task_type, scorer=request.scorer
             )
             backfilled = _backfilled(connection, week)
-            return [_point(row, backfilled) for row in found]
-        return points_since(
-            connection,
-            week,
-            by=request.by,
-            scorer=request.scorer,
-            task_type=request.task_type,
-        )
+            return _until([_point(row, backfilled) for row in found], request)
+        weekly = points_since(connection, week, by=request.by, scorer=request.scorer, task_type=request.task_type)
+        return _until(weekly, request)
+
+
+def _until(points: list[TrendPoint], request: TrendsRequest) -> list[TrendPoint]:
+    if request.until is None:
+        return points
+    last = calendar.week_of(request.until)
+    return [point for point in points if point.week <= last]
+
+
+def _nights(connection: Connection, request: TrendsRequest, newest: date) -> list[TrendPoint]:
+    """Points of single nights, with the night as their `week`."""
+    from worker.queries.nightly_points import nightly_points  # with numpy, which other requests do without
+
+    until = request.until or newest
+    since = request.since or until - timedelta(days=7 * request.weeks - 1)
+    rows = nightly_points(connection, since, until, by=request.by, scorer=request.scorer)
+    return [_point(row, {}) for row in rows if request.task_type in (None, row["task_type"])]
 
 
 def empty_trend_filters(project: Project, request: TrendsRequest) -> list[EmptyFilter]:

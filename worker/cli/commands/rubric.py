@@ -1,5 +1,6 @@
 """`spotcheck rubric list | lint | preview`: the first half of the prompt engineer's loop. None of it calls a judge."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,10 +45,7 @@ def check(
     texts = dict(winners.values())
     if paths:
         texts = {}
-        for path in paths:
-            if not path.is_file():
-                why = "is a folder; name the files in it" if path.is_dir() else "does not exist"
-                raise SettingsError(f"{path} {why}")
+        for path in _files(paths):
             includes = {**includes, **read_folder(path.parent).includes}
             texts[str(path)] = read_text(path)
     found = [finding for path, text in texts.items() for finding in lint(text, path, includes)]
@@ -121,3 +119,21 @@ def preview(
         note("taken out: " + ", ".join(f"{count} {kind}" for kind, count in made.shown.redacted.items()))
     if missing:
         note(f"this run would be unscored without a call: missing:{missing}")
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files that were named, and the rubrics in the folders that were.
+
+    Raises:
+        SettingsError: One does not exist, or a folder holds no rubric.
+    """
+    for path in paths:
+        if path.is_dir():
+            own = [Path(name) for name in read_folder(path).rubrics]
+            if not own:
+                raise SettingsError(f"{path} holds no rubric: they are files NAME.rubric.md.j2")
+            yield from own
+        elif path.is_file():
+            yield path
+        else:
+            raise SettingsError(f"{path} does not exist")

@@ -4,6 +4,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -11,12 +12,13 @@ import typer
 
 from worker.cli.context import now, project
 from worker.cli.files import DISK_FULL, is_full, replacing
-from worker.cli.options import Json
+from worker.cli.options import Json, Since, Until, near, window
 from worker.cli.output import columns, counted, inline, note, plain, say, show_json
 from worker.cli.views import chart, trends_table
 from worker.cli.views.empty import meant, why_empty
 from worker.cli.views.series import series_json
 from worker.cli.views.trends_table import TableNotes
+from worker.core.calendar import week_of
 from worker.core.report.series import announcement
 from worker.core.stats.trend import DIMENSIONS
 from worker.errors import ExportError, SettingsError
@@ -50,40 +52,49 @@ _FORMULA = tuple("=+-@＝＋－＠")  # spreadsheets fold the wide ones
 def trends(
     by: Annotated[str, typer.Option("--by", help="task_type, agent or agent_version.")] = "task_type",
     scorer: Annotated[str | None, typer.Option("--scorer", help="Only this scorer.")] = None,
-    task_type: Annotated[str | None, typer.Option("--task-type", help="Only this task type.")] = None,
-    weeks: Annotated[int, typer.Option("--weeks", min=1, max=520, help="So many, up to the newest with runs.")] = 8,
+    task_type: Annotated[
+        list[str] | None, typer.Option("--task-type", help="Only this task type; may be repeated.")
+    ] = None,
+    weeks: Annotated[
+        int | None, typer.Option("--weeks", min=1, max=520, help="So many, up to the newest with runs; else 8.")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    by_day: Annotated[
+        bool, typer.Option("--by-day", help="Single nights; the newest 14 unless you say which.")
+    ] = False,
     form: Annotated[str, typer.Option("--format", help="table, json, csv or png.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where a csv or png goes.")] = None,
     criteria: Annotated[
         bool, typer.Option("--criteria", help="A rubric's criteria too, not only its aggregate.")
     ] = False,
+    criterion: Annotated[str | None, typer.Option("--criterion", help="Only this criterion of a rubric.")] = None,
     as_json: Json = False,
 ) -> None:
     """Weekly means with their 95 % intervals, n, and coverage; the overall line is held at the reference mix.
 
     In CSV a name that a spreadsheet would take for a formula begins with '. A file is replaced whole or left as it was.
 
-    Examples: spotcheck trends · spotcheck trends --scorer task_completion --weeks 12 · spotcheck trends --format png
+    Examples: spotcheck trends · spotcheck trends --scorer task_completion --weeks 12 · spotcheck trends --format png ·
+    spotcheck trends --by-day --task-type refund
     """
     form = "json" if as_json else form
-    if by not in DIMENSIONS:
-        raise SettingsError(f"--by {by!r} is not known; use {', '.join(DIMENSIONS)}{meant(by, DIMENSIONS)}")
-    if form not in _FORMS:
-        raise SettingsError(f"--format {form!r} is not known; use table, json, csv or png{meant(form, _FORMS)}")
-    if output is not None and form not in ("csv", "png"):
-        raise SettingsError(f"--output is for csv and png, not {form}; redirect the others with >")
+    _check_options(by, form, output, task_type or (), is_by_day=by_day)
+    first, last = window(since, until)
+    if weeks is not None and first is not None:
+        raise SettingsError("give --weeks, or --since and --until, not both")
     opened = project()
-    request = TrendsRequest(by, scorer, task_type, weeks)
-    points = read_points(opened, request)
-    if not criteria:
-        points = [point for point in points if point.criterion is None]
+    types = list(dict.fromkeys(task_type or ()))
+    one_type = types[0] if len(types) == 1 else None
+    request = TrendsRequest(by, scorer, one_type, weeks or (2 if by_day else 8), first, last, by_day)
+    points = _chosen(opened, request, types, criterion, with_criteria=criteria)
     late = _late(opened, request)
     waits, empty = (unsummarised_note(late), ()) if points else _why_none(opened, request, late)
     if form == "json":
         changes = series_json(series_of(opened, request))
         show_json(
             {
-                "points": [point.model_dump() for point in points],
+                "points": [_told(point, request) for point in points],
                 **changes,
                 **as_field(empty),
                 **unsummarised_json(late),
@@ -114,7 +125,7 @@ def _show(
     request: TrendsRequest,
     waits: str,
 ) -> None:
-    fields = [point.model_dump() for point in points]
+    fields = [_told(point, request) if form == "csv" else point.model_dump() for point in points]
     series = series_of(opened, request)
     changes = () if series is None else series.changes
     if form == "csv":
@@ -144,14 +155,62 @@ def _show(
         notes = TableNotes(
             opened.settings.schedule.time_zone,
             sum(1 for finding in list_findings(opened) if finding.state == "open"),
-            partial_week(opened, points, now()),
+            None if request.by_day else partial_week(opened, points, now()),
             {key: _why([reason]) for key, reason in missing_scores(opened, request).items()},
             changes,
             waits,
+            "night" if request.by_day else "week",
         )
         ordered = sorted(fields, key=lambda point: point["scorer"] not in first)
         for line in trends_table.lines(ordered, request.by, columns(), notes):
             say(line)
+
+
+def _check_options(by: str, form: str, output: Path | None, task_types: Sequence[str], *, is_by_day: bool) -> None:
+    """Refuse options that are unknown, or do not go together.
+
+    Raises:
+        SettingsError: Says what to give instead.
+    """
+    if by not in DIMENSIONS:
+        raise SettingsError(f"--by {by!r} is not known; use {', '.join(DIMENSIONS)}{meant(by, DIMENSIONS)}")
+    if form not in _FORMS:
+        raise SettingsError(f"--format {form!r} is not known; use table, json, csv or png{meant(form, _FORMS)}")
+    if output is not None and form not in ("csv", "png"):
+        raise SettingsError(f"--output is for csv and png, not {form}; redirect the others with >")
+    if is_by_day and form == "png":
+        raise SettingsError("pictures show weeks; --by-day is for table, json and csv")
+    if by != "task_type" and (is_by_day or len(set(task_types)) > 1) and task_types:
+        raise SettingsError(f"--by {by} takes one --task-type, and none with --by-day")
+
+
+def _chosen(
+    opened: Project, request: TrendsRequest, types: Sequence[str], criterion: str | None, *, with_criteria: bool
+) -> list[TrendPoint]:
+    """The points of a request: of several task types, of a criterion, or without criteria.
+
+    Raises:
+        SettingsError: A name is mistyped.
+    """
+    points = read_points(opened, request)
+    if len(types) > 1:
+        for each in types:
+            _check_names(opened, request._replace(task_type=each))
+        points = [point for point in points if point.task_type in types]
+    if criterion is None:
+        return [point for point in points if with_criteria or point.criterion is None]
+    known = sorted({point.criterion for point in points if point.criterion is not None})
+    if points and criterion not in known:
+        raise SettingsError(f"--criterion {criterion!r} has no scores{near(criterion, known)}")
+    return [point for point in points if point.criterion == criterion]
+
+
+def _told(point: TrendPoint, request: TrendsRequest) -> dict[str, Any]:
+    """A point for machines; of a single night with the night beside its week."""
+    fields = point.model_dump()
+    if not request.by_day:
+        return fields
+    return {"night": point.week} | fields | {"week": week_of(date.fromisoformat(point.week))}
 
 
 def _late(opened: Project, request: TrendsRequest) -> Sequence[Unsummarised]:
@@ -232,7 +291,7 @@ def _csv(points: Sequence[dict[str, Any]], output: Path | None) -> None:
 
 
 def _write_csv(points: Sequence[dict[str, Any]], stream: TextIO) -> None:
-    writer = csv.DictWriter(stream, FIELDS)
+    writer = csv.DictWriter(stream, list(points[0]) if points else FIELDS)
     writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in point.items()} for point in points)
 

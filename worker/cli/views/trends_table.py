@@ -3,7 +3,7 @@
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from worker.cli.output import counted, inline
 from worker.core.report.series import SeriesChange, announcement, newest_changes
@@ -43,6 +43,8 @@ class TableNotes(NamedTuple):
     """Where another series of a scorer took over in these weeks."""
     waits: str = ""
     """That scores are not summarised yet; empty where all are."""
+    unit: Literal["week", "night"] = "week"
+    """What a column is."""
 
 
 def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: TableNotes) -> Iterator[str]:
@@ -70,14 +72,16 @@ def lines(points: Sequence[dict[str, Any]], by: str, width: int | None, beside: 
     shown, name_width = _room([line for block in blocks.values() for line in block], weeks, width or _PIPE)
     is_open = beside.findings_open
     state = f"{counted(is_open, 'finding')} open: spotcheck drift" if is_open else "no finding is open"
-    yield f"weekly means to {weeks[-1]} (ISO weeks, {beside.zone}); {state}"
+    unit = beside.unit
+    what = "weekly means" if unit == "week" else "means by night"
+    yield f"{what} to {weeks[-1]} ({'ISO weeks, ' if unit == 'week' else ''}{beside.zone}); {state}"
     if beside.so_far is not None:
         yield beside.so_far.text
     if beside.waits:
         yield from textwrap.wrap(beside.waits, width or _PIPE, subsequent_indent="  ")
-    yield "at the end of a line: 95 % interval and n of its newest week; ! coverage < 80 %"
+    yield f"at the end of a line: 95 % interval and n of its newest {unit}; ! coverage < 80 %"
     if len(shown) < len(weeks):
-        yield f"the newest {len(shown)} of {len(weeks)} weeks fit in {width} columns; --format csv has all"
+        yield f"the newest {len(shown)} of {len(weeks)} {unit}s fit in {width} columns; --format csv has all"
     has_bars = _fits_bars(blocks, len(shown), name_width, width or _PIPE)
     for scorer, block in blocks.items():
         yield ""
