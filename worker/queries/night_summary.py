@@ -6,6 +6,7 @@ from datetime import date
 from typing import NamedTuple
 
 from worker.project.project import Project
+from worker.records import Alert
 from worker.store.results import alerts, counts, findings
 from worker.store.results.counts import NightOutcome
 
@@ -19,8 +20,8 @@ class NightSummary(NamedTuple):
     """Runs without a score, by scorer and reason."""
     open_findings: int
     """Findings that nobody has decided about, of all nights."""
-    pipeline: Sequence[str]
-    """Texts of the open alerts of the pipeline itself."""
+    pipeline: Sequence[Alert]
+    """The open alerts about the pipeline itself."""
 
     def total(self, kind: str, what: str) -> int:
         """A count of all scorers of a kind (`judge` or `heuristic`): scored, unscored, failed or open."""
@@ -50,5 +51,5 @@ def night_summary(project: Project, nights: Sequence[date]) -> NightSummary:
             counts.night_outcomes(connection, nights) if nights else [],
             counts.unscored_reasons(connection, nights) if nights else {},
             findings.count_undecided(connection),
-            [one.text for one in alerts.list_alerts(connection) if one.kind == "pipeline" and one.state == "open"],
+            [one for one in alerts.list_alerts(connection) if one.kind == "pipeline" and one.state == "open"],
         )

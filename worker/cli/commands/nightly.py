@@ -149,6 +149,7 @@ def nightly(
     opened = project(creates=True)
     opened.lanes.wanted = lane
     opened.nights.is_replaying = since is not None or until is not None
+    began = now()
     nights = nights_asked(opened, since or on, until or on)
     _check(opened)
     wake = Waking(opened)
@@ -197,8 +198,9 @@ def nightly(
             say(none_found(opened))
     rest = f"{counted(waited.still_open, 'job')} still open" if waited.still_open else "no job is open"
     _answer(answer, night_line(words, rest, summary), as_json=as_json)
-    for text in summary.pipeline:
-        note(text)
+    for alert in summary.pipeline:
+        if alert.raised_at < began:  # what is new stands in a line of its own already
+            note(alert.text)
     tell_left_alone(opened, looked_at, with_older=not is_named)
     exit_waited(opened, waited, "nightly")
     _exit_found(summary, found=found, is_asked=fail_on_drift)

@@ -56,5 +56,5 @@ def as_json(summary: NightSummary) -> dict[str, Any]:
     return {
         "scorers": [{**one._asdict(), "reasons": summary.unscored.get(one.scorer, {})} for one in summary.outcomes],
         "open_findings": summary.open_findings,
-        "pipeline": list(summary.pipeline),
+        "pipeline": [one.text for one in summary.pipeline],
     }
