@@ -27,6 +27,12 @@ class FilterFacts(NamedTuple):
     agent: str
 
 
+class _Stratum(NamedTuple):
+    night: date
+    task_type: str
+    flagged: bool
+
+
 class NightCounts(NamedTuple):
     """The counts of one night and scorer; `ended` is the sum of the fields after it."""
 
@@ -69,7 +75,8 @@ def night_counts(
             `before_start`.
         task_type: Only runs of this one; None for all.
     """
-    ended = _by_facts(connection, since, until)
+    strata = _by_stratum(connection, since, until)
+    ended = _by_night(strata)
     drawn = set(
         connection.execute(
             select(night_table.c.night).where(
@@ -77,7 +84,7 @@ def night_counts(
             )
         ).scalars()
     )
-    sampled, late = _sampled(connection, since, until), _late(connection, since, until)
+    sampled, late = _sampled(connection, since, until), _late(connection, since, until, strata)
     if task_type is not None:
         ended, sampled, late = (_only(each, task_type) for each in (ended, sampled, late))
     jobs, scores = _jobs(connection, since, until, task_type), _scores(connection, since, until, task_type)
@@ -182,10 +189,22 @@ def _only(by_night: dict[date, dict[FilterFacts, int]], task_type: str) -> dict[
     return {night: by_facts for night, by_facts in kept.items() if by_facts}
 
 
-def _by_facts(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
-    facts = (run.c.night, run.c.task_type, run.c.status, run.c.agent)
+def _by_stratum(connection: Connection, since: date, until: date) -> dict[_Stratum, dict[FilterFacts, int]]:
+    """Ended runs by stratum and facts; one pass over run_by_facts."""
+    facts = (run.c.night, run.c.task_type, run.c.flagged, run.c.status, run.c.agent)
     statement = select(*facts, func.count()).where(run.c.night.between(since, until)).group_by(*facts)
-    return _nested(connection.execute(statement).all())
+    found: dict[_Stratum, dict[FilterFacts, int]] = defaultdict(dict)
+    for night, task_type, flagged, status, agent, count in connection.execute(statement):
+        found[_Stratum(night, task_type, flagged)][FilterFacts(task_type, status, agent)] = count
+    return found
+
+
+def _by_night(strata: Mapping[_Stratum, Mapping[FilterFacts, int]]) -> dict[date, dict[FilterFacts, int]]:
+    found: dict[date, dict[FilterFacts, int]] = defaultdict(lambda: defaultdict(int))
+    for key, by_facts in strata.items():
+        for each, count in by_facts.items():
+            found[key.night][each] += count
+    return {night: dict(by_facts) for night, by_facts in found.items()}
 
 
 def _sampled(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
@@ -199,31 +218,44 @@ def _sampled(connection: Connection, since: date, until: date) -> dict[date, dic
     return _nested(connection.execute(statement).all())
 
 
-def _late(connection: Connection, since: date, until: date) -> dict[date, dict[FilterFacts, int]]:
+def _late(
+    connection: Connection, since: date, until: date, strata: Mapping[_Stratum, Mapping[FilterFacts, int]]
+) -> dict[date, dict[FilterFacts, int]]:
     """Runs that came after their night was drawn and are not decided yet.
 
-    Either their key is below the stored threshold but they are not in the sample, or their stratum has no draw.
+    Either their key is below the stored threshold but they are not in the sample, or their stratum has no draw. Two
+    questions: the first reads only the drawn share of the runs (run_by_key), the second none; as one it read every run.
     """
     facts = (run.c.night, run.c.task_type, run.c.status, run.c.agent)
-    matching = (
-        (draw.c.night == run.c.night)
-        & (draw.c.task_type == run.c.task_type)
-        & (draw.c.flagged == run.c.flagged)
-        & draw.c.is_current
+    stratum = (draw.c.night, draw.c.task_type, draw.c.flagged)
+    below = (
+        (run.c.night == draw.c.night)
+        & (run.c.task_type == draw.c.task_type)
+        & (run.c.flagged == draw.c.flagged)
+        & (run.c.sample_key < draw.c.threshold)
     )
-    statement = (
+    current = (draw.c.night.between(since, until), draw.c.is_current)
+    undecided = (
         select(*facts, func.count())
-        .join(night_table, (night_table.c.night == run.c.night) & night_table.c.drawn_at.is_not(None))
-        .outerjoin(draw, matching)
+        .select_from(draw)
+        .join(run, below)
         .outerjoin(sample, sample.c.run_pk == run.c.pk)
-        .where(
-            run.c.night.between(since, until),
-            sample.c.run_pk.is_(None),
-            draw.c.pk.is_(None) | (run.c.sample_key < draw.c.threshold),
-        )
+        .where(*current, sample.c.run_pk.is_(None))
         .group_by(*facts)
     )
-    return _nested(connection.execute(statement).all())
+    late: dict[date, dict[FilterFacts, int]] = defaultdict(lambda: defaultdict(int))
+    for night, task_type, status, agent, count in connection.execute(undecided):
+        late[night][FilterFacts(task_type, status, agent)] += count
+    drawn_nights = select(night_table.c.night).where(
+        night_table.c.night.between(since, until), night_table.c.drawn_at.is_not(None)
+    )
+    drawn = set(connection.execute(drawn_nights).scalars())
+    with_draw = {_Stratum(*row) for row in connection.execute(select(*stratum).where(*current))}
+    for key, by_facts in strata.items():
+        if key.night in drawn and key not in with_draw:
+            for each, count in by_facts.items():
+                late[key.night][each] += count
+    return {night: dict(by_facts) for night, by_facts in late.items()}
 
 
 def _nested(rows: Iterable[Any]) -> dict[date, dict[FilterFacts, int]]:
