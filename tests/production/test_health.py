@@ -19,11 +19,13 @@ from tests.support.ledger import Ledger, judge, outcome
 from tests.support.shell import Shell
 from worker.cli.process.health import LANES, LaneVerdict, check, quickly, wanted
 from worker.errors import SettingsError
+from worker.records import Alert
 from worker.settings import Settings
 from worker.store import health, meta
 from worker.store.engine import Store
 from worker.store.health import LAST_TICK, TURN, connect_arguments
 from worker.store.queue import job, workers
+from worker.store.results import alerts
 from worker.store.tables import WorkerRow, core
 
 ROOT = Path(__file__).parents[2]
@@ -342,3 +344,24 @@ def test_what_is_in_a_workers_way_stands_beside_its_heartbeat_and_is_unhealthy_f
         (row,) = workers.live_workers(connection, ward.now)
         assert (row["revision"], row["trouble"]) == (3, None)
     assert ward.ask("judge").state == "healthy"
+
+
+def test_an_open_alert_about_the_pipeline_is_told_and_restarts_nothing(ward: Ward) -> None:
+    """It said healthy for nine nights without runs."""
+    ward.worker("control")
+    ward.tick(timedelta(seconds=10))
+    assert ward.ask("beat").state == "healthy"
+    raised = Alert(
+        key="pipeline:runs", kind="pipeline", urgency="now", text="no runs since Mon", night=ward.now.date(),
+        raised_at=ward.now,
+    )  # fmt: skip
+    with ward.store.write() as connection:
+        number = alerts.add(connection, raised)
+    told = ward.ask("beat")
+    assert told.state == "degraded"
+    assert told.why.endswith("; open in `spotcheck alerts`: no runs since Mon")
+    assert ward.ask("control").state == "healthy"
+    with ward.store.write() as connection:
+        assert number is not None
+        assert alerts.recover(connection, number, ward.now)
+    assert ward.ask("beat").state == "healthy"

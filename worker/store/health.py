@@ -26,6 +26,7 @@ _URL = re.compile(
     r"postgres(?:ql)?(?:\+psycopg)?://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?"
     r"(?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?(?::(?P<port>[^/?]*))?(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?"
 )
+_TROUBLES = "SELECT text FROM alert WHERE kind = ? AND state = ? ORDER BY pk LIMIT 3"
 Query = Any
 """A function that runs one statement and returns its rows."""
 
@@ -78,6 +79,8 @@ class StoreHealth(NamedTuple):
     """When the scheduler (beat) ticked last; None before its first tick."""
     ended: list[Ended]
     """A row for each rubric of the newest night; empty where the judge's lane is not asked about."""
+    troubles: list[str]
+    """Texts of the open alerts about the pipeline itself, the first ones."""
 
 
 def read(url: str, lanes: Sequence[str]) -> StoreHealth:
@@ -102,6 +105,7 @@ def read(url: str, lanes: Sequence[str]) -> StoreHealth:
             {lane: _lane(query, lane, now, facts.get(f"{TURN}{lane}")) for lane in lanes},
             _time(facts.get(LAST_TICK)),
             list(_ended(query)) if "judge" in lanes else [],
+            [str(text) for (text,) in query(_TROUBLES, "pipeline", "open")],
         )
 
 

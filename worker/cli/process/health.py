@@ -61,7 +61,15 @@ def check(environ: Mapping[str, str], lanes: Sequence[str], minutes: float = MIN
         found = health.read(url, [name for name in asked if name is not None])
     except StoreError as error:
         return [LaneVerdict(lane, _BAD, str(error)) for lane in lanes]
-    return [_beat(found, clock) if lane == "beat" else _worker(found, lane, clock, minutes) for lane in lanes]
+    return [_whole(found, clock) if lane == "beat" else _worker(found, lane, clock, minutes) for lane in lanes]
+
+
+def _whole(found: StoreHealth, clock: Clock) -> LaneVerdict:
+    """Beat's verdict, and what it has found to be wrong with the pipeline: no restart would help there."""
+    beat = _beat(found, clock)
+    if beat.state != _GOOD or not found.troubles:
+        return beat
+    return LaneVerdict("beat", _FAIR, f"{beat.why}; open in `spotcheck alerts`: {'; '.join(found.troubles)}")
 
 
 def _beat(found: StoreHealth, clock: Clock) -> LaneVerdict:
