@@ -17,7 +17,7 @@ from tests.support.shell import Shell
     ("command", "said"),
     [
         ("trend", "no such command 'trend'. Did you mean 'trends'?; see spotcheck --help"),
-        ("trends --nope", "no such option: --nope; see spotcheck trends --help"),
+        ("trends --zzz", "no such option: --zzz; see spotcheck trends --help"),
         ("trends --weeks 0", "invalid value for '--weeks'"),
         ("trends --by week", "--by 'week' is not known; use task_type, agent, agent_version"),
         ("trends --format xml", "--format 'xml' is not known"),
@@ -39,7 +39,7 @@ from tests.support.shell import Shell
         ("nightly --date 2026-11-01 --since 2026-11-02", "give --date, or --since and --until, not both"),
         ("rubric lst", "no such command 'lst'. Did you mean 'list'?"),
         ("rubric lint nope.j2", "nope.j2 does not exist"),
-        ("rubric lint .", ". is a folder"),
+        ("rubric lint .", ". holds no rubric: they are files NAME.rubric.md.j2"),
         ("rubric preview task_completon --run x", "did you mean task_completion?"),
         ("worker --queues judg", "did you mean judge?"),
         ("worker --queues ,", "--queues names none"),

@@ -62,6 +62,7 @@ SETTINGS: Mapping[str, Case] = {
     "broker_url": same(_ADDRESS, SPOTCHECK_BROKER_URL="memory://"),
     "prompts": same("the folder; the text of the rubric in it counts, wherever it lies", SPOTCHECK_PROMPTS="copied"),
     "webhook_url": same(_ADDRESS, SPOTCHECK_WEBHOOK_URL="https://example.org/x"),
+    "slack_url": same(_ADDRESS, SPOTCHECK_SLACK_URL="https://example.org/x"),
     "webhook_secret": same(_ADDRESS, SPOTCHECK_WEBHOOK_SECRET="whsec_c2VjcmV0c2VjcmV0c2VjcmV0"),
     "openai_api_key": same(_ADDRESS, OPENAI_API_KEY="sk-other"),
     "settle_s": same("when a run counts as ended", SPOTCHECK_SETTLE_S="60"),

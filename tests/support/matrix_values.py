@@ -73,7 +73,7 @@ SAMPLES: Mapping[str, Sequence[str]] = {
     "trends.by": ("task_type", "agent", "agent_version", "agents"),
     "trends.scorer": ("task_completion", "answer_present", "nosuch"),
     "trends.weeks": ("1", "520"),
-    "trends.criterion": ("answered", "nosuch"),
+    "trends.criterion": ("outcome", "nosuch"),
     "trends.form": ("table", "json", "csv", "png", "svg"),
     "trends.output": ("out.file", "nosuch/out.file"),
     "report.html": ("page.html", "nosuch/page.html"),
@@ -183,6 +183,13 @@ EXPECTED: Sequence[Rule] = (
     ),
     _refused("trends", _one_of("by", "agents")),
     _refused("trends", _one_of("form", "svg")),
+    _refused("trends", lambda given, project: "weeks" in given and "since" in given),
+    _refused("trends", lambda given, project: "by_day" in given and _form(given) == "png"),
+    _refused(
+        "trends",
+        lambda given, project: {"by_day", "task_type"} <= given.keys() and given.get("by", "task_type") != "task_type",
+    ),
+    _ends({0, 2}, "trends", lambda given, project: "criterion" in given),  # only some projects have it
     _refused("trends", lambda given, project: "output" in given and _form(given) not in ("csv", "png")),
     _refused("trends", _one_of("output", "nosuch/out.file")),
     _refused("report", _one_of("week", "W99")),

@@ -10,8 +10,6 @@ from sqlalchemy import Connection, RowMapping
 from worker.project.project import Project
 from worker.queries.empty import RunFilters
 from worker.records import Run
-from worker.store.queue import enrol
-from worker.store.results import scores
 from worker.store.runs import runs
 
 
@@ -125,6 +123,9 @@ def worst_runs(
         tag: A tag and its value, as text.
         limit: The most to return.
     """
+    from worker.store.queue import enrol  # with the tables of scores, which a plain list does without
+    from worker.store.results import scores
+
     with project.store.read() as connection:
         series = {one.pk: one.key.series for one in enrol.registered(connection) if one.key.name == scorer}
 
@@ -172,6 +173,8 @@ def _has(tags: Mapping[str, object], tag: Tag) -> bool:
 
 
 def _reason(connection: Connection, row: RowMapping) -> str:
+    from worker.store.results import scores
+
     lowest = scores.lowest_criterion(connection, row["pk"], row["scorer_pk"])
     if lowest is None:
         return scores.rationale_of(connection, row["pk"], row["scorer_pk"]) or ""
@@ -184,6 +187,8 @@ def _summary(row: RowMapping) -> RunSummary:
 
 def scorers_with_scores(project: Project) -> list[str]:
     """Names of all scorers that are stored, rubrics first."""
+    from worker.store.queue import enrol
+
     with project.store.read() as connection:
         stored = {(one.key.kind != "judge", one.key.name) for one in enrol.registered(connection)}
     return [name for _, name in sorted(stored)]

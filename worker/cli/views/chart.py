@@ -166,7 +166,7 @@ def _marks(axis: Any, key: tuple[str, ...], findings: Sequence[Drift], weeks: Se
         own = inline(plain(finding.stream.task_type or "overall, same mix"))
         at = _place(finding.found_night, weeks)
         if (finding.stream.scorer, own) == (scorer, name) and not criterion and at >= -0.5:
-            axis.axvline(at, color=_RED, lw=1.0)
+            axis.axvline(at, color=_RED, lw=1.0, ls=":")
             text = f" {finding.before:.2f} → {finding.after:.2f}, {finding.found_night:%d %b}"
             axis.annotate(text, (at, 0.98), xycoords=("data", "axes fraction"), fontsize=7, color=_RED, va="top")
 
