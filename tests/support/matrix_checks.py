@@ -78,7 +78,8 @@ def _files(row: Row) -> Iterator[str]:
         if given.get("form") == "csv":
             text = path.read_text("utf-8") if "output" in given else out
             table = list(csv.reader(io.StringIO(text)))
-            if tuple(table[0]) != FIELDS or {len(line) for line in table} != {len(FIELDS)}:
+            names = ("night", *FIELDS) if "by_day" in given else FIELDS
+            if tuple(table[0]) != names or {len(line) for line in table} != {len(names)}:
                 yield f"no CSV: {text[:200]!r}"
         if given.get("form") == "png" and out.strip() == path.name and path.read_bytes()[:4] != b"\x89PNG":
             yield f"no picture: {path.read_bytes()[:20]!r}"

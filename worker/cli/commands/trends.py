@@ -129,7 +129,7 @@ def _show(
     series = series_of(opened, request)
     changes = () if series is None else series.changes
     if form == "csv":
-        _csv(fields, output)
+        _csv(fields, output, ("night", *FIELDS) if request.by_day else FIELDS)
         if output is not None:
             say(str(output))
         for change in changes:
@@ -282,16 +282,16 @@ def _check_names(opened: Project, request: TrendsRequest) -> None:
         )
 
 
-def _csv(points: Sequence[dict[str, Any]], output: Path | None) -> None:
+def _csv(points: Sequence[dict[str, Any]], output: Path | None, names: Sequence[str]) -> None:
     if output is None:
-        _write_csv(points, sys.stdout)
+        _write_csv(points, sys.stdout, names)
         return
     with replacing(output) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        _write_csv(points, stream)
+        _write_csv(points, stream, names)
 
 
-def _write_csv(points: Sequence[dict[str, Any]], stream: TextIO) -> None:
-    writer = csv.DictWriter(stream, list(points[0]) if points else FIELDS)
+def _write_csv(points: Sequence[dict[str, Any]], stream: TextIO, names: Sequence[str]) -> None:
+    writer = csv.DictWriter(stream, names)
     writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in point.items()} for point in points)
 
