@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from worker.core.drift.clustering import WINDOW_NIGHTS, of_cells
 from worker.core.drift.thresholds import MIX_NIGHTS
 from worker.core.stats.trend import points
+from worker.queries.segments import point_fields
 from worker.records import Cell
 from worker.store.results import cells as summary
 from worker.store.results import report as stored
@@ -49,23 +50,8 @@ def nightly_points(
                 continue
             for point in points(own, shares=traffic, dispersion=of_cells(stream.cells, night)):
                 if point.dimension == by:
-                    rows.append(
-                        {
-                            "week": night.isoformat(),
-                            "task_type": point.task_type,
-                            "segment": point.segment,
-                            "scorer": name,
-                            "scorer_version": series,
-                            "criterion": stream.criterion,
-                            "population": point.population,
-                            "sampled": point.sampled,
-                            "scored": point.estimate.n,
-                            "mean": point.estimate.mean,
-                            "low": point.estimate.low,
-                            "high": point.estimate.high,
-                            "raw_mean": point.raw_mean,
-                        }
-                    )
+                    named = {"week": night.isoformat(), "scorer": name, "scorer_version": series}
+                    rows.append(named | point_fields(point, stream.criterion))
     unscored = _unscored(connection, since, until, by)
     for row in rows:
         key = (row["scorer_version"], row["scorer"], row["criterion"], row["task_type"] or row["segment"], row["week"])
@@ -77,12 +63,10 @@ def _unscored(connection: Connection, since: date, until: date, by: str) -> Coun
     """Unscored runs by series, scorer, criterion, line (None for the overall one) and night."""
     names = {pk: (series, name) for pk, (name, series, _) in stored.scorer_names(connection).items()}
     found: Counter[tuple[Any, ...]] = Counter()
-    for day in range((until - since).days + 1):
-        night = since + timedelta(days=day)
-        for (pk, criterion, task, agent, version), count in summary.unscored_counts(connection, night, night).items():
-            line = {"task_type": task, "agent": agent, "agent_version": version}[by]
-            for each in {line, None}:
-                found[(*names[pk], criterion, each, night.isoformat())] += count
+    for night, pk, criterion, task, agent, version, count in summary.unscored_by_night(connection, since, until):
+        line = {"task_type": task, "agent": agent, "agent_version": version}[by]
+        for each in {line, None}:
+            found[(*names[pk], criterion, each, night.isoformat())] += count
     return found
 
 

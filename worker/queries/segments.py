@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from worker.core import calendar
 from worker.core.drift.clustering import WINDOW_NIGHTS, between, of_cells
-from worker.core.stats.trend import points
+from worker.core.stats.trend import Point, points
 from worker.records import Cell
 from worker.store.results import cells as summary
 from worker.store.results import report as stored
@@ -59,21 +59,26 @@ def _week(stream: StreamCells, nights: tuple[date, date], task_type: str, by: st
         return []
     made = points(own, shares={}, dispersion=of_cells(stream.cells, nights[1]))
     return [
-        {
-            "task_type": task_type,
-            "segment": point.segment,
-            "criterion": stream.criterion,
-            "population": point.population,
-            "sampled": point.sampled,
-            "scored": point.estimate.n,
-            "mean": point.estimate.mean,
-            "low": point.estimate.low,
-            "high": point.estimate.high,
-            "raw_mean": None,
-        }
+        point_fields(point, stream.criterion) | {"task_type": task_type, "raw_mean": None}
         for point in made
         if point.dimension == by
     ]
+
+
+def point_fields(point: Point, criterion: str | None) -> dict[str, Any]:
+    """Fields of `TrendPoint` that a point has by itself."""
+    return {
+        "task_type": point.task_type,
+        "segment": point.segment,
+        "criterion": criterion,
+        "population": point.population,
+        "sampled": point.sampled,
+        "scored": point.estimate.n,
+        "mean": point.estimate.mean,
+        "low": point.estimate.low,
+        "high": point.estimate.high,
+        "raw_mean": point.raw_mean,
+    }
 
 
 def _unscored(

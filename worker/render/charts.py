@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from worker.core import calendar
 from worker.core.report.formatting import day, percent
-from worker.core.report.model import Mark, StreamChart, TaskTypeOutcome, WeekFigure, WeekPoint
+from worker.core.report.model import Mark, StreamChart, TaskTypeOutcome, WeekPoint
+from worker.core.report.operational import WeekFigure
 
 _WIDTH, _HEIGHT = 320, 152
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 20

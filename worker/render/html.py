@@ -20,7 +20,8 @@ from worker.core.drift.alerting import kind_word, strength
 from worker.core.report import story
 from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import amount, counted, day, dollars, p_value, percent
-from worker.core.report.model import OutsideName, Report, ScorerCounts, StreamChart, TaskTypeOutcome, WeekFigure
+from worker.core.report.model import OutsideName, Report, ScorerCounts, StreamChart, TaskTypeOutcome
+from worker.core.report.operational import WeekFigure
 from worker.records import Estimate
 from worker.render import charts
 

@@ -48,15 +48,8 @@ Shares and scores are 0..1, money is US dollars.
 from typing import Any
 
 from worker.core.report import story
-from worker.core.report.model import (
-    Change,
-    OperationalWeeks,
-    Report,
-    ScorerCounts,
-    StreamChart,
-    TaskTypeOutcome,
-    WeekFigure,
-)
+from worker.core.report.model import Change, Report, ScorerCounts, StreamChart, TaskTypeOutcome
+from worker.core.report.operational import OperationalWeeks, WeekFigure
 from worker.core.report.reading import RunToRead
 from worker.core.report.series import change_json
 from worker.core.stats.contrast import Contrast

@@ -10,7 +10,8 @@ from worker.core.drift.alerting import strength
 from worker.core.report import story
 from worker.core.report.causes import lead_changes
 from worker.core.report.formatting import counted, day, dollars, percent
-from worker.core.report.model import Change, OperationalWeeks, OutsideName, Report, Sentence, TaskTypeOutcome
+from worker.core.report.model import Change, OutsideName, Report, Sentence, TaskTypeOutcome
+from worker.core.report.operational import OperationalWeeks
 from worker.render.charts import shares_of
 
 _FINDINGS, _ROWS, _RUNS = 8, 20, 5

@@ -7,6 +7,7 @@ from worker.core.drift.learning import Learned
 from worker.core.report.coverage import NOTHING_JUDGED, JudgedRuns
 from worker.core.report.formatting import OutsideName as OutsideName
 from worker.core.report.formatting import counted, dollars
+from worker.core.report.operational import OperationalWeeks
 from worker.core.report.reading import ReadingList
 from worker.core.report.series import SeriesChange
 from worker.core.stats.contrast import Contrasts
@@ -234,45 +235,6 @@ class TaskTypeOutcome(NamedTuple):
     def runs(self) -> int:
         """Ended runs."""
         return self.completed + self.aborted + self.errored + self.incomplete
-
-
-class WeekFigure(NamedTuple):
-    """One operational figure of one week over all ended runs; value, low and high are None without runs."""
-
-    week: str
-    n: int
-    value: float | None
-    """A share 0..1, or US dollars or steps a run."""
-    low: float | None
-    high: float | None
-    total: float = 0.0
-    """Sum, in US dollars or steps."""
-
-
-class WindowFigures(NamedTuple):
-    """Figures of one task type over all nights that a report is about; a figure without runs has n = 0 and None."""
-
-    runs: int
-    cost: WeekFigure
-    errors: WeekFigure
-    aborts: WeekFigure
-    steps: WeekFigure
-
-
-class OperationalWeeks(NamedTuple):
-    """Cost, errors, aborts, steps and tool failures of one task type, by week, oldest first."""
-
-    task_type: str
-    runs: int
-    """Ended runs of the newest week shown."""
-    within: WindowFigures
-    """Of the nights that the report is about, which may be more or less than a week."""
-    cost: tuple[WeekFigure, ...]
-    errors: tuple[WeekFigure, ...]
-    aborts: tuple[WeekFigure, ...]
-    steps: tuple[WeekFigure, ...]
-    tools: tuple[tuple[str, tuple[WeekFigure, ...]], ...]
-    """By tool: the failed share of its calls, 0..1, averaged over the runs that used it."""
 
 
 class ScorerCounts(NamedTuple):

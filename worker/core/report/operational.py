@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from worker.core.drift.operational import ZERO_BUCKET, Histogram
 from worker.core.drift.operational import OperationalFigure as Nightly
-from worker.core.report.model import OperationalWeeks, WeekFigure, WindowFigures
 from worker.core.stats.intervals import interval
 
 _WIDTH = math.log(1.05)
@@ -17,6 +16,45 @@ _FEWEST = 10
 _Z95 = 1.959964
 _WINDOW = "window"
 """Stands beside the weeks for the nights that the report is about."""
+
+
+class WeekFigure(NamedTuple):
+    """One operational figure of one week over all ended runs; value, low and high are None without runs."""
+
+    week: str
+    n: int
+    value: float | None
+    """A share 0..1, or US dollars or steps a run."""
+    low: float | None
+    high: float | None
+    total: float = 0.0
+    """Sum, in US dollars or steps."""
+
+
+class WindowFigures(NamedTuple):
+    """Figures of one task type over all nights that a report is about; a figure without runs has n = 0 and None."""
+
+    runs: int
+    cost: WeekFigure
+    errors: WeekFigure
+    aborts: WeekFigure
+    steps: WeekFigure
+
+
+class OperationalWeeks(NamedTuple):
+    """Cost, errors, aborts, steps and tool failures of one task type, by week, oldest first."""
+
+    task_type: str
+    runs: int
+    """Ended runs of the newest week shown."""
+    within: WindowFigures
+    """Of the nights that the report is about, which may be more or less than a week."""
+    cost: tuple[WeekFigure, ...]
+    errors: tuple[WeekFigure, ...]
+    aborts: tuple[WeekFigure, ...]
+    steps: tuple[WeekFigure, ...]
+    tools: tuple[tuple[str, tuple[WeekFigure, ...]], ...]
+    """By tool: the failed share of its calls, 0..1, averaged over the runs that used it."""
 
 
 class NightFigure(NamedTuple):

@@ -11,7 +11,6 @@ from worker.core.report.model import (
     LOW_COVERAGE,
     RECOVERED_BELOW,
     Change,
-    OperationalWeeks,
     OutsideName,
     Report,
     ScorerCounts,
@@ -20,6 +19,7 @@ from worker.core.report.model import (
     StreamChart,
     Window,
 )
+from worker.core.report.operational import OperationalWeeks
 from worker.core.report.series import SeriesChange, announcement, learning_note, newest_changes
 from worker.records import Drift, Estimate
 

@@ -156,6 +156,26 @@ def unscored_counts(connection: Connection, since: date, until: date) -> dict[tu
     return {tuple(row[:-1]): int(row[-1]) for row in connection.execute(statement)}
 
 
+class UnscoredRuns(NamedTuple):
+    """Runs without a score, of one scorer and criterion on one night."""
+
+    night: date
+    scorer_pk: int
+    criterion: str | None
+    task_type: str
+    agent: str
+    agent_version: str
+    runs: int
+
+
+def unscored_by_night(connection: Connection, since: date, until: date) -> list[UnscoredRuns]:
+    """Unscored runs of some nights (bounds included), in no order; what has none is absent."""
+    keys = (cell.c.night, cell.c.scorer_pk, cell.c.criterion, cell.c.task_type, cell.c.agent, cell.c.agent_version)
+    runs = func.sum(cell.c.unscored)
+    statement = select(*keys, runs).where(cell.c.night.between(since, until)).group_by(*keys).having(runs > 0)
+    return [UnscoredRuns(*row) for row in connection.execute(statement)]
+
+
 class ComparedSpan(NamedTuple):
     """What the drift tests have read of a stream."""
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from worker.records import RunFilter
+from worker.records import RunFilter, Stratum
 from worker.store.queue.enrol import Registered, enrolled, registered
 from worker.store.tables import DrawRow, JobRow, NightRow, RunRow, SampleRow, ScoreRow, ScorerRow, core
 
@@ -27,10 +27,8 @@ class FilterFacts(NamedTuple):
     agent: str
 
 
-class _Stratum(NamedTuple):
-    night: date
-    task_type: str
-    flagged: bool
+StrataFacts = Mapping[tuple[date, Stratum], Mapping[FilterFacts, int]]
+"""Ended runs by night and stratum, and by the facts of their filters."""
 
 
 class NightCounts(NamedTuple):
@@ -189,21 +187,21 @@ def _only(by_night: dict[date, dict[FilterFacts, int]], task_type: str) -> dict[
     return {night: by_facts for night, by_facts in kept.items() if by_facts}
 
 
-def _by_stratum(connection: Connection, since: date, until: date) -> dict[_Stratum, dict[FilterFacts, int]]:
+def _by_stratum(connection: Connection, since: date, until: date) -> StrataFacts:
     """Ended runs by stratum and facts; one pass over run_by_facts."""
     facts = (run.c.night, run.c.task_type, run.c.flagged, run.c.status, run.c.agent)
     statement = select(*facts, func.count()).where(run.c.night.between(since, until)).group_by(*facts)
-    found: dict[_Stratum, dict[FilterFacts, int]] = defaultdict(dict)
+    found: dict[tuple[date, Stratum], dict[FilterFacts, int]] = defaultdict(dict)
     for night, task_type, flagged, status, agent, count in connection.execute(statement):
-        found[_Stratum(night, task_type, flagged)][FilterFacts(task_type, status, agent)] = count
+        found[night, Stratum(task_type, flagged)][FilterFacts(task_type, status, agent)] = count
     return found
 
 
-def _by_night(strata: Mapping[_Stratum, Mapping[FilterFacts, int]]) -> dict[date, dict[FilterFacts, int]]:
+def _by_night(strata: StrataFacts) -> dict[date, dict[FilterFacts, int]]:
     found: dict[date, dict[FilterFacts, int]] = defaultdict(lambda: defaultdict(int))
-    for key, by_facts in strata.items():
+    for (night, _), by_facts in strata.items():
         for each, count in by_facts.items():
-            found[key.night][each] += count
+            found[night][each] += count
     return {night: dict(by_facts) for night, by_facts in found.items()}
 
 
@@ -218,9 +216,7 @@ def _sampled(connection: Connection, since: date, until: date) -> dict[date, dic
     return _nested(connection.execute(statement).all())
 
 
-def _late(
-    connection: Connection, since: date, until: date, strata: Mapping[_Stratum, Mapping[FilterFacts, int]]
-) -> dict[date, dict[FilterFacts, int]]:
+def _late(connection: Connection, since: date, until: date, strata: StrataFacts) -> dict[date, dict[FilterFacts, int]]:
     """Runs that came after their night was drawn and are not decided yet.
 
     Either their key is below the stored threshold but they are not in the sample, or their stratum has no draw. Two
@@ -250,11 +246,12 @@ def _late(
         night_table.c.night.between(since, until), night_table.c.drawn_at.is_not(None)
     )
     drawn = set(connection.execute(drawn_nights).scalars())
-    with_draw = {_Stratum(*row) for row in connection.execute(select(*stratum).where(*current))}
+    rows = connection.execute(select(*stratum).where(*current))
+    with_draw = {(night, Stratum(task_type, flagged)) for night, task_type, flagged in rows}
     for key, by_facts in strata.items():
-        if key.night in drawn and key not in with_draw:
+        if key[0] in drawn and key not in with_draw:
             for each, count in by_facts.items():
-                late[key.night][each] += count
+                late[key[0]][each] += count
     return {night: dict(by_facts) for night, by_facts in late.items()}
 
 
