@@ -81,13 +81,15 @@ def test_a_dead_exporter_is_told_once_and_its_return_once(database_url: str, tmp
         team.take(night, billing=12 if is_weekend else 40, faq=8 if is_weekend else 25)
         said = team.morning(night, "--fail-on-drift")
         assert (said.code, team.told()) == (0, []), "a quiet Sunday is no alarm"
-    codes, last = [], ""
+    codes, last, told_again = [], "", []
     for night in range(14, 23):
         said = team.morning(night, "--fail-on-drift")
         codes.append(said.code)
+        told_again.append(any(line.startswith("no runs of any task type") for line in said.err.splitlines()))
         last = said.out.splitlines()[-1]
         assert "no drift found" not in said.out or said.code == 0
     assert codes == [0, 10, 10, 10, 10, 10, 10, 10, 10]
+    assert told_again == [False, False, *[True] * 7], "its beginning has a line of its own, as an alert"
     assert last.endswith("; no job is open; 1 alert about the pipeline itself (spotcheck alerts)")
     (one,) = team.told()
     assert one["text"] == (
@@ -111,7 +113,7 @@ def test_runs_that_come_a_day_late_every_time_are_told_once_at_most(database_url
         if night:
             team.take(night - 1, billing=60)
         team.morning(night)
-    assert len(team.told()) <= 2, "once, and that it is over"
+    assert states(team.told()) == [("runs", "resolved")] * 2, "once, and that it is over"
 
 
 def test_a_replay_tells_silences_and_sends_nothing(database_url: str, tmp_path: Path) -> None:
@@ -202,6 +204,9 @@ def test_a_judge_that_is_down_for_hours_is_told(database_url: str, tmp_path: Pat
     (one,) = team.told()
     assert one["text"].startswith("no judge has answered since ")
     assert one["text"].endswith(": the judge at http://h:1/v1 answers 500; 3 scores wait for it")
+    team.take(1, billing=1)
+    team.shell("nightly", SPOTCHECK_CLOCK=team.at(1, 6), **judge)
+    assert len(team.told()) == 1, "that the night does not end is the judge's doing, and told already"
     with team.store() as store, store.write() as connection:
         meta.set_meta(connection, "turn:judge", '{"at": "2026-09-29T04:00:00+00:00", "trouble": null}')
     team.shell("nightly", SPOTCHECK_CLOCK=team.at(0), **judge)

@@ -77,3 +77,12 @@ def test_what_cannot_be_is_said_in_one_line(scored: Shell) -> None:
     assert "no rubric of the settings has scores; say --scorer NAME; there are task_completion" in scored.refused(
         "runs", "--worst"
     )
+
+
+def test_a_run_that_two_series_have_scored_is_listed_once_by_the_newer(team: Shell) -> None:
+    before = team("runs", "--worst", "--json").json["runs"]
+    assert {run["score"]["scorer_version"].partition("+")[0] for run in before} == {"1.0.0", "1.1.0"}
+    assert team("backfill", "--yes", "--wait").code == 0
+    after = team("runs", "--worst", "--json").json["runs"]
+    assert sorted(run["run_id"] for run in after) == sorted(run["run_id"] for run in before)
+    assert {run["score"]["scorer_version"].partition("+")[0] for run in after} == {"1.1.0"}
