@@ -3,10 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from tests.support.documents import a_document, lines
 from tests.support.shell import Shell
 from worker.demo.judge.server import MODEL, JudgeServer, simulated_verdict
+from worker.store.engine import Store
+from worker.store.tables import ScoreRow, ScorerRow, core
+
+score, scorer = core(ScoreRow), core(ScorerRow)
 
 
 @pytest.fixture
@@ -86,3 +91,10 @@ def test_a_run_that_two_series_have_scored_is_listed_once_by_the_newer(team: She
     after = team("runs", "--worst", "--json").json["runs"]
     assert sorted(run["run_id"] for run in after) == sorted(run["run_id"] for run in before)
     assert {run["score"]["scorer_version"].partition("+")[0] for run in after} == {"1.1.0"}
+    store = Store(team.environ["SPOTCHECK_DATABASE_URL"])
+    with store.write() as connection:
+        older = select(scorer.c.pk).where(scorer.c.version == "1.0.0")
+        changed = connection.execute(update(score).where(score.c.scorer_pk.in_(older)).values(value=0.0))
+        assert changed.rowcount
+    store.close()
+    assert team("runs", "--worst", "--json").json["runs"] == after, "also where the older one was worse"
