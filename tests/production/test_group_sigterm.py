@@ -28,7 +28,7 @@ def workers_of(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
 
 
 @contextmanager
-def at_work(judge_workers: JudgeWorkers, judge: PatientJudge) -> Iterator[tuple[int, set[int]]]:
+def at_work(judge_workers: JudgeWorkers, judge: PatientJudge, code: int = 0) -> Iterator[tuple[int, set[int]]]:
     """A worker in the middle of its calls, its children, and its end within the time that was promised."""
     before = judge.answered
     with judge_workers.worker() as process:
@@ -38,7 +38,7 @@ def at_work(judge_workers: JudgeWorkers, judge: PatientJudge) -> Iterator[tuple[
         time.sleep(WORK_S)  # in the middle of it
         yield process.pid, forked
         told_at = time.monotonic()
-        assert process.wait(FAR_TOO_LONG_S) == 0, judge_workers.said()[-3000:]
+        assert process.wait(FAR_TOO_LONG_S) == code, judge_workers.said()[-3000:]
         took_s = time.monotonic() - told_at
     assert took_s <= STOP_S, judge_workers.said()[-3000:]
     judge_workers.until(lambda: not any(is_running(pid) for pid in forked), "its children are gone")
@@ -78,13 +78,16 @@ def test_a_group_stops_in_order_fifty_times(workers_of: Made) -> None:
     stopped_in_order(workers_of, 50)
 
 
-def test_a_worker_whose_children_do_not_move_ends_all_the_same_and_says_so(workers_of: Made) -> None:
+@pytest.mark.parametrize(("told", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_worker_whose_children_do_not_move_ends_all_the_same_and_says_so(
+    workers_of: Made, told: signal.Signals, code: int
+) -> None:
     judge = PatientJudge(LATENCY_S)
     with workers_of(judge, 400) as judge_workers:
-        with at_work(judge_workers, judge) as (pid, forked):
+        with at_work(judge_workers, judge, code) as (pid, forked):
             for child in forked:
                 os.kill(child, signal.SIGSTOP)
-            os.killpg(pid, signal.SIGTERM)
+            os.killpg(pid, told)
         said = judge_workers.said()
         assert judge_workers.states()["leased"] > 0, "others take it up when the leases run out"
     assert said.count("Nothing is lost: what was in hand is taken up again") == 1

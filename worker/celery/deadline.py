@@ -18,6 +18,8 @@ from celery import signals
 from celery.platforms import EX_OK
 
 log = logging.getLogger("spotcheck")
+_INTERRUPTED = 130
+"""As every command that Ctrl-C ends."""
 DEADLINE_S = 4.3
 """From the signal to the end; children that work give back what they hold within two."""
 _LAST_WORDS_S = 0.3
@@ -40,15 +42,19 @@ class ShutdownDeadline:
         arguments = (heard, deadline_s)
         threading.Thread(target=_end_after, args=arguments, name="spotcheck-deadline", daemon=True).start()
 
-    def begin(self) -> None:
-        """The worker was told to stop; safe to call in a signal handler, and more than once."""
+    def begin(self, exit_code: int = EX_OK) -> None:
+        """The worker was told to stop; safe to call in a signal handler, and more than once: the first time counts.
+
+        Args:
+            exit_code: What the process ends with where the deadline has to end it.
+        """
         if self._told is not None and self._pid == os.getpid():
             with suppress(OSError):
-                os.write(self._told, b"x")
+                os.write(self._told, bytes([exit_code]))
 
 
 def _end_after(heard: int, deadline_s: float) -> None:
-    os.read(heard, 1)
+    exit_code = os.read(heard, 1)[0]
     time.sleep(deadline_s)  # the thread ends with the process, where that is sooner
     killed = []
     for child in active_children():
@@ -58,7 +64,7 @@ def _end_after(heard: int, deadline_s: float) -> None:
     last_words = threading.Thread(target=_say, args=(deadline_s, killed), daemon=True)
     last_words.start()
     last_words.join(_LAST_WORDS_S)
-    os._exit(EX_OK)
+    os._exit(exit_code)
 
 
 def _say(deadline_s: float, killed: list[str]) -> None:
@@ -81,8 +87,8 @@ def _watch(sender: Any = None, **_: object) -> None:  # noqa: ANN401 celery's Co
 
 
 @signals.worker_shutting_down.connect
-def _begin(**_: object) -> None:
-    _deadline.begin()
+def _begin(sig: str = "", **_: object) -> None:
+    _deadline.begin(_INTERRUPTED if sig == "SIGINT" else EX_OK)
 
 
 @signals.worker_process_init.connect
